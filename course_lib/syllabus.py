@@ -1,0 +1,97 @@
+"""The course's map, read from `syllabus.toml`, its one source. Standard library only."""
+
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib.places import CHECKOUT, SYLLABUS
+
+ENGINES = ("docker", "kubernetes")
+"""What a lesson's live cells can run on."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of the course; part 0 stands before the six."""
+
+    number: int
+    name: str
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One lesson. `number` is fixed for good, two digits; `minutes` are a learner's, not a machine's."""
+
+    number: str
+    name: str
+    title: str
+    minutes: int
+    part: int
+    live: tuple[str, ...] = ()
+    timed: bool = False
+    holds: str = ""
+
+    @property
+    def stem(self) -> str:
+        """The name that its files share: `01_grand_tour`."""
+        return f"{self.number}_{self.name}"
+
+    def notebook(self, folder: str = "notebooks", checkout: Path = CHECKOUT) -> Path:
+        """Its built notebook under `folder`: "notebooks", "exercises" or "solutions"."""
+        return checkout / folder / f"{self.stem}.ipynb"
+
+    @property
+    def written(self) -> bool:
+        """Whether the lesson has a source; one that has none is a gap in the map, not an error."""
+        return (CHECKOUT / "source" / "notebooks" / f"{self.stem}.py").is_file()
+
+
+@dataclass(frozen=True)
+class Syllabus:
+    """The whole map, in order. `repository` is "owner/name" on GitHub, or empty before it is published."""
+
+    title: str
+    repository: str
+    parts: tuple[Part, ...]
+    lessons: tuple[Lesson, ...]
+    version: str = ""
+
+    def lesson(self, number: str) -> Lesson:
+        """The lesson of that number; takes "02", "2" or "02_loss_functions". Raises KeyError, naming the valid ones."""
+        wanted = number.split("_")[0].zfill(2)
+        for lesson in self.lessons:
+            if wanted == lesson.number and (number.isdigit() or number in (lesson.stem, lesson.number)):
+                return lesson
+        raise KeyError(f"no lesson {number!r}; the lessons are {', '.join(each.number for each in self.lessons)}")
+
+    def in_part(self, part: Part) -> Iterator[Lesson]:
+        """The part's lessons, in order."""
+        return (lesson for lesson in self.lessons if lesson.part == part.number)
+
+
+def load(path: Path = SYLLABUS) -> Syllabus:
+    """Read the map. Raises ValueError, saying what to mend, where `syllabus.toml` does not hold together."""
+    with path.open("rb") as file:
+        table = tomllib.load(file)
+    course = table.get("course", {})
+    try:
+        parts = tuple(Part(**each) for each in table.get("part", []))
+        lessons = tuple(Lesson(**{**each, "live": tuple(each.get("live", ()))}) for each in table.get("lesson", []))
+    except TypeError as wrong:
+        raise ValueError(f"{path.name}: an entry has a key too many or too few: {wrong}") from None
+    _hold_together(path.name, parts, lessons)
+    return Syllabus(course["title"], course.get("repository", ""), parts, lessons, course.get("version", ""))
+
+
+def _hold_together(file: str, parts: tuple[Part, ...], lessons: tuple[Lesson, ...]) -> None:
+    numbers = [lesson.number for lesson in lessons]
+    if numbers != sorted(set(numbers)):
+        raise ValueError(f"{file}: lessons must stand in the order of their numbers, each once; got {numbers}")
+    for lesson in lessons:
+        if not (len(lesson.number) == 2 and lesson.number.isdigit()):
+            raise ValueError(f'{file}: a number is two digits, like "02"; got {lesson.number!r}')
+        if lesson.part not in {part.number for part in parts}:
+            raise ValueError(f"{file}: lesson {lesson.number} names part {lesson.part}, which is not listed")
+        if unknown := set(lesson.live) - set(ENGINES):
+            raise ValueError(f"{file}: lesson {lesson.number}: live knows {ENGINES}; got {sorted(unknown)}")
