@@ -58,12 +58,12 @@ class Syllabus:
     version: str = ""
 
     def lesson(self, number: str) -> Lesson:
-        """The lesson of that number; takes "02", "2" or "02_loss_functions". Raises KeyError, naming the valid ones."""
+        """The lesson "02", "2" or "02_loss_functions". Raises LookupError, naming the valid ones."""
         wanted = number.split("_")[0].zfill(2)
         for lesson in self.lessons:
             if wanted == lesson.number and (number.isdigit() or number in (lesson.stem, lesson.number)):
                 return lesson
-        raise KeyError(f"no lesson {number!r}; the lessons are {', '.join(each.number for each in self.lessons)}")
+        raise LookupError(f"no lesson {number!r}; the lessons are {', '.join(each.number for each in self.lessons)}")
 
     def in_part(self, part: Part) -> Iterator[Lesson]:
         """The part's lessons, in order."""
