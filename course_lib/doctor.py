@@ -1,0 +1,80 @@
+"""What this machine has for the course: what each thing is for, whether it is there, how to get it, what works without.
+
+Standard library only: it runs before anything is installed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from course_lib.machine import CHECKS, Finding
+
+__all__ = ["Finding", "examine", "main", "ready", "report"]
+
+
+def examine() -> list[Finding]:
+    """Look at everything, in the order in which a learner needs it. Takes a few seconds at the most; raises nothing."""
+    with ThreadPoolExecutor(len(CHECKS)) as pool:
+        return [each.result() for each in [pool.submit(_guarded, check) for check in CHECKS]]
+
+
+def ready(findings: list[Finding]) -> bool:
+    """Whether lessons can run."""
+    return all(each.there for each in findings if each.needed)
+
+
+def main(words: list[str] | None = None) -> int:
+    """Print what was found. Returns 0 where lessons can run, else 1."""
+    parser = argparse.ArgumentParser("./course doctor", description="What this machine has for the course.")
+    parser.add_argument("--all", action="store_true", help="also say how to get what is there already")
+    parser.add_argument("--json", action="store_true", help="the same, for programs")
+    options = parser.parse_args(words)
+    findings = examine()
+    if options.json:
+        print(json.dumps([vars(each) for each in findings], indent=1))
+    else:
+        print(report(findings, everything=options.all, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+    return 0 if ready(findings) else 1
+
+
+def report(findings: list[Finding], everything: bool = False, colours: bool = False, columns: int = 110) -> str:
+    """The findings as a table; under each thing that is missing, how to get it and what works without."""
+    width = max(len(each.name) for each in findings)
+    lines = []
+    for each in findings:
+        mark, colour = ("ok", 32) if each.there else ("MISSING", 31) if each.needed else ("absent", 33)
+        painted = f"\033[{colour}m{mark:<7}\033[0m" if colours else f"{mark:<7}"
+        lines.append(f"{painted}  {each.name:<{width}}  {each.found}")
+        notes = {"for": each.purpose}
+        if everything or not each.there:
+            notes |= {"get it": each.get, "without": each.without}
+        for label, text in notes.items():
+            start = " " * (11 + width) + f"{label}: "
+            lines += textwrap.wrap(text, columns, initial_indent=start, subsequent_indent=" " * len(start))
+    missing = [each.name for each in findings if each.needed and not each.there]
+    absent = [each.name for each in findings if not each.needed and not each.there]
+    if missing:
+        lines += ["", f"Lessons cannot run yet: {', '.join(missing)}."]
+    elif absent:
+        lines += ["", f"Lessons can run. Absent, and not needed to start: {', '.join(absent)}."]
+    else:
+        lines += ["", "Lessons can run, with everything that they can use."]
+    return "\n".join(lines)
+
+
+def _guarded(check: Callable[[], Finding]) -> Finding:
+    try:
+        return check()
+    except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as broken:
+        return Finding(
+            check.__name__, False, f"could not be examined: {broken!r}", "-", "tell the course's authors", "-"
+        )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

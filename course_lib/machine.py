@@ -1,0 +1,328 @@
+"""The doctor's questions to the machine: one function for each thing that is looked for. Standard library only.
+
+They change nothing and ask nothing of the network beyond the engine and the cluster that Docker and kubectl are set up
+for. Each answers in seconds, whatever hangs.
+"""
+
+import ctypes
+import http.client
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import tomllib
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib.places import CHECKOUT
+
+SECONDS = 4.0
+"""How long one question to another program may take; a check that asks two asks them side by side."""
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked for. `needed`: whether no lesson runs without it."""
+
+    name: str
+    there: bool
+    found: str
+    purpose: str
+    get: str
+    without: str
+    needed: bool = False
+
+
+def ask(command: list[str], seconds: float = SECONDS) -> str | None:
+    """What the command prints, or None where it is not there, fails to start or takes too long.
+
+    Its exit code is not looked at: kubectl prints its own version and fails where no cluster answers.
+    """
+    with tempfile.TemporaryFile() as output:  # a pipe would wait for whatever the killed command had started
+        try:
+            subprocess.run(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.DEVNULL,
+                timeout=seconds,
+                check=False,
+            )
+        except (OSError, subprocess.TimeoutExpired):
+            return None
+        output.seek(0)
+        return output.read().decode(errors="replace").strip()
+
+
+def python() -> Finding:
+    here = f"{platform.python_version()} ({sys.executable})"
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    return Finding(
+        "Python",
+        (3, 11) <= sys.version_info[:2] <= (3, 13),
+        here,
+        "everything",
+        f"a Python {project['requires-python']} from python.org or your system; `./course` finds it on PATH",
+        "nothing works without it; Binder and Colab bring their own",
+        needed=True,
+    )
+
+
+def packages() -> Finding:
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    pins: dict[str, set[str]] = {}
+    for line in (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines():
+        name, equals, version = line.partition("#")[0].partition(";")[0].strip().partition("==")
+        if equals:
+            pins.setdefault(_normal(name), set()).add(version.strip())
+    wanted = [name for each in project["dependencies"] if (name := _required(each))]
+    missing, other = [], []
+    for name in wanted:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            missing.append(name)
+            continue
+        if pins.get(name) and version.partition("+")[0] not in pins[name]:  # 2.13.0+cpu is 2.13.0
+            other.append(f"{name} {version}, not {' or '.join(sorted(pins[name]))}")
+    if len(missing) == len(wanted):
+        found = "none yet"
+    elif missing or other:
+        found = "; ".join(([f"missing: {', '.join(missing)}"] if missing else []) + other)
+    else:
+        found = f"{len(wanted)} of {len(wanted)}, as pinned"
+    return Finding(
+        "Packages",
+        not (missing or other),
+        found,
+        "what the lessons import: PyTorch, TensorFlow, ONNX Runtime, JupyterLab ...",
+        "`./course setup` (also goes on with an install that broke off)",
+        "`./course doctor`, `./course clean` and reading the notebooks",
+        needed=True,
+    )
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name.strip()).lower()
+
+
+def _required(requirement: str) -> str | None:
+    """The package's name, or None where its marker is not for this machine. Knows the markers that pyproject.toml uses."""
+    spec, _, marker = requirement.partition(";")
+    here = {"sys_platform": sys.platform, "platform_machine": platform.machine()}
+
+    def holds(clause: str) -> bool:
+        variable, operator, value = clause.split()
+        return (here[variable] == value.strip("'\"")) == (operator == "==")
+
+    if marker and not any(all(map(holds, part.split(" and "))) for part in marker.split(" or ")):
+        return None
+    return _normal(re.match(r"[\w.-]+", spec.strip()).group())
+
+
+def memory() -> Finding:
+    total = _total_memory()
+    limit = _memory_limit()
+    usable = min(each for each in (total, limit, 2**60) if each)
+    known = usable < 2**60
+    found = f"{usable / GIB:.1f} GiB" if known else "unknown"
+    if limit and limit == usable and limit != total:
+        found += " (a limit set on this container)"
+    return Finding(
+        "Memory",
+        not known or usable >= 1.9 * GIB,
+        found,
+        "a lesson takes up to 1.5 GiB, JupyterLab 0.2 GiB, a cluster on this machine 2 GiB more",
+        "close other kernels (Running Terminals and Kernels in JupyterLab); give the container or virtual machine more",
+        "most lessons take far less: `./course bench` prints how much",
+    )
+
+
+def _total_memory() -> int | None:
+    if sys.platform == "win32":
+
+        class Status(ctypes.Structure):
+            _fields_ = [("length", ctypes.c_ulong), ("load", ctypes.c_ulong), ("bytes", ctypes.c_ulonglong * 7)]
+
+        status = Status(length=ctypes.sizeof(Status))
+        return status.bytes[0] if ctypes.windll.kernel32.GlobalMemoryStatusEx(ctypes.byref(status)) else None
+    try:
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (OSError, ValueError):
+        return None
+
+
+def _memory_limit(root: Path = Path("/")) -> int | None:
+    """What the container or the session may use: the smallest limit on the way up its control groups."""
+    files = [root / "sys/fs/cgroup/memory/memory.limit_in_bytes"]
+    try:
+        own = (root / "proc/self/cgroup").read_text()
+    except OSError:
+        own = ""
+    for line in own.splitlines():
+        _, controllers, path = line.split(":", 2)
+        kind = {"": ("", "memory.max"), "memory": ("memory", "memory.limit_in_bytes")}.get(controllers)
+        if kind:
+            group = Path(path)
+            files += [
+                root / "sys/fs/cgroup" / kind[0] / str(up).lstrip("/") / kind[1] for up in (group, *group.parents)
+            ]
+    limits = []
+    for file in files:
+        try:
+            limits.append(int(file.read_text()))
+        except (OSError, ValueError):  # not there, or "max"
+            continue
+    return min((each for each in limits if each < 2**60), default=None)
+
+
+def disk() -> Finding:
+    free = shutil.disk_usage(CHECKOUT).free / 1e9
+    installed = (CHECKOUT / ".venv").exists()
+    return Finding(
+        "Disk",
+        free >= (2 if installed else 6),
+        f"{free:.0f} GB free" if free >= 10 else f"{free:.1f} GB free",
+        "6 GB while the packages are installed (3 GB stay), then 2 GB for container images",
+        "`pip cache purge`, `docker system prune`, or a checkout on another disk",
+        "with the packages installed and less than 2 GB free: all lessons that build no container",
+    )
+
+
+def docker() -> Finding:
+    said = ask(["docker", "version", "--format", "{{json .}}"]) if shutil.which("docker") else None
+    try:
+        version = json.loads(said or "{}")
+    except ValueError:
+        version = {}
+    client = (version.get("Client") or {}).get("Version")
+    engine = (version.get("Server") or {}).get("Version") or _engine_by_socket()
+    if not shutil.which("docker"):
+        found = "no docker command"
+    elif client:
+        found = f"client {client}"
+    else:
+        found = "the docker command does not answer"
+    return Finding(
+        "Docker",
+        bool(engine),
+        f"{found}, engine {engine}" if engine else f"{found}, no engine within reach",
+        "the live cells that build and run containers (lessons 01, 16 to 19)",
+        "Docker Desktop (macOS, Windows), Docker Engine (Linux: docs.docker.com/engine/install), then start it",
+        "every lesson: those cells replay what they returned on a real engine, and say so",
+    )
+
+
+def _engine_by_socket() -> str | None:
+    """The engine's version, asked without the docker command: notebooks do not need that command either."""
+    host = os.environ.get("DOCKER_HOST", "")
+    places = [host.removeprefix("unix://")] if host.startswith("unix://") else []
+    if not host:
+        places = ["/var/run/docker.sock", os.path.expanduser("~/.docker/run/docker.sock")]
+    for path in places:
+        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+        try:
+            connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            connection.sock.settimeout(SECONDS)
+            connection.sock.connect(path)
+            connection.request("GET", "/version")
+            return json.loads(connection.getresponse().read())["Version"]
+        except (AttributeError, OSError, http.client.HTTPException, ValueError, KeyError):
+            continue
+        finally:
+            connection.close()
+    return None
+
+
+def kubectl() -> Finding:
+    said = ask(["kubectl", "version", "--client", "-o", "json"]) if shutil.which("kubectl") else None
+    try:
+        version = json.loads(said or "")["clientVersion"]["gitVersion"].lstrip("v")
+    except (ValueError, KeyError):
+        version = ""
+    numbers = re.match(r"(\d+)\.(\d+)", version)
+    recent = bool(numbers) and tuple(map(int, numbers.groups())) >= (1, 27)
+    if version:
+        found = version if recent else f"{version}, older than 1.27"
+    else:
+        found = "no kubectl command" if not shutil.which("kubectl") else "the kubectl command does not answer"
+    return Finding(
+        "kubectl",
+        recent,
+        found,
+        "speaks to a cluster; 1.27 or later, for its `kubectl apply -k`",
+        "kubernetes.io/docs/tasks/tools (Docker Desktop brings one)",
+        "every lesson: cells on Kubernetes replay what they returned on a real cluster",
+    )
+
+
+def kubernetes() -> Finding:
+    server = context = None
+    if shutil.which("kubectl"):
+        with ThreadPoolExecutor(2) as pool:
+            asked = pool.submit(ask, ["kubectl", "version", "-o", "json", f"--request-timeout={SECONDS - 1:.0f}s"])
+            context = pool.submit(ask, ["kubectl", "config", "current-context"]).result()
+            try:
+                server = json.loads(asked.result() or "")["serverVersion"]["gitVersion"].lstrip("v")
+            except (ValueError, KeyError):
+                server = None
+    named = f"context {context}" if context else "no context is set"
+    return Finding(
+        "Kubernetes",
+        bool(server),
+        f"{server}, {named}" if server else f"no cluster answers ({named})",
+        "the live cells that deploy, roll out and scale (lessons 01, 17 to 19)",
+        "`kind create cluster` (kind.sigs.k8s.io), or Kubernetes switched on in Docker Desktop, or minikube",
+        "every lesson: those cells replay what they returned on a real cluster, and say so",
+    )
+
+
+def gpu() -> Finding:
+    said = ask(["nvidia-smi", "--query-gpu=name,memory.total", "--format=csv,noheader"])
+    names = [line.strip() for line in (said or "").splitlines() if "," in line]
+    if not names and sys.platform == "darwin" and platform.machine() == "arm64":
+        names = ["Apple GPU (reached through PyTorch's mps device)"]
+    return Finding(
+        "GPU",
+        bool(names),
+        "; ".join(names) or "none found",
+        "nothing: every lesson is made for two CPU cores",
+        "no need",
+        "every lesson, all of it",
+    )
+
+
+def ports() -> Finding:
+    jobs = {8888: "JupyterLab", 8501: "the model server"}
+    taken = [port for port in jobs if not _free(port)]
+    return Finding(
+        "Ports",
+        not taken,
+        "; ".join(f"{port} {'in use' if port in taken else 'free'} ({jobs[port]})" for port in jobs),
+        "where your browser finds JupyterLab, and a request the model server",
+        "stop what listens there (JupyterLab that runs already is no fault), or `./course lab --port 8890`",
+        "everything: JupyterLab and the lessons take the next free port",
+    )
+
+
+def _free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
+        if os.name == "posix":  # elsewhere this option would let two listen on one port
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+CHECKS = (python, packages, memory, disk, docker, kubectl, kubernetes, gpu, ports)
