@@ -229,10 +229,10 @@ def _engine_by_socket() -> str | None:
     if not host:
         places = ["/var/run/docker.sock", os.path.expanduser("~/.docker/run/docker.sock")]
     for path in places:
-        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
+        connection = http.client.HTTPConnection("localhost", timeout=SECONDS / 2)
         try:
             connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(SECONDS)
+            connection.sock.settimeout(SECONDS / 2)
             connection.sock.connect(path)
             connection.request("GET", "/version")
             return json.loads(connection.getresponse().read())["Version"]

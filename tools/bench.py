@@ -1,0 +1,189 @@
+"""`./course bench`: the seconds and the peak memory that each notebook takes, as a table that README can hold.
+
+Each notebook runs in a fresh process; the memory is that of its kernel and everything that the kernel starts, sampled
+every tenth of a second. Where the system tells it (Linux), memory that processes share is divided among them.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from course_lib import syllabus
+from course_lib.places import CHECKOUT
+
+SECONDS, LIVE_SECONDS, MIB = 60, 150, 1536
+"""What a lesson may take (DESIGN: budgets); a live lesson that replays is held to the shorter time."""
+
+EVERY_SECONDS = 0.1
+
+EXECUTE = """
+import sys, time
+import nbformat
+from nbclient import NotebookClient
+
+path, seconds = sys.argv[1:]
+notebook = nbformat.read(path, as_version=4)
+client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": "."}})
+began = time.monotonic()
+client.execute()
+open(seconds, "w").write(str(time.monotonic() - began))
+"""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """One notebook's figures. `error` is empty where it ran to its end; `mode` as in `./course test`."""
+
+    name: str
+    seconds: float
+    peak_mib: float
+    mode: str
+    error: str = ""
+
+    @property
+    def budget_seconds(self) -> int:
+        """What its seconds are held to."""
+        return LIVE_SECONDS if self.mode.startswith("live") else SECONDS
+
+    @property
+    def verdict(self) -> str:
+        """What the last column says."""
+        over = [
+            *(["seconds"] if self.seconds > self.budget_seconds else []),
+            *(["memory"] if self.peak_mib > MIB else []),
+        ]
+        return "FAILED" if self.error else f"over: {' and '.join(over)}" if over else "within"
+
+
+def footprint(process: psutil.Process) -> int:
+    """The bytes of memory that a process answers for; 0 where it is gone."""
+    try:
+        full = process.memory_full_info()
+        return getattr(full, "pss", 0) or full.uss
+    except psutil.AccessDenied:
+        try:
+            return process.memory_info().rss
+        except psutil.Error:
+            return 0
+    except psutil.Error:
+        return 0
+
+
+def kernel_bytes(runner: psutil.Process) -> int:
+    """The memory of everything that the runner started: the kernel and its children, the runner itself left out."""
+    try:
+        return sum(footprint(each) for each in runner.children(recursive=True))
+    except psutil.NoSuchProcess:
+        return 0
+
+
+def measure(path: Path) -> Measured:
+    """Run one notebook in a fresh process and take its figures."""
+    with tempfile.TemporaryDirectory(prefix="course-bench-", ignore_cleanup_errors=True) as folder:
+        scratch = Path(folder)
+        log, taken, errors = scratch / "live.jsonl", scratch / "seconds", scratch / "errors.txt"
+        environment = {
+            **os.environ,
+            "COURSE_LIVE_LOG": str(log),
+            "COURSE_PROGRESS": str(scratch / "progress.json"),
+            "IPYTHONDIR": str(scratch / "ipython"),
+        }
+        command = [sys.executable, "-c", EXECUTE, str(path), str(taken)]
+        peak, began = 0, time.monotonic()
+        with errors.open("wb") as file:
+            process = subprocess.Popen(
+                command, cwd=path.parent, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file
+            )
+            try:
+                runner = psutil.Process(process.pid)
+                while process.poll() is None:
+                    peak = max(peak, kernel_bytes(runner))
+                    time.sleep(EVERY_SECONDS)
+            finally:
+                process.terminate()
+                process.wait()
+        seconds = float(taken.read_text()) if taken.exists() else time.monotonic() - began
+        modes = {json.loads(line)["mode"] for line in log.read_text().splitlines()} if log.exists() else set()
+        said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", errors.read_text(encoding="utf-8", errors="replace")).strip()
+        error = "" if process.returncode == 0 else (said.splitlines() or [f"exit code {process.returncode}"])[-1]
+        return Measured(path.stem, seconds, peak / 2**20, " and ".join(sorted(modes)) or "-", error)
+
+
+HEAD = ("notebook", "seconds", "peak MiB", "ran", "budget", "")
+WIDTHS = (26, 8, 9, 17, 16, 6)
+
+
+def row(cells: Iterable[str]) -> str:
+    """A row of the table; it is Markdown, and lines up in a terminal too."""
+    return "| " + " | ".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)) + " |"
+
+
+def line(each: Measured) -> str:
+    """One notebook's row."""
+    budget = f"{each.budget_seconds} s, {MIB} MiB"
+    return row((each.name, f"{each.seconds:8.1f}", f"{each.peak_mib:9.0f}", each.mode, budget, each.verdict))
+
+
+def choose(words: list[str], everything: bool, checkout: Path) -> list[Path]:
+    """The notebooks to run. Raises LookupError, naming the valid words, for a word that is no lesson."""
+    course = syllabus.load(checkout / "syllabus.toml")
+    folders = ("notebooks", "exercises", "solutions") if everything else ("notebooks",)
+    there = [lesson for lesson in course.lessons if lesson.notebook("notebooks", checkout).is_file()]
+    if not there:
+        raise LookupError("no notebook is built; run `./course build` first")
+    by_name = {lesson.number: lesson for lesson in there} | {lesson.stem: lesson for lesson in there}
+    if unknown := [word for word in words if word.zfill(2) not in by_name]:
+        raise LookupError(f"no lesson {unknown[0]!r}; there are {', '.join(lesson.number for lesson in there)}")
+    lessons = [by_name[word.zfill(2)] for word in words] or there
+    paths = [lesson.notebook(folder, checkout) for folder in folders for lesson in dict.fromkeys(lessons)]
+    return [path for path in paths if path.is_file()]
+
+
+def machine() -> str:
+    """On what the figures were taken."""
+    memory = psutil.virtual_memory().total / 2**30
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
+
+
+def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
+    """Returns 0, over budget or not; 1 where a notebook fails, so that its figures are none; 2 for a wrong word."""
+    parser = argparse.ArgumentParser("./course bench", description="Seconds and peak memory of each notebook.")
+    parser.add_argument("lesson", nargs="*", help="numbers of lessons; all of them where none is named")
+    parser.add_argument("--all", action="store_true", help="exercises and solutions too")
+    options = parser.parse_args(words)
+    try:
+        paths = choose(options.lesson, options.all, checkout)
+    except LookupError as wrong:
+        print(f"course bench: {wrong.args[0]}", file=sys.stderr)
+        return 2 if options.lesson else 1
+    print(row(HEAD), "|" + "|".join("-" * (width + 2) for width in WIDTHS) + "|", sep="\n", flush=True)
+    measured = []
+    try:
+        for path in paths:
+            measured.append(measure(path))
+            print(line(measured[-1]), flush=True)
+    except KeyboardInterrupt:
+        print("course bench: stopped", file=sys.stderr)
+        return 130
+    total = sum(each.seconds for each in measured)
+    print(f"\n{len(measured)} notebooks, {total:.0f} s, on {machine()}")
+    failed = [each for each in measured if each.error]
+    for each in failed:
+        print(f"{each.name} failed: {each.error}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

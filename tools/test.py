@@ -1,0 +1,240 @@
+"""`./course test`: every notebook, exercise and solution, the unit tests and the build check, with a readable summary."""
+
+import argparse
+import json
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass
+from pathlib import Path
+from xml.etree import ElementTree
+
+from course_lib import syllabus
+from course_lib.places import CHECKOUT
+
+CELL_SECONDS = 300
+"""How long a cell may run before its notebook counts as hung; the longest cell of a live lesson takes half of it."""
+
+TAIL_LINES = 40
+WORKERS = 2
+
+FOLDERS = {"lesson": "notebooks", "exercise": "exercises", "solution": "solutions"}
+
+
+class NothingToRun(Exception):
+    """There is nothing to test. `code`: 2 where a word was wrong, 1 where no notebook is built."""
+
+    def __init__(self, why: str, code: int) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Job:
+    """One subprocess: a notebook, some unit tests or the build check. `alone`: nothing may run beside it."""
+
+    kind: str
+    name: str
+    command: tuple[str, ...]
+    strict: bool = False
+    alone: bool = False
+    live: bool = False
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job went. `counts` has passed, failed and skipped; a notebook counts as one."""
+
+    job: Job
+    counts: Counter
+    mode: str
+    seconds: float
+    tail: str
+
+
+def notebooks(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
+    """Every built notebook of a lesson that is written, lessons first, exercises last: the slowest start first."""
+    jobs = []
+    for kind, folder in sorted(FOLDERS.items(), key=lambda each: ("lesson", "solution", "exercise").index(each[0])):
+        for lesson in course.lessons:
+            path = lesson.notebook(folder, checkout)
+            if path.is_file():
+                options = ("--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}")
+                command = (sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "-q", "-x", str(path))
+                own = kind == "lesson"
+                alone = own and bool(lesson.live or lesson.timed)
+                jobs.append(Job(kind, lesson.stem, command, kind != "exercise", alone, own and bool(lesson.live)))
+    return jobs
+
+
+def unit_tests(files: list[Path], name: str = "tests") -> Job:
+    """The unit tests in these files or folders, as one job."""
+    options = ("-p", "no:cacheprovider", "-q")
+    return Job("units", name, (sys.executable, "-m", "pytest", *options, *map(str, files)))
+
+
+def build_check() -> Job:
+    """Whether what is built and its sources agree."""
+    return Job("build", "--check", (sys.executable, "-m", "tools.build", "--check"))
+
+
+def choose(words: list[str], checkout: Path) -> list[Job]:
+    """The jobs that the words name. Raises NothingToRun, saying in one line what the words can be."""
+    course = syllabus.load(checkout / "syllabus.toml")
+    every = notebooks(course, checkout)
+    tests = sorted((checkout / "tests").glob("test_*.py"))
+    units = [unit_tests([checkout / "tests"])] if tests else []
+    if not every:
+        raise NothingToRun(f"{checkout / 'notebooks'} holds no lesson of syllabus.toml; run `./course build` first", 1)
+    if not words:
+        return [*units, build_check(), *every]
+    chosen: list[Job] = []
+    for word in words:
+        number = word.split("_")[0].zfill(2) if word[:1].isdigit() else ""
+        own = [job for job in every if number and job.name.startswith(number + "_")]
+        matching = [each for each in tests if re.search(rf"_{number or re.escape(word)}(?![0-9a-z])", each.stem)]
+        if word == "units":
+            chosen += units
+        elif word == "live":
+            chosen += [job for job in every if job.live]
+        elif word == "rest":
+            chosen += [*units, build_check(), *(job for job in every if not job.live)]
+        elif own or (matching and not number):
+            chosen += ([unit_tests(matching, word)] if matching else []) + own
+        else:
+            numbers = sorted({job.name[:2] for job in every})
+            parts = sorted({each.stem.removeprefix("test_") for each in tests})
+            valid = ["live", "rest", "units", *numbers, *parts]
+            raise NothingToRun(f"nothing is called {word!r}; there are {', '.join(valid)}", 2)
+    return list(dict.fromkeys(chosen))
+
+
+def run(job: Job, checkout: Path, scratch: Path) -> Outcome:
+    """Run one job and say how it went. `scratch` takes what it leaves behind; the learner's progress is not touched."""
+    own = Path(tempfile.mkdtemp(dir=scratch))
+    log, xml, output = own / "live.jsonl", own / "units.xml", own / "output.txt"
+    environment = {
+        **os.environ,
+        "COURSE_LIVE_LOG": str(log),
+        "COURSE_PROGRESS": str(own / "progress.json"),
+        "IPYTHONDIR": str(own / "ipython"),
+        "COURSE_STRICT": "1" if job.strict else "0",
+    }
+    command = [*job.command, *([f"--junitxml={xml}"] if job.kind == "units" else [])]
+    began = time.monotonic()
+    with output.open("wb") as file:
+        code = subprocess.call(
+            command, cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
+        )
+    seconds = time.monotonic() - began
+    counts = Counter(passed=int(code == 0), failed=int(code != 0))
+    if job.kind == "units":
+        counts = _unit_counts(xml, code)
+    said = output.read_text(encoding="utf-8", errors="replace")
+    return Outcome(job, counts, _mode(log), seconds, _tail(said) if counts["failed"] else "")
+
+
+def _unit_counts(xml: Path, code: int) -> Counter:
+    """What pytest counted; a run that ended without a count, or failed without a failed test, is one failure."""
+    counts: Counter = Counter()
+    try:
+        for suite in ElementTree.parse(xml).getroot().iter("testsuite"):
+            failed = int(suite.get("failures", 0)) + int(suite.get("errors", 0))
+            skipped = int(suite.get("skipped", 0))
+            counts.update(failed=failed, skipped=skipped, passed=int(suite.get("tests", 0)) - failed - skipped)
+    except (OSError, ElementTree.ParseError):
+        pass
+    if code and not counts["failed"]:
+        counts["failed"] += 1
+    return counts
+
+
+def _mode(log: Path) -> str:
+    """Whether the live cells of a notebook ran: "live", "replayed", both, or "-" where it has none."""
+    if not log.exists():
+        return "-"
+    modes = {json.loads(line)["mode"] for line in log.read_text(encoding="utf-8").splitlines() if line.strip()}
+    return " and ".join(sorted(modes)) or "-"
+
+
+def _tail(said: str) -> str:
+    """The end of what a failed job said: the first failure itself rather than pytest's own summary of it."""
+    said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", said)
+    said = re.split(r"^=+ short test summary info =+$", said, flags=re.MULTILINE)[0].rstrip()
+    return "\n".join(said.splitlines()[-TAIL_LINES:])
+
+
+def line(outcome: Outcome) -> str:
+    """An outcome in a line."""
+    counts = outcome.counts
+    verdict = "FAILED" if counts["failed"] else "passed"
+    more = ""
+    if outcome.job.kind == "units":
+        more = ", ".join(f"{counts[each]} {each}" for each in ("passed", "failed", "skipped") if counts[each])
+    kind, name, mode = outcome.job.kind, outcome.job.name, outcome.mode
+    return f"{verdict}  {kind:<8}  {name:<24}  {mode:<8}  {outcome.seconds:7.1f} s  {more}".rstrip()
+
+
+def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print) -> list[Outcome]:
+    """Run the jobs, two at a time and then, one by one, those that must be alone; show a line as each ends."""
+    outcomes = []
+
+    def ended(outcome: Outcome) -> None:
+        outcomes.append(outcome)
+        show(line(outcome))
+        if outcome.tail:
+            show("\n".join("    | " + each for each in outcome.tail.splitlines()))
+
+    with tempfile.TemporaryDirectory(prefix="course-test-", ignore_cleanup_errors=True) as scratch:
+        with ThreadPoolExecutor(WORKERS) as pool:
+            running = [pool.submit(run, job, checkout, Path(scratch)) for job in jobs if not job.alone]
+            try:
+                for each in as_completed(running):
+                    ended(each.result())
+            except KeyboardInterrupt:
+                pool.shutdown(cancel_futures=True)
+                raise
+        for job in jobs:
+            if job.alone:
+                ended(run(job, checkout, Path(scratch)))
+    return outcomes
+
+
+def summary(outcomes: list[Outcome]) -> str:
+    """The last line: how many passed, failed and were skipped."""
+    total = sum((outcome.counts for outcome in outcomes), Counter())
+    skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
+    return f"{total['passed']} passed, {total['failed']} failed{skipped}"
+
+
+def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
+    """Returns 0 where everything passed, 1 where something failed, 2 where a word names nothing."""
+    parser = argparse.ArgumentParser("./course test", description=__doc__.partition(": ")[2])
+    parser.add_argument(
+        "what", nargs="*", help="numbers of lessons (02), live, rest, units, or part of a test file's name"
+    )
+    options = parser.parse_args(words)
+    try:
+        jobs = choose(options.what, checkout)
+    except NothingToRun as nothing:
+        print(f"course test: {nothing}", file=sys.stderr)
+        return nothing.code
+    began = time.monotonic()
+    try:
+        outcomes = run_all(jobs, checkout, lambda text: print(text, flush=True))
+    except KeyboardInterrupt:
+        print("course test: stopped", file=sys.stderr)
+        return 130
+    print(f"\n{len(jobs)} jobs in {time.monotonic() - began:.0f} s")
+    print(summary(outcomes))
+    return 1 if any(outcome.counts["failed"] for outcome in outcomes) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
