@@ -1,0 +1,153 @@
+"""Checks of lesson 01, the grand tour."""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+
+import numpy as np
+
+from course_lib.checks import Register, raises
+from course_lib.idioms.exercises import Property
+
+EXERCISES = Register()
+
+
+@EXERCISES.add("01.1", "Parity, in one number")
+def parity(answer: Callable) -> Iterator[Property]:
+    """answer(before, after) -> largest absolute difference."""
+    a, b = np.array([[1.0, -2.0], [3.0, 4.0]], np.float32), np.array([[1.5, -2.0], [3.0, 2.0]], np.float32)
+    yield ("it is the largest difference, whichever way it goes", lambda: answer(a, b) == 2.0 and answer(b, a) == 2.0, [
+        "The entries differ by −0.5, 0, 0 and 2.",
+        "Swap the arguments: the answer must not change.",
+        "np.abs(before - after).max()",
+    ])  # fmt: skip
+    yield ("it is a plain float", lambda: type(answer(a, b)) is float, [
+        "What does type(…) of your result say?",
+        "A NumPy scalar is not what json.dumps or a comparison in a claim expects.",
+        "float(…) around the result.",
+    ])  # fmt: skip
+    close = np.array([100.0], np.float32), np.array([100.00001], np.float64)
+    yield ("float32 against float64 is compared in float64", lambda: abs(answer(*close) - 1e-5) < 1e-9, [
+        "Which dtype does NumPy give to a difference of float32 and float64?",
+        "Do you convert to float32 on the way? It cannot tell 100.00001 from 100.00001144.",
+        "Leave the dtypes alone, or convert both to float64.",
+    ])  # fmt: skip
+    yield ("shapes that differ are refused, not broadcast", lambda: raises(ValueError, answer, a, a[0]), [
+        "Try a (2, 2) array against a (2,) array: NumPy repeats the row, and a bug stays hidden.",
+        "Compare before.shape with after.shape.",
+        "if before.shape != after.shape: raise ValueError(…)",
+    ])  # fmt: skip
+    nan = np.array([[np.nan, 0.0], [0.0, 0.0]], np.float32)
+    yield ("a NaN is never parity", lambda: not answer(a * 0, nan) < 1.0, [
+        "What does your function return where one model answers NaN?",
+        "np.nanmax passes over the very thing that you look for.",
+        "ndarray.max() hands NaN on, and NaN < tolerance is False, as it should be.",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("01.2", "The request")
+def request(answer: Callable) -> Iterator[Property]:
+    """answer(images) -> body."""
+    images = np.arange(128, dtype=np.float32).reshape(2, 8, 8) / 128
+    yield ("the body is JSON", lambda: isinstance(json.dumps(answer(images)), str), [
+        "json.dumps knows no NumPy arrays.",
+        "An array has a method that makes nested lists of it.",
+        "images.tolist()",
+    ])  # fmt: skip
+    yield ("one instance for each image, under the protocol's key", lambda: len(answer(images)["instances"]) == 2, [
+        "The row form of TensorFlow Serving's API has one key.",
+        "It is a list with one entry for each example.",
+        '{"instances": […]}',
+    ])  # fmt: skip
+    yield ("an instance has the model's shape, one channel of 8 × 8", lambda: np.shape(answer(images)["instances"]) == (2, 1, 8, 8), [
+        "The model reads (N, 1, 8, 8): what shape do your instances have?",
+        "The channel is an axis of length 1 after the first.",
+        "images[:, None].tolist()",
+    ])  # fmt: skip
+    yield ("the values survive", lambda: np.array_equal(np.ravel(answer(images)["instances"]), images.ravel()), [
+        "Are the values rounded or scaled on the way?",
+        "The images are in 0 to 1 already, as the model learned them.",
+        "Send them as they are.",
+    ])  # fmt: skip
+    yield ("a single image becomes a batch of one", lambda: np.shape(answer(images[0])["instances"]) == (1, 1, 8, 8), [
+        "Pass one image, of shape (8, 8).",
+        "A missing batch axis is the commonest error in a first request.",
+        "images.reshape(-1, 1, 8, 8) serves both.",
+    ])  # fmt: skip
+    yield ("what is no digit is refused before it is sent", lambda: all(
+        raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((28, 28), (2, 7, 8), (64,), (2, 1, 8, 8))
+    ), [
+        "Try an image of 28 × 28: 784 numbers are no multiple of 64, but 2 × 4 × 16 = 128 are two.",
+        "Check the last two axes, and that there are two axes or three.",
+        "if images.shape[-2:] != (8, 8) or images.ndim not in (2, 3): raise ValueError(…)",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("01.3", "The answer")
+def reading(answer: Callable) -> Iterator[Property]:
+    """answer(body) -> [(label, probability), …]."""
+    logits = [[0.0, 2.0, -1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 1.0], [3.0] + [0.0] * 9]
+
+    def exact(row: list[float]) -> float:
+        return 1 / math.fsum(math.exp(z - max(row)) for z in row)
+
+    yield ("one pair for each prediction", lambda: [len(pair) for pair in answer({"predictions": logits})] == [2, 2], [
+        "The service answers {'predictions': [[10 numbers], …]}.",
+        "Return a list of (label, probability).",
+        "[(…, …) for row in body['predictions']]",
+    ])  # fmt: skip
+    yield ("the label is the class of the largest logit", lambda: [int(p[0]) for p in answer({"predictions": logits})] == [1, 0], [
+        "Which of the ten numbers is the largest, and where does it stand?",
+        "The position is the digit.",
+        "int(np.argmax(row))",
+    ])  # fmt: skip
+    yield ("the probability is the softmax's", lambda: np.allclose(
+        [pair[1] for pair in answer({"predictions": logits})], [exact(row) for row in logits], rtol=1e-6
+    ), [
+        "Logits are no probabilities: they are not between 0 and 1.",
+        "Exponentials, divided by their sum.",
+        "np.exp(row)[label] / np.exp(row).sum()",
+    ])  # fmt: skip
+    large = {"predictions": [[1000.0, 998.0] + [0.0] * 8]}
+    yield ("large logits do not overflow", lambda: abs(answer(large)[0][1] - exact([1000.0, 998.0])) < 1e-9, [
+        "Try a logit of 1000.",
+        "exp(1000) is infinite. Softmax does not change when the same number is taken from every logit.",
+        "Subtract row.max() before np.exp.",
+    ])  # fmt: skip
+    yield ("an error body is raised, not read", lambda: raises(ValueError, answer, {"error": "input pixels: …"}), [
+        "What does the service send when it refuses a request?",
+        "A body with the key 'error' has no predictions.",
+        "if 'error' in body: raise ValueError(body['error'])",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("01.4", "None lost, of how many?")
+def none_lost(answer: Callable) -> Iterator[Property]:
+    """answer(answered, confidence=0.95) -> failure rate."""
+    yield ("600 requests without a failure leave half a percent open", lambda: abs(answer(600) - (1 - 0.05 ** (1 / 600))) < 1e-9, [
+        "Suppose that requests fail with probability p, each for itself. How likely are 600 without a failure?",
+        "(1 − p)^n is that probability. Which p makes it 5 %?",
+        "p = 1 − (1 − confidence)^(1/n)",
+    ])  # fmt: skip
+    yield ("more confidence leaves more open", lambda: abs(answer(600, 0.99) - (1 - 0.01 ** (1 / 600))) < 1e-9, [
+        "Is `confidence` in your formula?",
+        "With 99 % confidence the probability of the lucky run is 1 %.",
+        "1 - (1 - confidence) ** (1 / answered)",
+    ])  # fmt: skip
+    yield ("a trillion requests keep their digits", lambda: abs(answer(10**12) / (-math.log(0.05) / 10**12) - 1) < 1e-6, [
+        "Try 10**12 requests: the answer is close to 3e-12.",
+        "1 − 0.999999999997 has four digits left. Which function computes exp(x) − 1 without forming exp(x)?",
+        "-math.expm1(math.log(1 - confidence) / answered)",
+    ])  # fmt: skip
+    yield ("no request proves nothing", lambda: answer(0) == 1.0, [
+        "What can be said after no request at all?",
+        "Every failure rate is possible.",
+        "if answered == 0: return 1.0",
+    ])  # fmt: skip
+    yield ("a negative count and a confidence that is no share are refused", lambda: all(
+        raises(ValueError, answer, *bad) for bad in ((-1,), (10, 95), (10, 1.0))
+    ), [
+        "Try -1 requests, and a confidence of 95.",
+        "At a confidence of exactly 1 no bound holds.",
+        "Raise ValueError unless answered >= 0 and 0 < confidence < 1.",
+    ])  # fmt: skip

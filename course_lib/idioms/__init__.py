@@ -1,0 +1,12 @@
+"""The five idioms that every lesson uses, and `begin`, which every lesson starts with.
+
+They import no framework. What each one does is shown in lesson 00 and documented where it is defined.
+"""
+
+from course_lib.idioms import ledger, path, show
+from course_lib.idioms.claims import ClaimFailed, claim, observe
+from course_lib.idioms.exercises import check
+from course_lib.idioms.lesson import begin
+from course_lib.idioms.live import live
+
+__all__ = ["ClaimFailed", "begin", "check", "claim", "ledger", "live", "observe", "path", "show"]

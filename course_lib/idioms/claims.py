@@ -1,0 +1,47 @@
+"""`claim` and `observe`: sentences of the text, held to a figure that was computed."""
+
+from course_lib.idioms import show
+
+
+class ClaimFailed(AssertionError):
+    """A claim of the text does not hold here. The course's tests execute every claim."""
+
+
+def claim(sentence: str, holds: object, figure: object = "") -> None:
+    """States something that holds on every machine, with the figure that shows it; fails the cell where it is false.
+
+    sentence: what is claimed. holds: True or False, computed. figure: the number behind it, shown beside it.
+    Raises ClaimFailed where `holds` is False, TypeError where it is neither True nor False.
+    """
+    if _truth(holds):
+        show.put(show.card("✓", show.GREEN, sentence, *_details(figure), label="claim"))
+        return
+    show.put(show.card("✗", show.RED, sentence, *_details(figure), label="claim that does not hold"))
+    raise ClaimFailed(f"{sentence} — does not hold here" + (f": {figure}" if str(figure) else ""))
+
+
+def observe(sentence: str, holds: object, figure: object = "") -> None:
+    """States something that depends on the machine, above all speed: shown as holding here or not, never fails.
+
+    Arguments as for `claim`. Raises TypeError where `holds` is neither True nor False.
+    """
+    if _truth(holds):
+        show.put(show.card("●", show.BLUE, sentence, *_details(figure), label="observed here"))
+    else:
+        show.put(show.card("○", show.ORANGE, sentence, *_details(figure), label="not so on this machine"))
+
+
+def _details(figure: object) -> list[str]:
+    return [str(figure)] if str(figure) else []
+
+
+def _truth(holds: object) -> bool:
+    """A bool out of True, False or a framework's own single truth value."""
+    if isinstance(holds, bool):
+        return holds
+    if getattr(holds, "shape", None) == () and "bool" in str(getattr(holds, "dtype", "")):
+        return bool(holds)  # numpy.bool_, and a tensor of one truth value
+    raise TypeError(
+        f"expected True or False for what a claim holds to, got {type(holds).__name__} {holds!r:.60}: "
+        "compare first (`error < 1e-5`), and reduce an array of answers with .all()"
+    )

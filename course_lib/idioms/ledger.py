@@ -1,0 +1,106 @@
+"""`ledger`: one row for each form of a model, and the picture that the rows make together.
+
+Rows of lessons that were built before lie in `source/recordings/ledger.json`; a lesson adds its own, in this kernel. The build
+alone writes the file. Latency is not kept: it is measured anew where it is compared.
+"""
+
+import json
+import os
+from dataclasses import asdict, dataclass
+
+from course_lib import places
+from course_lib.idioms import show
+from course_lib.idioms.lesson import current
+
+
+@dataclass(frozen=True)
+class Row:
+    """A model in one form. accuracy: share of the test set, 0 to 1; bytes: of the file; max_abs_diff: of the logits
+    from those of the form that it was made from, None for the first."""
+
+    lesson: str
+    model: str
+    form: str
+    accuracy: float
+    bytes: int
+    max_abs_diff: float | None = None
+
+
+_own: dict[tuple[str, str], Row] = {}
+
+
+def record(model: str, form: str, *, accuracy: float, bytes: int, max_abs_diff: float | None = None) -> None:
+    """Adds a row, or replaces the row of the same model and form.
+
+    model, form: names, `"digits_cnn"`, `"onnx"`. accuracy: 0 to 1. bytes: of the file. max_abs_diff: see Row.
+    Raises ValueError for an accuracy outside 0 to 1 or a size that is no positive whole number.
+    """
+    if not 0 <= float(accuracy) <= 1:
+        raise ValueError(f"expected an accuracy from 0 to 1, got {accuracy}: a share, not a percentage")
+    if int(bytes) != bytes or bytes <= 0:
+        raise ValueError(f"expected a file's size in bytes, a positive whole number, got {bytes}")
+    difference = None if max_abs_diff is None else float(max_abs_diff)
+    row = Row(current(), model, form, float(accuracy), int(bytes), difference)
+    _own[model, form] = row
+    if os.environ.get("COURSE_RECORD") == "1":
+        _write({**kept(), (model, form): row})
+
+
+def rows(model: str | None = None) -> list[Row]:
+    """The rows so far: those of earlier lessons, then this lesson's own; of one model, if named."""
+    here = current()
+    earlier = {key: row for key, row in kept().items() if row.lesson < here}
+    every = sorted({**earlier, **_own}.values(), key=lambda row: row.lesson)
+    return [row for row in every if model in (None, row.model)]
+
+
+def table(model: str | None = None) -> show.Block:
+    """The rows as a table."""
+    header = ["lesson", "model", "form", "accuracy", "bytes", "largest difference"]
+    return show.table(header, [
+        [r.lesson, r.model, r.form, f"{r.accuracy:.4f}", f"{r.bytes:,}",
+         "" if r.max_abs_diff is None else f"{r.max_abs_diff:.1e}"]
+        for r in rows(model)
+    ])  # fmt: skip
+
+
+def picture(title: str, *, model: str | None = None) -> None:
+    """Draws accuracy against bytes for the rows so far, under a title that states what it shows.
+
+    Raises RuntimeError where there is no row yet.
+    """
+    import matplotlib.pyplot as plt
+
+    drawn = rows(model)
+    if not drawn:
+        raise RuntimeError("the ledger has no row yet: `ledger.record(…)` adds one")
+    names = sorted({row.model for row in drawn})
+    figure, axes = plt.subplots()
+    for name, colour, marker in zip(names, show.PALETTE * 3, "osD^vP*X<>" * 3):
+        own = [row for row in drawn if row.model == name]
+        axes.plot([r.bytes for r in own], [100 * r.accuracy for r in own], marker, color=colour, ms=8, label=name)
+        for row in own:
+            axes.annotate(row.form, (row.bytes, 100 * row.accuracy), xytext=(0, 9), textcoords="offset points",
+                          ha="center", fontsize="small")  # fmt: skip
+    axes.set_xscale("log")
+    axes.margins(x=0.25, y=0.5)
+    axes.set_xlabel("bytes of the file (logarithmic)")
+    axes.set_ylabel("test accuracy (%)")
+    if len(names) > 1:
+        axes.legend()
+    words = "; ".join(f"{r.model} as {r.form}: {show.bytes_text(r.bytes)}, {100 * r.accuracy:.1f} %" for r in drawn)
+    show.finding(title, alt=f"Test accuracy against file size, a point for each form. {words}.")
+
+
+def kept() -> dict[tuple[str, str], Row]:
+    """The rows that the build has kept, of every lesson, by model and form."""
+    path = places.RECORDINGS / "ledger.json"
+    if not path.exists():
+        return {}
+    return {(row["model"], row["form"]): Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))}
+
+
+def _write(every: dict[tuple[str, str], Row]) -> None:
+    ordered = sorted(every.values(), key=lambda row: (row.lesson, row.model))
+    text = json.dumps([asdict(row) for row in ordered], indent=1) + "\n"
+    (places.RECORDINGS / "ledger.json").write_text(text, encoding="utf-8")

@@ -1,0 +1,131 @@
+"""`live`: a function that does something real on a Docker engine or a Kubernetes cluster, or replays what it did there.
+
+    @live("docker")
+    def build(): ...; return {"seconds": ...}
+
+With what it names within reach, calling it runs it. Without, the data that it once returned comes back, under a banner
+that says that it is a recording, of what and from when. Claims and figures over the data are ordinary cells and are
+always computed. COURSE_RECORD=1 keeps what a live run returned; COURSE_REQUIRE_LIVE=1 makes a missing engine an error.
+"""
+
+import functools
+import hashlib
+import inspect
+import json
+import os
+import textwrap
+from collections.abc import Callable
+from datetime import date
+from pathlib import Path
+
+from course_lib import places
+from course_lib.idioms import show
+from course_lib.idioms.lesson import current
+from course_lib.ops import reach
+
+HOW_TO = "To run it live: start Docker and a cluster (`./course doctor` says what is missing), then run this cell again."
+
+
+class NotLive(RuntimeError):
+    """A live function can neither run here nor be replayed."""
+
+
+def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
+    """Marks a function as one that runs on the real thing.
+
+    needs: "docker", "kubernetes" or both. The function takes no arguments and returns data that JSON can hold.
+    Calling it raises NotLive where neither the real thing nor a recording is there, and where COURSE_REQUIRE_LIVE=1
+    and the real thing is not; TypeError where the function takes arguments or returns what JSON cannot hold.
+    """
+    if unknown := [need for need in needs if need not in reach.PROBES] or not needs:
+        raise ValueError(f"expected {' or '.join(reach.PROBES)} for what runs a live function, got {unknown or 'nothing'}")
+
+    def mark(function: Callable[[], object]) -> Callable[[], object]:
+        if inspect.signature(function).parameters:
+            raise TypeError(f"{function.__name__}: a live function takes no arguments, since its recording knows none")
+
+        @functools.wraps(function)
+        def run() -> object:
+            missing = {need: found.reason for need in needs if not (found := reach.probe(need)).there}
+            if not missing:
+                return _run(function, needs)
+            if os.environ.get("COURSE_REQUIRE_LIVE") == "1":
+                raise NotLive(f"{function.__name__} must run live here (COURSE_REQUIRE_LIVE=1), but {_all_of(missing)}")
+            return _replay(function, missing)
+
+        return run
+
+    return mark
+
+
+def recording_path(lesson: str, name: str) -> Path:
+    """Where the recording of a lesson's live function is kept."""
+    return places.RECORDINGS / lesson / f"{name}.json"
+
+
+def source_hash(source: str) -> str:
+    """A fingerprint of a function's source, its indentation and trailing spaces aside."""
+    lines = [line.rstrip() for line in textwrap.dedent(source).strip().splitlines()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
+    data = function()
+    try:
+        data = json.loads(json.dumps(data, allow_nan=False))
+    except (TypeError, ValueError) as wrong:
+        raise TypeError(f"{function.__name__} must return data that JSON can hold: {wrong}") from None
+    engines = {need: reach.probe(need).version for need in needs}
+    stand_ins = reach.stand_ins(needs)
+    if os.environ.get("COURSE_RECORD") == "1":
+        _keep(function, engines, stand_ins, data)
+    _log(function.__name__, "live")
+    show.put(show.card("▶", show.GREEN, "This ran for real, here and now.", _on(engines), *stand_ins, label="live"))
+    return data
+
+
+def _replay(function: Callable[[], object], missing: dict[str, str]) -> object:
+    path = recording_path(current(), function.__name__)
+    if not path.exists():
+        raise NotLive(f"{function.__name__} cannot run here, since {_all_of(missing)}; and no recording of it is kept "
+                      f"({path.name} in source/recordings/{current()}). {HOW_TO}")  # fmt: skip
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    stale = kept["source_sha256"] != source_hash(inspect.getsource(function))
+    _log(function.__name__, "replayed")
+    show.put(show.card(
+        "◷", show.ORANGE, f"Not run here: this is what `{function.__name__}` returned on {kept['recorded']}.",
+        _on(kept["engines"]), *kept["stand_ins"], f"Why: {_all_of(missing)}.",
+        *(["The function was changed since: what it returns now may differ."] if stale else []), HOW_TO,
+        label="recording",
+    ))  # fmt: skip
+    return kept["data"]
+
+
+def _keep(function: Callable[[], object], engines: dict[str, str], stand_ins: list[str], data: object) -> None:
+    path = recording_path(current(), function.__name__)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    kept = {
+        "lesson": current(),
+        "name": function.__name__,
+        "recorded": date.today().isoformat(),
+        "engines": engines,
+        "stand_ins": stand_ins,
+        "source_sha256": source_hash(inspect.getsource(function)),
+        "data": data,
+    }
+    path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+
+
+def _log(name: str, mode: str) -> None:
+    """Tells the test runner whether a lesson ran live: one JSON line in the file that COURSE_LIVE_LOG names."""
+    if path := os.environ.get("COURSE_LIVE_LOG"):
+        with open(path, "a", encoding="utf-8") as log:
+            log.write(json.dumps({"lesson": current(), "name": name, "mode": mode}) + "\n")
+
+
+def _on(engines: dict[str, str]) -> str:
+    return "On " + " and ".join(engines.values())
+
+
+def _all_of(missing: dict[str, str]) -> str:
+    return " and ".join(missing.values())

@@ -1,0 +1,15 @@
+"""The one place where the frameworks' needless messages are switched off, each with its reason."""
+
+import logging
+import os
+import warnings
+
+
+def frameworks() -> None:
+    """Silences start-up chatter of TensorFlow and of PyTorch's exporter. Call it before they are imported."""
+    # TensorFlow and absl announce the processor's features and missing GPUs on stderr.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    # PyTorch's exporter reports at each start that torchvision, which the course does not use, is not installed.
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
+    # PyTorch 2.13's exporter copies a tree with a spelling that PyTorch 2.13 itself deprecates.
+    warnings.filterwarnings("ignore", message=r".*isinstance\(treespec, LeafSpec\).*", category=FutureWarning)

@@ -1,0 +1,1 @@
+"""Docker and Kubernetes as the lessons use them; imports no framework."""

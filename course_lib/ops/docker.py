@@ -1,0 +1,51 @@
+"""The Docker engine, through the `docker` package."""
+
+import shutil
+import time
+from pathlib import Path
+
+from course_lib import places
+from course_lib.ops.http import answers
+from course_lib.ops.reach import docker_client
+
+__all__ = ["address", "context", "docker_client", "wait_until_ready"]
+
+
+def context(folder: Path, models: Path) -> Path:
+    """Lays out what docker/service.Dockerfile copies: the server's code and `models`, nothing else of the checkout.
+
+    folder: made, or emptied first. models: a folder NAME/VERSION/model.onnx. Returns `folder`.
+    Raises FileNotFoundError where `models` holds no model.
+    """
+    if not list(models.glob("*/*/model.onnx")):
+        raise FileNotFoundError(f"expected NAME/VERSION/model.onnx under {models}, found none: save the model there first")
+    shutil.rmtree(folder, ignore_errors=True)
+    for part in ("docker", "course_lib/serving"):
+        shutil.copytree(places.CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(places.CHECKOUT / "course_lib/__init__.py", folder / "course_lib")
+    shutil.copytree(models, folder / "models")
+    return folder
+
+
+def address(container: object, port: int = 8501) -> str:
+    """The URL at which this machine reaches a container's published port. Raises RuntimeError where it published none."""
+    container.reload()
+    published = container.ports.get(f"{port}/tcp")
+    if not published:
+        raise RuntimeError(f"expected port {port} to be published; container {container.name} is {container.status}:\n"
+                           f"{container.logs().decode()[-500:]}")  # fmt: skip
+    return f"http://127.0.0.1:{published[0]['HostPort']}"
+
+
+def wait_until_ready(container: object, seconds: float = 30) -> str:
+    """Waits until the service in `container` says that it is ready; returns its URL.
+
+    Raises TimeoutError, with the end of the container's log, where it is not ready within `seconds`.
+    """
+    until = time.monotonic() + seconds
+    url = address(container)
+    while time.monotonic() < until:
+        if answers(url + "/v2/health/ready"):
+            return url
+        time.sleep(0.02)
+    raise TimeoutError(f"the service was not ready within {seconds} s; its log ends:\n{container.logs().decode()[-500:]}")

@@ -1,0 +1,29 @@
+"""Requests as the lessons send them, with the standard library alone."""
+
+import json
+import urllib.error
+import urllib.request
+
+
+def ask(url: str, body: object | None = None, *, timeout: float = 10) -> dict:
+    """Sends `body` as JSON (a GET where it is None) and returns the JSON that comes back.
+
+    Raises RuntimeError, with the service's own error message, for a status other than 200, and OSError where nothing
+    answers.
+    """
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data, {"Content-Type": "application/json"})
+    try:
+        with urllib.request.urlopen(request, timeout=timeout) as response:
+            return json.load(response)
+    except urllib.error.HTTPError as refused:
+        raise RuntimeError(f"{refused.code} from {url}: {refused.read().decode(errors='replace')[:300]}") from None
+
+
+def answers(url: str) -> bool:
+    """Whether a GET of `url` comes back with status 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as response:
+            return response.status == 200
+    except OSError:
+        return False

@@ -1,0 +1,49 @@
+"""The course's model server as a process on this machine."""
+
+import atexit
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from course_lib import places
+from course_lib.ops.http import answers
+
+
+@dataclass
+class Service:
+    """A running server: where it answers, and how to stop it."""
+
+    url: str
+    process: subprocess.Popen
+
+    def stop(self) -> int:
+        """Asks the server to end (SIGTERM) and returns its exit code."""
+        if self.process.poll() is None:
+            self.process.terminate()
+        return self.process.wait(timeout=15)
+
+
+def start_service(models: Path, log: Path, seconds: float = 30) -> Service:
+    """Starts `python -m course_lib.serving` over a folder of models, on a free port, and waits until it is ready.
+
+    models: NAME/VERSION/model.onnx. log: the file that takes what the server prints. The server ends with this kernel.
+    Raises RuntimeError, with the end of the log, where it is not ready within `seconds`.
+    """
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "course_lib.serving", "--models", str(models), "--host", "127.0.0.1", "--port", str(port)]
+    with log.open("wb") as kept:
+        process = subprocess.Popen(command, stdout=kept, stderr=subprocess.STDOUT, cwd=places.CHECKOUT)
+    service = Service(f"http://127.0.0.1:{port}", process)
+    atexit.register(service.stop)
+    until = time.monotonic() + seconds
+    while process.poll() is None and time.monotonic() < until:
+        if answers(service.url + "/v2/health/ready"):
+            return service
+        time.sleep(0.02)
+    service.stop()
+    raise RuntimeError(f"the service was not ready within {seconds} s; its log ends:\n{log.read_text()[-1000:]}")

@@ -1,0 +1,178 @@
+"""`./course build --check`: what is committed comes from its source, and a lesson has all of its parts."""
+
+import ast
+import json
+import re
+import statistics
+import subprocess
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import nbformat
+
+from course_lib import places
+from course_lib.idioms.live import recording_path, source_hash
+from course_lib.places import CHECKOUT
+from course_lib.syllabus import Lesson, Syllabus
+from tools.build import pages, source
+
+BYTES = 500_000
+"""A built notebook is no larger."""
+
+PARTS = (
+    "## You will be able to", "## Before you start", "## What we measured", "## What to remember",
+    "## Where this breaks down", "## What real teams use", "## Further reading",
+)  # fmt: skip
+"""The headings that every lesson has, in this order (welcome, which measures nothing, has the first two alone)."""
+
+
+@dataclass
+class Outcome:
+    """problems fail the check; notes are for the reader alone."""
+
+    problems: list[str] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+def everything(syllabus: Syllabus) -> Outcome:
+    """Runs every check over the checkout."""
+    outcome = Outcome()
+    written = [lesson for lesson in syllabus.lessons if lesson.written]
+    for lesson in written:
+        for kind in source.KINDS:
+            if source.source_path(kind, lesson).exists():
+                notebook_problems(kind, lesson, syllabus, outcome)
+        outcome.problems += lesson_problems(lesson) + recording_problems(lesson)
+    for path, text in pages.wanted(syllabus).items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            outcome.problems.append(f"{path.relative_to(CHECKOUT)} is not what its source says: ./course build")
+    outcome.problems += orphans(written) + link_problems()
+    return outcome
+
+
+def notebook_problems(kind: str, lesson: Lesson, syllabus: Syllabus, outcome: Outcome) -> None:
+    """A built notebook against its source. One that is edited and not committed is its reader's own: a note."""
+    path = lesson.notebook(kind)
+    name = f"{kind}/{path.name}"
+    if not path.exists():
+        outcome.problems.append(f"{name} is not built: ./course build {lesson.number}")
+        return
+    built = nbformat.read(path, as_version=4)
+    if built.metadata.get("course", {}).get("fingerprint") != source.fingerprint(built):
+        if _differs_from_commit(path):
+            outcome.notes.append(f"{name} was run or edited here since it was built; that is yours and stays")
+        else:
+            outcome.problems.append(f"{name} holds what the build did not write: ./course build {lesson.number}")
+        return
+    if not source.same_cells(built, source.read(kind, lesson, syllabus)):
+        outcome.problems.append(f"{name} differs from its source: ./course build {lesson.number}")
+    if path.stat().st_size > BYTES:
+        outcome.problems.append(f"{name} has {path.stat().st_size:,} bytes; at most {BYTES:,}")
+    code = [cell for cell in built.cells if cell.cell_type == "code"]
+    if kind == "exercises" and any(cell.outputs for cell in code):
+        outcome.problems.append(f"{name} carries outputs; exercises carry none")
+    if kind != "exercises" and any(cell.execution_count is None for cell in code):
+        outcome.problems.append(f"{name} has cells that were never run: ./course build {lesson.number}")
+    for output in (output for cell in code for output in cell.outputs):
+        if output.output_type == "error" or output.get("name") == "stderr":
+            outcome.problems.append(f"{name} carries an error or a warning in an output")
+        if "image/png" in output.get("data", {}) and not output.metadata.get("image/png", {}).get("alt"):
+            outcome.problems.append(f"{name} has a figure without alternative text: use show.finding(…, alt=…)")
+
+
+def lesson_problems(lesson: Lesson) -> list[str]:
+    """What STYLE asks of a lesson's source: its parts in order, three to five goals, short cells."""
+    path = source.source_path("notebooks", lesson)
+    cells = source.jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent").cells
+    text = "\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    name, problems = path.name, []
+    needed = PARTS[:2] if lesson.number == "00" else PARTS
+    places_of = [text.find(part) for part in needed]
+    problems += [f"{name} lacks the part {part!r}" for part, at in zip(needed, places_of) if at < 0]
+    if not problems and places_of != sorted(places_of):
+        problems.append(f"{name}: its parts stand in another order than {', '.join(needed)}")
+    for part, least, most in (("## You will be able to", 3, 5), ("## What to remember", 3, 3)):
+        if part in text:
+            count = len(re.findall(r"^(?:-|\d\.) ", text.split(part)[1].split("\n## ")[0], re.M))
+            if not least <= count <= most:
+                problems.append(f"{name}: {part!r} lists {count} points; {least} to {most} are asked for")
+    lengths = [len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code"]
+    if statistics.median(lengths) > 8 or max(lengths) > 30:
+        problems.append(f"{name}: code cells have {statistics.median(lengths)} lines at the median and {max(lengths)} at "
+                        "the most; 8 and 30 are asked for")  # fmt: skip
+    return problems
+
+
+def recording_problems(lesson: Lesson) -> list[str]:
+    """Live functions without a recording, with a stale one, and recordings without a function."""
+    text = source.source_path("notebooks", lesson).read_text(encoding="utf-8")
+    functions = live_functions(text)
+    problems = []
+    for name, code in functions.items():
+        path = recording_path(lesson.number, name)
+        if not path.exists():
+            problems.append(f"lesson {lesson.number}: {name} has no recording: ./course build {lesson.number} --require-live")
+        elif json.loads(path.read_text(encoding="utf-8"))["source_sha256"] != source_hash(code):
+            problems.append(f"lesson {lesson.number}: the recording of {name} is stale, since the function was changed: "
+                            f"./course build {lesson.number} --require-live")  # fmt: skip
+    for path in sorted((places.RECORDINGS / lesson.number).glob("*.json")):
+        if path.stem not in functions:
+            problems.append(f"{path.relative_to(CHECKOUT)} is a recording of no live function: remove it")
+    return problems
+
+
+def live_functions(text: str) -> dict[str, str]:
+    """The functions that a source marks with @live, each with its code, as a running kernel sees it."""
+    found = {}
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.FunctionDef):
+            marks = [each.func.id for each in node.decorator_list if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)]
+            if "live" in marks:
+                first = node.decorator_list[0].lineno
+                found[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    return found
+
+
+def orphans(written: list[Lesson]) -> list[str]:
+    """Built notebooks without a source."""
+    problems = []
+    for kind in source.KINDS:
+        stems = {lesson.stem for lesson in written if source.source_path(kind, lesson).exists()}
+        folder = CHECKOUT / kind
+        problems += [f"{kind}/{path.name} has no source" for path in sorted(folder.glob("*.ipynb")) if path.stem not in stems]
+    return problems
+
+
+def link_problems() -> list[str]:
+    """Relative links that lead nowhere and pictures without alternative text, in pages and in notebooks."""
+    problems = []
+    texts = {path: path.read_text(encoding="utf-8") for path in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("models/*/*.md")]}
+    for kind in source.KINDS:
+        for path in (CHECKOUT / kind).glob("*.ipynb"):
+            cells = nbformat.read(path, as_version=4).cells
+            texts[path] = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
+    for path, text in texts.items():
+        name = path.relative_to(CHECKOUT)
+        for picture, words, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)):
+            if picture and not words.strip():
+                problems.append(f"{name}: the picture {target} has no alternative text")
+            if re.match(r"[a-z]+:", target):
+                continue
+            file, _, anchor = target.partition("#")
+            aim = (path.parent / file).resolve() if file else path
+            if not aim.exists():
+                problems.append(f"{name}: the link to {target} leads nowhere")
+            elif anchor and aim.suffix == ".md" and anchor not in _anchors(aim.read_text(encoding="utf-8")):
+                problems.append(f"{name}: {aim.name} has no heading #{anchor}")
+    return problems
+
+
+def _anchors(text: str) -> set[str]:
+    headings = re.findall(r"^#+ (.+)$", text, re.M)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).strip().replace(" ", "-") for heading in headings}
+
+
+def _differs_from_commit(path: Path) -> bool:
+    """Whether the file differs from what git has committed; True where git cannot tell."""
+    done = subprocess.run(["git", "diff", "--quiet", "HEAD", "--", str(path)], cwd=CHECKOUT, capture_output=True)
+    return done.returncode != 0

@@ -1,0 +1,74 @@
+"""Executes a notebook and leaves in it only what belongs in a repository."""
+
+import base64
+import io
+import os
+import re
+from contextlib import contextmanager
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from nbclient.exceptions import CellExecutionError
+from PIL import Image
+
+WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class BuildFailed(Exception):
+    """A notebook did not run to its end, or said something on stderr."""
+
+
+def execute(notebook: nbformat.NotebookNode, folder: Path, env: dict[str, str]) -> None:
+    """Runs every cell of `notebook` in `folder` and cleans what came out. Changes the notebook.
+
+    env: variables for the kernel. Raises BuildFailed for an error or a warning in any cell.
+    """
+    with _environment(env):
+        client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}, record_timing=False,
+                                store_widget_state=False)  # fmt: skip
+        try:
+            client.execute()
+        except CellExecutionError as failed:
+            raise BuildFailed(re.sub(r"\x1b\[[0-9;]*m", "", str(failed))) from None
+    for cell in notebook.cells:
+        cell.metadata.pop("execution", None)
+        if cell.cell_type == "code":
+            cell.outputs = [clean(output, cell) for output in cell.outputs if not _empty(output)]
+    notebook.metadata.pop("widgets", None)
+    notebook.metadata.language_info = nbformat.from_dict({"name": "python"})
+
+
+def clean(output: nbformat.NotebookNode, cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """An output without what changes from run to run, its figures compressed. Raises BuildFailed for stderr."""
+    if output.output_type == "stream" and output.name == "stderr":
+        raise BuildFailed(f"a cell wrote to stderr; mend the cause:\n{output.text}\nThe cell:\n{cell.source}")
+    data = output.get("data", {})
+    if WIDGET in data:  # without its state, which is not kept, a viewer would show an error in its place
+        del data[WIDGET]
+        data["text/plain"] = "(a widget: run the lesson to use it)"
+    if "image/png" in data:
+        data["image/png"] = _compressed(data["image/png"])
+    return output
+
+
+def _empty(output: nbformat.NotebookNode) -> bool:
+    return output.output_type == "stream" and not output.text.strip()
+
+
+def _compressed(encoded: str) -> str:
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB").quantize(64)
+    smaller = io.BytesIO()
+    picture.save(smaller, format="png", optimize=True)
+    return base64.b64encode(smaller.getvalue()).decode()
+
+
+@contextmanager
+def _environment(env: dict[str, str]):
+    before = {name: os.environ.get(name) for name in env}
+    os.environ.update(env)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            os.environ.pop(name) if value is None else os.environ.__setitem__(name, value)

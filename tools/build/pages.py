@@ -1,0 +1,99 @@
+"""The files other than notebooks that are written from one source: README's map, environment.yml, models' cards."""
+
+import re
+import tomllib
+from pathlib import Path
+
+from course_lib import models
+from course_lib.idioms import ledger, show
+from course_lib.places import CHECKOUT, MODELS
+from course_lib.syllabus import Syllabus
+
+
+def write(syllabus: Syllabus) -> list[str]:
+    """Writes every page that differs from what it should hold; returns their names."""
+    changed = []
+    for path, text in wanted(syllabus).items():
+        if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.write_text(text, encoding="utf-8")
+            changed.append(str(path.relative_to(CHECKOUT)))
+    return changed
+
+
+def wanted(syllabus: Syllabus) -> dict[Path, str]:
+    """Every such page with the text that it should hold."""
+    pages = {CHECKOUT / "environment.yml": environment(CHECKOUT)}
+    readme = CHECKOUT / "README.md"
+    if readme.exists():
+        text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
+        pages[readme] = _between(text, "badges", _badges(syllabus))
+    if MODELS.exists():
+        cards = {MODELS / template.stem / "card.md": card(template) for template in (CHECKOUT / "source/cards").glob("*.md")}
+        pages.update(cards)
+        pages[MODELS / "SHA256SUMS"] = models.checksums()
+    return pages
+
+
+def environment(checkout: Path) -> str:
+    """environment.yml for conda and Binder: the pins of constraints.txt that are no CUDA package."""
+    project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    lines = [
+        "# Written by `./course build` from constraints.txt: the same versions for conda and for Binder.",
+        f"name: {project['name']}",
+        "channels:",
+        "  - conda-forge",
+        "  - nodefaults",
+        "dependencies:",
+        "  - python=3.11",
+        "  - pip",
+        "  - pip:",
+        "      - --extra-index-url https://download.pytorch.org/whl/cpu # a CPU build of torch, without CUDA's packages",
+    ]
+    return "\n".join(lines + [f'      - "{pin}"' if ";" in pin else f"      - {pin}" for pin in pins(checkout)]) + "\n"
+
+
+def pins(checkout: Path) -> list[str]:
+    """The lines of constraints.txt, CUDA's packages aside, each with its marker."""
+    lines = (checkout / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    kept = [line.replace(" ;", ";").strip() for line in lines if "==" in line]
+    return [line for line in kept if not re.match(r"(nvidia-|cuda-|triton==)", line)]
+
+
+def card(template: Path) -> str:
+    """A model's card: its text from source/cards, every figure from the ledger and the files."""
+    rows = {row.form: row for row in ledger.kept().values() if row.model == template.stem}
+    figures = {}
+    for form, row in rows.items():
+        figures[f"{form}_accuracy"] = f"{100 * row.accuracy:.1f} %"
+        figures[f"{form}_bytes"] = show.bytes_text(row.bytes)
+        figures[f"{form}_diff"] = "" if row.max_abs_diff is None else f"{row.max_abs_diff:.2g}"
+    return template.read_text(encoding="utf-8").format(**figures)
+
+
+def _between(text: str, name: str, new: str) -> str:
+    begin, end = f"<!-- {name}: written by ./course build from syllabus.toml -->", f"<!-- {name}: end -->"
+    if begin not in text or end not in text:
+        raise ValueError(f"README.md lacks the lines {begin!r} and {end!r}, between which the build writes")
+    return text.partition(begin)[0] + f"{begin}\n{new}{end}" + text.partition(end)[2]
+
+
+def _map(syllabus: Syllabus) -> str:
+    lines = ["| | lesson | minutes | runs on | holds |", "| --- | --- | --- | --- | --- |"]
+    for part in syllabus.parts:
+        if part.number:
+            lines.append(f"| | **{'I II III IV V VI'.split()[part.number - 1]} {part.name}** | | | |")
+        for lesson in syllabus.in_part(part):
+            title = f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)" if lesson.written else f"{lesson.title} *(to come)*"
+            engines = ", ".join(name.capitalize() for name in lesson.live) or "Python"
+            lines.append(f"| {lesson.number} | {title} | {lesson.minutes} | {engines} | {lesson.holds} |")
+    return "\n".join(lines) + "\n"
+
+
+def _badges(syllabus: Syllabus) -> str:
+    if not syllabus.repository:
+        return ""
+    binder = f"https://mybinder.org/v2/gh/{syllabus.repository}/main?urlpath=lab/tree/notebooks/00_welcome.ipynb"
+    colab = f"https://colab.research.google.com/github/{syllabus.repository}/blob/main/notebooks/00_welcome.ipynb"
+    tests = f"https://github.com/{syllabus.repository}/actions/workflows/test.yml"
+    return (f"[![Tests]({tests}/badge.svg)]({tests}) [![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
+            f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})\n")  # fmt: skip

@@ -1,0 +1,137 @@
+"""From a source file (py:percent) to the cells of a notebook, before anything is executed."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import jupytext
+import nbformat
+from nbformat.v4 import new_code_cell, new_markdown_cell
+
+from course_lib.places import CHECKOUT
+from course_lib.syllabus import Lesson, Syllabus
+from tools.build import stubs
+
+KINDS = ("notebooks", "exercises", "solutions")
+"""The three folders of built notebooks. Exercises are cut out of the sources of solutions."""
+
+COLAB_LACKS = ("onnx", "onnxruntime", "onnxscript", "safetensors", "ipycanvas", "starlette", "uvicorn", "docker")
+
+
+class SourceError(Exception):
+    """A source file that cannot be built; the message says where and what to do."""
+
+
+def source_path(kind: str, lesson: Lesson, checkout: Path = CHECKOUT) -> Path:
+    """The file that a notebook of `kind` is built from; it need not exist."""
+    folder = "notebooks" if kind == "notebooks" else "solutions"
+    return checkout / "source" / folder / f"{lesson.stem}.py"
+
+
+def read(kind: str, lesson: Lesson, syllabus: Syllabus, checkout: Path = CHECKOUT) -> nbformat.NotebookNode:
+    """The notebook of `kind` for `lesson`, unexecuted. Raises SourceError for a source that cannot be built."""
+    path = source_path(kind, lesson, checkout)
+    parsed = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
+    cells = [_plain(cell) for cell in parsed.cells]
+    try:
+        cells = stubs.cut(cells) if kind == "exercises" else [stubs.without_marker(cell) for cell in cells]
+    except ValueError as wrong:
+        raise SourceError(f"{path.relative_to(checkout)}: {wrong}") from None
+    cells = [_head(kind, lesson, syllabus), _colab(syllabus, checkout), *cells, _foot(kind, lesson, syllabus)]
+    _number(cells)
+    return nbformat.v4.new_notebook(cells=cells, metadata={
+        "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
+        "language_info": {"name": "python"},
+    })  # fmt: skip
+
+
+def fingerprint(notebook: nbformat.NotebookNode) -> str:
+    """A digest of a notebook's cells and outputs: tells what the build wrote from what was edited since."""
+    cells = [[c.id, c.cell_type, c.source, c.metadata.get("tags", []), c.get("outputs", [])] for c in notebook.cells]
+    return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
+
+
+def same_cells(built: nbformat.NotebookNode, source: nbformat.NotebookNode) -> bool:
+    """Whether two notebooks hold the same cells, outputs aside."""
+
+    def stripped(notebook: nbformat.NotebookNode) -> list:
+        return [(c.id, c.cell_type, c.source, c.metadata.get("tags", [])) for c in notebook.cells]
+
+    return stripped(built) == stripped(source)
+
+
+def _plain(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
+    make = new_code_cell if cell.cell_type == "code" else new_markdown_cell
+    return make(cell.source, metadata=metadata)
+
+
+def _number(cells: list[nbformat.NotebookNode]) -> None:
+    """Gives each cell an id out of its own text, so that an edit changes the ids of the edited cells alone."""
+    seen: dict[str, int] = {}
+    for cell in cells:
+        key = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:10]
+        seen[key] = seen.get(key, 0) + 1
+        cell.id = key if seen[key] == 1 else f"{key}-{seen[key]}"
+
+
+def _head(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNode:
+    part = next(each for each in syllabus.parts if each.number == lesson.part)
+    what = {"notebooks": f"{lesson.minutes} minutes", "exercises": "exercises", "solutions": "solutions"}[kind]
+    line = f"**Lesson {lesson.number}** · part “{part.name}” · {what} · [map of the course](../README.md#the-map)"
+    if lesson.live and kind == "notebooks":
+        engines = " and ".join(name.capitalize() for name in lesson.live)
+        line += f" · live cells run on {engines}, or replay a recording"
+    if kind != "notebooks":
+        line += f" · [the lesson](../notebooks/{lesson.stem}.ipynb)"
+    badges = _badges(f"{kind}/{lesson.stem}.ipynb", syllabus)
+    return new_markdown_cell(f"{line}\n\n{badges}" if badges else line)
+
+
+def _badges(path: str, syllabus: Syllabus) -> str:
+    if not syllabus.repository:
+        return ""
+    colab = f"https://colab.research.google.com/github/{syllabus.repository}/blob/main/{path}"
+    binder = f"https://mybinder.org/v2/gh/{syllabus.repository}/main?urlpath=lab/tree/{path}"
+    return (f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab}) "
+            f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})")  # fmt: skip
+
+
+def _colab(syllabus: Syllabus, checkout: Path) -> nbformat.NotebookNode:
+    pins = dict(line.split(";")[0].strip().split("==")
+                for line in (checkout / "constraints.txt").read_text(encoding="utf-8").splitlines()
+                if "==" in line)  # fmt: skip
+    lacks = " ".join(f"{name}=={pins[name]}" for name in COLAB_LACKS if name in pins)
+    code = f'''# On Google Colab this fetches the course and what Colab lacks; anywhere else it does nothing.
+import sys
+
+if "google.colab" in sys.modules:
+    import os, subprocess
+    repository = "{syllabus.repository}"
+    if not os.path.isdir("/content/course"):
+        subprocess.run(["git", "clone", "-q", f"https://github.com/{{repository}}", "/content/course"], check=True)
+        subprocess.run([sys.executable, "-m", "pip", "install", "-q", *"{lacks}".split()], check=True)
+    sys.path.insert(0, "/content/course")
+    os.chdir("/content/course/notebooks")
+    sys.modules["google.colab"].output.enable_custom_widget_manager()'''
+    return new_code_cell(code, metadata={"tags": ["colab"]})
+
+
+def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNode:
+    written = [each for each in syllabus.lessons if each.written]
+    at = written.index(lesson)
+    links = []
+    if kind == "notebooks":
+        if source_path("exercises", lesson).exists():
+            links.append(f"**Practise:** [exercises {lesson.number}](../exercises/{lesson.stem}.ipynb)")
+        if at > 0:
+            links.append(f"← [{written[at - 1].number} {written[at - 1].title}]({written[at - 1].stem}.ipynb)")
+        if at + 1 < len(written):
+            links.append(f"**Next:** [{written[at + 1].number} {written[at + 1].title}]({written[at + 1].stem}.ipynb) →")
+        else:
+            links.append("**Next:** the lessons that follow are still to be written; the map says which come first")
+    elif kind == "exercises":
+        links.append(f"[solutions {lesson.number}](../solutions/{lesson.stem}.ipynb), once you have tried")
+    else:
+        links.append(f"[exercises {lesson.number}](../exercises/{lesson.stem}.ipynb)")
+    return new_markdown_cell("---\n\n" + " · ".join(links))
