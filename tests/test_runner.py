@@ -1,0 +1,176 @@
+"""What `./course test` and `./course bench` count, print and return, over a small folder of notebooks."""
+
+import json
+import re
+from pathlib import Path
+
+import nbformat
+import pytest
+from nbformat.v4 import new_code_cell, new_notebook
+
+from tools import bench
+from tools import test as runner
+
+SYLLABUS = """
+[course]
+title = "Small"
+version = "1"
+repository = ""
+[[part]]
+number = 0
+name = "Only"
+"""
+LESSON = """
+[[lesson]]
+number = "{}"
+name = "{}"
+title = "{}"
+part = 0
+minutes = 1
+live = {}
+timed = false
+holds = "nothing"
+"""
+SAY_REPLAYED = "import os; open(os.environ['COURSE_LIVE_LOG'], 'a').write('{\"mode\": \"replayed\"}\\n')"
+STRICT = "import os; assert os.environ['COURSE_STRICT'] == '1'"
+NOT_STRICT = "import os; assert os.environ['COURSE_STRICT'] != '1'"
+
+
+def write(path: Path, *cells: str) -> None:
+    path.parent.mkdir(exist_ok=True)
+    kernel = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+    nbformat.write(new_notebook(cells=[new_code_cell(each) for each in cells], metadata=kernel), path)
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Lesson 01 is live, 02 fails, 03 is not written."""
+    lessons = [LESSON.format("01", "good", "Good", '["docker"]'), LESSON.format("02", "bad", "Bad", "[]")]
+    lessons.append(LESSON.format("03", "unwritten", "Unwritten", "[]"))
+    (tmp_path / "syllabus.toml").write_text(SYLLABUS + "".join(lessons))
+    write(tmp_path / "notebooks/01_good.ipynb", SAY_REPLAYED, STRICT)
+    write(tmp_path / "exercises/01_good.ipynb", NOT_STRICT)
+    write(tmp_path / "notebooks/02_bad.ipynb", "1 + 1", "raise ValueError('on purpose')", "never_reached")
+    (tmp_path / "tools/build").mkdir(parents=True)
+    (tmp_path / "tools/__init__.py").touch()
+    (tmp_path / "tools/build/__init__.py").touch()
+    (tmp_path / "tools/build/__main__.py").write_text("import sys; assert sys.argv[1:] == ['--check']")
+    (tmp_path / "tests").mkdir()
+    tests = "import pytest\ndef test_one(): pass\n@pytest.mark.skip\ndef test_two(): pass\n"
+    (tmp_path / "tests/test_service.py").write_text(tests)
+    (tmp_path / "tests/test_wrong_answers_02.py").write_text("def test_three(): pass\n")
+    return tmp_path
+
+
+def names(jobs: list[runner.Job]) -> list[str]:
+    return [f"{job.kind} {job.name}" for job in jobs]
+
+
+def test_everything_is_counted_and_a_failure_is_shown_and_returned(
+    checkout: Path, capsys: pytest.CaptureFixture
+) -> None:
+    assert runner.main([], checkout) == 1
+    lines = capsys.readouterr().out.splitlines()
+    # two notebooks and the exercise, two unit tests and one skipped, the build check
+    assert lines[-1] == "5 passed, 1 failed, 1 skipped"
+    bad = next(line for line in lines if "02_bad" in line)
+    assert re.fullmatch(r"FAILED  lesson    02_bad +-  +\d+\.\d s", bad)
+    assert any(line.startswith("    | ") and "ValueError: on purpose" in line for line in lines)
+    assert not any("never_reached" in line for line in lines)
+    good = next(line for line in lines if "lesson    01_good" in line)
+    assert re.fullmatch(r"passed  lesson    01_good +replayed +\d+\.\d s", good)
+
+
+def test_what_passes_returns_zero(checkout: Path, capsys: pytest.CaptureFixture) -> None:
+    assert runner.main(["1"], checkout) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed"
+
+
+def test_words_choose_lessons_kinds_and_test_files(checkout: Path) -> None:
+    good, bad, exercise = "lesson 01_good", "lesson 02_bad", "exercise 01_good"
+    assert names(runner.choose([], checkout)) == ["units tests", "build --check", good, bad, exercise]
+    assert names(runner.choose(["02"], checkout)) == ["units 02", bad]
+    assert names(runner.choose(["live"], checkout)) == [good]
+    assert names(runner.choose(["rest"], checkout)) == ["units tests", "build --check", bad, exercise]
+    assert names(runner.choose(["units"], checkout)) == ["units tests"]
+    assert names(runner.choose(["service", "1", "01_good"], checkout)) == ["units service", good, exercise]
+
+
+def test_live_and_timed_lessons_run_alone_and_their_exercises_do_not(checkout: Path) -> None:
+    alone = {f"{job.kind} {job.name}": job.alone for job in runner.choose([], checkout)}
+    assert [name for name, is_alone in alone.items() if is_alone] == ["lesson 01_good"]
+
+
+@pytest.mark.parametrize("word", ["03", "99", "lab", "1x"])
+def test_a_word_that_names_nothing_gets_one_line_with_the_valid_ones(
+    checkout: Path, word: str, capsys: pytest.CaptureFixture
+) -> None:
+    assert runner.main([word], checkout) == 2
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1
+    assert "live, rest, units, 01, 02, service, wrong_answers_02" in said
+
+
+def test_no_notebook_at_all_is_an_error(checkout: Path, capsys: pytest.CaptureFixture) -> None:
+    for folder in ("notebooks", "exercises"):
+        for path in (checkout / folder).iterdir():
+            path.unlink()
+    assert runner.main([], checkout) == 1
+    assert "./course build" in capsys.readouterr().err
+
+
+def test_unit_tests_that_break_before_they_are_counted_are_a_failure(
+    checkout: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (checkout / "tests/test_broken.py").write_text("import no_such_module\n")
+    assert runner.main(["broken"], checkout) == 1
+    said = capsys.readouterr().out
+    assert "no_such_module" in said
+    assert said.splitlines()[-1] == "0 passed, 1 failed"
+
+
+def test_a_lesson_with_both_kinds_of_cells_says_so(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    log.write_text("".join(json.dumps({"mode": mode}) + "\n" for mode in ("live", "replayed", "live")))
+    assert runner._mode(log) == "live and replayed"
+    assert runner._mode(tmp_path / "none") == "-"
+
+
+def test_the_bench_prints_a_table_of_seconds_and_memory(checkout: Path, capsys: pytest.CaptureFixture) -> None:
+    write(
+        checkout / "notebooks/01_good.ipynb", SAY_REPLAYED, "import time; big = bytearray(200 * 2**20); time.sleep(1)"
+    )
+    assert bench.main(["01"], checkout) == 0
+    row = next(line for line in capsys.readouterr().out.splitlines() if "01_good" in line)
+    _, name, seconds, peak, ran, budget, verdict, _ = (cell.strip() for cell in row.split("|"))
+    assert (name, ran, budget, verdict) == ("01_good", "replayed", "60 s, 1536 MiB", "within")
+    assert 1 <= float(seconds)
+    assert 200 < float(peak) < 600  # the array and a kernel
+
+
+def test_the_bench_counts_the_children_of_a_kernel(checkout: Path) -> None:
+    child = "import time; big = bytearray(200 * 2**20); time.sleep(2)"
+    write(
+        checkout / "notebooks/01_good.ipynb",
+        f"import subprocess, sys; subprocess.run([sys.executable, '-c', {child!r}])",
+    )
+    assert bench.measure(checkout / "notebooks/01_good.ipynb").peak_mib > 200
+
+
+def test_the_bench_marks_what_is_over_its_budget() -> None:
+    assert bench.Measured("slow", 61, 100, "replayed").verdict == "over: seconds"
+    assert bench.Measured("live", 61, 100, "live").verdict == "within"
+    assert bench.Measured("both", 151, 2000, "live").verdict == "over: seconds and memory"
+    assert bench.Measured("failed", 1, 1, "-", "ValueError").verdict == "FAILED"
+
+
+def test_the_bench_returns_one_where_a_notebook_fails(checkout: Path, capsys: pytest.CaptureFixture) -> None:
+    assert bench.main(["02"], checkout) == 1
+    said = capsys.readouterr()
+    assert "FAILED" in said.out
+    assert "02_bad failed: ValueError: on purpose" in said.err
+
+
+def test_the_bench_refuses_a_lesson_that_is_none(checkout: Path, capsys: pytest.CaptureFixture) -> None:
+    assert bench.main(["03"], checkout) == 2
+    assert capsys.readouterr().err == "course bench: no lesson '03'; there are 01, 02\n"
