@@ -37,7 +37,8 @@ def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
     Calling it raises NotLive where neither the real thing nor a recording is there, and where COURSE_REQUIRE_LIVE=1
     and the real thing is not; TypeError where the function takes arguments or returns what JSON cannot hold.
     """
-    if unknown := [need for need in needs if need not in reach.PROBES] or not needs:
+    unknown = [need for need in needs if need not in reach.PROBES]
+    if unknown or not needs:
         raise ValueError(f"expected {' or '.join(reach.PROBES)} for what runs a live function, got {unknown or 'nothing'}")
 
     def mark(function: Callable[[], object]) -> Callable[[], object]:

@@ -25,7 +25,7 @@ def main(words: list[str]) -> int:
     syllabus = load()
     try:
         wanted = [syllabus.lesson(number) for number in asked.lessons]
-    except KeyError as unknown:
+    except LookupError as unknown:
         parser.error(unknown.args[0])
     if asked.check:
         return _report(check.everything(syllabus))

@@ -11,7 +11,10 @@ import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
 from PIL import Image
+from traitlets.config import Config
 
+# Over TCP the kernel warns that anybody on this machine can listen; Windows has nothing else.
+LOCAL = Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc"})
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -26,7 +29,7 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, env: dict[str, str]) 
     """
     with _environment(env):
         client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}, record_timing=False,
-                                store_widget_state=False)  # fmt: skip
+                                store_widget_state=False, config=LOCAL)  # fmt: skip
         try:
             client.execute()
         except CellExecutionError as failed:

@@ -1,0 +1,283 @@
+"""The builder: stubs without a trace of the solution, stable ids, clean outputs, and what the check finds."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import nbformat
+import pytest
+import yaml
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
+
+from course_lib import places, syllabus
+from course_lib.idioms.live import source_hash
+from tools.build import execute, pages, source, stubs
+
+MAP = syllabus.load()
+WRITTEN = [lesson for lesson in MAP.lessons if lesson.written]
+
+SOLUTION = '''def double(x):
+    """Twice x."""
+    # SOLUTION
+    result = x + x
+    for _ in range(0):
+        result = None
+    return result'''
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A course of one lesson in a folder of its own, with this checkout's code, under git."""
+    for folder in ("course_lib", "tools"):
+        shutil.copytree(places.CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
+    for file in ("pyproject.toml", "constraints.txt", "syllabus.toml", ".gitignore"):
+        shutil.copy(places.CHECKOUT / file, tmp_path)
+    marks = [f"<!-- {name}: written by ./course build from syllabus.toml -->\n<!-- {name}: end -->" for name in ("map", "badges")]
+    (tmp_path / "README.md").write_text("\n\n".join(["# The course", "## The map", *marks]) + "\n")
+    for folder, text in (("notebooks", LESSON), ("solutions", f"# %% [markdown]\n# # Exercise\n\n# %%\n{SOLUTION}\n")):
+        (tmp_path / "source" / folder).mkdir(parents=True)
+        (tmp_path / "source" / folder / "00_welcome.py").write_text(text)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    return tmp_path
+
+
+LESSON = """# %% [markdown]
+# # 00 Welcome
+#
+# ## You will be able to
+#
+# - do one thing;
+# - do another;
+# - do a third.
+#
+# ## Before you start
+#
+# Nothing.
+
+# %%
+print(6 * 7)
+"""
+
+
+def commit(checkout):
+    subprocess.run(["git", "add", "."], cwd=checkout, check=True)
+    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "next"], cwd=checkout, check=True)
+
+
+def build(checkout, *words):
+    """Runs `./course build` there; gives its exit code and what it printed."""
+    env = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run([sys.executable, "-m", "tools.build", *words], cwd=checkout, env=env, capture_output=True, text=True)
+    return done.returncode, done.stdout + done.stderr
+
+
+def edit(path, old, new):
+    assert old in path.read_text(encoding="utf-8")
+    path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
+
+
+# The stub
+
+
+def cells(code, **metadata):
+    return [new_code_cell(code, metadata=metadata)]
+
+
+def test_the_stub_keeps_what_stands_above_the_marker_and_raises():
+    (stub,) = stubs.cut(cells(SOLUTION))
+    assert stub.source == 'def double(x):\n    """Twice x."""\n    raise NotImplementedError'
+
+
+def test_the_solution_loses_the_marker_alone():
+    assert stubs.without_marker(cells(SOLUTION)[0]).source == SOLUTION.replace("    # SOLUTION\n", "")
+
+
+def test_cells_with_the_solution_tag_are_dropped():
+    kept = stubs.cut([*cells(SOLUTION), new_markdown_cell("Why", metadata={"tags": ["solution"]}), *cells("x = 1", tags=["solution"])])
+    assert len(kept) == 1
+
+
+def test_a_statement_of_the_solution_that_survives_is_an_error_whatever_its_spacing():
+    with pytest.raises(ValueError, match="survives in the exercise"):
+        stubs.cut([*cells(SOLUTION), *cells("x = 2\nresult=(x+x)  # twice")])
+
+
+def test_a_statement_of_a_solution_cell_that_survives_is_an_error():
+    with pytest.raises(ValueError, match="survives"):
+        stubs.cut([*cells("answer = 42", tags=["solution"]), *cells("answer   =   42")])
+
+
+def test_a_marker_outside_a_function_or_twice_in_a_cell_is_an_error():
+    with pytest.raises(ValueError, match="outside a function"):
+        stubs.cut(cells("# SOLUTION\nx = 1"))
+    with pytest.raises(ValueError, match="2 lines"):
+        stubs.cut(cells(SOLUTION + "\n    # SOLUTION"))
+
+
+@pytest.mark.parametrize("lesson", WRITTEN, ids=lambda lesson: lesson.stem)
+def test_no_statement_of_a_solution_stands_in_the_built_exercise(lesson):
+    import jupytext
+
+    solution = jupytext.reads(source.source_path("solutions", lesson).read_text(encoding="utf-8"), fmt="py:percent").cells
+    exercise = nbformat.read(lesson.notebook("exercises"), as_version=4).cells
+    hidden = [cell for cell in solution if stubs.MARKER in cell.source]
+    assert hidden and not stubs.leaks(solution, exercise)
+    assert sum(cell.source.endswith("raise NotImplementedError") for cell in exercise) == len(hidden)
+
+
+# Ids
+
+
+def test_an_edit_changes_the_id_of_the_edited_cell_alone():
+    before = [new_markdown_cell(text) for text in "abca"]
+    after = [new_markdown_cell(text) for text in ("new", "a", "b", "c!", "a")]
+    source._number(before)
+    source._number(after)
+    assert [cell.id for cell in after[1:3]] == [cell.id for cell in before[:2]]
+    assert after[4].id == before[3].id and after[3].id != before[2].id
+    assert len({cell.id for cell in after}) == 5
+
+
+# Outputs
+
+
+def output(**data):
+    return new_output("display_data", data=data)
+
+
+def test_stderr_fails_the_build():
+    with pytest.raises(execute.BuildFailed, match="wrote to stderr"):
+        execute.clean(new_output("stream", name="stderr", text="UserWarning: old"), new_code_cell("warn()"))
+
+
+def test_a_widget_leaves_words_in_its_place():
+    kept = execute.clean(output(**{execute.WIDGET: {"model_id": "1"}, "text/plain": "Pad()"}), new_code_cell(""))
+    assert dict(kept.data) == {"text/plain": "(a widget: run the lesson to use it)"}
+
+
+def test_a_cell_that_fails_stops_the_build_with_its_error(tmp_path):
+    with pytest.raises(execute.BuildFailed, match="ZeroDivisionError"):
+        execute.execute(new_notebook(cells=[new_code_cell("1 / 0")]), tmp_path, {})
+
+
+# The command
+
+
+def test_build_then_check_agree_and_a_second_build_does_nothing(checkout):
+    code, said = build(checkout)
+    assert code == 0 and "built   notebooks/00_welcome.ipynb" in said
+    built = nbformat.read(checkout / "notebooks/00_welcome.ipynb", as_version=4)
+    assert any("42" in out.get("text", "") for cell in built.cells if cell.cell_type == "code" for out in cell.outputs)
+    assert "execution" not in json.dumps([cell.metadata for cell in built.cells])
+    assert not any(cell.outputs for cell in nbformat.read(checkout / "exercises/00_welcome.ipynb", as_version=4).cells
+                   if cell.cell_type == "code")  # fmt: skip
+    assert build(checkout) == (0, "built and source agree\n")
+    assert build(checkout, "--check") == (0, "built and source agree\n")
+
+
+def test_the_check_finds_sources_and_outputs_that_were_changed_after_the_build(checkout):
+    build(checkout)
+    commit(checkout)
+    edit(checkout / "source/notebooks/00_welcome.py", "6 * 7", "6 * 8")
+    edit(checkout / "solutions/00_welcome.ipynb", "Twice x", "Thrice x")
+    commit(checkout)
+    code, said = build(checkout, "--check")
+    assert code == 1
+    assert "notebooks/00_welcome.ipynb differs from its source" in said
+    assert "solutions/00_welcome.ipynb holds what the build did not write" in said
+
+
+def test_a_learner_s_own_edits_are_a_note_and_survive_the_next_build(checkout):
+    build(checkout)
+    commit(checkout)
+    edit(checkout / "exercises/00_welcome.ipynb", "raise NotImplementedError", "return 2 * x")
+    code, said = build(checkout, "--check")
+    assert code == 0 and "that is yours and stays" in said
+    assert "kept " in build(checkout)[1]
+    (kept,) = (checkout / ".course/kept").glob("*.ipynb")
+    assert "return 2 * x" in kept.read_text(encoding="utf-8")
+
+
+def test_the_check_names_all_that_a_lesson_lacks(checkout):
+    path = checkout / "source/notebooks/00_welcome.py"
+    edit(path, "## Before you start", "## Before")
+    edit(path, "# - do another;\n# - do a third.\n", "")
+    edit(path, "# Nothing.", "# ![](../README.md) [there](nowhere.md) [here](../README.md#no-such-heading)")
+    long = "\n".join(["print()"] * 31)
+    edit(path, "print(6 * 7)", f"{long}\n\n# %%\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2])")
+    code, said = build(checkout)
+    assert code == 1
+    for finding in ("lacks the part '## Before you start'", "lists 1 points; 3 to 5 are asked for", "has no alternative text",
+                    "the link to nowhere.md leads nowhere", "README.md has no heading #no-such-heading", "and 31 at the most",
+                    "a figure without alternative text"):  # fmt: skip
+        assert finding in said
+
+
+def test_a_missing_a_stale_and_an_orphaned_recording_are_found(checkout):
+    code = '@live("docker")\ndef pull():\n    return 1'
+    text = f"from course_lib.idioms import live\n\n# %%\n{code}\n"
+    edit(checkout / "source/notebooks/00_welcome.py", "print(6 * 7)", text)
+    folder = checkout / "source/recordings/00"
+    folder.mkdir(parents=True)
+    (folder / "gone.json").write_text("{}")
+    said = build(checkout)[1]
+    assert "pull has no recording" in said and "gone.json is a recording of no live function" in said
+    (folder / "pull.json").write_text(json.dumps({"source_sha256": "other"}))
+    assert "the recording of pull is stale" in build(checkout, "--check")[1]
+    (folder / "pull.json").write_text(json.dumps({"source_sha256": source_hash(code)}))
+    (folder / "gone.json").unlink()
+    assert build(checkout, "--check") == (0, "built and source agree\n")
+
+
+def test_a_lesson_that_fails_or_warns_is_not_built_and_says_why(checkout):
+    path = checkout / "source/notebooks/00_welcome.py"
+    edit(path, "print(6 * 7)", "import warnings\n\nwarnings.warn('old')")
+    code, said = build(checkout)
+    assert code == 1 and "wrote to stderr" in said and not (checkout / "notebooks/00_welcome.ipynb").exists()
+
+
+def test_an_unknown_lesson_gets_one_line_and_exit_2(checkout):
+    code, said = build(checkout, "77")
+    assert code == 2 and "no lesson '77'" in said.splitlines()[-1]
+
+
+# Pages
+
+
+def test_the_map_lists_every_lesson_and_badges_come_with_a_repository():
+    from dataclasses import replace
+
+    text = pages._map(MAP)
+    assert all(lesson.title in text for lesson in MAP.lessons)
+    assert pages._badges(replace(MAP, repository="")) == ""
+    published = replace(MAP, repository="owner/name")
+    assert "github/owner/name/blob/main/notebooks/00_welcome.ipynb" in pages._badges(published)
+    assert "gh/owner/name/main" in source._head("notebooks", WRITTEN[0], published).source
+    assert "badge" not in source._head("notebooks", WRITTEN[0], replace(MAP, repository="")).source
+
+
+def test_environment_yml_and_constraints_txt_name_the_same_pins():
+    packages = yaml.safe_load((places.CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1]["pip"]
+    mine = {line.replace(" ;", ";") for line in packages if not line.startswith("--")}
+    lines = (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    theirs = {line.replace(" ;", ";") for line in lines if line and not line.startswith("#")}
+    assert mine <= theirs
+    assert {line.split("==")[0].split("-")[0] for line in theirs - mine} <= {"nvidia", "cuda", "triton"}
+
+
+def test_every_package_of_the_project_is_pinned():
+    import re
+    import tomllib
+
+    project = tomllib.loads((places.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["authors"]]
+    pinned = {line.split("==")[0] for line in (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    assert {re.match(r"[\w-]+", each)[0] for each in asked} <= pinned
+
+
+def test_the_start_cell_for_colab_does_nothing_elsewhere():
+    before = set(globals())
+    exec(source._colab(MAP, places.CHECKOUT).source, namespace := {})
+    assert set(namespace) - {"__builtins__"} == {"sys"} and set(globals()) == before

@@ -1,0 +1,115 @@
+"""check: hints instead of scolding, progress on disk, and every check held to planted wrong answers."""
+
+import json
+
+import numpy as np
+import pytest
+
+from course_lib import places, syllabus
+from course_lib.idioms import check
+from course_lib.idioms.exercises import CheckFailed, examine, exercises_of, progress, solved
+from tests.wrong_answers import WRONG
+from tools.build import source
+
+ALL = {number: each for lesson in syllabus.load().lessons for number, each in exercises_of(lesson.number).items()}
+
+
+def unfinished(*_, **__):
+    raise NotImplementedError
+
+
+def right(availability, days=30):
+    if not 0 <= availability <= 1:
+        raise ValueError
+    return (1 - availability) * days * 1440
+
+
+def test_there_are_exercises():
+    assert len(ALL) >= 5
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_an_unfinished_answer_is_not_started(number):
+    assert examine(number, unfinished).state == "not started"
+
+
+@pytest.mark.parametrize("number", ALL)
+@pytest.mark.parametrize("empty", [None, ..., "", 0, lambda *_, **__: None, lambda *_, **__: "", lambda *_, **__: [],
+                                   lambda *_, **__: np.zeros(0), lambda first, *_, **__: first], ids=repr)  # fmt: skip
+def test_an_empty_answer_never_passes(number, empty):
+    assert examine(number, empty).state == "not yet"
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_each_exercise_has_two_planted_wrong_answers_or_more(number):
+    assert len(WRONG.get(number, {})) >= 2
+
+
+@pytest.mark.parametrize(("number", "answer", "caught_at"),
+                         [pytest.param(number, answer, at, id=f"{number}-{answer.__name__}")
+                          for number, planted in WRONG.items() for answer, at in planted.items()])  # fmt: skip
+def test_a_planted_wrong_answer_is_caught_at_its_property(number, answer, caught_at):
+    found = examine(number, answer)
+    assert (found.state, found.failed) == ("not yet", caught_at)
+    assert len(found.hints) == 3 and all(found.hints)
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_each_check_is_called_in_its_exercise_and_titled_alike(number):
+    lesson = syllabus.load().lesson(number[:2])
+    text = source.source_path("solutions", lesson).read_text(encoding="utf-8")
+    assert f'check("{number}", ' in text
+    assert f"### {number} {ALL[number].title} ★" in text
+
+
+def test_a_solved_exercise_is_kept_with_its_date_and_shown_in_the_progress(capsys):
+    check("00.1", right)
+    assert "✓ 00.1 How long may it be down?: solved" in capsys.readouterr().out
+    assert list(solved()) == ["00.1"]
+    assert "●      1 of 1" in repr(progress())
+
+
+def test_each_failed_try_gives_one_more_hint_up_to_three(capsys):
+    shown = []
+    for _ in range(4):
+        check("00.1", lambda availability, days=30: 0)
+        shown.append(capsys.readouterr().out.count("hint "))
+    assert shown == [1, 2, 3, 3]
+    assert not solved()
+
+
+def test_what_an_answer_raises_is_shown_and_does_not_stop_the_notebook(capsys):
+    check("00.1", lambda availability, days=30: 1 / 0)
+    assert "your answer raised ZeroDivisionError: division by zero" in capsys.readouterr().out
+
+
+def test_strict_a_check_that_is_not_satisfied_raises(monkeypatch):
+    monkeypatch.setenv("COURSE_STRICT", "1")
+    for answer in (unfinished, lambda availability, days=30: 0):
+        with pytest.raises(CheckFailed, match="00.1"):
+            check("00.1", answer)
+    check("00.1", right)
+
+
+@pytest.mark.parametrize("number", ["00.9", "77.1", "", "first", "00"])
+def test_an_unknown_number_says_which_there_are(number):
+    with pytest.raises(ValueError, match="expected an exercise's number"):
+        check(number, right)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"solved": 3}', "null"])
+def test_an_unreadable_progress_file_is_set_aside_and_said(text, capsys):
+    places.PROGRESS.parent.mkdir(parents=True)
+    places.PROGRESS.write_text(text)
+    check("00.1", right)
+    assert "could not be read" in capsys.readouterr().out
+    assert places.PROGRESS.with_suffix(".unreadable.json").read_text() == text
+    assert list(json.loads(places.PROGRESS.read_text())["solved"]) == ["00.1"]
+
+
+def test_progress_that_cannot_be_written_is_said_and_the_answer_still_counts(capsys):
+    places.PROGRESS.parent.parent.mkdir(exist_ok=True)
+    places.PROGRESS.parent.write_text("a file where the folder should be")
+    check("00.1", right)
+    said = capsys.readouterr().out
+    assert "not kept on disk" in said and "solved" in said

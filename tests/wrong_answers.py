@@ -1,0 +1,149 @@
+"""Wrong answers that people write, planted: each must be caught at the property named, and at no earlier one."""
+
+import numpy as np
+
+
+def a_share_of_days(availability, days=30):
+    return (1 - availability) * days
+
+
+def always_thirty_days(availability, days=30):
+    return (1 - availability) * 30 * 24 * 60
+
+
+def takes_percentages(availability, days=30):
+    return (1 - availability) * days * 24 * 60
+
+
+def whole_days_only(availability, days=30):
+    return (1 - availability) * int(days) * 24 * 60
+
+
+def signed(before, after):
+    return float((before - after).max())
+
+
+def numpy_scalar(before, after):
+    return np.abs(before - after).max()
+
+
+def in_float32(before, after):
+    return float(np.abs(before.astype(np.float32) - after.astype(np.float32)).max())
+
+
+def broadcasts(before, after):
+    return float(np.abs(before - after).max())
+
+
+def passes_over_nan(before, after):
+    if before.shape != after.shape:
+        raise ValueError
+    return float(np.nanmax(np.abs(before - after)))
+
+
+def arrays_in_the_body(images):
+    return {"instances": images[:, None]}
+
+
+def the_column_form(images):
+    return {"inputs": images[:, None].tolist()}
+
+
+def without_a_channel(images):
+    return {"instances": images.tolist()}
+
+
+def rounded(images):
+    return {"instances": (16 * images[:, None]).round().tolist()}
+
+
+def batches_only(images):
+    return {"instances": images[:, None].tolist()}
+
+
+def reshapes_anything(images):
+    return {"instances": images.reshape(-1, 1, 8, 8).tolist()}
+
+
+def the_first_only(body):
+    row = np.array(body["predictions"][0])
+    return [(int(row.argmax()), float(np.exp(row).max() / np.exp(row).sum()))]
+
+
+def the_smallest(body):
+    return [(int(np.argmin(row)), 0.5) for row in body["predictions"]]
+
+
+def logits_as_probabilities(body):
+    return [(int(np.argmax(row)), float(max(row))) for row in body["predictions"]]
+
+
+def overflows(body):
+    with np.errstate(over="ignore", invalid="ignore"):
+        weights = [np.exp(np.array(row)) for row in body["predictions"]]
+        return [(int(np.argmax(row)), float((w / w.sum()).max())) for row, w in zip(body["predictions"], weights)]
+
+
+def reads_errors(body):
+    rows = [np.array(row) - max(row) for row in body.get("predictions", [])]
+    return [(int(row.argmax()), float(1 / np.exp(row).sum())) for row in rows]
+
+
+def rule_of_three(answered, confidence=0.95):
+    return 3 / answered
+
+
+def deaf_to_confidence(answered, confidence=0.95):
+    return 1 - 0.05 ** (1 / answered)
+
+
+def loses_digits(answered, confidence=0.95):
+    return 1 - (1 - confidence) ** (1 / answered)
+
+
+def divides_by_no_request(answered, confidence=0.95):
+    return -np.expm1(np.log1p(-confidence) / answered)
+
+
+def takes_95_for_a_share(answered, confidence=0.95):
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return 1.0 if answered == 0 else float(-np.expm1(np.log1p(-confidence) / answered))
+
+
+WRONG = {
+    "00.1": {
+        a_share_of_days: "99.9 % over 30 days leaves 43.2 minutes",
+        always_thirty_days: "any number of days counts",
+        whole_days_only: "any number of days counts",
+        takes_percentages: "a percentage in place of a share is refused",
+    },
+    "01.1": {
+        signed: "it is the largest difference, whichever way it goes",
+        numpy_scalar: "it is a plain float",
+        in_float32: "float32 against float64 is compared in float64",
+        broadcasts: "shapes that differ are refused, not broadcast",
+        passes_over_nan: "a NaN is never parity",
+    },
+    "01.2": {
+        arrays_in_the_body: "the body is JSON",
+        the_column_form: "one instance for each image, under the protocol's key",
+        without_a_channel: "an instance has the model's shape, one channel of 8 × 8",
+        rounded: "the values survive",
+        batches_only: "a single image becomes a batch of one",
+        reshapes_anything: "what is no digit is refused before it is sent",
+    },
+    "01.3": {
+        the_first_only: "one pair for each prediction",
+        the_smallest: "the label is the class of the largest logit",
+        logits_as_probabilities: "the probability is the softmax's",
+        overflows: "large logits do not overflow",
+        reads_errors: "an error body is raised, not read",
+    },
+    "01.4": {
+        rule_of_three: "600 requests without a failure leave half a percent open",
+        deaf_to_confidence: "more confidence leaves more open",
+        loses_digits: "a trillion requests keep their digits",
+        divides_by_no_request: "no request proves nothing",
+        takes_95_for_a_share: "a negative count and a confidence that is no share are refused",
+    },
+}
