@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from course_lib import doctor, machine
+from course_lib import doctor, engines, machine
 from course_lib.doctor import Finding
 from course_lib.places import CHECKOUT
 
@@ -60,31 +60,31 @@ def test_versions_of_docker_kubectl_and_the_cluster_are_read(path: Path) -> None
     client = {"clientVersion": {"gitVersion": "v1.32.4"}, "serverVersion": {"gitVersion": "v1.29.1"}}
     stand_in(path, "docker", f"echo '{docker}'")
     stand_in(path, "kubectl", f"[ \"$1\" = config ] && echo kind-course || echo '{json.dumps(client)}'")
-    assert machine.docker().found == "client 28.1, engine 27.5"
-    assert machine.kubectl().found == "1.32.4"
-    assert machine.kubernetes().found == "1.29.1, context kind-course"
+    assert engines.docker().found == "client 28.1, engine 27.5"
+    assert engines.kubectl().found == "1.32.4"
+    assert engines.kubernetes().found == "1.29.1, context kind-course"
 
 
 @posix
 def test_a_client_whose_engine_or_cluster_is_down_is_told_from_none(path: Path) -> None:
     stand_in(path, "docker", """echo '{"Client": {"Version": "28.1"}, "Server": null}'; exit 1""")
     stand_in(path, "kubectl", """echo '{"clientVersion": {"gitVersion": "v1.32.4"}}'; exit 1""")
-    assert (machine.docker().there, machine.docker().found) == (False, "client 28.1, no engine within reach")
-    assert machine.kubectl().there
-    assert not machine.kubernetes().there
+    assert (engines.docker().there, engines.docker().found) == (False, "client 28.1, no engine within reach")
+    assert engines.kubectl().there
+    assert not engines.kubernetes().there
 
 
 @posix
 def test_a_kubectl_older_than_1_27_is_not_enough(path: Path) -> None:
     stand_in(path, "kubectl", """echo '{"clientVersion": {"gitVersion": "v1.9.11"}}'""")
-    found = machine.kubectl()
+    found = engines.kubectl()
     assert (found.there, found.found) == (False, "1.9.11, older than 1.27")
 
 
 @posix
 def test_programs_that_hang_are_left_behind(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(machine, "SECONDS", 0.3)
-    monkeypatch.setattr(machine.ask, "__defaults__", (0.3,))
+    monkeypatch.setattr(engines, "SECONDS", 0.3)
+    monkeypatch.setattr(engines.ask, "__defaults__", (0.3,))
     for program in ("docker", "kubectl", "nvidia-smi"):
         stand_in(path, program, "/bin/sleep 600 & /bin/sleep 600")  # its child holds the output open
     began = time.monotonic()
