@@ -48,7 +48,8 @@ def checkout(tmp_path: Path) -> Path:
     lessons = [LESSON.format("01", "good", "Good", '["docker"]'), LESSON.format("02", "bad", "Bad", "[]")]
     lessons.append(LESSON.format("03", "unwritten", "Unwritten", "[]"))
     (tmp_path / "syllabus.toml").write_text(SYLLABUS + "".join(lessons))
-    write(tmp_path / "notebooks/01_good.ipynb", SAY_REPLAYED, STRICT)
+    write(tmp_path / "notebooks/01_good.ipynb", SAY_REPLAYED, NOT_STRICT)
+    write(tmp_path / "solutions/01_good.ipynb", STRICT)
     write(tmp_path / "exercises/01_good.ipynb", NOT_STRICT)
     write(tmp_path / "notebooks/02_bad.ipynb", "1 + 1", "raise ValueError('on purpose')", "never_reached")
     (tmp_path / "tools/build").mkdir(parents=True)
@@ -71,8 +72,8 @@ def test_everything_is_counted_and_a_failure_is_shown_and_returned(
 ) -> None:
     assert runner.main([], checkout) == 1
     lines = capsys.readouterr().out.splitlines()
-    # two notebooks and the exercise, two unit tests and one skipped, the build check
-    assert lines[-1] == "5 passed, 1 failed, 1 skipped"
+    # two notebooks, an exercise and its solution, two unit tests and one skipped, the build check
+    assert lines[-1] == "6 passed, 1 failed, 1 skipped"
     bad = next(line for line in lines if "02_bad" in line)
     assert re.fullmatch(r"FAILED  lesson    02_bad +-  +\d+\.\d s", bad)
     assert any(line.startswith("    | ") and "ValueError: on purpose" in line for line in lines)
@@ -83,17 +84,18 @@ def test_everything_is_counted_and_a_failure_is_shown_and_returned(
 
 def test_what_passes_returns_zero(checkout: Path, capsys: pytest.CaptureFixture) -> None:
     assert runner.main(["1"], checkout) == 0
-    assert capsys.readouterr().out.splitlines()[-1] == "2 passed, 0 failed"
+    assert capsys.readouterr().out.splitlines()[-1] == "3 passed, 0 failed"
 
 
 def test_words_choose_lessons_kinds_and_test_files(checkout: Path) -> None:
-    good, bad, exercise = "lesson 01_good", "lesson 02_bad", "exercise 01_good"
-    assert names(runner.choose([], checkout)) == ["units tests", "build --check", good, bad, exercise]
+    good, bad = "lesson 01_good", "lesson 02_bad"
+    own = ["solution 01_good", "exercise 01_good"]
+    assert names(runner.choose([], checkout)) == ["units tests", "build --check", good, bad, *own]
     assert names(runner.choose(["02"], checkout)) == ["units 02", bad]
     assert names(runner.choose(["live"], checkout)) == [good]
-    assert names(runner.choose(["rest"], checkout)) == ["units tests", "build --check", bad, exercise]
+    assert names(runner.choose(["rest"], checkout)) == ["units tests", "build --check", bad, *own]
     assert names(runner.choose(["units"], checkout)) == ["units tests"]
-    assert names(runner.choose(["service", "1", "01_good"], checkout)) == ["units service", good, exercise]
+    assert names(runner.choose(["service", "1", "01_good"], checkout)) == ["units service", good, *own]
 
 
 def test_live_and_timed_lessons_run_alone_and_their_exercises_do_not(checkout: Path) -> None:
@@ -112,7 +114,7 @@ def test_a_word_that_names_nothing_gets_one_line_with_the_valid_ones(
 
 
 def test_no_notebook_at_all_is_an_error(checkout: Path, capsys: pytest.CaptureFixture) -> None:
-    for folder in ("notebooks", "exercises"):
+    for folder in ("notebooks", "exercises", "solutions"):
         for path in (checkout / folder).iterdir():
             path.unlink()
     assert runner.main([], checkout) == 1

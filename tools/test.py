@@ -37,7 +37,11 @@ class NothingToRun(Exception):
 
 @dataclass(frozen=True)
 class Job:
-    """One subprocess: a notebook, some unit tests or the build check. `alone`: nothing may run beside it."""
+    """One subprocess: a notebook, some unit tests or the build check.
+
+    strict: whether an unsolved `check` fails it; a lesson may show one, a solution may not. alone: whether nothing may
+    run beside it.
+    """
 
     kind: str
     name: str
@@ -69,7 +73,7 @@ def notebooks(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
                 command = (sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "-q", "-x", str(path))
                 own = kind == "lesson"
                 alone = own and bool(lesson.live or lesson.timed)
-                jobs.append(Job(kind, lesson.stem, command, kind != "exercise", alone, own and bool(lesson.live)))
+                jobs.append(Job(kind, lesson.stem, command, kind == "solution", alone, own and bool(lesson.live)))
     return jobs
 
 
