@@ -20,6 +20,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from course_lib.serving import app
+from course_lib.serving.__main__ import listen
 from course_lib.serving.models import Models, cpu_limit
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -319,6 +320,13 @@ def test_a_wrong_method_is_a_405_that_names_the_right_one(server, method, path, 
 def test_a_body_of_unknown_length_is_bounded_too(server):
     status, answer, _ = server.ask("POST", PREDICT, iter([b" " * 50_000] * 40))
     assert status == 413 and "error" in answer
+
+
+def test_answers_do_not_wait_for_acknowledgements():
+    with listen("127.0.0.1", 0) as listener, socket.create_connection(listener.getsockname()):
+        accepted, _ = listener.accept()
+        with accepted:
+            assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_request_id_is_returned_and_one_unfit_for_a_log_replaced(server):

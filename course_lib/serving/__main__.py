@@ -64,8 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
     threads = options.threads or cpu_limit()
     try:
         models = Models.load(options.models, threads)
-        family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-        listener = socket.create_server((options.host, options.port), family=family)
+        listener = listen(options.host, options.port)
     except ModelError as error:
         return _refuse(str(error))
     except (OSError, OverflowError) as error:
@@ -90,6 +89,15 @@ def main(arguments: list[str] | None = None) -> int:
     Server(config, options.drain_seconds).run(sockets=[listener])
     logger.info("stopped")
     return 0
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A bound socket whose connections send at once. Raises OSError or OverflowError where the address is no good."""
+    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    # asyncio does this only for sockets that name their protocol, which create_server's do not. Without it, the body
+    # of an answer waits until the client has acknowledged its head: 40 ms for each request of a kept connection.
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return listener
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -4,6 +4,7 @@ import asyncio
 import json
 import logging
 import re
+import socket
 import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -29,6 +30,9 @@ V1_ADDRESS = re.compile(
     "/v1/models(?:/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+))?"
     "(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?)?"
 )
+HOST = socket.gethostname().encode()
+"""Sent with each answer, so that a client behind a load balancer can tell which replica it met: the pod's name."""
+
 logger = logging.getLogger("course_lib.serving")
 
 
@@ -73,7 +77,8 @@ class RequestLog:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                message["headers"] = [*message["headers"], (b"x-request-id", request_id.encode())]
+                own = [(b"x-request-id", request_id.encode()), (b"x-served-by", HOST)]
+                message["headers"] = [*message["headers"], *own]
                 if scope["app"].state.draining:  # the next request of this client belongs on another replica
                     message["headers"].append((b"connection", b"close"))
             await send(message)
