@@ -79,7 +79,7 @@ def notebooks(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
 
 def unit_tests(files: list[Path], name: str = "tests") -> Job:
     """The unit tests in these files or folders, as one job."""
-    options = ("-p", "no:cacheprovider", "-q")
+    options = ("-p", "no:cacheprovider", "-q", "--tb=short")
     return Job("units", name, (sys.executable, "-m", "pytest", *options, *map(str, files)))
 
 
@@ -141,7 +141,7 @@ def run(job: Job, checkout: Path, scratch: Path) -> Outcome:
     if job.kind == "units":
         counts = _unit_counts(xml, code)
     said = output.read_text(encoding="utf-8", errors="replace")
-    return Outcome(job, counts, _mode(log), seconds, _tail(said) if counts["failed"] else "")
+    return Outcome(job, counts, _mode(log), seconds, _tail(said, job.kind) if counts["failed"] else "")
 
 
 def _unit_counts(xml: Path, code: int) -> Counter:
@@ -167,11 +167,12 @@ def _mode(log: Path) -> str:
     return " and ".join(sorted(modes)) or "-"
 
 
-def _tail(said: str) -> str:
-    """The end of what a failed job said: the first failure itself rather than pytest's own summary of it."""
+def _tail(said: str, kind: str) -> str:
+    """The end of what a failed job said: of unit tests with the list of all that failed, else the one failure itself."""
     said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", said)
-    said = re.split(r"^=+ short test summary info =+$", said, flags=re.MULTILINE)[0].rstrip()
-    return "\n".join(said.splitlines()[-TAIL_LINES:])
+    if kind != "units":
+        said = re.split(r"^=+ short test summary info =+$", said, flags=re.MULTILINE)[0]
+    return "\n".join(said.rstrip().splitlines()[-TAIL_LINES:])
 
 
 def line(outcome: Outcome) -> str:
