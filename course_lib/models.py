@@ -20,14 +20,18 @@ def path(name: str, version: int) -> Path:
         raise FileNotFoundError(f"expected one of {', '.join(sorted(listed))}, got {key}")
     file = MODELS / key
     if hashlib.sha256(file.read_bytes()).hexdigest() != listed[key]:
-        raise ValueError(f"models/{key} is not the file that models/SHA256SUMS lists: `git checkout models` restores it")
+        raise ValueError(
+            f"models/{key} is not the file that models/SHA256SUMS lists: `git checkout models` restores it"
+        )
     return file
 
 
 def checksums() -> str:
     """What `models/SHA256SUMS` should hold, in the form that `sha256sum --check` reads."""
     files = sorted(MODELS.glob("*/*/model.onnx"))
-    lines = [f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(MODELS).as_posix()}" for file in files]
+    lines = [
+        f"{hashlib.sha256(file.read_bytes()).hexdigest()}  {file.relative_to(MODELS).as_posix()}" for file in files
+    ]
     return "\n".join(lines) + "\n"
 
 

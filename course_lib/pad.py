@@ -23,7 +23,7 @@ class Pad(ipywidgets.HBox):
         self._strokes: list[list[tuple[float, float]]] = []
         self._drawing = False
         self.canvas = Canvas(width=SIZE, height=SIZE, layout={"border": "2px solid #7F7F7F"})
-        self.seen = Canvas(width=96, height=96)
+        self.seen = Canvas(width=96, height=96, layout={"width": "96px", "height": "96px"})
         self.says = ipywidgets.Label("Draw a digit with the mouse or a finger.")
         wipe = ipywidgets.Button(description="Wipe")
         wipe.on_click(lambda _: self.wipe())
@@ -52,7 +52,7 @@ class Pad(ipywidgets.HBox):
         if self._drawing:
             before = self._strokes[-1][-1]
             self._strokes[-1].append((x, y))
-            self.canvas.line_width = 2 * data.PEN / 32 * SIZE
+            self.canvas.line_width = 14
             self.canvas.line_cap = "round"
             self.canvas.stroke_line(*before, x, y)
 

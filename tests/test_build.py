@@ -34,7 +34,10 @@ def checkout(tmp_path):
         shutil.copytree(places.CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "constraints.txt", "syllabus.toml", ".gitignore"):
         shutil.copy(places.CHECKOUT / file, tmp_path)
-    marks = [f"<!-- {name}: written by ./course build from syllabus.toml -->\n<!-- {name}: end -->" for name in ("map", "badges")]
+    marks = [
+        f"<!-- {name}: written by ./course build from syllabus.toml -->\n<!-- {name}: end -->"
+        for name in ("map", "badges")
+    ]
     (tmp_path / "README.md").write_text("\n\n".join(["# The course", "## The map", *marks]) + "\n")
     for folder, text in (("notebooks", LESSON), ("solutions", f"# %% [markdown]\n# # Exercise\n\n# %%\n{SOLUTION}\n")):
         (tmp_path / "source" / folder).mkdir(parents=True)
@@ -63,13 +66,17 @@ print(6 * 7)
 
 def commit(checkout):
     subprocess.run(["git", "add", "."], cwd=checkout, check=True)
-    subprocess.run(["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "next"], cwd=checkout, check=True)
+    subprocess.run(
+        ["git", "-c", "user.name=t", "-c", "user.email=t@t", "commit", "-qm", "next"], cwd=checkout, check=True
+    )
 
 
 def build(checkout, *words):
     """Runs `./course build` there; gives its exit code and what it printed."""
     env = {**os.environ, "PYTHONPATH": str(checkout)}
-    done = subprocess.run([sys.executable, "-m", "tools.build", *words], cwd=checkout, env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.build", *words], cwd=checkout, env=env, capture_output=True, text=True
+    )
     return done.returncode, done.stdout + done.stderr
 
 
@@ -95,7 +102,13 @@ def test_the_solution_loses_the_marker_alone():
 
 
 def test_cells_with_the_solution_tag_are_dropped():
-    kept = stubs.cut([*cells(SOLUTION), new_markdown_cell("Why", metadata={"tags": ["solution"]}), *cells("x = 1", tags=["solution"])])
+    kept = stubs.cut(
+        [
+            *cells(SOLUTION),
+            new_markdown_cell("Why", metadata={"tags": ["solution"]}),
+            *cells("x = 1", tags=["solution"]),
+        ]
+    )
     assert len(kept) == 1
 
 
@@ -120,7 +133,9 @@ def test_a_marker_outside_a_function_or_twice_in_a_cell_is_an_error():
 def test_no_statement_of_a_solution_stands_in_the_built_exercise(lesson):
     import jupytext
 
-    solution = jupytext.reads(source.source_path("solutions", lesson).read_text(encoding="utf-8"), fmt="py:percent").cells
+    solution = jupytext.reads(
+        source.source_path("solutions", lesson).read_text(encoding="utf-8"), fmt="py:percent"
+    ).cells
     exercise = nbformat.read(lesson.notebook("exercises"), as_version=4).cells
     hidden = [cell for cell in solution if stubs.MARKER in cell.source]
     assert hidden and not stubs.leaks(solution, exercise)
@@ -259,7 +274,9 @@ def test_the_map_lists_every_lesson_and_badges_come_with_a_repository():
 
 
 def test_environment_yml_and_constraints_txt_name_the_same_pins():
-    packages = yaml.safe_load((places.CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1]["pip"]
+    packages = yaml.safe_load((places.CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1][
+        "pip"
+    ]
     mine = {line.replace(" ;", ";") for line in packages if not line.startswith("--")}
     lines = (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     theirs = {line.replace(" ;", ";") for line in lines if line and not line.startswith("#")}
@@ -273,7 +290,9 @@ def test_every_package_of_the_project_is_pinned():
 
     project = tomllib.loads((places.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *project["optional-dependencies"]["authors"]]
-    pinned = {line.split("==")[0] for line in (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()}
+    pinned = {
+        line.split("==")[0] for line in (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    }
     assert {re.match(r"[\w-]+", each)[0] for each in asked} <= pinned
 
 

@@ -32,7 +32,9 @@ def test_only_a_truth_value_is_taken_for_one(idiom, holds):
 
 
 def test_the_truth_values_of_numpy_and_of_a_tensor_are_taken():
-    torch = pytest.importorskip("torch", reason="PyTorch is not installed; NumPy's truth values are tested all the same")
+    torch = pytest.importorskip(
+        "torch", reason="PyTorch is not installed; NumPy's truth values are tested all the same"
+    )
     claim("numpy", np.bool_(True))
     claim("tensor", torch.tensor(1.0) < 2)
     with pytest.raises(ClaimFailed):
@@ -57,6 +59,8 @@ def test_a_figure_needs_a_title_and_its_content_in_words():
         show.finding("It rises", alt="  ")
 
 
-@pytest.mark.parametrize(("count", "text"), [(0, "0 B"), (999, "999 B"), (72131, "72.1 kB"), (2e8, "200.0 MB"), (3e9, "3.0 GB")])
+@pytest.mark.parametrize(
+    ("count", "text"), [(0, "0 B"), (999, "999 B"), (72131, "72.1 kB"), (2e8, "200.0 MB"), (3e9, "3.0 GB")]
+)
 def test_bytes_are_written_as_people_read_them(count, text):
     assert show.bytes_text(count) == text

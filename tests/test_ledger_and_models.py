@@ -69,7 +69,9 @@ def test_the_models_that_ship_answer_as_their_ledger_rows_say():
         file = models.path("digits_cnn", version)
         session = onnxruntime.InferenceSession(file)
         answers = session.run(["logits"], {"pixels": test.images[:, None]})[0].argmax(axis=1)
-        assert abs((answers == test.labels).mean() - rows[form]["accuracy"]) <= 0.005  # int8 kernels differ by processor
+        assert (
+            abs((answers == test.labels).mean() - rows[form]["accuracy"]) <= 0.005
+        )  # int8 kernels differ by processor
         assert file.stat().st_size == rows[form]["bytes"] < 200_000
 
 
@@ -124,7 +126,11 @@ def test_a_drawing_takes_the_same_form_wherever_and_however_large_it_is_drawn():
 
 
 def test_drawings_hold_about_as_much_ink_as_the_data():
-    strokes = [[[(20, 10), (80, 10), (45, 95)]], [[(60, 5), (20, 60), (85, 60)], [(65, 35), (62, 95)]], [[(50, 5), (50, 95)]]]
+    strokes = [
+        [[(20, 10), (80, 10), (45, 95)]],
+        [[(60, 5), (20, 60), (85, 60)], [(65, 35), (62, 95)]],
+        [[(50, 5), (50, 95)]],
+    ]
     ink = [data.from_strokes(each).sum() for each in strokes]
     train, _ = data.digits()
     low, high = np.quantile(train.images.sum(axis=(1, 2)), [0.01, 0.99])

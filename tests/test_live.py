@@ -39,7 +39,10 @@ def record(engine, monkeypatch):
 
 def test_within_reach_it_runs_and_says_so(engine, capsys):
     engine("docker")
-    assert answer() == {"seconds": 1.5, "pods": ["a", "b"]}  # as JSON holds it, so that live and replayed data are alike
+    assert answer() == {
+        "seconds": 1.5,
+        "pods": ["a", "b"],
+    }  # as JSON holds it, so that live and replayed data are alike
     said = capsys.readouterr().out
     assert "[live]" in said and "docker 1.2" in said and "stand-in" in said
 
@@ -74,7 +77,9 @@ def test_a_stale_recording_is_replayed_with_a_warning_to_the_reader(engine, monk
 
 def test_a_missing_recording_gives_a_plain_explanation(engine):
     engine()
-    with pytest.raises(NotLive, match=r"answer cannot run here, since no docker answers; and no recording of it is kept"):
+    with pytest.raises(
+        NotLive, match=r"answer cannot run here, since no docker answers; and no recording of it is kept"
+    ):
         answer()
 
 

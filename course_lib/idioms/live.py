@@ -23,7 +23,9 @@ from course_lib.idioms import show
 from course_lib.idioms.lesson import current
 from course_lib.ops import reach
 
-HOW_TO = "To run it live: start Docker and a cluster (`./course doctor` says what is missing), then run this cell again."
+HOW_TO = (
+    "To run it live: start Docker and a cluster (`./course doctor` says what is missing), then run this cell again."
+)
 
 
 class NotLive(RuntimeError):
@@ -39,7 +41,9 @@ def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
     """
     unknown = [need for need in needs if need not in reach.PROBES]
     if unknown or not needs:
-        raise ValueError(f"expected {' or '.join(reach.PROBES)} for what runs a live function, got {unknown or 'nothing'}")
+        raise ValueError(
+            f"expected {' or '.join(reach.PROBES)} for what runs a live function, got {unknown or 'nothing'}"
+        )
 
     def mark(function: Callable[[], object]) -> Callable[[], object]:
         if inspect.signature(function).parameters:

@@ -10,9 +10,9 @@ def picture(here: str) -> None:
 
     course = syllabus.load()
     lesson = course.lesson(here)
-    figure, axes = plt.subplots(figsize=(9, 2.3))
+    figure, axes = plt.subplots(figsize=(9, 2.1))
     axes.set_axis_off()
-    left, heads = 0.0, []
+    left = 0.0
     for part in course.parts:
         lessons = list(course.in_part(part))
         width = max(len(lessons), 2) * 0.9 + 0.3
@@ -25,13 +25,12 @@ def picture(here: str) -> None:
             face = show.ORANGE if each == lesson else "white" if each.written else "#EEEEEE"
             axes.plot(x, 0.1, "o", ms=20, mfc=face, mec=show.BLUE if each.written else "#AAAAAA", mew=1.5)
             axes.text(x, 0.09, each.number, ha="center", va="center", fontsize=8)
-        heads.append(left)
         left += width + 0.25
     for label, x, side in (("loss function", 0, "left"), ("load balancer", left - 0.25, "right")):
         axes.text(x, 1.25, label, ha=side, fontsize=9, style="italic")
-    axes.annotate("", (left - 2.4, 1.29), (2.1, 1.29), arrowprops={"arrowstyle": "->", "color": show.GREY})
+    axes.annotate("", (left - 3, 1.31), (2.3, 1.31), arrowprops={"arrowstyle": "->", "color": show.GREY})
     axes.set_xlim(-0.1, left)
-    axes.set_ylim(-0.25, 1.45)
+    axes.set_ylim(-0.15, 1.5)
     parts = ", ".join(part.name for part in course.parts)
     name = next(part.name for part in course.parts if part.number == lesson.part)
     show.finding(

@@ -115,15 +115,34 @@ def finding(title: str, *, alt: str) -> None:
     if not title.strip() or not alt.strip():
         raise ValueError("a figure needs a title that states its finding and an `alt` that says it in words")
     figure = plt.gcf()
-    if len(figure.axes) == 1:
+    if len(figure.axes) == 1 and not figure.axes[0].get_title("center"):
         figure.axes[0].set_title(title)
+        figure.tight_layout()
     else:
-        figure.suptitle(title, x=0.02, ha="left", fontsize="medium")
-    figure.tight_layout()
+        figure.tight_layout()
+        figure.suptitle(title, x=0.02, y=1.02, ha="left", va="bottom", fontsize="medium")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", facecolor="white", bbox_inches="tight")
     plt.close(figure)
     put(_Figure(drawn.getvalue(), title, alt))
+
+
+def images(pictures: Sequence, titles: Sequence[object] = (), *, finding_title: str, alt: str) -> None:
+    """Displays a row of small pictures, dark where there is ink, each under its title if it has one.
+
+    pictures: arrays (H, W), 0 to 1. finding_title, alt: as for `finding`.
+    """
+    import matplotlib.pyplot as plt
+
+    count = max(len(pictures), 1)
+    figure, axes = plt.subplots(1, count, figsize=(min(9, 1.1 * count + 1), 1.6), squeeze=False)
+    for i, axis in enumerate(axes[0]):
+        axis.set_axis_off()
+        if i < len(pictures):
+            axis.imshow(pictures[i], vmin=0, vmax=1)
+        if i < len(titles):
+            axis.set_title(str(titles[i]), fontsize="small", loc="center")
+    finding(finding_title, alt=alt)
 
 
 class _Figure:

@@ -18,7 +18,9 @@ def context(folder: Path, models: Path) -> Path:
     Raises FileNotFoundError where `models` holds no model.
     """
     if not list(models.glob("*/*/model.onnx")):
-        raise FileNotFoundError(f"expected NAME/VERSION/model.onnx under {models}, found none: save the model there first")
+        raise FileNotFoundError(
+            f"expected NAME/VERSION/model.onnx under {models}, found none: save the model there first"
+        )
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("docker", "course_lib/serving"):
         shutil.copytree(places.CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
@@ -48,4 +50,6 @@ def wait_until_ready(container: object, seconds: float = 30) -> str:
         if answers(url + "/v2/health/ready"):
             return url
         time.sleep(0.02)
-    raise TimeoutError(f"the service was not ready within {seconds} s; its log ends:\n{container.logs().decode()[-500:]}")
+    raise TimeoutError(
+        f"the service was not ready within {seconds} s; its log ends:\n{container.logs().decode()[-500:]}"
+    )

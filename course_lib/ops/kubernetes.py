@@ -128,4 +128,6 @@ def wait_for_log(namespace: str, name: str, word: str, seconds: float = 60) -> N
             if word in kubectl("logs", name, "-n", namespace):
                 return
         time.sleep(0.2)
-    raise KubectlFailed(f"pod {name} did not print {word!r} within {seconds} s; `kubectl describe pod {name} -n {namespace}` says why")
+    raise KubectlFailed(
+        f"pod {name} did not print {word!r} within {seconds} s; `kubectl describe pod {name} -n {namespace}` says why"
+    )

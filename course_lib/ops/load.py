@@ -16,7 +16,12 @@ import time
 
 def run(host: str, port: int, path: str, seconds: float, workers: int, body: str) -> dict:
     """Sends requests from `workers` threads for `seconds`; a request fails on any status but 200 and any broken wire."""
-    pods, failures, times, lock = collections.defaultdict(collections.Counter), collections.Counter(), [], threading.Lock()
+    pods, failures, times, lock = (
+        collections.defaultdict(collections.Counter),
+        collections.Counter(),
+        [],
+        threading.Lock(),
+    )
     begin = time.monotonic()
 
     def work() -> None:

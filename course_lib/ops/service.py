@@ -19,11 +19,11 @@ class Service:
     url: str
     process: subprocess.Popen
 
-    def stop(self) -> int:
-        """Asks the server to end (SIGTERM) and returns its exit code."""
+    def stop(self) -> None:
+        """Asks the server to end (SIGTERM; Windows, which has no signals, ends it) and waits until it has."""
         if self.process.poll() is None:
             self.process.terminate()
-        return self.process.wait(timeout=15)
+        self.process.wait(timeout=15)
 
 
 def start_service(models: Path, log: Path, seconds: float = 30) -> Service:
@@ -35,7 +35,17 @@ def start_service(models: Path, log: Path, seconds: float = 30) -> Service:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "course_lib.serving", "--models", str(models), "--host", "127.0.0.1", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "course_lib.serving",
+        "--models",
+        str(models),
+        "--host",
+        "127.0.0.1",
+        "--port",
+        str(port),
+    ]
     with log.open("wb") as kept:
         process = subprocess.Popen(command, stdout=kept, stderr=subprocess.STDOUT, cwd=places.CHECKOUT)
     service = Service(f"http://127.0.0.1:{port}", process)

@@ -40,12 +40,13 @@ path.picture(here="00")
 
 # %%
 findings = doctor.examine()
-show.table(["", "what", "found", "what for"], [["✓" if f.there else "–", f.name, f.found, f.purpose] for f in findings])
+rows = [["✓" if each.there else "–", each.name, each.found, each.purpose] for each in findings]
+show.table(["", "what", "found", "what for"], rows)
 
 # %%
-for finding in findings:
-    if not finding.there:
-        print(f"{finding.name}\n  how to get it:       {finding.get}\n  what works without:  {finding.without}")
+for each in findings:
+    if not each.there:
+        print(f"{each.name}\n  how to get it: {each.get}\n  what works without: {each.without}")
 
 # %% [markdown]
 # Docker and Kubernetes are welcome and not required, as you will see in a moment.
@@ -59,10 +60,13 @@ for finding in findings:
 from course_lib import data
 
 train, test = data.digits()
-claim("the course's data are 1,797 digits of 8 × 8 points, every class in both parts",
-      len(train.images) + len(test.images) == 1797 and train.images.shape[1:] == (8, 8)
-      and set(train.labels) == set(test.labels) == set(range(10)),
-      f"{len(train.images)} to learn from, {len(test.images)} to test with")
+claim(
+    "the course's data are 1,797 digits of 8 × 8 points, every class in both parts",
+    len(train.images) + len(test.images) == 1797
+    and train.images.shape[1:] == (8, 8)
+    and set(train.labels) == set(test.labels) == set(range(10)),
+    f"{len(train.images)} to learn from, {len(test.images)} to test with",
+)
 
 # %% [markdown]
 # That is a *claim*: a sentence, a condition that was computed just now, and the figure behind it. Change `1797` in the
@@ -75,7 +79,8 @@ import numpy as np
 from course_lib.idioms import ClaimFailed
 
 try:
-    claim("every digit was written equally often", len(set(np.bincount(train.labels))) == 1, f"{np.bincount(train.labels)}")
+    counts = np.bincount(train.labels)
+    claim("every digit was written equally often", len(set(counts)) == 1, counts)
 except ClaimFailed as failed:
     print("The cell would have stopped here:", failed)
 
@@ -97,11 +102,16 @@ def seconds(function, repeats=15):
     return float(np.median(took))
 
 
-rows, weights = np.random.default_rng(0).normal(size=(100, 256)).astype(np.float32), np.ones((256, 256), np.float32)
+random = np.random.default_rng(0)
+rows, weights = random.random((100, 256), np.float32), random.random((256, 256), np.float32)
 one_by_one = seconds(lambda: [row[None] @ weights for row in rows])
 together = seconds(lambda: rows @ weights)
-observe("a batch of 100 rows is multiplied faster than the 100 rows one by one", together < one_by_one,
-        f"{1e6 * together:.0f} µs against {1e6 * one_by_one:.0f} µs, {one_by_one / together:.1f} times")
+observe(
+    "a batch of 100 rows is multiplied faster than the 100 rows one by one",
+    together < one_by_one,
+    f"{1e6 * together:.0f} µs against {1e6 * one_by_one:.0f} µs, "
+    f"{one_by_one / together:.1f} times",
+)
 
 # %% [markdown]
 # The arithmetic is the same; the second one reads the weights once instead of a hundred times. Much of part IV and of
@@ -119,20 +129,23 @@ observe("a batch of 100 rows is multiplied faster than the 100 rows one by one",
 def engine():
     from course_lib.ops.docker import docker_client
 
-    client = docker_client()
-    told = client.info()
-    return {"containers": told["Containers"], "cpus": told["NCPU"], "memory_bytes": told["MemTotal"], "system": told["OSType"]}
+    told = docker_client().info()
+    return {"system": told["OSType"], "cpus": told["NCPU"], "memory_bytes": told["MemTotal"]}
 
 
-engine_told = engine()
+told = engine()
 
 # %% [markdown]
 # Read the line above this one: it says whether that ran here or is a recording, and from when. What follows does not
 # know the difference. Claims and figures are always computed, from whatever came back.
 
 # %%
-claim("containers are a feature of Linux, wherever the engine runs", engine_told["system"] == "linux",
-      f"{engine_told['cpus']} processors and {show.bytes_text(engine_told['memory_bytes'])} for all containers together")
+claim(
+    "containers are a feature of Linux, wherever the engine runs",
+    told["system"] == "linux",
+    f"{told['cpus']} processors and {show.bytes_text(told['memory_bytes'])} "
+    "for all containers together",
+)
 
 # %% [markdown]
 # ## How do exercises work?
@@ -140,6 +153,7 @@ claim("containers are a feature of Linux, wherever the engine runs", engine_told
 # Each lesson has a notebook of exercises. An exercise is a function whose body is missing, and under it a cell that
 # checks it. Here is one from lesson 00's own: *a service promises to answer 99.9 % of the time. How many minutes may
 # it be down in 30 days?* Unsolved, its check says only that:
+
 
 # %%
 def allowed_downtime_minutes(availability, days=30):
@@ -151,6 +165,7 @@ check("00.1", allowed_downtime_minutes)
 # %% [markdown]
 # A wrong answer gets the first property that fails, and one hint. Run this cell again for the next hint, then mend the
 # formula until the check is satisfied.
+
 
 # %%
 def allowed_downtime_minutes(availability, days=30):

@@ -15,6 +15,7 @@ scratch = begin("00")
 # A team promises that its service answers 99.9 % of the time. Somebody asks in the meeting: "how long is that?" Write
 # the function that answers, and that refuses a percentage where it expects a share, because somebody will pass one.
 
+
 # %%
 def allowed_downtime_minutes(availability, days=30):
     """How long a service may be down and still keep its promise.
@@ -24,7 +25,9 @@ def allowed_downtime_minutes(availability, days=30):
     """
     # SOLUTION
     if not 0 <= availability <= 1:
-        raise ValueError(f"expected availability as a share from 0 to 1, got {availability}: 99.9 % is 0.999")
+        raise ValueError(
+            f"expected availability as a share from 0 to 1, got {availability}: 99.9 % is 0.999"
+        )
     return (1 - availability) * days * 24 * 60
 
 

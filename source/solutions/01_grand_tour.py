@@ -18,6 +18,7 @@ scratch = begin("01")
 # comparison so that it cannot be satisfied by accident: a shape that NumPy would stretch, or a NaN, must not pass for
 # agreement.
 
+
 # %%
 def largest_difference(before, after):
     """The largest absolute difference between two models' outputs.
@@ -27,7 +28,9 @@ def largest_difference(before, after):
     """
     # SOLUTION
     if before.shape != after.shape:
-        raise ValueError(f"expected two outputs of one shape, got {before.shape} and {after.shape}")
+        raise ValueError(
+            f"expected two outputs of one shape, got {before.shape} and {after.shape}"
+        )
     return float(np.abs(before - after).max())
 
 
@@ -44,6 +47,7 @@ check("01.1", largest_difference)
 #
 # A colleague has images and wants answers. Write the function that turns images into the body of a request to
 # `:predict`, for one image or for many, and that refuses what the service would refuse, before anything is sent.
+
 
 # %%
 def request_body(images):
@@ -71,6 +75,7 @@ check("01.2", request_body)
 # The service answers logits, since that is what the model computes. People want a digit and how sure the model is.
 # Write what stands between the two, and let it survive a model that is very sure.
 
+
 # %%
 def read_predictions(body):
     """Reads the answer to a `:predict` request.
@@ -84,7 +89,9 @@ def read_predictions(body):
         raise ValueError(body["error"])
     answers = []
     for logits in np.asarray(body["predictions"], dtype=float):
-        weights = np.exp(logits - logits.max())  # softmax is the same after a shift, and exp(0) cannot overflow
+        weights = np.exp(
+            logits - logits.max()
+        )  # softmax is the same after a shift, and exp(0) cannot overflow
         label = int(logits.argmax())
         answers.append((label, float(weights[label] / weights.sum())))
     return answers
@@ -103,6 +110,7 @@ check("01.3", read_predictions)
 # The tour killed a pod and lost no request. "So it never loses one?" asks the colleague. It may still lose one in a
 # thousand. Write the largest failure rate that a run without a failure leaves possible.
 
+
 # %%
 def largest_failure_rate(answered, confidence=0.95):
     """The largest failure rate under which `answered` requests without a failure are not too lucky to believe.
@@ -113,7 +121,9 @@ def largest_failure_rate(answered, confidence=0.95):
     """
     # SOLUTION
     if answered < 0 or not 0 < confidence < 1:
-        raise ValueError(f"expected a count from 0 and a confidence between 0 and 1, got {answered} and {confidence}")
+        raise ValueError(
+            f"expected a count from 0 and a confidence between 0 and 1, got {answered} and {confidence}"
+        )
     if answered == 0:
         return 1.0
     # (1 - p) ** n = 1 - confidence, solved for p; expm1 keeps the digits of a p that is nearly 0
@@ -131,4 +141,6 @@ check("01.4", largest_failure_rate)
 
 # %% tags=["solution"]
 for answered in (100, 1_000, 30_000):
-    print(f"{answered:>6} answered, none lost: up to {largest_failure_rate(answered):.4%} may fail; 3/n is {3 / answered:.4%}")
+    print(
+        f"{answered:>6} answered, none lost: up to {largest_failure_rate(answered):.4%} may fail; 3/n is {3 / answered:.4%}"
+    )

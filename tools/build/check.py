@@ -111,7 +111,9 @@ def recording_problems(lesson: Lesson) -> list[str]:
     for name, code in functions.items():
         path = recording_path(lesson.number, name)
         if not path.exists():
-            problems.append(f"lesson {lesson.number}: {name} has no recording: ./course build {lesson.number} --require-live")
+            problems.append(
+                f"lesson {lesson.number}: {name} has no recording: ./course build {lesson.number} --require-live"
+            )
         elif json.loads(path.read_text(encoding="utf-8"))["source_sha256"] != source_hash(code):
             problems.append(f"lesson {lesson.number}: the recording of {name} is stale, since the function was changed: "
                             f"./course build {lesson.number} --require-live")  # fmt: skip
@@ -126,7 +128,11 @@ def live_functions(text: str) -> dict[str, str]:
     found = {}
     for node in ast.walk(ast.parse(text)):
         if isinstance(node, ast.FunctionDef):
-            marks = [each.func.id for each in node.decorator_list if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)]
+            marks = [
+                each.func.id
+                for each in node.decorator_list
+                if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)
+            ]
             if "live" in marks:
                 first = node.decorator_list[0].lineno
                 found[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
@@ -139,21 +145,27 @@ def orphans(written: list[Lesson]) -> list[str]:
     for kind in source.KINDS:
         stems = {lesson.stem for lesson in written if source.source_path(kind, lesson).exists()}
         folder = CHECKOUT / kind
-        problems += [f"{kind}/{path.name} has no source" for path in sorted(folder.glob("*.ipynb")) if path.stem not in stems]
+        problems += [
+            f"{kind}/{path.name} has no source" for path in sorted(folder.glob("*.ipynb")) if path.stem not in stems
+        ]
     return problems
 
 
 def link_problems() -> list[str]:
     """Relative links that lead nowhere and pictures without alternative text, in pages and in notebooks."""
     problems = []
-    texts = {path: path.read_text(encoding="utf-8") for path in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("models/*/*.md")]}
+    texts = {
+        path: path.read_text(encoding="utf-8") for path in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("models/*/*.md")]
+    }
     for kind in source.KINDS:
         for path in (CHECKOUT / kind).glob("*.ipynb"):
             cells = nbformat.read(path, as_version=4).cells
             texts[path] = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")
     for path, text in texts.items():
         name = path.relative_to(CHECKOUT)
-        for picture, words, target in re.findall(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)):
+        for picture, words, target in re.findall(
+            r"(!?)\[([^\]]*)\]\(([^)\s]+)\)", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)
+        ):
             if picture and not words.strip():
                 problems.append(f"{name}: the picture {target} has no alternative text")
             if re.match(r"[a-z]+:", target):

@@ -4,6 +4,7 @@ import base64
 import io
 import os
 import re
+import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -13,8 +14,6 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 from traitlets.config import Config
 
-# Over TCP the kernel warns that anybody on this machine can listen; Windows has nothing else.
-LOCAL = Config() if os.name == "nt" else Config(KernelManager={"transport": "ipc"})
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
@@ -27,9 +26,11 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, env: dict[str, str]) 
 
     env: variables for the kernel. Raises BuildFailed for an error or a warning in any cell.
     """
-    with _environment(env):
+    with _environment(env), tempfile.TemporaryDirectory() as sockets:
+        # Over TCP the kernel warns that anybody on this machine can listen; Windows has nothing else.
+        local = {} if os.name == "nt" else {"transport": "ipc", "ip": f"{sockets}/kernel"}
         client = NotebookClient(notebook, timeout=600, resources={"metadata": {"path": str(folder)}}, record_timing=False,
-                                store_widget_state=False, config=LOCAL)  # fmt: skip
+                                store_widget_state=False, config=Config(KernelManager=local))  # fmt: skip
         try:
             client.execute()
         except CellExecutionError as failed:

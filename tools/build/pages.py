@@ -28,7 +28,9 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
         pages[readme] = _between(text, "badges", _badges(syllabus))
     if MODELS.exists():
-        cards = {MODELS / template.stem / "card.md": card(template) for template in (CHECKOUT / "source/cards").glob("*.md")}
+        cards = {
+            MODELS / template.stem / "card.md": card(template) for template in (CHECKOUT / "source/cards").glob("*.md")
+        }
         pages.update(cards)
         pages[MODELS / "SHA256SUMS"] = models.checksums()
     return pages
@@ -83,7 +85,9 @@ def _map(syllabus: Syllabus) -> str:
         if part.number:
             lines.append(f"| | **{'I II III IV V VI'.split()[part.number - 1]} {part.name}** | | | |")
         for lesson in syllabus.in_part(part):
-            title = f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)" if lesson.written else f"{lesson.title} *(to come)*"
+            title = (
+                f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)" if lesson.written else f"{lesson.title} *(to come)*"
+            )
             engines = ", ".join(name.capitalize() for name in lesson.live) or "Python"
             lines.append(f"| {lesson.number} | {title} | {lesson.minutes} | {engines} | {lesson.holds} |")
     return "\n".join(lines) + "\n"

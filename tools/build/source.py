@@ -114,7 +114,7 @@ if "google.colab" in sys.modules:
     sys.path.insert(0, "/content/course")
     os.chdir("/content/course/notebooks")
     sys.modules["google.colab"].output.enable_custom_widget_manager()'''
-    return new_code_cell(code, metadata={"tags": ["colab"]})
+    return new_code_cell(code, metadata={"tags": ["colab"], "jupyter": {"source_hidden": True}})
 
 
 def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNode:
@@ -127,7 +127,9 @@ def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNod
         if at > 0:
             links.append(f"← [{written[at - 1].number} {written[at - 1].title}]({written[at - 1].stem}.ipynb)")
         if at + 1 < len(written):
-            links.append(f"**Next:** [{written[at + 1].number} {written[at + 1].title}]({written[at + 1].stem}.ipynb) →")
+            links.append(
+                f"**Next:** [{written[at + 1].number} {written[at + 1].title}]({written[at + 1].stem}.ipynb) →"
+            )
         else:
             links.append("**Next:** the lessons that follow are still to be written; the map says which come first")
     elif kind == "exercises":

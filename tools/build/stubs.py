@@ -17,7 +17,9 @@ def cut(cells: list[nbformat.NotebookNode]) -> list[nbformat.NotebookNode]:
     kept = [cell for cell in cells if TAG not in cell.metadata.get("tags", [])]
     stubbed = [_stub(cell) for cell in kept]
     if leaked := leaks(cells, stubbed):
-        raise ValueError(f"the solution's statement {leaked[0]!r} survives in the exercise: take it out of what is kept")
+        raise ValueError(
+            f"the solution's statement {leaked[0]!r} survives in the exercise: take it out of what is kept"
+        )
     return stubbed
 
 
@@ -50,7 +52,9 @@ def _stub(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
     lines = cell.source.splitlines()
     indent = lines[at - 1][: -len(lines[at - 1].lstrip())]
     if not indent:
-        raise ValueError(f"`{MARKER}` stands outside a function: an exercise runs to its end unsolved, so put it inside")
+        raise ValueError(
+            f"`{MARKER}` stands outside a function: an exercise runs to its end unsolved, so put it inside"
+        )
     stub = "\n".join([*lines[: at - 1], f"{indent}raise NotImplementedError"])
     ast.parse(stub)
     return nbformat.v4.new_code_cell(stub, metadata=cell.metadata)
