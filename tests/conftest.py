@@ -14,5 +14,5 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setattr(lesson, "_current", "01")
     monkeypatch.setattr(exercises, "_hints_given", {})
     monkeypatch.setattr(ledger, "_own", {})
-    for name in ("COURSE_STRICT", "COURSE_RECORD", "COURSE_REQUIRE_LIVE", "COURSE_LIVE_LOG"):
+    for name in ("COURSE_STRICT", "COURSE_RECORD", "COURSE_REQUIRE_LIVE", "COURSE_LIVE_LOG", "COURSE_REPLAY"):
         monkeypatch.delenv(name, raising=False)

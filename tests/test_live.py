@@ -110,7 +110,15 @@ def test_each_call_tells_the_runner_its_mode(engine, monkeypatch, tmp_path):
     assert modes == [{"lesson": "01", "name": "answer", "mode": mode} for mode in ("live", "replayed")]
 
 
-def test_an_error_of_the_real_thing_is_not_hidden_behind_a_recording(engine, monkeypatch):
+def test_a_learner_can_ask_for_the_recording_although_an_engine_is_there(engine, monkeypatch, capsys):
+    record(engine, monkeypatch)
+    capsys.readouterr()
+    monkeypatch.setenv("COURSE_REPLAY", "1")
+    assert answer() == {"seconds": 1.5, "pods": ["a", "b"]}
+    assert "COURSE_REPLAY=1 asks for the recording" in capsys.readouterr().out
+
+
+def test_an_error_of_the_real_thing_is_not_hidden_behind_a_recording(engine, capsys):
     @live("docker")
     def breaks():
         raise OSError("the build failed")
@@ -118,6 +126,7 @@ def test_an_error_of_the_real_thing_is_not_hidden_behind_a_recording(engine, mon
     engine("docker")
     with pytest.raises(OSError, match="the build failed"):
         breaks()
+    assert "ran for real and failed: OSError" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize("data", [{1, 2}, object(), float("nan")])

@@ -1,5 +1,7 @@
 """Wrong answers that people write, planted: each must be caught at the property named, and at no earlier one."""
 
+import math
+
 import numpy as np
 
 
@@ -102,7 +104,7 @@ def loses_digits(answered, confidence=0.95):
 
 
 def divides_by_no_request(answered, confidence=0.95):
-    return -np.expm1(np.log1p(-confidence) / answered)
+    return -math.expm1(math.log1p(-confidence) / answered)
 
 
 def takes_95_for_a_share(answered, confidence=0.95):

@@ -5,7 +5,8 @@
 
 With what it names within reach, calling it runs it. Without, the data that it once returned comes back, under a banner
 that says that it is a recording, of what and from when. Claims and figures over the data are ordinary cells and are
-always computed. COURSE_RECORD=1 keeps what a live run returned; COURSE_REQUIRE_LIVE=1 makes a missing engine an error.
+always computed. COURSE_RECORD=1 keeps what a live run returned; COURSE_REQUIRE_LIVE=1 makes a missing engine an error;
+COURSE_REPLAY=1 replays although an engine is there (in a room without internet, where an image cannot be built, say).
 """
 
 import functools
@@ -51,7 +52,10 @@ def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
 
         @functools.wraps(function)
         def run() -> object:
-            missing = {need: found.reason for need in needs if not (found := reach.probe(need)).there}
+            if os.environ.get("COURSE_REPLAY") == "1":
+                missing = {"": "COURSE_REPLAY=1 asks for the recording"}
+            else:
+                missing = {need: found.reason for need in needs if not (found := reach.probe(need)).there}
             if not missing:
                 return _run(function, needs)
             if os.environ.get("COURSE_REQUIRE_LIVE") == "1":
@@ -75,7 +79,13 @@ def source_hash(source: str) -> str:
 
 
 def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
-    data = function()
+    try:
+        data = function()
+    except Exception as wrong:
+        what = f"This ran for real and failed: {type(wrong).__name__}."
+        how = "Its message is below. To read on with the recording: os.environ['COURSE_REPLAY'] = '1', then run this again."
+        show.put(show.card("✗", show.RED, what, how, label="live"))
+        raise
     try:
         data = json.loads(json.dumps(data, allow_nan=False))
     except (TypeError, ValueError) as wrong:

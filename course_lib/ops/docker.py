@@ -8,7 +8,23 @@ from course_lib import places
 from course_lib.ops.http import answers
 from course_lib.ops.reach import docker_client
 
-__all__ = ["address", "context", "docker_client", "wait_until_ready"]
+__all__ = ["address", "build_service", "docker_client", "wait_until_ready"]
+
+
+def build_service(client, folder: Path, models: Path, tag: str):
+    """Builds docker/service.Dockerfile with `models` in place of the course's; returns the image.
+
+    client: `docker_client()`. folder: where the build's context is laid out. models: NAME/VERSION/model.onnx.
+    Raises RuntimeError, with the end of the build's log, where the build fails; FileNotFoundError for no model.
+    """
+    import docker
+
+    try:
+        recipe = {"path": str(context(folder, models)), "dockerfile": "docker/service.Dockerfile"}
+        return client.images.build(**recipe, tag=tag, rm=True, forcerm=True)[0]
+    except docker.errors.BuildError as failed:
+        log = "".join(line.get("stream") or line.get("error", "") for line in failed.build_log)
+        raise RuntimeError(f"building {tag} failed; its log ends:\n{log[-2000:]}") from None
 
 
 def context(folder: Path, models: Path) -> Path:

@@ -36,12 +36,12 @@ path.picture(here="00")
 # ## What can my machine run?
 #
 # An environment should be examined before it is blamed. The doctor looks at what the lessons use: what each thing is
-# for, whether it is there, and what still works without it. The same table comes from `./course doctor` in a terminal.
+# for, whether it is there, and what still works without it. In a terminal, `./course doctor` adds the versions.
 
 # %%
 findings = doctor.examine()
-rows = [["✓" if each.there else "–", each.name, each.found, each.purpose] for each in findings]
-show.table(["", "what", "found", "what for"], rows)
+rows = [["✓" if each.there else "–", each.name, each.purpose] for each in findings]
+show.table(["", "what", "what for"], rows)
 
 # %%
 for each in findings:

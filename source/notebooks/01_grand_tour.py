@@ -423,14 +423,10 @@ AS_IN_PRODUCTION = {
 # %%
 @live("docker")
 def container():
-    from course_lib.ops.docker import context, docker_client, wait_until_ready
+    from course_lib.ops.docker import build_service, docker_client, wait_until_ready
 
     client = docker_client()
-    recipe = {
-        "path": str(context(scratch / "context", served)),
-        "dockerfile": "docker/service.Dockerfile",
-    }
-    image, _ = client.images.build(**recipe, tag=IMAGE, rm=True)
+    image = build_service(client, scratch / "context", served, tag=IMAGE)
     base = client.images.get("python:3.11-slim-bookworm")
     start = time.perf_counter()
     published = {"8501/tcp": ("127.0.0.1", None)}

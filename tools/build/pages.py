@@ -68,7 +68,7 @@ def card(template: Path) -> str:
     for form, row in rows.items():
         figures[f"{form}_accuracy"] = f"{100 * row.accuracy:.1f} %"
         figures[f"{form}_bytes"] = show.bytes_text(row.bytes)
-        figures[f"{form}_diff"] = "" if row.max_abs_diff is None else f"{row.max_abs_diff:.2g}"
+        figures[f"{form}_diff"] = "" if row.max_abs_diff is None else f"{row.max_abs_diff:.1e}"
     return template.read_text(encoding="utf-8").format(**figures)
 
 
