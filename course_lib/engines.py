@@ -16,10 +16,16 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
+from course_lib import syllabus
 from course_lib.machine import Finding
 
 SECONDS = 4.0
 """How long one question to another program may take; a check that asks two asks them side by side."""
+
+
+def _lessons(engine: str) -> str:
+    """The numbers of the lessons whose live cells run on `engine`."""
+    return ", ".join(lesson.number for lesson in syllabus.load().lessons if engine in lesson.live)
 
 
 def ask(command: list[str], seconds: float = SECONDS) -> str | None:
@@ -61,7 +67,7 @@ def docker() -> Finding:
         "Docker",
         bool(engine),
         f"{found}, engine {engine}" if engine else f"{found}, no engine within reach",
-        "the live cells that build and run containers (lessons 01, 16 to 19)",
+        f"the live cells that build and run containers (lessons {_lessons('docker')})",
         "Docker Desktop (macOS, Windows), Docker Engine (Linux: docs.docker.com/engine/install), then start it",
         "every lesson: those cells replay what they returned on a real engine, and say so",
     )
@@ -125,7 +131,7 @@ def kubernetes() -> Finding:
         "Kubernetes",
         bool(server),
         f"{server}, {named}" if server else f"no cluster answers ({named})",
-        "the live cells that deploy, roll out and scale (lessons 01, 17 to 19)",
+        f"the live cells that deploy, roll out and scale (lessons {_lessons('kubernetes')})",
         "`kind create cluster` (kind.sigs.k8s.io), or Kubernetes switched on in Docker Desktop, or minikube",
         "every lesson: those cells replay what they returned on a real cluster, and say so",
     )

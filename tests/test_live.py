@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from course_lib.idioms import live
+from course_lib.idioms import live, observe
 from course_lib.idioms.live import NotLive, recording_path
 from course_lib.ops import reach
 from course_lib.ops.reach import Found
@@ -64,6 +64,16 @@ def test_a_recording_is_replayed_under_a_banner_that_says_what_when_where_and_wh
     for part in ("[recording]", kept["recorded"], "docker 1.2", "stand-in", "no docker answers", "To run it live"):
         assert part in said
     assert "changed since" not in said
+
+
+def test_an_observation_over_a_recording_does_not_say_here(engine, monkeypatch, capsys):
+    record(engine, monkeypatch)
+    engine("docker")
+    observe("it is quick", True, of=answer())
+    assert "observed here" in capsys.readouterr().out
+    engine()
+    observe("it is quick", False, of=answer())
+    assert "not so in the recording" in capsys.readouterr().out
 
 
 def test_a_stale_recording_is_replayed_with_a_warning_to_the_reader(engine, monkeypatch, capsys):

@@ -1,5 +1,6 @@
 """Wrong answers that people write, planted: each must be caught at the property named, and at no earlier one."""
 
+import json
 import math
 
 import numpy as np
@@ -45,6 +46,10 @@ def passes_over_nan(before, after):
 
 def arrays_in_the_body(images):
     return {"instances": images[:, None]}
+
+
+def a_string(images):
+    return json.dumps({"instances": images[:, None].tolist()})
 
 
 def the_column_form(images):
@@ -127,7 +132,8 @@ WRONG = {
         passes_over_nan: "a NaN is never parity",
     },
     "01.2": {
-        arrays_in_the_body: "the body is JSON",
+        arrays_in_the_body: "the body is a dict that JSON can hold",
+        a_string: "the body is a dict that JSON can hold",
         the_column_form: "one instance for each image, under the protocol's key",
         without_a_channel: "an instance has the model's shape, one channel of 8 × 8",
         rounded: "the values survive",

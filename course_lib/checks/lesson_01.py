@@ -23,7 +23,7 @@ def parity(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("it is a plain float", lambda: type(answer(a, b)) is float, [
         "What does type(…) of your result say?",
-        "A NumPy scalar is not what json.dumps or a comparison in a claim expects.",
+        "json.dumps refuses a NumPy float32.",
         "float(…) around the result.",
     ])  # fmt: skip
     close = np.array([100.0], np.float32), np.array([100.00001], np.float64)
@@ -38,10 +38,10 @@ def parity(answer: Callable) -> Iterator[Property]:
         "if before.shape != after.shape: raise ValueError(…)",
     ])  # fmt: skip
     nan = np.array([[np.nan, 0.0], [0.0, 0.0]], np.float32)
-    yield ("a NaN is never parity", lambda: not answer(a * 0, nan) < 1.0, [
+    yield ("a NaN is never parity", lambda: math.isnan(answer(a * 0, nan)) and math.isnan(answer(nan, a * 0)), [
         "What does your function return where one model answers NaN?",
         "np.nanmax passes over the very thing that you look for.",
-        "ndarray.max() hands NaN on, and NaN < tolerance is False, as it should be.",
+        "ndarray.max() hands NaN on, and no comparison with a tolerance holds for it, as it should be.",
     ])  # fmt: skip
 
 
@@ -49,8 +49,8 @@ def parity(answer: Callable) -> Iterator[Property]:
 def request(answer: Callable) -> Iterator[Property]:
     """answer(images) -> body."""
     images = np.arange(128, dtype=np.float32).reshape(2, 8, 8) / 128
-    yield ("the body is JSON", lambda: isinstance(json.dumps(answer(images)), str), [
-        "json.dumps knows no NumPy arrays.",
+    yield ("the body is a dict that JSON can hold", lambda: isinstance(answer(images), dict) and bool(json.dumps(answer(images))), [
+        "Return the dict itself, and nothing in it that json.dumps refuses: it knows no NumPy arrays.",
         "An array has a method that makes nested lists of it.",
         "images.tolist()",
     ])  # fmt: skip
@@ -75,11 +75,11 @@ def request(answer: Callable) -> Iterator[Property]:
         "images.reshape(-1, 1, 8, 8) serves both.",
     ])  # fmt: skip
     yield ("what is no digit is refused before it is sent", lambda: all(
-        raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((28, 28), (2, 7, 8), (64,), (2, 1, 8, 8))
+        raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((28, 28), (2, 7, 8), (64,), (2, 1, 8, 8), (2, 4, 16), (0, 8, 8))
     ), [
-        "Try an image of 28 × 28: 784 numbers are no multiple of 64, but 2 × 4 × 16 = 128 are two.",
-        "Check the last two axes, and that there are two axes or three.",
-        "if images.shape[-2:] != (8, 8) or images.ndim not in (2, 3): raise ValueError(…)",
+        "A reshape succeeds for any 64 numbers, two images of 4 × 16 say: look at the axes first.",
+        "Check the last two axes, that there are two axes or three, and that there is an image at all.",
+        "if images.shape[-2:] != (8, 8) or images.ndim not in (2, 3) or not images.size: raise ValueError(…)",
     ])  # fmt: skip
 
 
@@ -137,7 +137,7 @@ def none_lost(answer: Callable) -> Iterator[Property]:
     yield ("a trillion requests keep their digits", lambda: abs(answer(10**12) / (-math.log(0.05) / 10**12) - 1) < 1e-6, [
         "Try 10**12 requests: the answer is close to 3e-12.",
         "1 − 0.999999999997 has four digits left. Which function computes exp(x) − 1 without forming exp(x)?",
-        "-math.expm1(math.log(1 - confidence) / answered)",
+        "-np.expm1(np.log1p(-confidence) / answered)",
     ])  # fmt: skip
     yield ("no request proves nothing", lambda: answer(0) == 1.0, [
         "What can be said after no request at all?",
@@ -145,7 +145,7 @@ def none_lost(answer: Callable) -> Iterator[Property]:
         "if answered == 0: return 1.0",
     ])  # fmt: skip
     yield ("a negative count and a confidence that is no share are refused", lambda: all(
-        raises(ValueError, answer, *bad) for bad in ((-1,), (10, 95), (10, 1.0))
+        raises(ValueError, answer, *bad) for bad in ((-1,), (10, 95), (10, 1.0), (10, 0.0))
     ), [
         "Try -1 requests, and a confidence of 95.",
         "At a confidence of exactly 1 no bound holds.",

@@ -1,6 +1,7 @@
 """`claim` and `observe`: sentences of the text, held to a figure that was computed."""
 
 from course_lib.idioms import show
+from course_lib.idioms.live import replayed
 
 
 class ClaimFailed(AssertionError):
@@ -20,15 +21,17 @@ def claim(sentence: str, holds: object, figure: object = "") -> None:
     raise ClaimFailed(f"{sentence} — does not hold here" + (f": {figure}" if str(figure) else ""))
 
 
-def observe(sentence: str, holds: object, figure: object = "") -> None:
+def observe(sentence: str, holds: object, figure: object = "", *, of: object = None) -> None:
     """States something that depends on the machine, above all speed: shown as holding here or not, never fails.
 
-    Arguments as for `claim`. Raises TypeError where `holds` is neither True nor False.
+    Arguments as for `claim`. of: what a live function returned, where the figure comes from it; the card then tells a
+    recording from what was seen here. Raises TypeError where `holds` is neither True nor False.
     """
+    where = "in the recording" if replayed(of) else "here"
     if _truth(holds):
-        show.put(show.card("●", show.BLUE, sentence, *_details(figure), label="observed here"))
+        show.put(show.card("●", show.BLUE, sentence, *_details(figure), label=f"observed {where}"))
     else:
-        show.put(show.card("○", show.ORANGE, sentence, *_details(figure), label="not so on this machine"))
+        show.put(show.card("○", show.ORANGE, sentence, *_details(figure), label=f"not so {where}"))
 
 
 def _details(figure: object) -> list[str]:

@@ -56,7 +56,7 @@ def rows(model: str | None = None) -> list[Row]:
 
 def table(model: str | None = None) -> show.Block:
     """The rows as a table."""
-    header = ["lesson", "model", "form", "accuracy", "bytes", "largest difference"]
+    header = ["lesson", "model", "form", "accuracy", "bytes", "largest difference from the form before"]
     return show.table(header, [
         [r.lesson, r.model, r.form, f"{r.accuracy:.4f}", f"{r.bytes:,}",
          "" if r.max_abs_diff is None else f"{r.max_abs_diff:.1e}"]
@@ -84,7 +84,10 @@ def picture(title: str, *, model: str | None = None) -> None:
                           ha="center", fontsize="small")  # fmt: skip
     axes.set_xscale("log")
     axes.margins(x=0.25, y=0.5)
-    axes.set_xlabel("bytes of the file (logarithmic)")
+    axes.set_ylim(top=min(100.5, axes.get_ylim()[1]))
+    axes.xaxis.set_major_formatter(lambda size, _: show.bytes_text(size))
+    axes.xaxis.set_minor_formatter(lambda size, _: "")
+    axes.set_xlabel("size of the file (logarithmic)")
     axes.set_ylabel("test accuracy (%)")
     if len(names) > 1:
         axes.legend()

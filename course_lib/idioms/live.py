@@ -24,9 +24,10 @@ from course_lib.idioms import show
 from course_lib.idioms.lesson import current
 from course_lib.ops import reach
 
-HOW_TO = (
-    "To run it live: start Docker and a cluster (`./course doctor` says what is missing), then run this cell again."
-)
+HOW_TO = "To run it live: start what is missing (`./course doctor` says how), restart the kernel, and begin at the top."
+
+
+_replayed: list[object] = []
 
 
 class NotLive(RuntimeError):
@@ -83,7 +84,7 @@ def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
         data = function()
     except Exception as wrong:
         what = f"This ran for real and failed: {type(wrong).__name__}."
-        how = "Its message is below. To read on with the recording: os.environ['COURSE_REPLAY'] = '1', then run this again."
+        how = "Its message is below. To go on with the recording: import os; os.environ['COURSE_REPLAY'] = '1', then again."
         show.put(show.card("✗", show.RED, what, how, label="live"))
         raise
     try:
@@ -113,7 +114,13 @@ def _replay(function: Callable[[], object], missing: dict[str, str]) -> object:
         *(["The function was changed since: what it returns now may differ."] if stale else []), HOW_TO,
         label="recording",
     ))  # fmt: skip
+    _replayed.append(kept["data"])
     return kept["data"]
+
+
+def replayed(data: object) -> bool:
+    """Whether `data` is what a live function returned from a recording."""
+    return any(data is each for each in _replayed)
 
 
 def _keep(function: Callable[[], object], engines: dict[str, str], stand_ins: list[str], data: object) -> None:

@@ -28,7 +28,7 @@ def picture(here: str) -> None:
         left += width + 0.25
     for label, x, side in (("loss function", 0, "left"), ("load balancer", left - 0.25, "right")):
         axes.text(x, 1.25, label, ha=side, fontsize=9, style="italic")
-    axes.annotate("", (left - 3, 1.31), (2.3, 1.31), arrowprops={"arrowstyle": "->", "color": show.GREY})
+    axes.annotate("", (left - 3.1, 1.31), (2.9, 1.31), arrowprops={"arrowstyle": "->", "color": show.GREY})
     axes.set_xlim(-0.1, left)
     axes.set_ylim(-0.15, 1.5)
     parts = ", ".join(part.name for part in course.parts)

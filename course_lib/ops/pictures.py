@@ -23,7 +23,7 @@ def answers_by_pod(outcome: dict, title: str) -> None:
         plt.bar(times, rate, 0.5, below, align="edge", color=show.ORANGE if gone else next(colours), label=label, lw=0)
         below += rate
     plt.axvline(outcome["deleted_after_s"], color="black", ls="--", lw=1)
-    plt.xlabel("time (s); the dashed line is the deletion")
+    plt.xlabel("time (s); dashed: the deletion is asked for")
     plt.ylabel("answers a second")
     plt.legend(title="pod", loc="center left", bbox_to_anchor=(1, 0.5))
     words = [f"{pod}{' (deleted)' if pod == outcome['deleted'] else ''}: {sum(each)}" for pod, each in counts.items()]

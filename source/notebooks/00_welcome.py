@@ -15,7 +15,7 @@
 #
 # You need some Python and the will to run cells: `Shift`+`Enter` runs one and goes on to the next. Nothing else is
 # assumed. Every lesson opens with the cell below. It names the lesson and gives it an empty scratch folder; a lesson
-# writes nowhere else, so you can run lessons in any order, and again.
+# puts its files nowhere else, so you can run lessons in any order, and again.
 
 # %%
 from course_lib import doctor
@@ -26,8 +26,8 @@ scratch = begin("00")
 # %% [markdown]
 # ## Where does the path lead?
 #
-# From a loss function to a load balancer, in six parts. The model stays the same: a small network that reads
-# handwritten digits. What changes is everything around it.
+# From a loss function to a load balancer, in six parts. The task stays the same: reading handwritten
+# digits. What changes is what is done with the network that can.
 
 # %%
 path.picture(here="00")
@@ -39,7 +39,7 @@ path.picture(here="00")
 # for, whether it is there, and what still works without it. In a terminal, `./course doctor` adds the versions.
 
 # %%
-findings = doctor.examine()
+findings = [each for each in doctor.examine() if each.name != "Ports"]  # JupyterLab has one by now
 rows = [["✓" if each.there else "–", each.name, each.purpose] for each in findings]
 show.table(["", "what", "what for"], rows)
 
@@ -49,7 +49,8 @@ for each in findings:
         print(f"{each.name}\n  how to get it: {each.get}\n  what works without: {each.without}")
 
 # %% [markdown]
-# Docker and Kubernetes are welcome and not required, as you will see in a moment.
+# *Docker* runs a program in a *container*, apart from the rest of the machine; *Kubernetes* keeps containers running on
+# a *cluster* of machines. Both are welcome and not required, as you will see in a moment.
 #
 # ## Why should I believe what a lesson says?
 #
@@ -114,14 +115,14 @@ observe(
 )
 
 # %% [markdown]
-# The arithmetic is the same; the second one reads the weights once instead of a hundred times. Much of part IV and of
-# part V (batching) is in that ratio.
+# The arithmetic is the same. Together, the call is paid for once instead of a hundred times, and the weights are used for
+# many rows each time they are read. Lesson 13 tells the two apart, and lesson 14 makes a service of it.
 #
 # ## What if I have no Docker?
 #
-# Lessons about containers and clusters run on a real engine and a real cluster. Where there is none, on Binder or on a
-# borrowed laptop, the same cell returns what it returned on a real one, and says so. This function asks the engine
-# what it runs on.
+# Lessons about containers and clusters run on a real Docker engine and a real cluster. Where there is none, in a
+# notebook hosted by Binder or on a borrowed laptop, the same cell returns what it returned on a real one, and says so.
+# This function asks the engine what it runs on.
 
 
 # %%
@@ -140,8 +141,8 @@ told = engine()
 # know the difference. Claims and figures are always computed, from whatever came back.
 
 # %%
-claim(
-    "containers are a feature of Linux, wherever the engine runs",
+observe(
+    "containers run on Linux, whatever this notebook runs on",
     told["system"] == "linux",
     f"{told['cpus']} processors and {show.bytes_text(told['memory_bytes'])} "
     "for all containers together",
@@ -163,8 +164,7 @@ def allowed_downtime_minutes(availability, days=30):
 check("00.1", allowed_downtime_minutes)
 
 # %% [markdown]
-# A wrong answer gets the first property that fails, and one hint. Run this cell again for the next hint, then mend the
-# formula until the check is satisfied.
+# A wrong answer gets the first property that fails, and one hint. Run this cell again for the next hint.
 
 
 # %%
@@ -175,7 +175,7 @@ def allowed_downtime_minutes(availability, days=30):
 check("00.1", allowed_downtime_minutes)
 
 # %% [markdown]
-# Solve it in the exercises notebook (link below), where it belongs. What you solve is kept in the folder `.course/`
+# Solve it in the exercises notebook (link below); its check also wants a percentage refused. What you solve is kept in the folder `.course/`
 # of your checkout, on your machine alone; this cell, or `./course progress`, shows it.
 
 # %%

@@ -38,7 +38,7 @@ def largest_difference(before, after):
 check("01.1", largest_difference)
 
 # %% [markdown] tags=["solution"]
-# The two refusals carry the weight. Broadcasting would compare every row of one output with the single row of another,
+# The refusal and the NaN carry the weight. Broadcasting would compare every row of one output with the single row of another,
 # and report a difference that means nothing. And `max` hands a NaN on: no comparison with a tolerance holds for it, so
 # a broken model fails the claim that follows. `np.nanmax` would let it through.
 
@@ -46,18 +46,18 @@ check("01.1", largest_difference)
 # ### 01.2 The request ★★☆ · 5 minutes
 #
 # A colleague has images and wants answers. Write the function that turns images into the body of a request to
-# `:predict`, for one image or for many, and that refuses what the service would refuse, before anything is sent.
+# `:predict`, for one image or for many, and that refuses images of another shape, or none, before anything is sent.
 
 
 # %%
 def request_body(images):
     """The body of a TensorFlow Serving request in row form.
 
-    images: float32 array (8, 8) or (N, 8, 8), values 0 to 1. Returns a dict that json.dumps takes, with one instance
-    of shape (1, 8, 8) for each image. Raises ValueError for any other shape.
+    images: float32 array (8, 8) or (N, 8, 8), N from 1, values 0 to 1. Returns a dict that json.dumps takes, with one instance
+    of shape (1, 8, 8) for each image. Raises ValueError for any other shape, and for no image.
     """
     # SOLUTION
-    if images.ndim not in (2, 3) or images.shape[-2:] != (8, 8):
+    if images.ndim not in (2, 3) or images.shape[-2:] != (8, 8) or not images.size:
         raise ValueError(f"expected images of shape (8, 8) or (N, 8, 8), got {images.shape}")
     return {"instances": images.reshape(-1, 1, 8, 8).tolist()}
 
@@ -116,7 +116,7 @@ def largest_failure_rate(answered, confidence=0.95):
     """The largest failure rate under which `answered` requests without a failure are not too lucky to believe.
 
     answered: number of requests, all answered, 0 or more; they are taken to fail independently. confidence: 0 to 1,
-    both excluded. Returns a rate, 0 to 1: under any larger one, such a run has a probability below 1 − confidence.
+    both excluded. Returns a rate, 0 to 1, exact to six digits even for 10**12 requests: under any larger one, such a run has a probability below 1 − confidence.
     Raises ValueError for a negative count or another confidence.
     """
     # SOLUTION
@@ -135,8 +135,8 @@ check("01.4", largest_failure_rate)
 
 # %% [markdown] tags=["solution"]
 # At 95 % the result is close to $3/n$, since $-\ln 0.05 \approx 3.0$: statisticians call it the *rule of three*. To claim
-# "fewer than one in ten thousand" you need thirty thousand requests without a failure, and lesson 13 finds the same
-# arithmetic in MLPerf's query counts. Requests that are sent while one pod dies are not independent, so the true bound
+# "fewer than one in ten thousand" you need thirty thousand requests without a failure, and lesson 13 meets the
+# same question in MLPerf's query counts, with another formula. Requests that are sent while one pod dies are not independent, so the true bound
 # is wider still.
 
 # %% tags=["solution"]

@@ -7,6 +7,7 @@ Rebuilds the lessons whose source changed, or those named; --check changes nothi
 import argparse
 import json
 import sys
+import tempfile
 from datetime import datetime
 
 import nbformat
@@ -56,7 +57,8 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
             print(f"kept    {_set_aside(path)}: your edits of {name}, which the build writes anew")
     if kind != "exercises":
         print(f"running {name} …", flush=True)
-        env = {"COURSE_RECORD": "1", "COURSE_PROGRESS": str(places.SCRATCH / "build.json")}
+        places.SCRATCH.mkdir(parents=True, exist_ok=True)
+        env = {"COURSE_RECORD": "1", "COURSE_PROGRESS": tempfile.mkdtemp(dir=places.SCRATCH) + "/progress.json"}
         if kind == "solutions":
             env["COURSE_STRICT"] = "1"  # a solution that its check refuses is not built
         if require_live:

@@ -80,7 +80,7 @@ def _between(text: str, name: str, new: str) -> str:
 
 
 def _map(syllabus: Syllabus) -> str:
-    lines = ["| | lesson | minutes | runs on | holds |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| | lesson | minutes | live cells | holds |", "| --- | --- | --- | --- | --- |"]
     for part in syllabus.parts:
         if part.number:
             lines.append(f"| | **{'I II III IV V VI'.split()[part.number - 1]} {part.name}** | | | |")
@@ -88,7 +88,7 @@ def _map(syllabus: Syllabus) -> str:
             title = (
                 f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)" if lesson.written else f"{lesson.title} *(to come)*"
             )
-            engines = ", ".join(name.capitalize() for name in lesson.live) or "Python"
+            engines = ", ".join(name.capitalize() for name in lesson.live) or "–"
             lines.append(f"| {lesson.number} | {title} | {lesson.minutes} | {engines} | {lesson.holds} |")
     return "\n".join(lines) + "\n"
 
