@@ -70,6 +70,7 @@ def picture(title: str, *, model: str | None = None) -> None:
     Raises RuntimeError where there is no row yet.
     """
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
     drawn = rows(model)
     if not drawn:
@@ -83,10 +84,13 @@ def picture(title: str, *, model: str | None = None) -> None:
             axes.annotate(row.form, (row.bytes, 100 * row.accuracy), xytext=(0, 9), textcoords="offset points",
                           ha="center", fontsize="small")  # fmt: skip
     axes.set_xscale("log")
-    axes.margins(x=0.25, y=0.5)
-    axes.set_ylim(top=min(100.5, axes.get_ylim()[1]))
+    axes.margins(x=0.25)
+    every = [100 * row.accuracy for row in drawn]
+    room = max(1.5, 0.2 * (max(every) - min(every)))  # a smaller range would make noise look like a loss
+    axes.set_ylim(min(every) - room, min(100.5, max(every) + room))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(lambda size, _: show.bytes_text(size))
-    axes.xaxis.set_minor_formatter(lambda size, _: "")
     axes.set_xlabel("size of the file (logarithmic)")
     axes.set_ylabel("test accuracy (%)")
     if len(names) > 1:

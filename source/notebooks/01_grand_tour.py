@@ -156,7 +156,7 @@ show.images(
 
 # %%
 onnx_file = scratch / "digits_cnn.onnx"
-torch.onnx.export(
+exported = torch.onnx.export(
     network,
     (torch.zeros(2, 1, 8, 8),),  # an example of two images; the batch may have any size later
     onnx_file,
@@ -293,7 +293,7 @@ rest = {"onnx": large - 4 * weights, "int8": small - weights}
 claim(
     "what is not weights does not shrink: it grows",
     rest["int8"] > rest["onnx"],
-    f"{rest['int8'] / small:.0%} of {show.bytes_text(small)}, {rest['onnx'] / large:.0%} of {show.bytes_text(large)}",
+    f"{show.bytes_text(rest['onnx'])} before, {show.bytes_text(rest['int8'])} after",
 )
 
 # %%
@@ -611,7 +611,7 @@ claim(
 
 # %% [markdown]
 # No client got an error, and that was arranged. The Deployment asks for two pods, so one is left, and until the new one
-# is ready it answers alone: that is the dip in the figure. The doomed pod keeps its server for three seconds more
+# is ready it answers alone: the stretch of a single colour in the figure. The doomed pod keeps its server for three seconds more
 # (`preStop` in `k8s/base/deployment.yaml`), while the news that it is going reaches every node and new requests go
 # elsewhere. Only then is the server told to end, and it finishes what it has begun. Take out any one of these and
 # requests can be lost; lesson 17 does so, and counts. A pod whose *machine* dies says no goodbye: then clients must
