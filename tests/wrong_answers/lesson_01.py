@@ -1,25 +1,9 @@
-"""Wrong answers that people write, planted: each must be caught at the property named, and at no earlier one."""
+"""Wrong answers that people write, planted in lesson 01: each must be caught at the property named."""
 
 import json
 import math
 
 import numpy as np
-
-
-def a_share_of_days(availability, days=30):
-    return (1 - availability) * days
-
-
-def always_thirty_days(availability, days=30):
-    return (1 - availability) * 30 * 24 * 60
-
-
-def takes_percentages(availability, days=30):
-    return (1 - availability) * days * 24 * 60
-
-
-def whole_days_only(availability, days=30):
-    return (1 - availability) * int(days) * 24 * 60
 
 
 def signed(before, after):
@@ -118,12 +102,6 @@ def takes_95_for_a_share(answered, confidence=0.95):
 
 
 WRONG = {
-    "00.1": {
-        a_share_of_days: "99.9 % over 30 days leaves 43.2 minutes",
-        always_thirty_days: "any number of days counts",
-        whole_days_only: "any number of days counts",
-        takes_percentages: "a percentage in place of a share is refused",
-    },
     "01.1": {
         signed: "it is the largest difference, whichever way it goes",
         numpy_scalar: "it is a plain float",
