@@ -39,6 +39,7 @@ class Pad(ipywidgets.HBox):
     def wipe(self) -> None:
         """Starts anew."""
         self._strokes.clear()
+        self._drawing = False
         for canvas in (self.canvas, self.seen):
             canvas.fill_style = "white"
             canvas.fill_rect(0, 0, canvas.width, canvas.height)

@@ -34,6 +34,7 @@ def checkout(tmp_path):
         shutil.copytree(places.CHECKOUT / folder, tmp_path / folder, ignore=shutil.ignore_patterns("__pycache__"))
     for file in ("pyproject.toml", "constraints.txt", "syllabus.toml", ".gitignore"):
         shutil.copy(places.CHECKOUT / file, tmp_path)
+    edit(tmp_path / "syllabus.toml", 'live = ["docker"]', "live = []")  # lesson 00's, which here has no live cell
     marks = [
         f"<!-- {name}: written by ./course build from syllabus.toml -->\n<!-- {name}: end -->"
         for name in ("map", "badges")
@@ -58,6 +59,12 @@ LESSON = """# %% [markdown]
 # ## Before you start
 #
 # Nothing.
+
+# %%
+from course_lib.idioms import begin, path
+
+begin("00")
+path.picture(here="00")
 
 # %%
 print(6 * 7)
@@ -120,6 +127,17 @@ def test_a_statement_of_the_solution_that_survives_is_an_error_whatever_its_spac
 def test_a_statement_of_a_solution_cell_that_survives_is_an_error():
     with pytest.raises(ValueError, match="survives"):
         stubs.cut([*cells("answer = 42", tags=["solution"]), *cells("answer   =   42")])
+
+
+@pytest.mark.parametrize("marker", ["#SOLUTION", "# Solution", "# SOLUTION:", "# solution below"])
+def test_a_misspelt_marker_is_an_error_rather_than_a_published_solution(marker):
+    with pytest.raises(ValueError, match="is no marker"):
+        stubs.cut(cells(SOLUTION.replace("# SOLUTION", marker)))
+
+
+def test_what_is_no_plain_python_gets_a_sentence():
+    with pytest.raises(ValueError, match="no plain Python: !kubectl get pods"):
+        stubs.cut([*cells(SOLUTION), *cells("!kubectl get pods")])
 
 
 def test_a_marker_outside_a_function_or_twice_in_a_cell_is_an_error():
@@ -204,6 +222,26 @@ def test_the_check_finds_sources_and_outputs_that_were_changed_after_the_build(c
     assert "solutions/00_welcome.ipynb holds what the build did not write" in said
 
 
+def test_an_edit_of_the_text_runs_nothing_anew(checkout):
+    build(checkout)
+    before = nbformat.read(checkout / "notebooks/00_welcome.ipynb", as_version=4).cells
+    edit(checkout / "source/notebooks/00_welcome.py", "# Nothing.", "# Nothing at all.")
+    code, said = build(checkout)
+    assert code == 0 and "running" not in said and "built   notebooks/00_welcome.ipynb" in said
+    after = nbformat.read(checkout / "notebooks/00_welcome.ipynb", as_version=4).cells
+    assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
+
+
+def test_a_lesson_that_fails_leaves_models_and_recordings_as_they_were(checkout):
+    build(checkout)
+    model = checkout / "models/m/1/model.onnx"
+    model.parent.mkdir(parents=True)
+    model.write_bytes(b"old")
+    text = "from course_lib import models\n\nopen('new', 'w').write('new')\nmodels.keep('new', 'm', 1)\n1 / 0"
+    edit(checkout / "source/notebooks/00_welcome.py", "print(6 * 7)", text)
+    assert build(checkout)[0] == 1 and model.read_bytes() == b"old"
+
+
 def test_a_learner_s_own_edits_are_a_note_and_survive_the_next_build(checkout):
     build(checkout)
     commit(checkout)
@@ -224,7 +262,10 @@ def test_the_check_names_all_that_a_lesson_lacks(checkout):
     edit(path, "print(6 * 7)", f"{long}\n\n# %%\nimport matplotlib.pyplot as plt\n\nplt.plot([1, 2])")
     code, said = build(checkout)
     assert code == 1
-    for finding in ("lacks the part '## Before you start'", "lists 1 points; 3 to 5 are asked for", "has no alternative text",
+    edit(path, 'path.picture(here="00")', "")
+    said += build(checkout, "--check")[1]
+    for finding in (
+        "does not show where on the path","lacks the part '## Before you start'", "lists 1 points; 3 to 5 are asked for", "has no alternative text",
                     "the link to nowhere.md leads nowhere", "README.md has no heading #no-such-heading", "and 31 at the most",
                     "a figure without alternative text"):  # fmt: skip
         assert finding in said
@@ -234,6 +275,9 @@ def test_a_missing_a_stale_and_an_orphaned_recording_are_found(checkout):
     code = '@live("docker")\ndef pull():\n    return 1'
     text = f"from course_lib.idioms import live\n\n# %%\n{code}\n"
     edit(checkout / "source/notebooks/00_welcome.py", "print(6 * 7)", text)
+    said = build(checkout)[1]
+    assert "syllabus.toml says that lesson 00 runs on [], its live functions on ['docker']" in said
+    edit(checkout / "syllabus.toml", "live = []", 'live = ["docker"]')
     folder = checkout / "source/recordings/00"
     folder.mkdir(parents=True)
     (folder / "gone.json").write_text("{}")

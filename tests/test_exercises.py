@@ -5,13 +5,14 @@ import json
 import numpy as np
 import pytest
 
-from course_lib import places, syllabus
+from course_lib import idioms, places, syllabus
 from course_lib.idioms import check
 from course_lib.idioms.exercises import CheckFailed, examine, exercises_of, progress, solved
 from tests.wrong_answers import WRONG
 from tools.build import source
 
-ALL = {number: each for lesson in syllabus.load().lessons for number, each in exercises_of(lesson.number).items()}
+MAP = syllabus.load()
+ALL = {number: each for lesson in MAP.lessons for number, each in exercises_of(lesson.number).items()}
 
 
 def unfinished(*_, **__):
@@ -56,10 +57,23 @@ def test_a_planted_wrong_answer_is_caught_at_its_property(number, answer, caught
 
 @pytest.mark.parametrize("number", ALL)
 def test_each_check_is_called_in_its_exercise_and_titled_alike(number):
-    lesson = syllabus.load().lesson(number[:2])
+    lesson = MAP.lesson(number[:2])
     text = source.source_path("solutions", lesson).read_text(encoding="utf-8")
     assert f'check("{number}", ' in text
     assert f"### {number} {ALL[number].title} ★" in text
+
+
+@pytest.mark.parametrize("lesson", sorted({number[:2] for number in ALL}))
+def test_every_stub_as_it_is_cut_is_not_started(lesson, monkeypatch):
+    answers = {}
+    monkeypatch.setattr(idioms, "check", answers.__setitem__)
+    cut = source.read("exercises", MAP.lesson(lesson), MAP)
+    namespace = {}
+    for cell in cut.cells:
+        if cell.cell_type == "code":
+            exec(cell.source, namespace)
+    assert list(answers) == list(exercises_of(lesson))
+    assert {examine(number, answer).state for number, answer in answers.items()} == {"not started"}
 
 
 def test_a_solved_exercise_is_kept_with_its_date_and_shown_in_the_progress(capsys):
@@ -80,7 +94,7 @@ def test_each_failed_try_gives_one_more_hint_up_to_three(capsys):
 
 def test_what_an_answer_raises_is_shown_and_does_not_stop_the_notebook(capsys):
     check("00.1", lambda availability, days=30: 1 / 0)
-    assert "your answer raised ZeroDivisionError: division by zero" in capsys.readouterr().out
+    assert "checking it raised ZeroDivisionError: division by zero" in capsys.readouterr().out
 
 
 def test_strict_a_check_that_is_not_satisfied_raises(monkeypatch):

@@ -37,8 +37,8 @@ def parity(answer: Callable) -> Iterator[Property]:
         "Compare before.shape with after.shape.",
         "if before.shape != after.shape: raise ValueError(…)",
     ])  # fmt: skip
-    nan = np.array([[np.nan, 0.0], [0.0, 0.0]], np.float32)
-    yield ("a NaN is never parity", lambda: math.isnan(answer(a * 0, nan)) and math.isnan(answer(nan, a * 0)), [
+    zero, nans = a * 0, [np.where(np.arange(4).reshape(2, 2) == i, np.nan, a * 0) for i in range(4)]
+    yield ("a NaN is never parity", lambda: all(math.isnan(answer(zero, nan)) and math.isnan(answer(nan, zero)) for nan in nans), [
         "What does your function return where one model answers NaN?",
         "np.nanmax passes over the very thing that you look for.",
         "ndarray.max() hands NaN on, and no comparison with a tolerance holds for it, as it should be.",
@@ -108,11 +108,13 @@ def reading(answer: Callable) -> Iterator[Property]:
         "Exponentials, divided by their sum.",
         "np.exp(row)[label] / np.exp(row).sum()",
     ])  # fmt: skip
-    large = {"predictions": [[1000.0, 998.0] + [0.0] * 8]}
-    yield ("large logits do not overflow", lambda: abs(answer(large)[0][1] - exact([1000.0, 998.0])) < 1e-9, [
+    large = [[1000.0, 998.0] + [0.0] * 8, [1.0] + [0.0] * 9]
+    yield ("large logits do not overflow, nor do they hurt another row", lambda: np.allclose(
+        [pair[1] for pair in answer({"predictions": large})], [exact(row) for row in large], rtol=1e-9
+    ), [
         "Try a logit of 1000.",
         "exp(1000) is infinite. Softmax does not change when the same number is taken from every logit.",
-        "Subtract row.max() before np.exp.",
+        "Subtract row.max() before np.exp, each row its own.",
     ])  # fmt: skip
     yield ("an error body is raised, not read", lambda: raises(ValueError, answer, {"error": "input pixels: …"}), [
         "What does the service send when it refuses a request?",

@@ -67,7 +67,7 @@ def examine(number: str, answer: object) -> Outcome:
         except NotImplementedError:
             return Outcome("not started")
         except Exception as wrong:  # an answer may fail in any way, and each is an outcome to show
-            reason = f"your answer raised {type(wrong).__name__}: {textwrap.shorten(str(wrong), 200)}"
+            reason = f"checking it raised {type(wrong).__name__}: {textwrap.shorten(str(wrong), 200)}"
         return Outcome("not yet", tuple(passed), what, reason, tuple(hints))
     return Outcome("solved", tuple(passed))
 
@@ -153,7 +153,3 @@ def progress() -> show.Block:
         )
     text = "\n".join(lines) if lines else "no lesson has exercises yet"
     return show.Block("<table>" + "".join(markup) + "</table>", text)
-
-
-if __name__ == "__main__":
-    print(progress())

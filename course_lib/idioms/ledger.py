@@ -43,14 +43,13 @@ def record(model: str, form: str, *, accuracy: float, bytes: int, max_abs_diff: 
     row = Row(current(), model, form, float(accuracy), int(bytes), difference)
     _own[model, form] = row
     if os.environ.get("COURSE_RECORD") == "1":
-        _write({**kept(), (model, form): row})
+        _write([each for each in kept() if each.lesson != current()] + list(_own.values()))
 
 
 def rows(model: str | None = None) -> list[Row]:
     """The rows so far: those of earlier lessons, then this lesson's own; of one model, if named."""
     here = current()
-    earlier = {key: row for key, row in kept().items() if row.lesson < here}
-    every = sorted({**earlier, **_own}.values(), key=lambda row: row.lesson)
+    every = [row for row in kept() if row.lesson < here] + list(_own.values())
     return [row for row in every if model in (None, row.model)]
 
 
@@ -72,7 +71,7 @@ def picture(title: str, *, model: str | None = None) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullLocator
 
-    drawn = rows(model)
+    drawn = list({(row.model, row.form): row for row in rows(model)}.values())  # the newest of each form
     if not drawn:
         raise RuntimeError("the ledger has no row yet: `ledger.record(…)` adds one")
     names = sorted({row.model for row in drawn})
@@ -99,15 +98,14 @@ def picture(title: str, *, model: str | None = None) -> None:
     show.finding(title, alt=f"Test accuracy against file size, a point for each form. {words}.")
 
 
-def kept() -> dict[tuple[str, str], Row]:
-    """The rows that the build has kept, of every lesson, by model and form."""
+def kept() -> list[Row]:
+    """The rows that the build has kept, of every lesson, in the lessons' order."""
     path = places.RECORDINGS / "ledger.json"
-    if not path.exists():
-        return {}
-    return {(row["model"], row["form"]): Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))}
+    return [Row(**row) for row in json.loads(path.read_text(encoding="utf-8"))] if path.exists() else []
 
 
-def _write(every: dict[tuple[str, str], Row]) -> None:
-    ordered = sorted(every.values(), key=lambda row: (row.lesson, row.model))
+def _write(every: list[Row]) -> None:
+    ordered = sorted(every, key=lambda row: row.lesson)
+    places.RECORDINGS.mkdir(parents=True, exist_ok=True)
     text = json.dumps([asdict(row) for row in ordered], indent=1) + "\n"
     (places.RECORDINGS / "ledger.json").write_text(text, encoding="utf-8")

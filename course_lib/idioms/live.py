@@ -120,7 +120,7 @@ def _replay(function: Callable[[], object], missing: dict[str, str]) -> object:
 
 def replayed(data: object) -> bool:
     """Whether `data` is what a live function returned from a recording."""
-    return any(data is each for each in _replayed)
+    return data is not None and any(data is each for each in _replayed)
 
 
 def _keep(function: Callable[[], object], engines: dict[str, str], stand_ins: list[str], data: object) -> None:

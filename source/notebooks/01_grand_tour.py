@@ -464,8 +464,9 @@ def container():
     base = client.images.get("python:3.11-slim-bookworm")
     start = time.perf_counter()
     published = {"8501/tcp": ("127.0.0.1", None)}
-    running = client.containers.run(IMAGE, detach=True, ports=published, **AS_IN_PRODUCTION)
+    running = client.containers.create(IMAGE, ports=published, **AS_IN_PRODUCTION)
     try:
+        running.start()
         url = wait_until_ready(running)
         seen = {"ready_s": time.perf_counter() - start, "image_bytes": image.attrs["Size"]}
         seen["base_bytes"] = base.attrs["Size"]
@@ -589,24 +590,25 @@ def delete_a_pod_under_load():
 outcome = delete_a_pod_under_load()
 
 # %%
-from course_lib.ops.pictures import answers_by_pod
-
-answers_by_pod(outcome, "A pod is deleted, another takes its place, and the answers go on")
-
-# %%
 failed, pods = sum(outcome["failed"].values()), outcome["by_half_second"]
 claim(
     "no request was lost",
     failed == 0 and outcome["answered"] > 0,
-    f"{outcome['answered']:,} answered, {failed} failed; 99 % within {outcome['p99_ms']:.0f} ms",
+    f"{outcome['answered']:,} answered, {failed} failed",
 )
 
 # %%
-claim(
-    "the deleted pod answers no more at the end, and a pod that was not there at first does",
-    pods[outcome["deleted"]][-1] == 0
-    and any(each[0] == 0 and each[-1] > 0 for each in pods.values()),
-    f"{len(pods)} pods have answered in all",
+from course_lib.idioms.pictures import answers_by_pod
+
+answers_by_pod(outcome, "A pod is deleted, another takes its place, and the answers go on")
+
+# %%
+claim("the deleted pod answers no more at the end", pods[outcome["deleted"]][-1] == 0)
+observe(
+    "a pod that was not there at first answers before the 12 seconds are over",
+    any(each[0] == 0 and sum(each) > 0 for each in pods.values()),
+    f"{len(pods)} pods have answered in all; 99 % of answers came within {outcome['p99_ms']:.0f} ms",
+    of=outcome,
 )
 
 # %% [markdown]
@@ -638,8 +640,9 @@ def remove_image():
     from course_lib.ops.docker import docker_client
 
     client = docker_client()
-    client.images.remove(IMAGE, force=True)
-    return [tag for image in client.images.list() for tag in image.tags if tag == IMAGE]
+    for image in client.images.list(IMAGE):
+        client.images.remove(image.id, force=True)
+    return [image.id for image in client.images.list(IMAGE)]
 
 
 claim("the image is gone", remove_image() == [])

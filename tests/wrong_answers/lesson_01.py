@@ -28,6 +28,12 @@ def passes_over_nan(before, after):
     return float(np.nanmax(np.abs(before - after)))
 
 
+def loses_some_nans(before, after):
+    if before.shape != after.shape:
+        raise ValueError
+    return float(max(abs(x - y) for x, y in zip(before.ravel(), after.ravel())))
+
+
 def arrays_in_the_body(images):
     return {"instances": images[:, None]}
 
@@ -75,6 +81,13 @@ def overflows(body):
         return [(int(np.argmax(row)), float((w / w.sum()).max())) for row, w in zip(body["predictions"], weights)]
 
 
+def one_shift_for_all(body):
+    rows = np.array(body["predictions"], dtype=float)
+    with np.errstate(invalid="ignore"):
+        weights = np.exp(rows - rows.max())
+        return [(int(row.argmax()), float(each.max() / each.sum())) for row, each in zip(rows, weights)]
+
+
 def reads_errors(body):
     rows = [np.array(row) - max(row) for row in body.get("predictions", [])]
     return [(int(row.argmax()), float(1 / np.exp(row).sum())) for row in rows]
@@ -108,6 +121,7 @@ WRONG = {
         in_float32: "float32 against float64 is compared in float64",
         broadcasts: "shapes that differ are refused, not broadcast",
         passes_over_nan: "a NaN is never parity",
+        loses_some_nans: "a NaN is never parity",
     },
     "01.2": {
         arrays_in_the_body: "the body is a dict that JSON can hold",
@@ -122,7 +136,8 @@ WRONG = {
         the_first_only: "one pair for each prediction",
         the_smallest: "the label is the class of the largest logit",
         logits_as_probabilities: "the probability is the softmax's",
-        overflows: "large logits do not overflow",
+        overflows: "large logits do not overflow, nor do they hurt another row",
+        one_shift_for_all: "large logits do not overflow, nor do they hurt another row",
         reads_errors: "an error body is raised, not read",
     },
     "01.4": {

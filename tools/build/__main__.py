@@ -6,9 +6,13 @@ Rebuilds the lessons whose source changed, or those named; --check changes nothi
 
 import argparse
 import json
+import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 
 import nbformat
 
@@ -48,6 +52,7 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
     fresh = source.read(kind, lesson, syllabus)
     path = lesson.notebook(kind)
     name = path.relative_to(places.CHECKOUT)
+    reused = False
     if path.exists():
         built = nbformat.read(path, as_version=4)
         untouched = built.metadata.get("course", {}).get("fingerprint") == source.fingerprint(built)
@@ -55,20 +60,38 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
             return
         if not untouched:
             print(f"kept    {_set_aside(path)}: your edits of {name}, which the build writes anew")
-    if kind != "exercises":
+        # An edit of the text, or another lesson in a link, runs nothing anew: outputs and models stay as they are.
+        reused = untouched and not force and source.take_outputs(fresh, built)
+    path.parent.mkdir(exist_ok=True)
+    if kind != "exercises" and not reused:
         print(f"running {name} …", flush=True)
-        places.SCRATCH.mkdir(parents=True, exist_ok=True)
-        env = {"COURSE_RECORD": "1", "COURSE_PROGRESS": tempfile.mkdtemp(dir=places.SCRATCH) + "/progress.json"}
+        env = {"COURSE_RECORD": "1"}
         if kind == "solutions":
             env["COURSE_STRICT"] = "1"  # a solution that its check refuses is not built
         if require_live:
             env["COURSE_REQUIRE_LIVE"] = "1"
-        execute.execute(fresh, path.parent if path.parent.is_dir() else places.CHECKOUT, env)
-    path.parent.mkdir(exist_ok=True)
+        with _undone_on_failure(places.MODELS, places.RECORDINGS), tempfile.TemporaryDirectory() as empty:
+            execute.execute(fresh, path.parent, {**env, "COURSE_PROGRESS": f"{empty}/progress.json"})
     fresh.metadata["course"] = {"fingerprint": source.fingerprint(fresh)}
     nbformat.validate(fresh)
     path.write_text(json.dumps(fresh, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
     print(f"built   {name}, {path.stat().st_size // 1000} kB")
+
+
+@contextmanager
+def _undone_on_failure(*folders: Path) -> Iterator[None]:
+    """Puts the folders back as they were where a lesson that keeps models and recordings does not reach its end."""
+    with tempfile.TemporaryDirectory() as aside:
+        for folder in folders:
+            shutil.copytree(folder, Path(aside) / folder.name) if folder.exists() else None
+        try:
+            yield
+        except BaseException:
+            for folder in folders:
+                shutil.rmtree(folder, ignore_errors=True)
+                if (Path(aside) / folder.name).exists():
+                    shutil.copytree(Path(aside) / folder.name, folder)
+            raise
 
 
 def _set_aside(path):

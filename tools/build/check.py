@@ -11,6 +11,7 @@ from pathlib import Path
 import nbformat
 
 from course_lib import places
+from course_lib.idioms.exercises import exercises_of
 from course_lib.idioms.live import recording_path, source_hash
 from course_lib.places import CHECKOUT
 from course_lib.syllabus import Lesson, Syllabus
@@ -100,7 +101,27 @@ def lesson_problems(lesson: Lesson) -> list[str]:
     if statistics.median(lengths) > 8 or max(lengths) > 30:
         problems.append(f"{name}: code cells have {statistics.median(lengths)} lines at the median and {max(lengths)} at "
                         "the most; 8 and 30 are asked for")  # fmt: skip
+    engines = {engine for kind in ("notebooks", "solutions") for engine in _engines(kind, lesson)}
+    if engines != set(lesson.live):
+        problems.append(
+            f"syllabus.toml says that lesson {lesson.number} runs on {sorted(lesson.live)}, its live functions on {sorted(engines)}"
+        )
+    if f'path.picture(here="{lesson.number}")' not in path.read_text(encoding="utf-8"):
+        problems.append(f'{name} does not show where on the path it stands: path.picture(here="{lesson.number}")')
+    count = len(exercises_of(lesson.number))
+    if not (count == 1 if lesson.number == "00" else 3 <= count <= 5):
+        problems.append(f"lesson {lesson.number} has {count} exercises; 3 to 5 are asked for (welcome: 1)")
+    if count and not source.source_path("solutions", lesson).exists():
+        problems.append(f"lesson {lesson.number} has checks and no source/solutions/{lesson.stem}.py")
     return problems
+
+
+def _engines(kind: str, lesson: Lesson) -> set[str]:
+    """What the live functions of a source run on."""
+    path = source.source_path(kind, lesson)
+    text = path.read_text(encoding="utf-8") if path.exists() else ""
+    calls = [mark for _, mark in _live_marks(text)]
+    return {argument.value for call in calls for argument in call.args if isinstance(argument, ast.Constant)}
 
 
 def recording_problems(lesson: Lesson) -> list[str]:
@@ -126,17 +147,21 @@ def recording_problems(lesson: Lesson) -> list[str]:
 def live_functions(text: str) -> dict[str, str]:
     """The functions that a source marks with @live, each with its code, as a running kernel sees it."""
     found = {}
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, ast.FunctionDef):
-            marks = [
-                each.func.id
-                for each in node.decorator_list
-                if isinstance(each, ast.Call) and isinstance(each.func, ast.Name)
-            ]
-            if "live" in marks:
-                first = node.decorator_list[0].lineno
-                found[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
+    for node, _ in _live_marks(text):
+        first = node.decorator_list[0].lineno
+        found[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])
     return found
+
+
+def _live_marks(text: str) -> list[tuple[ast.FunctionDef, ast.Call]]:
+    """Each function with a decorator `@live(…)`, and the decorator's call."""
+    return [
+        (node, mark)
+        for node in ast.walk(ast.parse(text))
+        if isinstance(node, ast.FunctionDef)
+        for mark in node.decorator_list
+        if isinstance(mark, ast.Call) and isinstance(mark.func, ast.Name) and mark.func.id == "live"
+    ]
 
 
 def orphans(written: list[Lesson]) -> list[str]:

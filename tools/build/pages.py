@@ -63,7 +63,7 @@ def pins(checkout: Path) -> list[str]:
 
 def card(template: Path) -> str:
     """A model's card: its text from source/cards, every figure from the ledger and the files."""
-    rows = {row.form: row for row in ledger.kept().values() if row.model == template.stem}
+    rows = {row.form: row for row in reversed(ledger.kept()) if row.model == template.stem}  # of the first lesson
     figures = {}
     for form, row in rows.items():
         figures[f"{form}_accuracy"] = f"{100 * row.accuracy:.1f} %"

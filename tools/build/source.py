@@ -51,6 +51,22 @@ def fingerprint(notebook: nbformat.NotebookNode) -> str:
     return hashlib.sha256(json.dumps(cells, sort_keys=True).encode()).hexdigest()
 
 
+def take_outputs(fresh: nbformat.NotebookNode, built: nbformat.NotebookNode) -> bool:
+    """Gives `fresh` the outputs of `built` where both hold the same code, Colab's cell aside; returns whether they do."""
+
+    def code(notebook: nbformat.NotebookNode) -> list[nbformat.NotebookNode]:
+        return [c for c in notebook.cells if c.cell_type == "code"]
+
+    def lines(notebook: nbformat.NotebookNode) -> list[str]:
+        return [c.source for c in code(notebook) if "colab" not in c.metadata.get("tags", [])]
+
+    if lines(fresh) != lines(built) or len(code(fresh)) != len(code(built)):
+        return False
+    for new, old in zip(code(fresh), code(built)):
+        new.outputs, new.execution_count = old.outputs, old.execution_count
+    return True
+
+
 def same_cells(built: nbformat.NotebookNode, source: nbformat.NotebookNode) -> bool:
     """Whether two notebooks hold the same cells, outputs aside."""
 
@@ -110,7 +126,7 @@ if "google.colab" in sys.modules:
     repository = "{syllabus.repository}"
     if not os.path.isdir("/content/course"):
         subprocess.run(["git", "clone", "-q", f"https://github.com/{{repository}}", "/content/course"], check=True)
-        subprocess.run([sys.executable, "-m", "pip", "install", "-q", *"{lacks}".split()], check=True)
+    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *"{lacks}".split()], check=True)
     sys.path.insert(0, "/content/course")
     os.chdir("/content/course/notebooks")
     sys.modules["google.colab"].output.enable_custom_widget_manager()'''

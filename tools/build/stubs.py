@@ -1,6 +1,7 @@
 """Cuts the exercises' stubs out of the solutions, and proves that nothing of a solution is left in them."""
 
 import ast
+import re
 
 import nbformat
 
@@ -39,7 +40,7 @@ def leaks(solution: list[nbformat.NotebookNode], exercise: list[nbformat.Noteboo
             continue
         at = _marker_line(cell.source)
         if TAG in cell.metadata.get("tags", []):
-            hidden |= _statements(cell.source, 0)
+            hidden |= {each for each in _statements(cell.source, 0) if not each.startswith(("import ", "from "))}
         elif at:
             hidden |= _statements(cell.source, at)
     shown = set().union(*[_statements(cell.source, 0) for cell in exercise if cell.cell_type == "code"], set())
@@ -56,19 +57,24 @@ def _stub(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
             f"`{MARKER}` stands outside a function: an exercise runs to its end unsolved, so put it inside"
         )
     stub = "\n".join([*lines[: at - 1], f"{indent}raise NotImplementedError"])
-    ast.parse(stub)
     return nbformat.v4.new_code_cell(stub, metadata=cell.metadata)
 
 
 def _marker_line(source: str) -> int:
     """The marker's line, from 1; 0 where there is none."""
-    at = [i for i, line in enumerate(source.splitlines(), start=1) if line.strip() == MARKER]
+    lines = source.splitlines()
+    at = [i for i, line in enumerate(lines, start=1) if line.strip() == MARKER]
+    if misspelt := [line for line in lines if re.match(r"\s*#\s*solution\b", line, re.I) and line.strip() != MARKER]:
+        raise ValueError(f"{misspelt[0].strip()!r} is no marker, and the solution would be published: write `{MARKER}`")
     if len(at) > 1:
         raise ValueError(f"{len(at)} lines `{MARKER}` in one cell: one exercise a cell")
     return at[0] if at else 0
 
 
 def _statements(source: str, after_line: int) -> set[str]:
-    tree = ast.parse(source)
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as wrong:
+        raise ValueError(f"line {wrong.lineno} of a cell is no plain Python: {(wrong.text or '').strip()}") from None
     found = [n for n in ast.walk(tree) if isinstance(n, ast.stmt) and n.lineno > after_line]
     return {ast.unparse(each) for each in found}
