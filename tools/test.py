@@ -7,16 +7,19 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from course_lib import syllabus
 from course_lib.places import CHECKOUT
+from tools import processes
 
 CELL_SECONDS = 300
 """How long a cell may run before its notebook counts as hung; the longest cell of a live lesson takes half of it."""
@@ -71,16 +74,32 @@ def notebooks(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
             if path.is_file():
                 options = ("--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}")
                 command = (sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "-q", "-x", str(path))
-                own = kind == "lesson"
-                alone = own and bool(lesson.live or lesson.timed)
-                jobs.append(Job(kind, lesson.stem, command, kind == "solution", alone, own and bool(lesson.live)))
+                answered = kind != "exercise"  # whose stubs reach no engine and time nothing
+                live, alone = answered and bool(lesson.live), answered and bool(lesson.live or lesson.timed)
+                jobs.append(Job(kind, lesson.stem, command, kind == "solution", alone, live))
     return jobs
 
 
-def unit_tests(files: list[Path], name: str = "tests") -> Job:
-    """The unit tests in these files or folders, as one job."""
-    options = ("-p", "no:cacheprovider", "-q", "--tb=short")
+def unit_tests(files: list[Path], name: str = "tests", *more: str) -> Job:
+    """The unit tests in these files or folders, as one job; pytest gets `more` too."""
+    options = ("-p", "no:cacheprovider", "-q", "--tb=short", *more)
     return Job("units", name, (sys.executable, "-m", "pytest", *options, *map(str, files)))
+
+
+def lesson_tests(lesson: syllabus.Lesson, tests: list[Path], checkout: Path) -> list[Job]:
+    """The unit tests of one lesson: the files named after it, and its exercises' part of tests/test_exercises.py.
+
+    That file's tests bear the exercise's number, as in [01.2-rounded] or [None-01.2], or the lesson's, as in [01].
+    """
+    number = lesson.number
+    jobs = []
+    if own := [each for each in tests if re.search(rf"_{number}(?![0-9a-z])", each.stem)]:
+        jobs.append(unit_tests(own, number))
+    shared = checkout / "tests" / "test_exercises.py"
+    if shared in tests and lesson.notebook("exercises", checkout).is_file():
+        only = f"[{number}. or -{number}. or [{number}]"
+        jobs.append(unit_tests([shared], f"{number} exercises", "-k", only))
+    return jobs
 
 
 def build_check() -> Job:
@@ -100,17 +119,23 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
         return [*units, build_check(), *every]
     chosen: list[Job] = []
     for word in words:
-        number = word.split("_")[0].zfill(2) if word[:1].isdigit() else ""
-        own = [job for job in every if number and job.name.startswith(number + "_")]
-        matching = [each for each in tests if re.search(rf"_{number or re.escape(word)}(?![0-9a-z])", each.stem)]
+        try:
+            lesson = course.lesson(word)
+        except LookupError:
+            lesson = None
+        own = [job for job in every if lesson and job.name == lesson.stem]
+        numeric = word[:1].isdigit()
+        matching = [each for each in tests if not numeric and re.search(rf"_{re.escape(word)}(?![0-9a-z])", each.stem)]
         if word == "units":
             chosen += units
         elif word == "live":
             chosen += [job for job in every if job.live]
         elif word == "rest":
             chosen += [*units, build_check(), *(job for job in every if not job.live)]
-        elif own or (matching and not number):
-            chosen += ([unit_tests(matching, word)] if matching else []) + own
+        elif own:
+            chosen += lesson_tests(lesson, tests, checkout) + own
+        elif matching:
+            chosen.append(unit_tests(matching, word))
         else:
             numbers = sorted({job.name[:2] for job in every})
             parts = sorted({each.stem.removeprefix("test_") for each in tests})
@@ -119,7 +144,31 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
     return list(dict.fromkeys(chosen))
 
 
-def run(job: Job, checkout: Path, scratch: Path) -> Outcome:
+class Running:
+    """The processes of jobs under way, in several threads."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._processes: list[subprocess.Popen] = []
+        self._stopped = False
+
+    def call(self, command: list[str], **options: Any) -> int:
+        """Run a process to its end and return its exit code; once stopped, none is started."""
+        with self._lock:
+            if self._stopped:
+                return 1
+            process = processes.start(command, **options)
+            self._processes.append(process)
+        return process.wait()
+
+    def stop(self) -> None:
+        """Interrupt all, and wait until they have ended."""
+        with self._lock:
+            self._stopped = True
+        processes.stop(self._processes)
+
+
+def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
     """Run one job and say how it went. `scratch` takes what it leaves behind; the learner's progress is not touched."""
     own = Path(tempfile.mkdtemp(dir=scratch))
     log, xml, output = own / "live.jsonl", own / "units.xml", own / "output.txt"
@@ -133,9 +182,7 @@ def run(job: Job, checkout: Path, scratch: Path) -> Outcome:
     command = [*job.command, *([f"--junitxml={xml}"] if job.kind == "units" else [])]
     began = time.monotonic()
     with output.open("wb") as file:
-        code = subprocess.call(
-            command, cwd=checkout, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT
-        )
+        code = running.call(command, cwd=checkout, env=environment, stdout=file, stderr=subprocess.STDOUT)
     seconds = time.monotonic() - began
     counts = Counter(passed=int(code == 0), failed=int(code != 0))
     if job.kind == "units":
@@ -189,25 +236,31 @@ def line(outcome: Outcome) -> str:
 def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print) -> list[Outcome]:
     """Run the jobs, two at a time and then, one by one, those that must be alone; show a line as each ends."""
     outcomes = []
+    running = Running()
 
-    def ended(outcome: Outcome) -> None:
-        outcomes.append(outcome)
-        show(line(outcome))
-        if outcome.tail:
-            show("\n".join("    | " + each for each in outcome.tail.splitlines()))
+    def await_all(pending: set[Future]) -> None:
+        while pending:
+            done, pending = wait(pending, timeout=1, return_when=FIRST_COMPLETED)  # endless, it is deaf on Windows
+            for each in done:
+                outcome = each.result()
+                outcomes.append(outcome)
+                show(line(outcome))
+                if outcome.tail:
+                    show("\n".join("    | " + each for each in outcome.tail.splitlines()))
 
-    with tempfile.TemporaryDirectory(prefix="course-test-", ignore_cleanup_errors=True) as scratch:
-        with ThreadPoolExecutor(WORKERS) as pool:
-            running = [pool.submit(run, job, checkout, Path(scratch)) for job in jobs if not job.alone]
-            try:
-                for each in as_completed(running):
-                    ended(each.result())
-            except KeyboardInterrupt:
-                pool.shutdown(cancel_futures=True)
-                raise
-        for job in jobs:
-            if job.alone:
-                ended(run(job, checkout, Path(scratch)))
+    with (
+        tempfile.TemporaryDirectory(prefix="course-test-", ignore_cleanup_errors=True) as scratch,
+        ThreadPoolExecutor(WORKERS) as pool,
+    ):
+        try:
+            await_all({pool.submit(run, job, checkout, Path(scratch), running) for job in jobs if not job.alone})
+            for job in jobs:
+                if job.alone:
+                    await_all({pool.submit(run, job, checkout, Path(scratch), running)})
+        except KeyboardInterrupt:
+            pool.shutdown(wait=False, cancel_futures=True)
+            running.stop()
+            raise
     return outcomes
 
 
@@ -232,7 +285,8 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
         return nothing.code
     began = time.monotonic()
     try:
-        outcomes = run_all(jobs, checkout, lambda text: print(text, flush=True))
+        with processes.signals_interrupt():
+            outcomes = run_all(jobs, checkout, lambda text: print(text, flush=True))
     except KeyboardInterrupt:
         print("course test: stopped", file=sys.stderr)
         return 130

@@ -607,7 +607,7 @@ claim("the deleted pod answers no more at the end", pods[outcome["deleted"]][-1]
 observe(
     "a pod that was not there at first answers before the 12 seconds are over",
     any(each[0] == 0 and sum(each) > 0 for each in pods.values()),
-    f"{len(pods)} pods have answered in all; 99 % of answers came within {outcome['p99_ms']:.0f} ms",
+    f"{len(pods)} pods have answered in all; 99 % of answers within {outcome['p99_ms']:.0f} ms",
     of=outcome,
 )
 

@@ -20,7 +20,8 @@ scratch = begin("00")
 def allowed_downtime_minutes(availability, days=30):
     """How long a service may be down and still keep its promise.
 
-    availability: the promised share of time, 0 to 1 (0.999, not 99.9). days: over how many days, 30 if not said.
+    availability: the promised share of time, 0 to 1 (0.999, not 99.9).
+    days: over how many days, 30 if not said.
     Returns minutes, a float. Raises ValueError for an availability outside 0 to 1.
     """
     # SOLUTION

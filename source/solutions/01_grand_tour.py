@@ -23,7 +23,8 @@ scratch = begin("01")
 def largest_difference(before, after):
     """The largest absolute difference between two models' outputs.
 
-    before, after: float arrays of one shape, of any dtype. Returns a plain float; NaN where either holds a NaN.
+    before, after: float arrays of one shape, of any dtype.
+    Returns a plain float; NaN where either holds a NaN.
     Raises ValueError where the shapes differ.
     """
     # SOLUTION
@@ -53,8 +54,9 @@ check("01.1", largest_difference)
 def request_body(images):
     """The body of a TensorFlow Serving request in row form.
 
-    images: float32 array (8, 8) or (N, 8, 8), N from 1, values 0 to 1. Returns a dict that json.dumps takes, with one instance
-    of shape (1, 8, 8) for each image. Raises ValueError for any other shape, and for no image.
+    images: float32 array (8, 8) or (N, 8, 8), N from 1, values 0 to 1.
+    Returns a dict that json.dumps takes, with one instance of shape (1, 8, 8) for each image.
+    Raises ValueError for any other shape, and for no image.
     """
     # SOLUTION
     if images.ndim not in (2, 3) or images.shape[-2:] != (8, 8) or not images.size:
@@ -81,7 +83,8 @@ def read_predictions(body):
     """Reads the answer to a `:predict` request.
 
     body: {"predictions": [[10 logits], …]}, or {"error": "…"} where the service refused.
-    Returns a list of (label, probability): the class of the largest logit, an int, and its softmax probability.
+    Returns a list of (label, probability): the class of the largest logit, an int, and its
+    softmax probability, a float.
     Raises ValueError, with the service's own words, for an error body.
     """
     # SOLUTION
@@ -113,17 +116,17 @@ check("01.3", read_predictions)
 
 # %%
 def largest_failure_rate(answered, confidence=0.95):
-    """The largest failure rate under which `answered` requests without a failure are not too lucky to believe.
+    """The largest failure rate that a run without a failure leaves possible.
 
-    answered: number of requests, all answered, 0 or more; they are taken to fail independently. confidence: 0 to 1,
-    both excluded. Returns a rate, 0 to 1, exact to six digits even for 10**12 requests: under any larger one, such a run has a probability below 1 − confidence.
-    Raises ValueError for a negative count or another confidence.
+    answered: number of requests, all answered, 0 or more; they are taken to fail independently.
+    confidence: 0 to 1, both excluded.
+    Returns a rate, 0 to 1, exact to six digits even for 10**12 requests: under any larger rate
+    such a run has a probability below 1 - confidence.
+    Raises ValueError for a negative count and for any other confidence.
     """
     # SOLUTION
     if answered < 0 or not 0 < confidence < 1:
-        raise ValueError(
-            f"expected a count from 0 and a confidence between 0 and 1, got {answered} and {confidence}"
-        )
+        raise ValueError(f"expected a count from 0, got {answered}, and a share, got {confidence}")
     if answered == 0:
         return 1.0
     # (1 - p) ** n = 1 - confidence, solved for p; expm1 keeps the digits of a p that is nearly 0
@@ -141,6 +144,7 @@ check("01.4", largest_failure_rate)
 
 # %% tags=["solution"]
 for answered in (100, 1_000, 30_000):
+    rate = largest_failure_rate(answered)
     print(
-        f"{answered:>6} answered, none lost: up to {largest_failure_rate(answered):.4%} may fail; 3/n is {3 / answered:.4%}"
+        f"{answered:>6} answered, none lost: up to {rate:.4%} may fail; 3/n is {3 / answered:.4%}"
     )

@@ -20,6 +20,9 @@ from tools.build import pages, source
 BYTES = 500_000
 """A built notebook is no larger."""
 
+COLUMNS = 100
+"""A line of code is no wider; a notebook's page is narrower than an editor."""
+
 PARTS = (
     "## You will be able to", "## Before you start", "## What we measured", "## What to remember",
     "## Where this breaks down", "## What real teams use", "## Further reading",
@@ -101,6 +104,8 @@ def lesson_problems(lesson: Lesson) -> list[str]:
     if statistics.median(lengths) > 8 or max(lengths) > 30:
         problems.append(f"{name}: code cells have {statistics.median(lengths)} lines at the median and {max(lengths)} at "
                         "the most; 8 and 30 are asked for")  # fmt: skip
+    for kind in ("notebooks", "solutions"):
+        problems += _wide_lines(kind, lesson)
     engines = {engine for kind in ("notebooks", "solutions") for engine in _engines(kind, lesson)}
     if engines != set(lesson.live):
         problems.append(
@@ -114,6 +119,19 @@ def lesson_problems(lesson: Lesson) -> list[str]:
     if count and not source.source_path("solutions", lesson).exists():
         problems.append(f"lesson {lesson.number} has checks and no source/solutions/{lesson.stem}.py")
     return problems
+
+
+def _wide_lines(kind: str, lesson: Lesson) -> list[str]:
+    """Code that a notebook's page would cut off."""
+    path = source.source_path(kind, lesson)
+    cells = source.jupytext.read(path, fmt="py:percent").cells if path.exists() else []
+    wide = [
+        line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines() if len(line) > COLUMNS
+    ]
+    return [
+        f"{kind}/{path.name}: a line of code has {len(line)} columns, {COLUMNS} fit: {line.strip()[:60]} …"
+        for line in wide
+    ]
 
 
 def _engines(kind: str, lesson: Lesson) -> set[str]:
