@@ -5,6 +5,7 @@ for. Each answers in seconds, whatever hangs.
 """
 
 import http.client
+import importlib.util
 import json
 import os
 import platform
@@ -50,7 +51,13 @@ def ask(command: list[str], seconds: float = SECONDS) -> str | None:
 
 
 def docker() -> Finding:
-    said = ask(["docker", "version", "--format", "{{json .}}"]) if shutil.which("docker") else None
+    said, host = None, os.environ.get("DOCKER_HOST", "")
+    if shutil.which("docker"):
+        with ThreadPoolExecutor(2) as pool:
+            asked = pool.submit(ask, ["docker", "version", "--format", "{{json .}}"])
+            if not host:
+                host = ask(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]) or ""
+            said = asked.result()
     try:
         version = json.loads(said or "{}")
     except ValueError:
@@ -63,10 +70,18 @@ def docker() -> Finding:
         found = f"client {client}"
     else:
         found = "the docker command does not answer"
+    # The docker command goes through ssh by itself; the lessons' docker package wants paramiko, which is not installed.
+    unheard = host.startswith("ssh://") and not importlib.util.find_spec("paramiko")
+    if not engine:
+        found += ", no engine within reach"
+    elif unheard:
+        found += f", engine {engine} over {host}, where lessons do not reach it (they speak unix://, npipe://, tcp://)"
+    else:
+        found += f", engine {engine}"
     return Finding(
         "Docker",
-        bool(engine),
-        f"{found}, engine {engine}" if engine else f"{found}, no engine within reach",
+        bool(engine) and not unheard,
+        found,
         f"the live cells that build and run containers (lessons {_lessons('docker')})",
         "Docker Desktop (macOS, Windows), Docker Engine (Linux: docs.docker.com/engine/install), then start it",
         "every lesson: those cells replay what they returned on a real engine, and say so",
@@ -78,7 +93,7 @@ def _engine_by_socket() -> str | None:
     host = os.environ.get("DOCKER_HOST", "")
     places = [host.removeprefix("unix://")] if host.startswith("unix://") else []
     if not host:
-        places = ["/var/run/docker.sock", os.path.expanduser("~/.docker/run/docker.sock")]
+        places = ["/var/run/docker.sock"]  # where the lessons look without the docker command
     for path in places:
         connection = http.client.HTTPConnection("localhost", timeout=SECONDS / 2)
         try:

@@ -75,6 +75,10 @@ def load(path: Path = SYLLABUS) -> Syllabus:
     with path.open("rb") as file:
         table = tomllib.load(file)
     course = table.get("course", {})
+    if not course.get("title"):
+        raise ValueError(
+            f'{path.name}: [course] must have a title, like title = "From Loss to Load Balancer"; it has none'
+        )
     try:
         parts = tuple(Part(**each) for each in table.get("part", []))
         lessons = tuple(Lesson(**{**each, "live": tuple(each.get("live", ()))}) for each in table.get("lesson", []))

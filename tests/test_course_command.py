@@ -102,7 +102,8 @@ def empty(tmp_path: Path) -> Path:
     (checkout / "pyproject.toml").write_text(PYPROJECT)
     (checkout / "constraints.txt").write_text(CONSTRAINTS)
     (checkout / "tools" / "__init__.py").touch()
-    (checkout / "tools" / "test.py").write_text("import sys; print('tests', sys.argv[1:]); sys.exit(3)")
+    tests = "import sys; print('tests', sys.argv[1:], '●'); sys.exit(3)"
+    (checkout / "tools" / "test.py").write_text(tests, encoding="utf-8")
     return checkout
 
 
@@ -123,7 +124,7 @@ def environment(wheels: Path, **more: str) -> dict[str, str]:
 def course(checkout: Path, wheels: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
     command = [sys.executable, str(checkout / "course"), *words]
     return subprocess.run(
-        command, env=environment(wheels, **more), capture_output=True, text=True, cwd="/", check=False
+        command, env=environment(wheels, **more), capture_output=True, encoding="utf-8", cwd="/", check=False
     )
 
 
@@ -170,8 +171,10 @@ def test_arguments_and_exit_codes_pass_through(checkout: Path, wheels: Path) -> 
     line = lab.stdout.splitlines()[-1]
     assert line.startswith(f"lab {checkout} ['notebooks/00_welcome.ipynb'")
     assert "--no-browser" in line
-    tests = course(checkout, wheels, "test", "02", "units")
-    assert (tests.returncode, tests.stdout) == (3, "tests ['02', 'units']\n")
+    # A pipe whose encoding has no "●", as cp1252 on Windows has none.
+    poor = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    tests = course(checkout, wheels, "test", "02", "units", **poor)
+    assert (tests.returncode, tests.stdout) == (3, "tests ['02', 'units'] ●\n"), tests.stderr
 
 
 @on_linux_without_gpu
@@ -257,15 +260,22 @@ def test_an_install_that_is_killed_goes_on_where_it_stopped(checkout: Path, whee
     deadline = time.monotonic() + 120
     while not (checkout / "building").exists() and process.poll() is None and time.monotonic() < deadline:
         time.sleep(0.05)
+    second = course(checkout, wheels, "setup")
+    assert second.returncode == 1
+    expected = f"another ./course is installing (process {process.pid}); wait for it, or remove .course/setup.lock"
+    assert second.stderr == f"course: {expected}\n"
     os.killpg(process.pid, by)
     _, said = process.communicate(timeout=60)
     if by == signal.SIGINT:
         assert process.returncode == 130
         assert "goes on where this one stopped" in said
+    lock = checkout / ".course" / "setup.lock"
+    assert lock.exists() == (by == signal.SIGKILL)  # which leaves no time to remove it: the next takes it over
     again = course(checkout, wheels, "setup")
     assert again.returncode == 0, again.stderr
     assert "[2/3]" not in again.stdout
     assert "[3/3]" in again.stdout
+    assert not lock.exists()
 
 
 def test_a_package_that_a_killed_pip_left_unfinished_is_installed_again(checkout: Path, wheels: Path) -> None:
@@ -393,9 +403,59 @@ def test_clean_keeps_the_progress_and_says_so(checkout: Path, wheels: Path) -> N
         assert not (checkout / gone).exists()
 
 
+@pytest.mark.parametrize("command", ["lab", "clean"])
+def test_nothing_is_made_or_removed_beside_another_that_installs(empty: Path, wheels: Path, command: str) -> None:
+    lock = empty / ".course" / "setup.lock"
+    lock.parent.mkdir()
+    lock.write_text(str(os.getpid()))
+    (empty / "tools/__pycache__").mkdir()
+    said = course(empty, wheels, command)
+    assert said.returncode == 1
+    assert one_message(said)
+    assert f"(process {os.getpid()})" in said.stderr
+    assert lock.exists() and (empty / "tools/__pycache__").exists()
+    assert not (empty / ".venv").exists()
+
+
 def test_the_doctor_speaks_before_anything_is_set_up(empty: Path, wheels: Path) -> None:
     shutil.copytree(CHECKOUT / "course_lib", empty / "course_lib", ignore=shutil.ignore_patterns("__pycache__"))
     said = course(empty, wheels, "doctor")
     assert said.returncode in (0, 1)  # 0 where this very Python happens to have the tiny packages
     assert "Packages" in said.stdout
     assert not (empty / ".venv").exists()
+
+
+CI = """#!/bin/sh
+echo "$CUT $COURSE_REQUIRE_LIVE $DOCKER_HOST $KUBECONFIG $*" >> said
+"""
+
+
+@pytest.mark.parametrize("can_cut", [True, False])
+@pytest.mark.parametrize("ci", ["true", ""])
+def test_what_ci_runs(tmp_path: Path, can_cut: bool, ci: str) -> None:
+    checkout, programs = tmp_path / "checkout", tmp_path / "bin"
+    (checkout / ".ci").mkdir(parents=True)
+    programs.mkdir()
+    shutil.copy(CHECKOUT / ".ci" / "run", checkout / ".ci" / "run")
+    unshare = 'shift 5; CUT=cut exec "$@"' if can_cut else "exit 1"  # --net sh -c '...' -- COMMAND
+    scripts = {checkout / "course": CI, programs / "unshare": f"#!/bin/sh\n{unshare}\n"}
+    scripts |= {programs / name: "#!/bin/sh\n" for name in ("ip", "apt-get")}
+    for path, text in scripts.items():
+        path.write_text(text)
+        path.chmod(0o755)
+    environ = {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "DOCKER_HOST": "engine", "KUBECONFIG": "cluster"}
+    command = ["bash", str(checkout / ".ci" / "run")]
+    ran = subprocess.run(command, env={**environ, "CI": ci}, capture_output=True, text=True, check=False)
+    if ci and not can_cut:
+        assert (ran.returncode, ran.stdout) == (1, "")
+        assert ran.stderr.startswith(".ci/run: the network cannot be cut here")
+        assert ran.stderr.count("\n") == 1
+        return
+    assert ran.returncode == 0, ran.stderr
+    assert ("; tests run with it" in ran.stdout) == (not can_cut)
+    nowhere = f"{'cut' * can_cut}  unix:///nonexistent/docker.sock /nonexistent/kubeconfig"
+    assert (checkout / "said").read_text().splitlines() == [
+        " 1 engine cluster test",
+        f"{nowhere} test live",
+        f"{nowhere} test rest",
+    ]

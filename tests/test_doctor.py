@@ -75,6 +75,22 @@ def test_a_client_whose_engine_or_cluster_is_down_is_told_from_none(path: Path) 
 
 
 @posix
+@pytest.mark.parametrize("by_context", [True, False])
+def test_an_engine_over_ssh_is_none_that_lessons_can_use(
+    path: Path, monkeypatch: pytest.MonkeyPatch, by_context: bool
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "" if by_context else "ssh://me@far")
+    version = json.dumps({"Client": {"Version": "28.1"}, "Server": {"Version": "27.5"}})
+    stand_in(path, "docker", f"[ \"$1\" = context ] && echo ssh://me@far || echo '{version}'")
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: None)
+    found = engines.docker()
+    assert not found.there
+    assert found.found.startswith("client 28.1, engine 27.5 over ssh://me@far, where lessons do not reach it")
+    monkeypatch.setattr(engines.importlib.util, "find_spec", lambda name: name)  # somebody installed paramiko
+    assert engines.docker().there
+
+
+@posix
 def test_a_kubectl_older_than_1_27_is_not_enough(path: Path) -> None:
     stand_in(path, "kubectl", """echo '{"clientVersion": {"gitVersion": "v1.9.11"}}'""")
     found = engines.kubectl()

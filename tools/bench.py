@@ -1,5 +1,6 @@
 """`./course bench`: the seconds and the peak memory that each notebook takes, as a table that README can hold.
 
+A notebook whose live cells ran live is run once more with them replayed, as they are for a learner without an engine.
 Each notebook runs in a fresh process; the memory is that of its kernel and everything that the kernel starts, sampled
 every tenth of a second. Where the system tells it (Linux), memory that processes share is divided among them.
 """
@@ -9,7 +10,6 @@ import json
 import os
 import platform
 import re
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,11 +21,15 @@ import psutil
 
 from course_lib import syllabus
 from course_lib.places import CHECKOUT
+from tools import processes
 
 SECONDS, LIVE_SECONDS, MIB = 60, 150, 1536
 """What a lesson may take (DESIGN: budgets); a live lesson that replays is held to the shorter time."""
 
 EVERY_SECONDS = 0.1
+
+MARK = "<!-- bench -->"
+"""Stands in a line of its own before and after README's table."""
 
 EXECUTE = """
 import sys, time
@@ -88,8 +92,8 @@ def kernel_bytes(runner: psutil.Process) -> int:
         return 0
 
 
-def measure(path: Path) -> Measured:
-    """Run one notebook in a fresh process and take its figures."""
+def measure(path: Path, replay: bool = False) -> Measured:
+    """Run one notebook in a fresh process and take its figures; `replay` keeps its live cells from running live."""
     with tempfile.TemporaryDirectory(prefix="course-bench-", ignore_cleanup_errors=True) as folder:
         scratch = Path(folder)
         log, taken, errors = scratch / "live.jsonl", scratch / "seconds", scratch / "errors.txt"
@@ -98,21 +102,19 @@ def measure(path: Path) -> Measured:
             "COURSE_LIVE_LOG": str(log),
             "COURSE_PROGRESS": str(scratch / "progress.json"),
             "IPYTHONDIR": str(scratch / "ipython"),
+            **({"COURSE_REPLAY": "1", "COURSE_REQUIRE_LIVE": ""} if replay else {}),
         }
         command = [sys.executable, "-c", EXECUTE, str(path), str(taken)]
         peak, began = 0, time.monotonic()
         with errors.open("wb") as file:
-            process = subprocess.Popen(
-                command, cwd=path.parent, env=environment, stdin=subprocess.DEVNULL, stdout=file, stderr=file
-            )
+            process = processes.start(command, cwd=path.parent, env=environment, stdout=file, stderr=file)
             try:
                 runner = psutil.Process(process.pid)
                 while process.poll() is None:
                     peak = max(peak, kernel_bytes(runner))
                     time.sleep(EVERY_SECONDS)
             finally:
-                process.terminate()
-                process.wait()
+                processes.stop([process])
         seconds = float(taken.read_text()) if taken.exists() else time.monotonic() - began
         modes = {json.loads(line)["mode"] for line in log.read_text().splitlines()} if log.exists() else set()
         said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", errors.read_text(encoding="utf-8", errors="replace")).strip()
@@ -129,6 +131,9 @@ def row(cells: Iterable[str]) -> str:
     return "| " + " | ".join(f"{cell:<{width}}" for cell, width in zip(cells, WIDTHS, strict=True)) + " |"
 
 
+HEADER = (row(HEAD), "|" + "|".join("-" * (width + 2) for width in WIDTHS) + "|")
+
+
 def line(each: Measured) -> str:
     """One notebook's row."""
     budget = f"{each.budget_seconds} s, {MIB} MiB"
@@ -142,10 +147,13 @@ def choose(words: list[str], everything: bool, checkout: Path) -> list[Path]:
     there = [lesson for lesson in course.lessons if lesson.notebook("notebooks", checkout).is_file()]
     if not there:
         raise LookupError("no notebook is built; run `./course build` first")
-    by_name = {lesson.number: lesson for lesson in there} | {lesson.stem: lesson for lesson in there}
-    if unknown := [word for word in words if word.zfill(2) not in by_name]:
-        raise LookupError(f"no lesson {unknown[0]!r}; there are {', '.join(lesson.number for lesson in there)}")
-    lessons = [by_name[word.zfill(2)] for word in words] or there
+    lessons = []
+    for word in words:
+        try:
+            lessons.append(there[there.index(course.lesson(word))])
+        except (LookupError, ValueError):
+            raise LookupError(f"no lesson {word!r}; there are {', '.join(each.number for each in there)}") from None
+    lessons = lessons or there
     paths = [lesson.notebook(folder, checkout) for folder in folders for lesson in dict.fromkeys(lessons)]
     return [path for path in paths if path.is_file()]
 
@@ -157,31 +165,55 @@ def machine() -> str:
     return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
 
 
+def written(readme: Path, table: str) -> str:
+    """README's text with this table between its two marks. Raises LookupError where they are not two."""
+    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+    parts = re.split(rf"^{re.escape(MARK)}$", text, flags=re.MULTILINE)
+    if len(parts) != 3:
+        raise LookupError(f"{readme} must hold two lines {MARK}, for the table between; it holds {len(parts) - 1}")
+    return f"{parts[0]}{MARK}\n{table}\n{MARK}{parts[2]}"
+
+
 def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     """Returns 0, over budget or not; 1 where a notebook fails, so that its figures are none; 2 for a wrong word."""
     parser = argparse.ArgumentParser("./course bench", description="Seconds and peak memory of each notebook.")
     parser.add_argument("lesson", nargs="*", help="numbers of lessons; all of them where none is named")
     parser.add_argument("--all", action="store_true", help="exercises and solutions too")
+    parser.add_argument("--write", action="store_true", help="put the table of all lessons into README.md")
     options = parser.parse_args(words)
+    if options.write and options.lesson:
+        parser.error("--write puts every lesson into README.md; leave the numbers out")
+    readme = checkout / "README.md"
     try:
         paths = choose(options.lesson, options.all, checkout)
+        if options.write:
+            written(readme, "")
     except LookupError as wrong:
         print(f"course bench: {wrong.args[0]}", file=sys.stderr)
         return 2 if options.lesson else 1
-    print(row(HEAD), "|" + "|".join("-" * (width + 2) for width in WIDTHS) + "|", sep="\n", flush=True)
-    measured = []
+    print(*HEADER, sep="\n", flush=True)
+    measured: list[Measured] = []
     try:
-        for path in paths:
-            measured.append(measure(path))
-            print(line(measured[-1]), flush=True)
+        with processes.signals_interrupt():
+            for path in paths:
+                measured.append(measure(path))
+                print(line(measured[-1]), flush=True)
+                if measured[-1].mode.startswith("live") and not measured[-1].error:
+                    measured.append(measure(path, replay=True))
+                    print(line(measured[-1]), flush=True)
     except KeyboardInterrupt:
         print("course bench: stopped", file=sys.stderr)
         return 130
-    total = sum(each.seconds for each in measured)
-    print(f"\n{len(measured)} notebooks, {total:.0f} s, on {machine()}")
+    last = f"{len(measured)} runs, {sum(each.seconds for each in measured):.0f} s, on {machine()}"
+    print(f"\n{last}")
     failed = [each for each in measured if each.error]
     for each in failed:
         print(f"{each.name} failed: {each.error}", file=sys.stderr)
+    if options.write and failed:
+        print("course bench: README.md is left as it was; mend what failed and run it again", file=sys.stderr)
+    elif options.write:
+        table = "\n".join([*HEADER, *map(line, measured)])
+        readme.write_text(written(readme, f"{table}\n\nTaken on {machine()}."), encoding="utf-8")
     return 1 if failed else 0
 
 

@@ -257,7 +257,7 @@ def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print
             for job in jobs:
                 if job.alone:
                     await_all({pool.submit(run, job, checkout, Path(scratch), running)})
-        except KeyboardInterrupt:
+        except BaseException:  # Ctrl-C; or nobody reads what is shown
             pool.shutdown(wait=False, cancel_futures=True)
             running.stop()
             raise
