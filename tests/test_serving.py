@@ -83,13 +83,12 @@ class Server:
         return [json.loads(line) for line in self.log.read_text().splitlines()]
 
 
-def start(folder: Path, models: Path, *arguments: str) -> Server:
+def start(folder: Path, models: Path, *arguments: str, how: tuple[str, ...] = ("-m", "course_lib.serving")) -> Server:
     """Starts the server on a port that it chooses itself, and waits for the log line that tells it."""
     log = folder / "log"
     command = [
         sys.executable,
-        "-m",
-        "course_lib.serving",
+        *how,
         "--models",
         str(models),
         "--host",
@@ -394,6 +393,61 @@ def test_sigterm_answers_what_was_accepted_and_exits_0(models, tmp_path):
         assert response.status == 200 and len(json.loads(response.read())["predictions"]) == 1
     assert server.process.wait(20) == 0
     assert server.lines()[-1]["event"] == "stopped"
+
+
+def test_a_request_that_the_shutdown_cuts_off_gets_a_503_and_no_traceback(models, tmp_path):
+    shorter = "import sys; from course_lib.serving import __main__ as m; m.SHUTDOWN_SECONDS = 0.1; sys.exit(m.main())"
+    server = start(tmp_path, models, "--threads", "1", how=("-c", shorter))
+    asking = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=20) for _ in range(3)]
+    for connection in asking:
+        connection.request("POST", "/v1/models/slow:predict", json.dumps({"instances": [[1, 2, 3, 4]]}))
+    assert server.ask("GET", "/v2/health/live")[0] == 200  # by now the three were taken in as well
+    server.process.send_signal(signal.SIGTERM)
+    answers = []
+    for connection in asking:
+        with connection.getresponse() as response:
+            answers.append((response.status, json.loads(response.read()), response.headers["Retry-After"]))
+        connection.close()
+    assert {status for status, *_ in answers} <= {200, 503}
+    status, answer, retry_after = answers[-1]  # one thread, three predictions: the last has not begun
+    assert status == 503 and "try again" in answer["error"] and retry_after == "1"
+    assert server.process.wait(20) == 0
+    assert "raceback" not in server.log.read_text()
+    assert {line["status"] for line in server.lines() if line["event"] == "request"} <= {200, 503}
+
+
+def test_more_predictions_than_may_wait_are_refused_and_later_ones_answered(models, monkeypatch):
+    monkeypatch.setattr(app, "MAX_WAITING", 1)
+    may_end = threading.Event()
+    monkeypatch.setattr(app.protocol, "predict", lambda model, body: may_end.wait(20) and b"{}")
+    service = app.create_app(Models.load(models, threads=1), LIMIT, workers=1)
+
+    async def ask(path: str = PREDICT) -> dict:
+        sent = []
+
+        async def receive() -> dict:
+            return {"type": "http.request", "body": b"{}", "more_body": False}
+
+        async def send(message: dict) -> None:
+            sent.append(message)
+
+        method = "POST" if path == PREDICT else "GET"
+        await service(
+            {"type": "http", "method": method, "path": path, "headers": [], "query_string": b""}, receive, send
+        )
+        return {"status": sent[0]["status"], "body": sent[1]["body"], "headers": dict(sent[0]["headers"])}
+
+    async def rush() -> None:
+        taken = [asyncio.create_task(ask()) for _ in range(2)]
+        await asyncio.sleep(0.05)
+        refused, health = await ask(), await ask("/v2/health/ready")
+        assert refused["status"] == 503 and refused["headers"][b"retry-after"] == b"1"
+        assert "1 predictions wait already" in json.loads(refused["body"])["error"] and health["status"] == 200
+        may_end.set()
+        assert [answer["status"] for answer in await asyncio.gather(*taken)] == [200, 200]
+        assert (await ask())["status"] == 200
+
+    asyncio.run(rush())
 
 
 def test_sigterm_lowers_readiness_at_once_and_answers_while_it_drains(models, tmp_path):

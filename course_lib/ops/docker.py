@@ -30,7 +30,7 @@ def build_service(client, folder: Path, models: Path, tag: str):
 def context(folder: Path, models: Path) -> Path:
     """Lays out what docker/service.Dockerfile copies: the server's code and `models`, nothing else of the checkout.
 
-    folder: made, or emptied first. models: a folder NAME/VERSION/model.onnx. Returns `folder`.
+    folder: made, or emptied first. models: a folder NAME/VERSION/model.onnx. Returns `folder`, which everybody may read.
     Raises FileNotFoundError where `models` holds no model.
     """
     if not list(models.glob("*/*/model.onnx")):
@@ -42,6 +42,9 @@ def context(folder: Path, models: Path) -> Path:
         shutil.copytree(places.CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copy(places.CHECKOUT / "course_lib/__init__.py", folder / "course_lib")
     shutil.copytree(models, folder / "models")
+    # The image takes over these rights, and its user is another one: after a umask of 077 it could read nothing.
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
 
 

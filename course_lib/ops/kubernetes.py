@@ -5,8 +5,10 @@ import json
 import re
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 from course_lib import places
 
@@ -75,21 +77,41 @@ def _run(*command: str) -> None:
 
 
 @contextlib.contextmanager
-def port_forward(namespace: str, target: str, port: int) -> Iterator[str]:
+def port_forward(namespace: str, target: str, port: int, seconds: float = 15) -> Iterator[str]:
     """Makes `target` ("service/digits") answer on this machine while the block runs; gives its URL.
 
-    port: the target's. Raises KubectlFailed where the connection does not come up within 15 s.
+    port: the target's. Raises KubectlFailed where the connection does not come up within `seconds`.
     """
     command = ["kubectl", "port-forward", "-n", namespace, target, f":{port}"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as running:
+    with tempfile.TemporaryDirectory() as folder:
+        said = (
+            Path(folder) / "said"
+        )  # kubectl prints a line a connection: a pipe that nobody reads would fill and stall it
+        with said.open("wb") as output:
+            running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=places.CHECKOUT)
         try:
-            line = running.stdout.readline()  # "Forwarding from 127.0.0.1:41235 -> 8501", or the reason why not
-            found = re.search(r"127\.0\.0\.1:(\d+)", line)
-            if not found:
-                raise KubectlFailed(f"{' '.join(command)}: {line.strip() or 'it ended without a word'}")
-            yield f"http://127.0.0.1:{found[1]}"
+            yield f"http://127.0.0.1:{_forwarded_port(running, said, ' '.join(command), seconds)}"
         finally:
             running.terminate()
+            try:
+                running.wait(timeout=5)
+            except subprocess.TimeoutExpired:
+                running.kill()
+                running.wait()
+
+
+def _forwarded_port(running: subprocess.Popen, said: Path, command: str, seconds: float) -> str:
+    """Waits for kubectl's "Forwarding from 127.0.0.1:41235 -> 8501"."""
+    until = time.monotonic() + seconds
+    while True:
+        ended, late = running.poll() is not None, time.monotonic() >= until
+        text = said.read_text(errors="replace")
+        if found := re.search(r"127\.0\.0\.1:(\d+) ->", text):
+            return found[1]
+        if ended or late:
+            why = "it ended" if ended else f"no connection within {seconds} s"
+            raise KubectlFailed(f"{command}: {why}; it said: {text.strip() or 'nothing'}")
+        time.sleep(0.02)
 
 
 def run_pod(namespace: str, name: str, image: str, command: list[str]) -> None:
@@ -98,8 +120,9 @@ def run_pod(namespace: str, name: str, image: str, command: list[str]) -> None:
     secure = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
     container = {"name": name, "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
                  "securityContext": secure}  # fmt: skip
+    user = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
     spec = {"restartPolicy": "Never", "containers": [container], "automountServiceAccountToken": False,
-            "securityContext": {"runAsNonRoot": True, "runAsUser": 10001, "seccompProfile": {"type": "RuntimeDefault"}}}  # fmt: skip
+            "securityContext": user}  # fmt: skip
     pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
     kubectl("apply", "-f", "-", stdin=json.dumps(pod))
 

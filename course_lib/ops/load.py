@@ -2,13 +2,14 @@
 
 usage: load.py HOST PORT PATH SECONDS WORKERS   (the body on the last argument)
 Each request opens a connection of its own, so that the Service chooses a pod for each.
-Prints `begin` when it begins, and one JSON line at its end: the number answered, the failures by reason, the answers in each half second by pod, and the
-median and 99th percentile of the time to an answer, in milliseconds.
+Prints `begin` when it begins, and one JSON line at its end: the number answered, the failures by reason, the answers in
+each half second by pod, and the median and 99th percentile of the time to an answer, in milliseconds.
 """
 
 import collections
 import http.client
 import json
+import math
 import sys
 import threading
 import time
@@ -49,7 +50,7 @@ def run(host: str, port: int, path: str, seconds: float, workers: int, body: str
     for thread in threads:
         thread.join()
     times.sort()
-    by_pod = {pod: [counts[i] for i in range(int(2 * seconds))] for pod, counts in pods.items()}
+    by_pod = {pod: [counts[i] for i in range(math.ceil(2 * seconds))] for pod, counts in pods.items()}
     return {
         "answered": len(times),
         "failed": dict(failures),

@@ -1,17 +1,23 @@
-"""Whether a Docker engine and a Kubernetes cluster are within reach, asked once a process."""
+"""Whether a Docker engine is within reach, and a Kubernetes cluster that is the learner's own."""
 
-import functools
+import ipaddress
 import json
 import os
+import re
 import shutil
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 SECONDS = 5
 """How long an engine or a cluster may take to answer before it counts as out of reach."""
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 """The image that docker/service.Dockerfile starts from."""
+
+LOCAL_CONTEXT = re.compile("(kind|k3d)-.+|minikube|docker-desktop|rancher-desktop")
+"""What the makers of clusters on one's own machine call their contexts."""
 
 
 @dataclass(frozen=True)
@@ -23,10 +29,25 @@ class Found:
     reason: str = ""
 
 
-@functools.cache
 def probe(need: str) -> Found:
-    """Asks for "docker" or "kubernetes". Raises KeyError for any other name."""
+    """Asks for "docker" or "kubernetes". Raises KeyError for any other name.
+
+    What was there once is not asked again; what was not, is: the learner may have started it in between. Which cluster
+    kubectl talks to is looked up at each call, since that can change as well.
+    """
     return PROBES[need]()
+
+
+_there: dict[tuple[str, ...], Found] = {}
+
+
+def _until_there(key: tuple[str, ...], ask: Callable[[], Found]) -> Found:
+    if key not in _there:
+        found = ask()
+        if not found.there:
+            return found
+        _there[key] = found
+    return _there[key]
 
 
 def docker_client(timeout: float = 600):
@@ -45,6 +66,10 @@ def docker_client(timeout: float = 600):
 
 
 def _docker() -> Found:
+    return _until_there(("docker",), _docker_version)
+
+
+def _docker_version() -> Found:
     try:
         client = docker_client(SECONDS)
         version = client.version()["Version"]
@@ -57,6 +82,43 @@ def _docker() -> Found:
 def _kubernetes() -> Found:
     if not shutil.which("kubectl"):
         return Found(False, reason="kubectl is not installed")
+    context, server = _context()
+    if not context:
+        return Found(False, reason="no Kubernetes cluster is chosen (kubectl has no current context)")
+    if not on_this_machine(context, server) and os.environ.get("COURSE_CONTEXT") != context:
+        why = f"the context {context} is not a cluster on this machine; COURSE_CONTEXT={context} allows it"
+        return Found(False, reason=why)
+    return _until_there(("kubernetes", context, server), _kubernetes_version)
+
+
+def on_this_machine(context: str, server: str) -> bool:
+    """Whether a kubectl context is a cluster of one's own, by its name or by a server address on this machine.
+
+    The lessons delete and make namespaces: never in a cluster that others may use, unless the learner said so.
+    """
+    if LOCAL_CONTEXT.fullmatch(context):
+        return True
+    try:
+        host = urlsplit(server).hostname or ""
+        address = ipaddress.ip_address("127.0.0.1" if host == "localhost" else host)
+    except ValueError:  # a name, or no address at all
+        return False
+    return address.is_loopback or address.is_unspecified  # 0.0.0.0: how k3d writes it
+
+
+def _context() -> tuple[str, str]:
+    """kubectl's current context and the address of its server; both empty where there is none."""
+    try:
+        said = subprocess.run(
+            ["kubectl", "config", "view", "--minify", "-o", "json"], capture_output=True, text=True, timeout=SECONDS
+        )
+        config = json.loads(said.stdout)
+        return config["current-context"], config["clusters"][0]["cluster"]["server"]
+    except (subprocess.TimeoutExpired, ValueError, KeyError, IndexError, TypeError):
+        return "", ""
+
+
+def _kubernetes_version() -> Found:
     ask = ["kubectl", "version", "-o", "json", f"--request-timeout={SECONDS}s"]
     try:
         said = subprocess.run(ask, capture_output=True, text=True, timeout=3 * SECONDS)
@@ -71,21 +133,21 @@ def _first_line(wrong: Exception) -> str:
 
 
 def stand_ins(needs: tuple[str, ...]) -> list[str]:
-    """What here is not the thing of that name that others have, in sentences for a banner."""
+    """What here may not be the thing of that name that others have, in sentences for a banner."""
     if "docker" not in needs:
         return []
-    import docker
-
-    client = docker_client(SECONDS)
     try:
-        digests = client.images.get(BASE_IMAGE).attrs.get("RepoDigests")
-    except docker.errors.ImageNotFound:
+        client = docker_client(SECONDS)
+        try:
+            digests = client.images.get(BASE_IMAGE).attrs.get("RepoDigests")
+        finally:
+            client.close()
+    except Exception:  # no such image, or an engine too busy to say: no reason to lose what the lesson has just done
         return []
-    finally:
-        client.close()
     if digests:
         return []
-    return [f"The base image {BASE_IMAGE} was one made locally under that name, not the one that Docker Hub serves."]
+    return [f"The base image {BASE_IMAGE} has no registry digest here: it was made or loaded on this machine, so it may "
+            "not be the one that Docker Hub serves."]  # fmt: skip
 
 
 PROBES = {"docker": _docker, "kubernetes": _kubernetes}

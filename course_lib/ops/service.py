@@ -1,6 +1,7 @@
 """The course's model server as a process on this machine."""
 
 import atexit
+import os
 import socket
 import subprocess
 import sys
@@ -11,6 +12,12 @@ from pathlib import Path
 from course_lib import places
 from course_lib.ops.http import answers
 
+STOP_SECONDS = 15
+"""How long a server may take to end: more than it gives the requests that are under way."""
+
+# Jupyter interrupts a cell by a signal to the kernel's whole process group; the server is no part of that cell.
+APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
+
 
 @dataclass
 class Service:
@@ -20,16 +27,24 @@ class Service:
     process: subprocess.Popen
 
     def stop(self) -> None:
-        """Asks the server to end (SIGTERM; Windows, which has no signals, ends it) and waits until it has."""
+        """Asks the server to end (SIGTERM; Windows, which has no signals, ends it) and waits until it has.
+
+        A server that has not ended after `STOP_SECONDS` is killed.
+        """
         if self.process.poll() is None:
             self.process.terminate()
-        self.process.wait(timeout=15)
+        try:
+            self.process.wait(timeout=STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            self.process.wait()
 
 
 def start_service(models: Path, log: Path, seconds: float = 30) -> Service:
     """Starts `python -m course_lib.serving` over a folder of models, on a free port, and waits until it is ready.
 
-    models: NAME/VERSION/model.onnx. log: the file that takes what the server prints. The server ends with this kernel.
+    models: NAME/VERSION/model.onnx. log: the file that takes what the server prints. The server ends with this kernel,
+    and goes on where a cell is interrupted.
     Raises RuntimeError, with the end of the log, where it is not ready within `seconds`.
     """
     with socket.socket() as free:
@@ -47,7 +62,7 @@ def start_service(models: Path, log: Path, seconds: float = 30) -> Service:
         str(port),
     ]
     with log.open("wb") as kept:
-        process = subprocess.Popen(command, stdout=kept, stderr=subprocess.STDOUT, cwd=places.CHECKOUT)
+        process = subprocess.Popen(command, stdout=kept, stderr=subprocess.STDOUT, cwd=places.CHECKOUT, **APART)
     service = Service(f"http://127.0.0.1:{port}", process)
     atexit.register(service.stop)
     until = time.monotonic() + seconds

@@ -17,7 +17,8 @@ from course_lib.serving.app import create_app, logger
 from course_lib.serving.models import ModelError, Models, cpu_limit
 
 SHUTDOWN_SECONDS = 10
-"""How long requests under way may still take once the server stops; Kubernetes kills after its grace period of 30."""
+"""How long requests under way may still take once the server stops. What stops it must wait longer before it kills:
+Kubernetes' `terminationGracePeriodSeconds` must exceed `preStop`, `--drain-seconds` and this together."""
 
 
 class JsonLines(logging.Formatter):

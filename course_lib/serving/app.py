@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from starlette.applications import Starlette
+from starlette.datastructures import State
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import ClientDisconnect, Request
@@ -20,11 +21,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from course_lib import __version__
 from course_lib.serving import protocol
-from course_lib.serving.models import Models
+from course_lib.serving.models import Model, Models
 from course_lib.serving.protocol import Refused
 
 NAME = "course model server"
 BODY_SECONDS = 8  # less than a shutdown waits, so that a client which stalls cannot hold one up
+MAX_WAITING = 32
+"""How many predictions may wait for a thread; more are refused (503) at once, since each holds its body in memory."""
+RETRY = {"Retry-After": "1"}
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 V1_ADDRESS = re.compile(
     "/v1/models(?:/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+))?"
@@ -57,11 +61,15 @@ def create_app(models: Models, max_body_bytes: int, workers: int) -> Starlette:
     app.router.redirect_slashes = False
     app.state.models, app.state.draining, app.state.max_body_bytes = models, False, max_body_bytes
     app.state.workers = ThreadPoolExecutor(workers, thread_name_prefix="predict")
+    app.state.predictions, app.state.max_predictions = 0, workers + MAX_WAITING
     return app
 
 
 class RequestLog:
-    """Gives each request an id, logs it without its data, and turns an error of our own into a 500 with that id."""
+    """Gives each request an id, logs it without its data, and turns an error of our own into a 500 with that id.
+
+    A request that the end of the process cuts off gets a 503.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -85,6 +93,12 @@ class RequestLog:
 
         try:
             await self.app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            # uvicorn cancels what is still under way when a shutdown has waited long enough, and answers for itself, in
+            # plain text and with a traceback in the log, where this goes on.
+            if not status:
+                answer = _error(503, "the server stops and did not get to this request: try again.", RETRY)
+                await answer(scope, receive, send_with_id)
         except Exception:
             logger.exception("internal error", extra={"fields": {"request_id": request_id}})
             if not status:
@@ -108,9 +122,11 @@ async def _v1(request: Request) -> Response:
     match = V1_ADDRESS.fullmatch(path)
     verb = match and match["verb"]
     if method not in ("GET", "HEAD", "POST"):
-        raise Refused(405, f"{path[:200]} expects GET or POST, got {method}.", allow="GET, HEAD, POST")
+        raise Refused(405, f"{path[:200]} expects GET or POST, got {method}.", headers={"Allow": "GET, HEAD, POST"})
     if verb and method != "POST":  # TensorFlow Serving says 400 here; HTTP has a status for it
-        raise Refused(405, f"Malformed request: {method} {path[:200]}. :{verb} expects POST.", allow="POST")
+        raise Refused(
+            405, f"Malformed request: {method} {path[:200]}. :{verb} expects POST.", headers={"Allow": "POST"}
+        )
     if not match or (method == "POST" and not verb):
         expected = "POST /v1/models/NAME[/versions/N]:predict or GET /v1/models/NAME[/versions/N][/metadata]"
         raise Refused(400, f"Malformed request: {method} {path[:200]}. Expected {expected}.")
@@ -131,8 +147,18 @@ async def _v1(request: Request) -> Response:
             f"Expected {verb} signature method_name to be tensorflow/serving/{verb}. Was: tensorflow/serving/predict"
         )
         raise Refused(400, f"{message}. This model answers :predict.")
-    answer = await asyncio.get_running_loop().run_in_executor(request.app.state.workers, protocol.predict, model, body)
-    return Response(answer, media_type="application/json")
+    return Response(await _predict(request.app.state, model, body), media_type="application/json")
+
+
+async def _predict(state: State, model: Model, body: bytes) -> bytes:
+    """The answer, computed by one of the threads; or a 503 where too many wait for one already."""
+    if state.predictions >= state.max_predictions:
+        raise Refused(503, f"{MAX_WAITING} predictions wait already: try again later, or another replica.", RETRY)
+    state.predictions += 1
+    try:
+        return await asyncio.get_running_loop().run_in_executor(state.workers, protocol.predict, model, body)
+    finally:
+        state.predictions -= 1
 
 
 async def _v2_server(request: Request) -> Response:
@@ -193,7 +219,7 @@ def _error(status: int, message: str, headers: dict[str, str] | None = None) -> 
 
 
 async def _refused(request: Request, refused: Refused) -> Response:
-    return _error(refused.status, refused.message, {"Allow": refused.allow} if refused.allow else None)
+    return _error(refused.status, refused.message, refused.headers)
 
 
 async def _http_exception(request: Request, error: HTTPException) -> Response:

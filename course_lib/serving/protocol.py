@@ -20,11 +20,11 @@ KINDS |= {"b": ("true or false", {bool})}
 
 
 class Refused(Exception):
-    """A request that gets an error: `status` for HTTP, and one sentence for the one who sent it."""
+    """A request that gets an error: `status` and `headers` for HTTP, and one sentence for the one who sent it."""
 
-    def __init__(self, status: int, message: str, allow: str | None = None) -> None:
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
-        self.status, self.message, self.allow = status, message, allow
+        self.status, self.message, self.headers = status, message, headers
 
 
 def find(models: Models, name: str, version: int | None) -> Model:

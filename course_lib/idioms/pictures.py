@@ -9,11 +9,15 @@ def answers_by_pod(outcome: dict, title: str) -> None:
     """Draws answers a second over time, stacked by the pod that gave them.
 
     outcome: what `load.run` returned ("by_half_second": pod -> counts), with "deleted", the name of a pod, and
-    "deleted_after_s". title: the finding.
+    "deleted_after_s". title: the finding. Raises ValueError where no request was answered.
     """
     import matplotlib.pyplot as plt
 
     counts = outcome["by_half_second"]
+    if not counts:
+        failed = ", ".join(f"{count} × {reason}" for reason, count in outcome.get("failed", {}).items())
+        raise ValueError(f"expected answers by pod, got none (failed: {failed or 'nothing'}): are the pods ready, and does "
+                         "the client ask the right address?")  # fmt: skip
     times = np.arange(max(map(len, counts.values()))) / 2
     colours, below = iter([show.BLUE, show.GREEN, show.PURPLE, show.SKY, show.GREY] * 9), np.zeros(len(times))
     for pod in sorted(counts, key=lambda pod: np.flatnonzero(counts[pod])[0]):
