@@ -24,7 +24,7 @@ from course_lib.idioms import show
 from course_lib.idioms.lesson import current
 from course_lib.ops import reach
 
-HOW_TO = "To run it live: start what is missing (`./course doctor` says how), restart the kernel, and begin at the top."
+HOW_TO = "To run it live: start what is missing (`./course doctor` says how) and run the lesson from its top."
 
 
 _replayed: list[object] = []

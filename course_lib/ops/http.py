@@ -2,6 +2,7 @@
 
 import json
 import urllib.error
+import urllib.parse
 import urllib.request
 
 # The service is on this machine or on a forwarded port. A proxy that the environment names (http_proxy) is for the
@@ -21,7 +22,8 @@ def ask(url: str, body: object | None = None, *, timeout: float = 10) -> dict:
         with DIRECT.open(request, timeout=timeout) as response:
             return json.load(response)
     except urllib.error.HTTPError as refused:
-        raise RuntimeError(f"{refused.code} from {url}: {refused.read().decode(errors='replace')[:300]}") from None
+        said = refused.read().decode(errors="replace")[:300]
+        raise RuntimeError(f"{refused.code} from {urllib.parse.urlsplit(url).path}: {said}") from None
 
 
 def answers(url: str) -> bool:

@@ -16,8 +16,8 @@
 #
 # Lesson 00 is enough. Everything here is a black box that a later lesson opens; a table at the end says which. Stages 6
 # to 8 use Docker and Kubernetes where they are within reach, and replay a recording where they are not. They work in
-# a namespace of their own, on the cluster that `kubectl config current-context` names: if that one is not yours to
-# play with, set `COURSE_REPLAY=1` before you start.
+# a namespace of their own, on a cluster on your own machine; another one, which `kubectl config current-context` may
+# name, is left alone unless the variable `COURSE_CONTEXT` names it too.
 
 # %%
 import time
