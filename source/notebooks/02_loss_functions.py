@@ -439,11 +439,10 @@ plt.legend(loc="lower left", fontsize="small")
 show.finding(
     "Smaller steps are better only down to about the cube root of the machine precision",
     alt="Error of finite differences against the step, logarithmic, four U-shaped curves. "
-    "Central differences are best "
-    f"near {best[np.float64, True]:.0e} in float64, error {errors[np.float64, True].min():.0e}, "
-    "and near "
-    f"{best[np.float32, True]:.0e} in float32, error {errors[np.float32, "
-    "True].min():.0e}; one-sided ones are worse",
+    "Central differences are best near "
+    f"{best[np.float64, True]:.0e} in float64, error {errors[np.float64, True].min():.0e}, and near "
+    f"{best[np.float32, True]:.0e} in float32, error {errors[np.float32, True].min():.0e}; "
+    "one-sided ones are worse",
 )
 
 
@@ -692,7 +691,8 @@ for kind in (np.float16, np.float32, np.float64):
     told = np.finfo(kind)
     limits[kind] = float(np.log(float(told.max))), float(np.log(float(told.smallest_subnormal)))
     print(
-        f"{np.dtype(kind).name}: eᶻ overflows above {limits[kind][0]:.1f}, vanishes below {limits[kind][1]:.1f}"
+        f"{np.dtype(kind).name}: eᶻ overflows above {limits[kind][0]:.1f}, "
+        f"vanishes below {limits[kind][1]:.1f}"
     )
 claim(
     "a logit of 88 is the limit of float32, one of 11 that of float16",
@@ -944,8 +944,8 @@ claim(
     "below a fifth of it",
     min(losses.min() for losses, _ in doubled) > least
     and max(losses[-1] for losses, _ in correct) < least / 5,
-    f"{min(losses.min() for losses, _ in doubled):.3f} at best, and {max(losses[-1] for losses, "
-    "_ in correct):.3f} at worst",
+    f"{min(losses.min() for losses, _ in doubled):.3f} at best, and "
+    f"{max(losses[-1] for losses, _ in correct):.3f} at worst",
 )
 
 # %% [markdown]
@@ -958,7 +958,8 @@ again = softmax(answers)
 claim(
     "after a second softmax over ten classes, no answer of 10,000 is surer than e / (e + 9), 23 %",
     again.max() <= surest + 1e-12 and round(100 * surest) == 23,
-    f"{again.max():.1%} at most, where the first softmax gave {np.median(answers.max(axis=1)):.1%} at the median",
+    f"{again.max():.1%} at most; the first softmax gave "
+    f"{np.median(answers.max(axis=1)):.1%} at the median",
 )
 
 # %% [markdown]
