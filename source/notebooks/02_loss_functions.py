@@ -62,9 +62,9 @@ print(
 )
 
 # %% [markdown]
-# Both are zero, the true one as well: 2,000 factors, most below 1, leave what a float64 can hold. So the first reason for the
-# logarithm is plain: it turns the product into a sum, and it is increasing, so the best $\theta$ stays the best. With
-# a minus sign, to have something to lower, and divided by $N$:
+# Both are zero, the true one as well: 2,000 factors, most below 1, leave what a float64 can hold. So the first reason
+# for the logarithm is plain: it turns the product into a sum, and it is increasing, so the best $\theta$ stays the
+# best. With a minus sign, to have something to lower, and divided by $N$:
 #
 # $$-\frac1N \ln \prod_{i=1}^N p_\theta(y_i) \;=\; -\frac1N\sum_{i=1}^N \ln p_\theta(y_i) \;=\;
 # \underbrace{\tfrac12 \ln(2\pi\sigma^2)}_{\text{without } \theta} \;+\; \frac{1}{2\sigma^2}\cdot
@@ -78,6 +78,8 @@ slopes = np.linspace(1, 3, 201)
 nll = np.array([-np.log(density(slope)).mean() for slope in slopes])
 mse = np.array([((readings - 1 - slope * settings) ** 2).mean() for slope in slopes])
 gap = np.abs(nll - (np.log(2 * np.pi * 0.5**2) / 2 + mse / (2 * 0.5**2))).max()
+
+# %%
 claim(
     "for every slope tried, the negative log-likelihood is the derived line in the squared error",
     gap < 1e-9 and nll.argmin() == mse.argmin(),
@@ -85,10 +87,10 @@ claim(
 )
 
 # %% [markdown]
-# What does the assumption cost? Gaussian noise calls a reading ten standard deviations off all but impossible, so the fit does
-# everything to avoid one. Sensors do send such readings: many write −999 for "no value". Predict a room's temperature
-# by one constant. Squared error is lowest at the *mean*, the absolute error $|y-\hat y|$ at the *median*. (It follows,
-# by the same steps, from *Laplace* noise, whose density falls as $e^{-|y-\hat y|/b}$.)
+# What does the assumption cost? Gaussian noise calls a reading ten standard deviations off all but impossible, so the
+# fit does everything to avoid one. Sensors do send such readings: many write −999 for "no value". Predict a room's
+# temperature by one constant. Squared error is lowest at the *mean*, the absolute error $|y-\hat y|$ at the *median*.
+# (It follows, by the same steps, from *Laplace* noise, whose density falls as $e^{-|y-\hat y|/b}$.)
 
 # %%
 clean = random.normal(21, 0.5, 100)
@@ -98,10 +100,11 @@ moved = {
     "squared": abs(broken.mean() - clean.mean()),
     "absolute": abs(np.median(broken) - np.median(clean)),
 }
+
+# %%
 claim(
     "one −999 among 100 readings moves the best constant by more than 10 degrees under squared "
-    "error, "
-    "by less than one under absolute error",
+    "error, by less than one under absolute error",
     moved["squared"] > 10 and moved["absolute"] < 1,
     f"{moved['squared']:.1f} against {moved['absolute']:.3f} degrees",
 )
@@ -154,6 +157,8 @@ def fresh_model(seed=0, times=1):
 with torch.inference_mode():
     usual = [F.cross_entropy(fresh_model(seed)(images), labels).item() for seed in range(5)]
     large = [F.cross_entropy(fresh_model(seed, 30)(images), labels).item() for seed in range(5)]
+
+# %%
 claim(
     "five untrained models each cost ln 10 to within 0.3; with weights 30 times as large, over 6",
     max(abs(cost - np.log(10)) for cost in usual) < 0.3 and min(large) > 6,
@@ -178,8 +183,8 @@ claim(
 )
 
 # %% [markdown]
-# So a fraud model that reports a loss of 0.06 has learned nothing, although $\ln 2$ is far away. The number to beat has a
-# name.
+# So a fraud model that reports a loss of 0.06 has learned nothing, although $\ln 2$ is far away. The number to beat has
+# a name.
 #
 # ## What does the best model still cost?
 #
@@ -208,6 +213,8 @@ def cross_entropy_between(p, q):
 pairs = random.dirichlet(np.ones(6), size=(1000, 2))  # 1,000 pairs of distributions over 6 classes
 excess = np.array([cross_entropy_between(p, q) - cross_entropy_between(p, p) for p, q in pairs])
 kl = F.kl_div(torch.from_numpy(pairs[:, 1]).log(), torch.from_numpy(pairs[:, 0]), reduction="none")
+
+# %%
 claim(
     "over 1,000 random pairs, cross-entropy exceeds the entropy, by PyTorch's KL divergence",
     excess.min() >= 0 and np.allclose(excess, kl.sum(dim=1).numpy(), atol=1e-9),
@@ -251,26 +258,28 @@ def trained(loss_of, seed=0, times=1, steps=200):
         return np.array(losses), model(test_images).numpy()
 
 
+# %%
 def accuracy(logits):
     return float((logits.argmax(axis=1) == test.labels).mean())
 
 
-# %%
 def one_letter(logits, labels):
     return -(logits.softmax(dim=1) * logits.log_softmax(dim=1)).sum(dim=1).mean()
 
 
+# %%
 (wrong_losses, wrong_logits), (right_losses, right_logits) = map(
     trained, (one_letter, F.cross_entropy)
 )
 wrong_accuracy, right_accuracy = accuracy(wrong_logits), accuracy(right_logits)
+
+# %%
 claim(
-    "with one letter for both the loss falls below that of the right training, and a third of "
-    "the digits "
-    "at most is read; with the right loss more than 90 % are",
+    "with one letter for both, the loss ends below that of the right training, with at most a "
+    "third of the answers right; with cross-entropy more than 90 % are right",
     wrong_losses[-1] < right_losses[-1] and wrong_accuracy < 1 / 3 and right_accuracy > 0.9,
-    f"loss {wrong_losses[-1]:.1e}, accuracy {wrong_accuracy:.1%}; "
-    f"loss {right_losses[-1]:.2f}, accuracy {right_accuracy:.1%}",
+    f"loss {wrong_losses[-1]:.1e}, accuracy {wrong_accuracy:.1%}; loss {right_losses[-1]:.2f}, "
+    f"accuracy {right_accuracy:.1%}",
 )
 
 # %% [markdown]
@@ -291,11 +300,10 @@ plt.xlabel("answered probability q")
 plt.ylabel("loss (nats)")
 plt.legend(loc="upper center")
 show.finding(
-    "Cross-entropy is lowest at the truth; the entropy of the answer at any certainty",
-    alt=f"Two losses against the answered probability. Cross-entropy has one minimum, "
-    f"{floor:.2f} nats, at the true "
-    "probability 0.3. The entropy of the answer is highest at 0.5 and falls to 0 at both ends, "
-    "wherever the truth lies",
+    "Cross-entropy is lowest at the truth, the entropy of the answer wherever it is sure",
+    alt="Two losses against the answered probability. Cross-entropy has one minimum, "
+    f"{floor:.2f} nats, at the true probability 0.3. The entropy of the answer is highest at 0.5 "
+    "and falls to 0 at both ends, wherever the truth lies",
 )
 
 # %% [markdown]
@@ -304,10 +312,10 @@ show.finding(
 #
 # ## Why softmax?
 #
-# A network's outputs $z \in \mathbb{R}^C$, the logits, may be any numbers. What should they mean? Let a difference of logits be
-# a difference of log-probabilities, $\ln \hat y_i - \ln \hat y_j = z_i - z_j$: then adding evidence
-# adds to a logit. This one wish fixes the rest. Take the exponential, $\hat y_i = \hat y_j\, e^{z_i - z_j}$, and sum over
-# $i$; the left side is 1:
+# A network's outputs $z \in \mathbb{R}^C$, the logits, may be any numbers. What should they mean? Let a difference of
+# logits be a difference of log-probabilities, $\ln \hat y_i - \ln \hat y_j = z_i - z_j$: then adding evidence adds to a
+# logit. This one wish fixes the rest. Take the exponential, $\hat y_i = \hat y_j\, e^{z_i - z_j}$, and sum over $i$;
+# the left side is 1:
 #
 # $$1 = \hat y_j \sum_i e^{z_i - z_j} \quad\Longrightarrow\quad
 # \hat y_j = \frac{1}{\sum_i e^{z_i-z_j}} = \frac{e^{z_j}}{\sum_i e^{z_i}} .$$
@@ -325,6 +333,8 @@ def softmax(logits):
 logits = random.normal(scale=3, size=(8, 10))
 difference = np.abs(softmax(logits) - F.softmax(torch.from_numpy(logits), dim=1).numpy()).max()
 shifted = np.abs(softmax(logits) - softmax(logits + 100)).max()
+
+# %%
 claim(
     "ours is PyTorch's softmax, and 100 more on every logit changes nothing beyond rounding",
     difference < 1e-12 and shifted < 1e-12,
@@ -345,6 +355,8 @@ claim(
 y_hat = softmax(logits[0])
 jacobian = np.diag(y_hat) - np.outer(y_hat, y_hat)
 theirs = torch.autograd.functional.jacobian(lambda z: z.softmax(0), torch.from_numpy(logits[0]))
+
+# %%
 claim(
     "the derived Jacobian is autograd's, and its rows and columns sum to zero",
     np.allclose(jacobian, theirs.numpy(), atol=1e-12)
@@ -354,8 +366,8 @@ claim(
 )
 
 # %% [markdown]
-# *Autograd* is the framework's bookkeeping: it notes each operation on the way forward and applies the chain rule to the
-# notes on the way back. We now do that by hand, once.
+# *Autograd* is the framework's bookkeeping: it notes each operation on the way forward and applies the chain rule to
+# the notes on the way back. We now do that by hand, once.
 #
 # ## What does the loss ask of each logit?
 #
@@ -366,7 +378,8 @@ claim(
 # = -\sum_i y_i \delta_{ij} + \hat y_j \sum_i y_i = \hat y_j - y_j .$$
 #
 # The $\hat y_i$ in the denominator cancels, and the labels sum to 1. What is left could hardly be simpler: *answer
-# minus truth*, $\nabla_z L = \hat y - y \in \mathbb{R}^C$. It holds for any $y$ that sums to 1, one-hot or not. For the mean over $N$ examples each row is divided by $N$.
+# minus truth*, $\nabla_z L = \hat y - y \in \mathbb{R}^C$. It holds for any $y$ that sums to 1, one-hot or not. For the
+# mean over $N$ examples each row is divided by $N$.
 
 
 # %%
@@ -376,6 +389,7 @@ def cross_entropy(logits, labels):
     return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
 
 
+# %%
 def gradient_of_mean(logits, labels):
     """The same shapes. Returns (N, C): the gradient of the mean loss."""
     truth = np.eye(logits.shape[1])[labels]
@@ -391,8 +405,9 @@ def gradient_of_mean(logits, labels):
 # $$L(z \pm h) = L \pm hL' + \tfrac{h^2}{2} L'' \pm \tfrac{h^3}{6}L''' + \dots$$
 #
 # In the difference the even terms cancel, and an error of $\frac{h^2}{6}|L'''|$ is left: a small $h$ is good. But a
-# computer rounds each $L$ by a share of up to about $\varepsilon$, the *machine precision*, and dividing by $h$ magnifies that to
-# about $\varepsilon |L| / h$: a small $h$ is bad. The sum of both is lowest where its derivative by $h$ is zero,
+# computer rounds each $L$ by a share of up to about $\varepsilon$, the *machine precision*, and dividing by $h$
+# magnifies that to about $\varepsilon |L| / h$: a small $h$ is bad. The sum of both is lowest where its derivative by
+# $h$ is zero,
 #
 # $$\frac{h}{3}|L'''| = \frac{\varepsilon |L|}{h^2} \quad\Longrightarrow\quad
 # h^* = \Big(\frac{3\varepsilon |L|}{|L'''|}\Big)^{1/3} \;\sim\; \varepsilon^{1/3} .$$
@@ -405,6 +420,7 @@ points, their_labels = random.normal(size=(400, 10)), random.integers(10, size=4
 direction = np.eye(10)[random.integers(10, size=400)]  # one logit of each vector is moved
 
 
+# %%
 def slope_error(kind, step, central):
     """The median error of a finite difference computed in the dtype `kind`."""
     z, move = points.astype(kind), (step * direction).astype(kind)
@@ -439,10 +455,9 @@ plt.legend(loc="lower left", fontsize="small")
 show.finding(
     "Smaller steps are better only down to about the cube root of the machine precision",
     alt="Error of finite differences against the step, logarithmic, four U-shaped curves. "
-    "Central differences are best near "
-    f"{best[np.float64, True]:.0e} in float64, error {errors[np.float64, True].min():.0e}, and near "
-    f"{best[np.float32, True]:.0e} in float32, error {errors[np.float32, True].min():.0e}; "
-    "one-sided ones are worse",
+    f"Central differences are best near {best[np.float64, True]:.0e} in float64, error "
+    f"{errors[np.float64, True].min():.0e}, and near {best[np.float32, True]:.0e} in float32, "
+    f"error {errors[np.float32, True].min():.0e}; one-sided ones are worse",
 )
 
 
@@ -458,6 +473,8 @@ powers = {
     "one-sided": slope_of(one_sided, 1e-5, 0.2),
     "rounding": slope_of(central, 1e-12, 1e-7),
 }
+
+# %%
 claim(
     "right of the minimum the error grows as h² (central) and as h (one-sided); left of it as 1/h",
     np.allclose(list(powers.values()), [2, 1, -1], atol=0.2),
@@ -469,6 +486,8 @@ ratio = {
     np.dtype(kind).name: best[kind, True] / float(np.finfo(kind).eps) ** (1 / 3)
     for kind in (np.float32, np.float64)
 }
+
+# %%
 claim(
     "in float32 and in float64, the best central step lies within a factor of 15 of the cube root",
     all(1 / 15 < each < 15 for each in ratio.values()),
@@ -493,6 +512,8 @@ F.cross_entropy(z, torch.from_numpy(some_labels)).backward()
 ours = gradient_of_mean(logits, some_labels)
 to_differences = np.abs(ours - by_differences).max()
 to_autograd = np.abs(ours - z.grad.numpy()).max()
+
+# %%
 claim(
     "ŷ − y agrees with finite differences to 1e-9 and with PyTorch's autograd to 1e-12",
     to_differences < 1e-9 and to_autograd < 1e-12,
@@ -501,8 +522,8 @@ claim(
 
 # %% [markdown]
 # And with TensorFlow? Two frameworks in one process cost memory and can disturb each other, so TensorFlow runs in one
-# of its own, for a few seconds. Numbers go there as a file and come back as a file. It also computes a mean with a weight
-# for each example, which we need further down.
+# of its own, for a few seconds. Numbers go there as a file and come back as a file. It also computes a mean with a
+# weight for each example, which we need further down.
 
 # %%
 import subprocess
@@ -543,8 +564,9 @@ claim(
 
 # %% [markdown]
 # One step more, and the gradient reaches the weights. For a linear layer $z = xW + b$, with $x \in \mathbb{R}^{N\times
-# D}$, $W \in \mathbb{R}^{D\times C}$, $b \in \mathbb{R}^C$, the number $W_{dj}$ occurs in $z_{nj} = \sum_d x_{nd} W_{dj} + b_j$
-# for every $n$, with the factor $x_{nd}$. So $\partial L/\partial W_{dj} = \sum_n x_{nd}\, (\hat y - y)_{nj} / N$, or
+# D}$, $W \in \mathbb{R}^{D\times C}$, $b \in \mathbb{R}^C$, the number $W_{dj}$ occurs in $z_{nj} = \sum_d x_{nd}
+# W_{dj} + b_j$ for every $n$, with the factor $x_{nd}$. So $\partial L/\partial W_{dj} = \sum_n x_{nd}\, (\hat y -
+# y)_{nj} / N$, or
 #
 # $$\nabla_W L = \tfrac1N\, x^{\mathsf T}(\hat y - y) \in \mathbb{R}^{D\times C}, \qquad
 # \nabla_b L = \tfrac1N \textstyle\sum_n (\hat y - y)_n \in \mathbb{R}^{C} .$$
@@ -556,6 +578,8 @@ with torch.inference_mode():
     errors_of_answer = gradient_of_mean(model(images).double().numpy(), train.labels)
 by_hand = train.images.reshape(-1, 64).T @ errors_of_answer
 theirs = model.weight.grad.numpy().T  # PyTorch keeps W as (C, D)
+
+# %%
 claim(
     "on the digits, the gradient of the weights is PyTorch's to 1e-5",
     np.abs(by_hand - theirs).max() < 1e-5,
@@ -577,6 +601,7 @@ def state(logits, label):
     return answered, float(cross_entropy(z[None], [label])[0]), answered - np.eye(3)[label]
 
 
+# %%
 start, start_label = (2.0, 1.0, -1.0), 1
 answered, cost, gradient = state(start, start_label)
 figure, axes = plt.subplots(1, 3, figsize=(8, 2.2), sharey=True)
@@ -588,7 +613,7 @@ for axis, (name, values), colour in zip(axes, bars.items(), (show.GREY, show.BLU
     axis.set_xlabel(name)
 axes[0].invert_yaxis()
 show.finding(
-    f"Every wrong class is pushed down by its probability, the label up by what it lacks (loss "
+    "Every wrong class is pushed down by its probability, the label up by what it lacks (loss "
     f"{cost:.2f} nats)",
     alt="; ".join(
         f"{name}: {', '.join(f'{value:.2f}' for value in values)}" for name, values in bars.items()
@@ -610,13 +635,13 @@ def bar(value, colour):  # from −1 to 1, the middle is 0
     return f"<td style='width:220px;border-left:1px solid'><div style='{inner}'></div></td>"
 
 
+# %%
 def page(logits, label):
     answered, cost, gradient = state(logits, label)
     rows = "".join(
         f"<tr><td>class {j}{' ←' if j == label else ''}&nbsp;</td><td>ŷ "
-        f"{answered[j]:.3f}&nbsp;</td>"
-        f"{bar(answered[j], show.BLUE)}<td>&nbsp;ŷ − y {gradient[j]:+.3f}&nbsp;</td>"
-        f"{bar(gradient[j], show.ORANGE)}</tr>"
+        f"{answered[j]:.3f}&nbsp;</td>{bar(answered[j], show.BLUE)}<td>&nbsp;ŷ − y "
+        f"{gradient[j]:+.3f}&nbsp;</td>{bar(gradient[j], show.ORANGE)}</tr>"
         for j in range(3)
     )
     return f"<table>{rows}</table>loss {cost:.3f} nats, blind guess {np.log(3):.3f}"
@@ -669,6 +694,7 @@ def label_of(values, labels):
     return values[np.arange(len(labels)), labels]
 
 
+# %%
 @np.errstate(over="ignore", invalid="ignore", divide="ignore")
 def as_written(logits, labels):
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -691,9 +717,11 @@ for kind in (np.float16, np.float32, np.float64):
     told = np.finfo(kind)
     limits[kind] = float(np.log(float(told.max))), float(np.log(float(told.smallest_subnormal)))
     print(
-        f"{np.dtype(kind).name}: eᶻ overflows above {limits[kind][0]:.1f}, "
-        f"vanishes below {limits[kind][1]:.1f}"
+        f"{np.dtype(kind).name}: eᶻ overflows above z = {limits[kind][0]:.1f}; the smallest "
+        f"number above 0 is e to the {limits[kind][1]:.1f}"
     )
+
+# %%
 claim(
     "a logit of 88 is the limit of float32, one of 11 that of float16",
     88 < limits[np.float32][0] < 89 and 11 < limits[np.float16][0] < 12,
@@ -705,6 +733,8 @@ half, single = (
     as_written(np.array([large], kind), [y])[0]
     for kind, large, y in ((np.float16, [12, 0], 0), (np.float32, [0, -110], 1))
 )
+
+# %%
 claim(
     "as written, a logit of 12 gives nan in float16; one of −110 gives ln 0 in float32, without "
     "any overflow",
@@ -743,6 +773,8 @@ def shift_added_back(logits, labels):
 
 
 huge = {kind: np.array([[1e4, 0, 0]] * 2, kind) for kind in (np.float16, np.float32)}
+
+# %%
 claim(
     "with the shift, logits of 10,000 give 0 for the right class and 10,000 for a wrong one, in "
     "16 and 32 bits",
@@ -751,9 +783,8 @@ claim(
 )
 
 # %% [markdown]
-# The gradient has the same weak spot. Through the probability it is $\frac{1}{\hat y} \cdot \hat y(\dots)$, and where $\hat y$
-# has become 0 that is $\infty \cdot 0$. Written as $\hat y - y$ there is nothing to divide. So one bad example in a batch puts
-# `nan` into every weight, and the next loss, and all after it.
+# The gradient has the same weak spot. Through the probability it is $\frac{1}{\hat y} \cdot \hat y(\dots)$, and where
+# $\hat y$ has become 0 that is $\infty \cdot 0$. Written as $\hat y - y$ there is nothing to divide.
 
 # %%
 by_form = {}
@@ -766,6 +797,8 @@ for name in ("log of softmax", "cross_entropy"):
     )
     loss.backward()
     by_form[name] = z.grad.tolist()[0]
+
+# %%
 claim(
     "the gradient of the logarithm of a softmax is nan where that of PyTorch's cross_entropy is "
     "right",
@@ -774,12 +807,36 @@ claim(
 )
 
 # %% [markdown]
+# And it does not stay with one example. Let one image in a batch of 64 come unscaled, with a label far from the answer.
+
+# %%
+batch, batch_labels, spoiled = images[:64].clone(), labels[:64].clone(), {}
+batch[0] *= 10_000
+batch_labels[0] = fresh_model()(batch)[0].argmin()
+for name in ("log of softmax", "cross_entropy"):
+    model = fresh_model()
+    loss = F.cross_entropy(model(batch), batch_labels)
+    if name == "log of softmax":
+        loss = -model(batch).softmax(dim=1).log()[torch.arange(64), batch_labels].mean()
+    loss.backward()
+    spoiled[name] = float(model.weight.grad.isnan().float().mean())
+
+# %%
+claim(
+    "through the probability, one bad image makes the gradient of every weight nan; directly, of none",
+    spoiled == {"log of softmax": 1, "cross_entropy": 0},
+    ", ".join(f"{name}: {share:.0%} nan" for name, share in spoiled.items()),
+)
+
+# %% [markdown]
+# One step later every weight is `nan`, and with it every loss from then on: the log of the beginning.
+#
 # ### How many digits are left before that?
 #
 # Overflow is the loud failure. The quiet one is at the other end: long before `nan`, digits are lost. The formula can
 # be read in two orders, the same to a mathematician: take $m$ away at the end, as just now, or from every logit at the
-# start, as `cross_entropy` did further up. We draw the relative error of all three forms, against float64, over logits that a healthy model
-# produces.
+# start, as `cross_entropy` did further up. We draw the relative error of all three forms, against float64, over logits
+# that a healthy model produces.
 
 # %%
 sizes = np.arange(1, 25)
@@ -790,6 +847,7 @@ forms = {
 }
 
 
+# %%
 def relative_error(form, size, repeats=500):
     z = np.zeros((repeats, 3), np.float32)
     z[:, 0] = size + np.random.default_rng(size).uniform(-0.5, 0.5, repeats)  # the label's
@@ -797,6 +855,7 @@ def relative_error(form, size, repeats=500):
     return float(np.median(np.abs(form(z, np.zeros(repeats, int)) - exact) / exact))
 
 
+# %%
 lost = {
     name: np.array([relative_error(form, size) for size in sizes]) for name, form in forms.items()
 }
@@ -810,7 +869,7 @@ plt.ylabel("median relative error of its loss")
 plt.legend()
 gone = {name: int(sizes[error > 0.9].min()) for name, error in lost.items()}
 show.finding(
-    "Small losses lose digits in every form, and soonest where the shift is added back at the end",
+    "Small losses lose digits in every form, soonest with the shift added back at the end",
     alt="Relative error of the float32 loss against the logit of the right class, logarithmic: "
     "all three forms rise to 1, where nothing is left of the loss. That is at a logit of "
     f"{gone['shift added back at the end']} where the shift is added back at the end, of "
@@ -821,9 +880,11 @@ show.finding(
 middle = (sizes >= 9) & (sizes <= 13)
 typical = {name: float(np.exp(np.log(error[middle]).mean())) for name, error in lost.items()}
 times = typical["shift added back at the end"] / typical["shifted first"]
+
+# %%
 claim(
-    "for logits of 9 to 13, adding the shift back at the end errs more than twice as much "
-    "as shifting first",
+    "for logits of 9 to 13, adding the shift back at the end errs more than twice as much as "
+    "shifting first",
     times > 2,
     f"{times:.1f} times; shifted first errs "
     f"{typical['shifted first'] / typical['as written']:.1f} times as much as the form as written",
@@ -843,6 +904,8 @@ far = {
     name: float(np.median(np.abs(form(z, np.zeros(500, int)) - exact) / exact))
     for name, form in forms.items()
 }
+
+# %%
 claim(
     "with 1,000 on every logit, the shift added back errs more than 50 times as much",
     far["shift added back at the end"] > 50 * far["shifted first"] and np.isnan(far["as written"]),
@@ -860,6 +923,8 @@ between = {
     name: float(np.mean(np.abs(form(z.numpy(), zeros.numpy()) - of_torch) / of_torch))
     for name, form in forms.items()
 }
+
+# %%
 claim(
     "of the three forms, PyTorch's losses lie closest to the one that shifts first",
     between["shifted first"] == min(between.values()),
@@ -867,8 +932,8 @@ claim(
 )
 
 # %% [markdown]
-# Even so, from a logit of about 17 on the loss of a right answer is exactly zero: $1 + e^{-17}$ is 1 in float32. Does that stop
-# the training?
+# Even so, from a logit of about 17 on the loss of a right answer is exactly zero: $1 + e^{-17}$ is 1 in float32. Does
+# that stop the training?
 
 # %%
 z = torch.tensor([[20.0, 0.0, 0.0]], requires_grad=True)
@@ -914,8 +979,8 @@ claim(
 )
 
 # %% [markdown]
-# So the accuracy may hide it. The loss does not. Probabilities lie between 0 and 1, so as logits they are at best a one-hot
-# vector, for which the second softmax gives the right class $\frac{e}{e + (C-1)}$. The loss cannot go below
+# So the accuracy may hide it. The loss does not. Probabilities lie between 0 and 1, so as logits they are at best a
+# one-hot vector, for which the second softmax gives the right class $\frac{e}{e + (C-1)}$. The loss cannot go below
 # $\ln(e + C - 1) - 1$, however long you train.
 
 # %%
@@ -929,13 +994,11 @@ plt.axhline(np.log(10), color=show.GREY, ls=":", label="ln 10, a blind guess")
 plt.axhline(least, color=show.GREY, ls="--", label=f"ln(e + 9) − 1 = {least:.2f}")
 plt.xlabel("step")
 plt.ylabel("training loss (nats)")
-plt.ylim(0, 2.6)
-plt.legend()
+plt.legend(loc="center right")
 show.finding(
-    f"Ten classes and a loss that stays above {least:.2f}: softmax is in it twice",
+    f"With softmax twice, the loss of ten classes never comes below {least:.2f}",
     alt=f"Training loss by step. With one softmax it falls to {correct[0][0][-1]:.2f}; with two "
-    "it levels off at "
-    f"{doubled[0][0][-1]:.2f}, above its limit of {least:.2f}",
+    f"it levels off at {doubled[0][0][-1]:.2f}, above its limit of {least:.2f}",
 )
 
 # %%
@@ -958,13 +1021,13 @@ again = softmax(answers)
 claim(
     "after a second softmax over ten classes, no answer of 10,000 is surer than e / (e + 9), 23 %",
     again.max() <= surest + 1e-12 and round(100 * surest) == 23,
-    f"{again.max():.1%} at most; the first softmax gave "
-    f"{np.median(answers.max(axis=1)):.1%} at the median",
+    f"{again.max():.1%} at most; the first softmax gave {np.median(answers.max(axis=1)):.1%} at "
+    "the median",
 )
 
 # %% [markdown]
-# The opposite mistake gives logits to a loss that wants log-probabilities, such as PyTorch's `nll_loss`. It then just adds
-# up minus the logits of the labels, and the way to lower that is to make logits large, for ever.
+# The opposite mistake gives logits to a loss that wants log-probabilities, such as PyTorch's `nll_loss`. It then just
+# adds up minus the logits of the labels, and the way to lower that is to make logits large, for ever.
 
 # %%
 raw_losses, raw_logits = trained(F.nll_loss)
@@ -993,6 +1056,7 @@ def brier(logits, labels):
     return ((logits.softmax(dim=1) - F.one_hot(labels, logits.shape[1])) ** 2).sum(dim=1).mean()
 
 
+# %%
 def brier_gradient(logits, labels):
     answered, truth = softmax(logits), np.eye(logits.shape[1])[labels]
     off = answered - truth
@@ -1002,23 +1066,25 @@ def brier_gradient(logits, labels):
 z = torch.from_numpy(logits).requires_grad_()
 brier(z, torch.from_numpy(some_labels)).backward()
 difference = np.abs(brier_gradient(logits, some_labels) - z.grad.numpy()).max()
+
 claim("the derived gradient is autograd's, to 1e-12", difference < 1e-12, f"{difference:.0e}")
 
 # %% [markdown]
 # Two classes are enough to see it. Let the right class lead by a *margin* of $m = z_{\text{right}} - z_{\text{other}}$.
-# At the left, the model is sure and wrong, and should learn the most. Beside it, what that means for training: plain steps
-# against the gradient, $m \leftarrow m - \partial L/\partial m$, from $m = -8$.
+# At the left, the model is sure and wrong, and should learn the most. Beside it, what that means for training: plain
+# steps against the gradient, $m \leftarrow m - \partial L/\partial m$, from $m = -8$.
 
 # %%
 margins = np.linspace(-10, 10, 201)
 pair = np.stack([margins, np.zeros(201)], axis=1)
 first = np.zeros(201, int)
 pulls = {
-    "cross-entropy": -201 * gradient_of_mean(pair, first)[:, 0],
-    "squared error": -201 * brier_gradient(pair, first)[:, 0],
+    "cross-entropy": -len(pair) * gradient_of_mean(pair, first)[:, 0],
+    "squared error": -len(pair) * brier_gradient(pair, first)[:, 0],
 }
 
 
+# %%
 def walk(gradient, steps=2000):
     margin, seen = -8.0, []
     for _ in range(steps):
@@ -1045,11 +1111,9 @@ show.finding(
     f"Sure and wrong: cross-entropy mends it in {mended['cross-entropy']} steps, squared error "
     f"in {mended['squared error']}",
     alt="Left: the pull on the right class's logit against its margin. Cross-entropy pulls with "
-    "nearly 1 at margin −10 and "
-    "falls to 0 at 10; squared error has a bump in the middle and is nearly 0 on both sides. "
-    "Right: from margin −8, "
-    f"cross-entropy crosses 0 after {mended['cross-entropy']} steps, squared error after "
-    f"{mended['squared error']}",
+    "nearly 1 at margin −10 and falls to 0 at 10; squared error has a bump in the middle and is "
+    "nearly 0 on both sides. Right: from margin −8, cross-entropy crosses 0 after "
+    f"{mended['cross-entropy']} steps, squared error after {mended['squared error']}",
 )
 
 # %%
@@ -1063,8 +1127,8 @@ claim(
 )
 
 # %% [markdown]
-# A vanishing gradient, then, where it is needed most. Do the digits suffer? From a sensible start, hardly: the model is never sure
-# and wrong. From the start with large weights it is.
+# A vanishing gradient, then, where it is needed most. Do the digits suffer? From a sensible start, hardly: the model is
+# never sure and wrong. From the start with large weights it is.
 
 # %%
 losses_of = {
@@ -1092,16 +1156,17 @@ claim(
 )
 
 # %% [markdown]
-# Softmax twice suffers from the same: between the loss and the logits stands a Jacobian that nothing cancels. In fairness to the Brier
-# score: it is bounded, so one wrong *label* cannot cost much, and it is a fine number to *report* (lesson 04 does, for calibration).
+# Softmax twice suffers from the same: between the loss and the logits stands a Jacobian that nothing cancels. In
+# fairness to the Brier score: it is bounded, so one wrong *label* cannot cost much, and it is a fine number to *report*
+# (lesson 04 does, for calibration).
 #
 # ## What do label smoothing and class weights change?
 #
 # Two knobs that every framework's loss has. Both change what the probabilities mean, which is why they belong here and
 # not in a tuning guide.
 #
-# *Label smoothing* trains towards $y' = (1-\alpha)\,y + \alpha/C$ instead of $y$. We know where cross-entropy is lowest: at
-# $\hat y = y'$. There the right class leads by a finite margin,
+# *Label smoothing* trains towards $y' = (1-\alpha)\,y + \alpha/C$ instead of $y$. We know where cross-entropy is
+# lowest: at $\hat y = y'$. There the right class leads by a finite margin,
 #
 # $$m^* = \ln\frac{1-\alpha+\alpha/C}{\alpha/C},$$
 #
@@ -1128,23 +1193,23 @@ plt.plot(derived, floor, "o", color=show.ORANGE)
 plt.annotate(
     f"margin {derived:.2f}, loss {floor:.2f}",
     (derived, floor),
-    xytext=(0, 12),
+    xytext=(-10, -18),
     textcoords="offset points",
 )
 plt.xlabel("margin of the right class over nine equal others")
 plt.ylabel("loss (nats)")
-plt.legend(loc="upper right")
+plt.legend(loc="upper center")
 show.finding(
     "With smoothed labels the loss is lowest at a finite margin, and not at zero",
-    alt=f"Loss against margin, ten classes: with plain labels it falls to 0; with smoothing of "
-    f"{alpha} it has its minimum, "
-    f"{floor:.2f} nats, at a margin of {derived:.2f}, and rises again after it",
+    alt="Loss against margin, ten classes: with plain labels it falls to 0; with smoothing of "
+    f"{alpha} it has its minimum, {floor:.2f} nats, at a margin of {derived:.2f}, and rises "
+    "again after it",
 )
 
 # %%
 claim(
-    "PyTorch's smoothed loss is lowest at the derived margin, and costs the entropy of y' there; "
-    "the answer is then 91 % sure",
+    "PyTorch's smoothed loss is lowest at the derived margin, and costs the entropy of y' "
+    "there; the answer is then 91 % sure",
     abs(margins[curves[alpha].argmin()] - derived) < 0.01
     and abs(curves[alpha].min() - floor) < 1e-4
     and np.isclose(smooth[0], 0.91),
@@ -1152,12 +1217,12 @@ claim(
 )
 
 # %% [markdown]
-# Two consequences for whoever reads the log: losses with and without smoothing cannot be compared, and a smoothed model never
-# means to be surer than $1-\alpha+\alpha/C$, here 91 %.
+# Two consequences for whoever reads the log: losses with and without smoothing cannot be compared, and a smoothed model
+# never means to be surer than $1-\alpha+\alpha/C$, here 91 %.
 #
-# *Class weights* $w \in \mathbb{R}^C$ multiply the loss of each example by the weight of its label, to make a rare class
-# count. The expected loss of an answer $q$ is then $-\sum_j w_j p_j \ln q_j$. Up to a factor that is a cross-entropy again,
-# with $w_j p_j$ in place of $p_j$, so it is lowest at
+# *Class weights* $w \in \mathbb{R}^C$ multiply the loss of each example by the weight of its label, to make a rare
+# class count. The expected loss of an answer $q$ is then $-\sum_j w_j p_j \ln q_j$. Up to a factor that is a
+# cross-entropy again, with $w_j p_j$ in place of $p_j$, so it is lowest at
 #
 # $$q_j = \frac{w_j\, p_j}{\sum_k w_k\, p_k} .$$
 #
@@ -1175,6 +1240,8 @@ for _ in range(300):
     optimizer.step()
 answered = z.detach().softmax(0)[1].item()
 derived = 10 * 0.01 / (1 * 0.99 + 10 * 0.01)
+
+# %%
 claim(
     "with weight 10 the trained answer for 1 % of fraud is the derived one, about 9 %",
     abs(answered - derived) < 1e-3 and round(100 * derived) == 9,
@@ -1182,8 +1249,8 @@ claim(
 )
 
 # %% [markdown]
-# As a ranking that is harmless. As a probability, in a sum of expected losses, say, it is wrong by a factor of nine. It can be
-# undone: exercise 02.5.
+# As a ranking that is harmless. As a probability, in a sum of expected losses, say, it is wrong by a factor of nine. It
+# can be undone: exercise 02.5.
 #
 # One more trap. What is the *mean* of weighted losses? PyTorch divides by the sum of the weights, Keras by
 # the number of examples. The TensorFlow process above has already computed it.
@@ -1195,6 +1262,8 @@ by_torch = F.cross_entropy(
     torch.from_numpy(logits), torch.from_numpy(some_labels), weight=torch.from_numpy(class_weights)
 ).item()
 by_keras = float(tensorflow["weighted"])
+
+# %%
 claim(
     "PyTorch's weighted mean divides by the sum of the weights, Keras's by the number of examples",
     np.isclose(by_torch, each.sum() / w.sum(), rtol=1e-6)
@@ -1213,40 +1282,22 @@ claim(
 # %%
 frequencies = np.bincount(train.labels) / len(train.labels)
 frequencies_cost = cross_entropy_between(frequencies, frequencies)
-show.table(
-    ["what the log says", "for ten classes", "what it means"],
-    [
-        ["ln C", f"{np.log(10):.3f}", "a blind guess: the right start, a bad end"],
-        [
-            "far above ln C at the start",
-            f"{np.mean(large):.1f}",
-            "sure and wrong: weights or inputs too large",
-        ],
-        [
-            "entropy of the class frequencies",
-            f"{frequencies_cost:.3f}",
-            "the best constant answer: learned nothing",
-        ],
-        ["never below ln(e + C − 1) − 1", f"{least:.3f}", "softmax twice"],
-        ["below 0", f"{raw_losses[-1]:.0f}", "logits where log-probabilities belong"],
-        [
-            "near 0, accuracy near chance",
-            f"{wrong_losses[-1]:.0e}",
-            "the label is not in the loss",
-        ],
-        ["not below the entropy of y'", f"{floor:.3f}", f"label smoothing of {alpha}"],
-        [
-            "nan or inf",
-            f"from {limits[np.float16][0]:.0f} (float16)",
-            "the textbook's form: log-sum-exp is missing",
-        ],
-        [
-            "exactly 0",
-            f"from about {gone['shifted first']} (float32)",
-            "a sure, right answer: digits used up",
-        ],
-    ],
-)
+signs = {
+    "ln C": (f"{np.log(10):.3f}", "a blind guess: the right start, a bad end"),
+    "far above ln C, at the start": (
+        f"{np.mean(large):.1f}",
+        "sure and wrong: large weights or inputs",
+    ),
+    "entropy of the frequencies": (f"{frequencies_cost:.3f}", "the best constant answer"),
+    "never below ln(e + C − 1) − 1": (f"{least:.3f}", "softmax twice"),
+    "below 0": (f"{raw_losses[-1]:.0f}", "logits where log-probabilities belong"),
+    "near 0, accuracy poor": (f"{wrong_losses[-1]:.0e}", "the label is not in the loss"),
+    "never below the entropy of y'": (f"{floor:.3f}", f"label smoothing, α = {alpha}"),
+    "nan or inf": ("", "softmax, then a logarithm: log-sum-exp is missing"),
+    "exactly 0": ("", "float32 has no digits left for a sure, right answer"),
+}
+rows = [[seen, *figure_and_cause] for seen, figure_and_cause in signs.items()]
+show.table(["the log says", "in this lesson", "the cause"], rows)
 
 # %% [markdown]
 # ## What to remember
@@ -1258,19 +1309,21 @@ show.table(
 #
 # ## Where this breaks down
 #
-# Maximum likelihood believes the labels. Where one in twenty is wrong, cross-entropy asks the model to be sure of errors, and has
-# no limit to what one of them costs. It counts all mistakes alike, which no business does: what an error costs belongs into the
-# decision after the model, or, with care, into class weights. A floor such as the entropy holds for the expectation; on a
-# few examples a model can be below it by luck, and on its training set by memory. And the checks of a gradient by
-# differences assume a smooth loss: at the kink of a ReLU, or with dropout switched on, they disagree without anything being wrong.
+# Maximum likelihood believes the labels. Where one in twenty is wrong, cross-entropy asks the model to be sure of
+# errors, and has no limit to what one of them costs. It counts all mistakes alike, which no business does: what an
+# error costs belongs into the decision after the model, or, with care, into class weights. A floor such as the entropy
+# holds for the expectation; on a few examples a model can be below it by luck, and on its training set by memory. And
+# the checks of a gradient by differences assume a smooth loss: at the kink of a ReLU, or with dropout switched on, they
+# disagree without anything being wrong.
 #
 # ## What real teams use
 #
-# The framework's own loss on logits: `cross_entropy` and `binary_cross_entropy_with_logits` in PyTorch, `from_logits=True` in
-# Keras, `torch.autograd.gradcheck` for a backward pass written by hand. They write their own where the task has its own likelihood
-# (counts: Poisson; times until an event: survival models; ranking: pairwise losses), and then test it as this lesson did: value at a blind
-# guess, gradient by differences, extreme logits in the precision that training uses. Squared error with a limit on what one reading may
-# pull, *Huber's* loss, is the usual answer to −999 that somebody could not filter out.
+# The framework's own loss on logits: `cross_entropy` and `binary_cross_entropy_with_logits` in PyTorch,
+# `from_logits=True` in Keras, `torch.autograd.gradcheck` for a backward pass written by hand. They write their own
+# where the task has its own likelihood (counts: Poisson; times until an event: survival models; ranking: pairwise
+# losses), and then test it as this lesson did: value at a blind guess, gradient by differences, extreme logits in the
+# precision that training uses. Squared error with a limit on what one reading may pull, *Huber's* loss, is the usual
+# answer to −999 that somebody could not filter out.
 #
 # ## Further reading
 #

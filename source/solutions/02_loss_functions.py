@@ -2,8 +2,8 @@
 # # 02 Loss functions: exercises
 #
 # Five functions that stand between a model and a wrong number: a loss that refuses what it cannot compare, a gradient
-# without a framework, a loss whose small values survive, a test for gradients that others wrote, and probabilities that mean
-# what they say again. Fill in what is missing, run the cell, then its check.
+# without a framework, a loss whose small values survive, a test for gradients that others wrote, and probabilities that
+# mean what they say again. Fill in what is missing, run the cell, then its check.
 
 # %%
 import numpy as np
@@ -16,8 +16,9 @@ scratch = begin("02")
 # ### 02.1 Mean squared error ★☆☆ · 5 minutes
 #
 # A dashboard compares the bytes of two camera pictures, and the predictions of a regression with their targets. Both
-# errors looked fine for months, and both were wrong: the pictures came as 8-bit integers, and the predictions as a column of shape
-# (N, 1) against N targets, which NumPy stretches to N × N differences. Write the loss so that neither can happen.
+# errors looked fine for months, and both were wrong: the pictures came as 8-bit integers, and the predictions as a
+# column of shape (N, 1) against N targets, which NumPy stretches to N × N differences. Write the loss so that neither
+# can happen.
 
 
 # %%
@@ -30,7 +31,7 @@ def mean_squared_error(predictions, targets):
     # SOLUTION
     if predictions.shape != targets.shape or not predictions.size:
         raise ValueError(
-            f"expected two arrays of one shape with a value or more, got shapes "
+            "expected two arrays of one shape with a value or more, got shapes "
             f"{predictions.shape} and {targets.shape}"
         )
     errors = predictions.astype(np.float64) - targets.astype(np.float64)
@@ -77,8 +78,8 @@ check("02.2", loss_and_gradient)
 # %% [markdown] tags=["solution"]
 # One exponential serves both. The loss is taken from the shifted logits and never from a probability, so no logarithm
 # sees a zero; the gradient is $(\hat y - y)/N$. Forgetting the $1/N$ is the classic: training still works, with a
-# learning rate that silently depends on the batch size. Another way builds the one-hot matrix, `np.eye(C)[labels]`, and subtracts it:
-# clearer, and C times the memory of the labels, and in float64 unless you say otherwise.
+# learning rate that silently depends on the batch size. Another way builds the one-hot matrix, `np.eye(C)[labels]`, and
+# subtracts it: clearer, and C times the memory of the labels, and in float64 unless you say otherwise.
 
 # %% [markdown]
 # ### 02.3 Keep the tail ★★☆ · 10 minutes
@@ -108,12 +109,12 @@ def tail_cross_entropy(logits, labels):
 check("02.3", tail_cross_entropy)
 
 # %% [markdown] tags=["solution"]
-# Written around the label's own logit, the loss is $\ln(1 + \sum_{j \ne y} e^{z_j - z_y})$. The 1 is the
-# label itself; adding it *before* the logarithm is what rounds the rest away. `np.logaddexp(a, b)` is $\ln(e^a + e^b)$, shifted
-# by the larger of the two and finished with `log1p`, the logarithm of $1 + x$ that never forms $1 + x$; its `reduce` does the
-# same for a row. With $a = 0$ it is known as *softplus*. A second way: `np.log1p(np.exp(against).sum(axis=1))` with the label's
-# term set to 0, which is as good for small losses and overflows for large ones, so that large margins need a branch.
-# A third: sum in float64. It moves the limit to a margin of 36 rather than removing it.
+# Written around the label's own logit, the loss is $\ln(1 + \sum_{j \ne y} e^{z_j - z_y})$. The 1 is the label itself;
+# adding it *before* the logarithm is what rounds the rest away. `np.logaddexp(a, b)` is $\ln(e^a + e^b)$, shifted by
+# the larger of the two and finished with `log1p`, the logarithm of $1 + x$ that never forms $1 + x$; its `reduce` does
+# the same for a row. With $a = 0$ it is known as *softplus*. A second way: `np.log1p(np.exp(against).sum(axis=1))` with
+# the label's term set to 0, which is as good for small losses and overflows for large ones, so that large margins need
+# a branch. A third: sum in float64. It moves the limit to a margin of 36 rather than removing it.
 
 # %% tags=["solution"]
 margins = np.array([10, 20, 40, 80], np.float32)
@@ -127,8 +128,9 @@ for margin, loss in zip(margins, tail_cross_entropy(z, np.zeros(4, int))):
 # %% [markdown]
 # ### 02.4 Does the backward pass lie? ★★★ · 15 minutes
 #
-# A colleague has written a fused kernel with a backward pass of its own. "Tests pass, the loss goes down", which it also
-# does with a gradient that is half of what it should be. Write the test that settles it for any function and any point.
+# A colleague has written a fused kernel with a backward pass of its own. "Tests pass, the loss goes down", which it
+# also does with a gradient that is half of what it should be. Write the test that settles it for any function and any
+# point.
 
 
 # %%
@@ -168,18 +170,19 @@ def gradient_error(function, point, gradient):
 check("02.4", gradient_error)
 
 # %% [markdown] tags=["solution"]
-# Three details decide. The step is *relative* to the entry: $10^8 + 6 \times 10^{-6}$ still differs from $10^8$ in float64, but in
-# two digits only. The division is by the step that was really made. And the error is relative to the larger of the
-# two gradients: a gradient that is half of what it should be gives 0.5, on any scale, and one that is all zero gives 1.
-# `torch.autograd.gradcheck` does the same, and wants float64 for the same reason. A second way, where a point has millions of entries:
-# compare the derivative along a few random directions, $\nabla f \cdot v$ against $(f(x+hv) - f(x-hv))/2h$, two evaluations each.
+# Three details decide. The step is *relative* to the entry: $10^8 + 6 \times 10^{-6}$ still differs from $10^8$ in
+# float64, but in two digits only. The division is by the step that was really made. And the error is relative to the
+# larger of the two gradients: a gradient that is half of what it should be gives 0.5, on any scale, and one that is all
+# zero gives 1. `torch.autograd.gradcheck` does the same, and wants float64 for the same reason. A second way, where a
+# point has millions of entries: compare the derivative along a few random directions, $\nabla f \cdot v$ against
+# $(f(x+hv) - f(x-hv))/2h$, two evaluations each.
 
 # %% [markdown]
 # ### 02.5 What does it really believe? ★★☆ · 10 minutes
 #
 # The fraud model was trained with class weights, 1 and 10, so that the rare class counts. Now finance multiplies its
-# probabilities by amounts, and arrives at several times the fraud that there is. Retraining takes a week. Undo the weights
-# in the answers.
+# probabilities by amounts, and arrives at several times the fraud that there is. Retraining takes a week. Undo the
+# weights in the answers.
 
 
 # %%
@@ -205,11 +208,11 @@ def undo_class_weights(probabilities, weights):
 check("02.5", undo_class_weights)
 
 # %% [markdown] tags=["solution"]
-# The weighted loss is lowest at $q_j \propto w_j p_j$, so $p_j \propto q_j / w_j$; the rows are normalised because the proportionality
-# hides a factor that differs from row to row. On logits it is even shorter, and a second way: subtract $\ln w_j$ from each logit $z_j$ before the
-# softmax. The same formula, with the ratio of class frequencies in place of weights, undoes *resampling*, and adapts a model to a country
-# where fraud is twice as common. It is exact for a model that reached the optimum; a real one is near it at best, so measure the calibration
-# afterwards (lesson 04).
+# The weighted loss is lowest at $q_j \propto w_j p_j$, so $p_j \propto q_j / w_j$; the rows are normalised because the
+# proportionality hides a factor that differs from row to row. On logits it is even shorter, and a second way: subtract
+# $\ln w_j$ from each logit $z_j$ before the softmax. The same formula, with the ratio of class frequencies in place of
+# weights, undoes *resampling*, and adapts a model to a country where fraud is twice as common. It is exact for a model
+# that reached the optimum; a real one is near it at best, so measure the calibration afterwards (lesson 04).
 
 # %% tags=["solution"]
 believed = np.array([[0.9083, 0.0917]])  # what the lesson's two logits answered
