@@ -136,8 +136,8 @@ for given in (1.0, 0.9, 0.5, 0.1, 0.001):
 #
 # It gives each of $C$ classes $1/C$, whatever the image: $L = -\ln\frac1C = \ln C$. That is the first number to look
 # at in any training log, since an untrained network should be near it. Here is one: a single matrix,
-# from the 64 points of a digit to ten *logits*, the raw scores that the next section but one turns into
-# probabilities. We take it twice, as PyTorch initialises it and with weights 30 times as large.
+# from the 64 points of a digit to ten *logits*, raw scores of which *softmax* makes probabilities (further down we derive
+# how). PyTorch's `cross_entropy` takes the logits. We take the matrix twice, as PyTorch initialises it and with weights 30 times as large.
 
 # %%
 train, test = data.digits()
@@ -168,7 +168,7 @@ claim(
 
 # %% [markdown]
 # A first loss far above $\ln C$ means a model that is sure and wrong before it saw anything: weights too large, inputs
-# not scaled. A last loss near $\ln C$ means that nothing was learned, whatever the accuracy says.
+# not scaled. A last loss near $\ln C$ means probabilities that say hardly more than a guess does.
 #
 # But is $1/C$ the *best* guess without looking? Not where some classes are rare. Of 1,000 payments 10 are fraud; let
 # $q$ be the probability of fraud that the model answers every time. Which $q$ is the cheapest?
@@ -183,8 +183,8 @@ claim(
 )
 
 # %% [markdown]
-# So a fraud model that reports a loss of 0.06 has learned nothing, although $\ln 2$ is far away. The number to beat has
-# a name.
+# So a fraud model that reports a loss of 0.06 may have learned nothing, although $\ln 2$ is far away. The number to beat
+# has a name.
 #
 # ## What does the best model still cost?
 #
@@ -196,7 +196,7 @@ claim(
 # \underbrace{\mathrm{KL}(p\,\|\,q) = \sum_j p_j \ln \frac{p_j}{q_j}}_{\text{Kullback–Leibler divergence}} .$$
 #
 # Take the logarithm of the quotient apart, and $H(p,q) = H(p) + \mathrm{KL}(p\,\|\,q)$. The last term is never
-# negative. For every $t > 0$ we have $\ln t \le t-1$, and so
+# negative. (Where $q_j = 0 < p_j$ it is infinite.) For every $t > 0$ we have $\ln t \le t-1$, and so
 #
 # $$-\mathrm{KL}(p\,\|\,q) = \sum_{p_j>0} p_j \ln\frac{q_j}{p_j} \;\le\; \sum_{p_j>0} p_j\Big(\frac{q_j}{p_j}-1\Big)
 # = \sum_{p_j>0} q_j - 1 \;\le\; 0 .$$
@@ -629,19 +629,22 @@ show.finding(
 import ipywidgets
 
 
-def bar(value, colour):  # from −1 to 1, the middle is 0
-    left, width = 50 + 50 * min(value, 0), 50 * abs(value)
+AXIS = "linear-gradient(#7F7F7F,#7F7F7F) no-repeat"  # a grey line, one pixel wide
+
+
+def bar(value, colour, zero):  # zero: where on the bar the value 0 lies, in percent
+    left, width = zero + (100 - zero) * min(value, 0), (100 - zero) * abs(value)
     inner = f"background:{colour};height:14px;margin-left:{left:.1f}%;width:{width:.1f}%"
-    return f"<td style='width:220px;border-left:1px solid'><div style='{inner}'></div></td>"
+    outer = f"width:200px;background:{AXIS} {zero}%/1px 100%"
+    return f"<td><div style='{outer}'><div style='{inner}'></div></div></td>"
 
 
-# %%
 def page(logits, label):
     answered, cost, gradient = state(logits, label)
     rows = "".join(
         f"<tr><td>class {j}{' ←' if j == label else ''}&nbsp;</td><td>ŷ "
-        f"{answered[j]:.3f}&nbsp;</td>{bar(answered[j], show.BLUE)}<td>&nbsp;ŷ − y "
-        f"{gradient[j]:+.3f}&nbsp;</td>{bar(gradient[j], show.ORANGE)}</tr>"
+        f"{answered[j]:.3f}&nbsp;</td>{bar(answered[j], show.BLUE, 0)}<td>&nbsp;ŷ − y "
+        f"{gradient[j]:+.3f}&nbsp;</td>{bar(gradient[j], show.ORANGE, 50)}</tr>"
         for j in range(3)
     )
     return f"<table>{rows}</table>loss {cost:.3f} nats, blind guess {np.log(3):.3f}"
@@ -823,7 +826,7 @@ for name in ("log of softmax", "cross_entropy"):
 
 # %%
 claim(
-    "through the probability, one bad image makes the gradient of every weight nan; directly, of none",
+    "one bad image makes every weight's gradient nan through the probability, none directly",
     spoiled == {"log of softmax": 1, "cross_entropy": 0},
     ", ".join(f"{name}: {share:.0%} nan" for name, share in spoiled.items()),
 )
@@ -994,7 +997,7 @@ plt.axhline(np.log(10), color=show.GREY, ls=":", label="ln 10, a blind guess")
 plt.axhline(least, color=show.GREY, ls="--", label=f"ln(e + 9) − 1 = {least:.2f}")
 plt.xlabel("step")
 plt.ylabel("training loss (nats)")
-plt.legend(loc="center right")
+plt.legend(loc="lower right", bbox_to_anchor=(1, 0.15))
 show.finding(
     f"With softmax twice, the loss of ten classes never comes below {least:.2f}",
     alt=f"Training loss by step. With one softmax it falls to {correct[0][0][-1]:.2f}; with two "
