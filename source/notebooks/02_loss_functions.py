@@ -628,7 +628,6 @@ show.finding(
 # %%
 import ipywidgets
 
-
 AXIS = "linear-gradient(#7F7F7F,#7F7F7F) no-repeat"  # a grey line, one pixel wide
 
 
