@@ -133,9 +133,10 @@ def largest_safe_step(answer: Callable) -> Iterator[Property]:
         "The gradient at theta itself is the same in every round.",
         "Compute gradient(theta) once, before the loop.",
     ])  # fmt: skip
-    yield ("without any curvature every step is safe", lambda: math.isinf(
-        answer(lambda theta: np.array([1.0, 2.0]), np.zeros(2))
-    ) and answer(lambda theta: np.array([1.0, 2.0]), np.zeros(2)) > 0, [
+    yield ("without any curvature every step is safe", lambda: all(
+        math.isinf(limit) and limit > 0
+        for limit in (answer(lambda theta: np.array([1.0, 2.0]), np.zeros(2)), answer(quadratic([0.0, 0.0, 0.0]), np.ones(3)))
+    ), [
         "A plane has the same gradient everywhere. What is your product then?",
         "Its length is 0, and 2 / 0 and r / 0 are to be avoided.",
         "if L == 0: return float('inf')",
@@ -250,7 +251,7 @@ def adam_resumed(answer: Callable) -> Iterator[Property]:
         "Without the division by 1 − β^t the first step has another length.",
         "t starts at 1: m_hat = m / (1 - beta1**t), s_hat = s / (1 - beta2**t)",
     ])  # fmt: skip
-    yield ("without decay, twenty steps are Adam's", lambda: agrees(20, w=0.0) and agrees(20, a=0.1, b1=0.5, b2=0.9, w=0.0), [
+    yield ("without decay, twenty steps are Adam's", lambda: agrees(20, e=0.0, w=0.0) and agrees(20, a=0.1, b1=0.5, b2=0.9, e=0.0, w=0.0), [
         "Does the state carry m, s and the number of steps from one call to the next?",
         "Are the corrections applied to copies? m and s themselves go on uncorrected.",
         "m = beta1 * m + (1 - beta1) * gradient; s = beta2 * s + (1 - beta2) * gradient**2; return …, (t, m, s)",

@@ -106,6 +106,14 @@ show.finding(
     f"valley at every step and comes closer to the lowest point. Beside it the loss by step. {told}",
 )
 
+# %%
+across = descend(gradient, start, 0.17, 25) @ directions[:, 0]  # the coordinate across the valley
+claim(
+    "at 0.17 every step ends on the other side of the valley",
+    np.all(across[1:] * across[:-1] < 0),
+    f"across: {across[0]:.2f}, {across[1]:.2f}, {across[2]:.2f}, …",
+)
+
 # %% [markdown]
 # At 0.17 the path crosses the valley at every step: the gradient points across, where the slope is steep, and hardly
 # along, where the way leads. Turn the knob in a running notebook. Find the step size at which the zigzag stops
@@ -759,7 +767,9 @@ for B in sizes:
 slope = np.polyfit(np.log(sizes), np.log(noise), 1)[0]
 
 # %%
-plt.loglog(sizes, noise, "o", label=f"measured, 200 batches each: slope {slope:.3f}")
+plt.loglog(
+    sizes, noise, "o", label=f"measured, 200 batches each: slope {slope:.2f}".replace("-", "−")
+)
 plt.loglog(sizes, sigma / np.sqrt(sizes), color=show.GREY, label="σ/√B")
 plt.axhline(np.linalg.norm(full), color=show.ORANGE, ls="--", label="length of the full gradient")
 plt.xlabel("batch size, B")
@@ -808,7 +818,7 @@ claim(
 # ## Is a noisy step worth it?
 #
 # One article says that stochastic gradient descent, with a single random example a step, "raises training efficiency". In
-# what? Three networks see the same images five times over, 1, 32 or all 1,347 at a step, each with a step size that suits
+# what? Three networks see the same images five times over, 1, 32 or all of them (the *full batch*) at a step, each with a step size that suits
 # it. We look at the loss by steps, and by seconds.
 
 
@@ -894,8 +904,6 @@ at_lowest = float(centre[smooth.argmin()])
 # %%
 plt.loglog(rates, tested, ".", ms=3, color=show.SKY, label="each batch")
 plt.loglog(centre, smooth, label="mean of 9")
-
-# %%
 plt.axvline(at_lowest, color=show.GREY, ls="--", label=f"lowest at {at_lowest:.2f}")
 plt.axvspan(at_lowest / 10, at_lowest / 3, color=show.GREEN, alpha=0.2, label="a tenth to a third")
 plt.xlabel("step size (rising with each step)")
@@ -988,8 +996,6 @@ outcome = {(size, plan.__name__): final_losses(size, plan) for size, plan in pla
 for place, ((size, plan), losses) in enumerate(outcome.items()):
     plt.semilogy(place + np.linspace(-0.15, 0.15, 8), losses, "o", color=show.PALETTE[place])
     plt.hlines(typical(losses), place - 0.3, place + 0.3, color=show.GREY)
-
-# %%
 labels = [f"{plan.replace('_', ' ')},\nstep size {size}" for size, plan in outcome]
 plt.xticks(range(4), labels, fontsize="small")
 plt.axhline(np.log(10), color=show.GREY, ls="--", lw=1, label="a blind guess, ln 10")
@@ -1102,6 +1108,7 @@ for (way, form), losses in profile.items():
     axis.semilogy(u[way], losses, "o-" if form == "as trained" else "s--", ms=4, label=form)
 axes[0].set(xlabel="u, along a plain random direction", ylabel="loss")
 axes[1].set(xlabel="u, along the same with each filter normalised")
+axes[0].set_xticks([-0.1, -0.05, 0, 0.05, 0.1])
 axes[0].legend()
 ratio = {
     way: float(np.max(np.divide(profile[way, "rescaled"], profile[way, "as trained"])))
@@ -1159,7 +1166,8 @@ claim(
 )
 
 # %% [markdown]
-# Two directions out of thousands are a keyhole. A bowl in them does not exclude a saddle in others.
+# Two directions out of thousands are a keyhole. A bowl in them does not exclude a *saddle* in others, a place that falls in one
+# direction while it rises in another.
 #
 # ## Does 2/L hold for it, too?
 #
@@ -1284,8 +1292,9 @@ show.table(
 #
 # AdamW for transformers and most new networks (exercise 03.4 says what the W is), SGD with momentum for convolutional ones, both with warm-up and a cosine or
 # linear fall; and the settings of the nearest published recipe before any search. A range test or a short sweep finds the
-# step size; gradient clipping guards against a single bad batch; batches are as large as the memory or the noise scale allows, whichever is
-# smaller. Where the loss is convex and fits into memory, L-BFGS or a solver's own method is better than all of these: try
+# step size; *gradient clipping*, which shortens a gradient that is too long, guards against a single bad batch; batches are as large as the memory or the noise scale allows, whichever is
+# smaller. Where the loss is convex (a single valley, as in the article's model) and the data fit into
+# memory, L-BFGS, which estimates curvature from past gradients, or a solver's own method is better than all of these: try
 # `LogisticRegression` in scikit-learn first.
 #
 # ## Further reading

@@ -213,7 +213,7 @@ def forgets_the_state(theta, gradient, state, step_size=1e-3, beta1=0.9, beta2=0
 
 
 def epsilon_under_the_root(theta, gradient, state, step_size=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01):
-    return adamw(theta, gradient, state, step_size, beta1, beta2, epsilon**2, decay, inside=True)
+    return adamw(theta, gradient, state, step_size, beta1, beta2, epsilon, decay, inside=True)
 
 
 def decay_in_the_gradient(theta, gradient, state, step_size=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01):
