@@ -37,14 +37,15 @@ path.picture(here="03")
 #
 # $$\theta_{t+1} = \theta_t - \alpha\, \nabla J(\theta_t).$$
 #
-# $t$ counts steps and $\alpha > 0$ is the step size. One of the articles that this course grew from prints this formula, and
-# says nothing about $\alpha$ but its name. To learn what $\alpha$ does we take a loss whose lowest point is known:
+# $t$ counts steps and $\alpha > 0$ is the step size. One of the articles that this course grew from prints this
+# formula, and says nothing about $\alpha$ but its name. To learn what $\alpha$ does we take a loss whose lowest point
+# is known:
 #
 # $$J(\theta) = \tfrac12\, \theta^\top A\, \theta, \qquad \nabla J(\theta) = A\theta,$$
 #
 # with $A$ symmetric, of shape $(d, d)$, and all of its eigenvalues positive. The lowest point is $\theta = 0$. The
-# *Hessian*, the matrix of second derivatives, is $A$ itself. Its eigenvalues are the *curvatures*: how fast the slope grows along
-# each eigenvector. Ours are 10 and 1, in two dimensions: a valley, steep across and flat along.
+# *Hessian*, the matrix of second derivatives, is $A$ itself. Its eigenvalues are the *curvatures*: how fast the slope
+# grows along each eigenvector. Ours are 10 and 1, in two dimensions: a valley, steep across and flat along.
 
 # %%
 L, mu = 10.0, 1.0  # the largest and the smallest curvature
@@ -70,8 +71,9 @@ start = directions @ np.array([1.0, 4.0])
 print(np.linalg.norm(descend(gradient, start, 0.1, 30), axis=1)[[0, 1, 10, 30]].round(4))
 
 # %% [markdown]
-# The four numbers are distances from the lowest point, at the start and after 1, 10 and 30 steps. To see how they come about, draw the
-# path on the surface: lines of equal loss, and each step a line between two points. The panel beside it shows the loss.
+# The four numbers are distances from the lowest point, at the start and after 1, 10 and 30 steps. To see how they
+# come about, draw the path on the surface: lines of equal loss, and each step a line between two points. The panel
+# beside it shows the loss.
 
 
 # %%
@@ -144,8 +146,8 @@ ipywidgets.VBox([slider, says, drawing])
 # %% [markdown]
 # ## At which step size does it blow up?
 #
-# Put $\nabla J = A\theta$ into the update, and write the start in eigenvectors, $\theta_t = \sum_i c_{t,i}\, q_i$ with
-# $A q_i = \lambda_i q_i$:
+# Put $\nabla J = A\theta$ into the update, and write the start in eigenvectors, $\theta_t = \sum_i c_{t,i}\, q_i$
+# with $A q_i = \lambda_i q_i$:
 #
 # $$\theta_{t+1} = \theta_t - \alpha A \theta_t = (I - \alpha A)\,\theta_t$$
 # $$c_{t+1,i} = (1 - \alpha\lambda_i)\, c_{t,i} \quad\text{for each direction } i \text{ by itself}$$
@@ -157,8 +159,8 @@ ipywidgets.VBox([slider, says, drawing])
 #
 # $$\boxed{\;\alpha < \frac{2}{L}\;}$$
 #
-# Is that what happens? Suppose that we did not know $A$ and could only try. We halve the interval between a step
-# size that shrinks and one that grows until float64 cannot tell the two apart.
+# Is that what happens? Suppose that we did not know $A$ and could only try. We halve the interval between a step size
+# that shrinks and one that grows until float64 cannot tell the two apart.
 
 
 # %%
@@ -181,8 +183,8 @@ claim(
 )
 
 # %% [markdown]
-# A real loss is not quadratic, but near any point it is nearly so. Let $L$ now be the largest curvature met anywhere on the
-# way. Taylor's formula to second order, then the step $-\alpha\nabla J$ put into it:
+# A real loss is not quadratic, but near any point it is nearly so. Let $L$ now be the largest curvature met anywhere
+# on the way. Taylor's formula to second order, then the step $-\alpha\nabla J$ put into it:
 #
 # $$J(\theta + s) \;\le\; J(\theta) + \nabla J(\theta)^\top s + \tfrac{L}{2}\,\lVert s \rVert^2$$
 # $$J(\theta_{t+1}) \;\le\; J(\theta_t) - \alpha\,\lVert\nabla J\rVert^2 + \tfrac{L}{2}\alpha^2\lVert\nabla J\rVert^2
@@ -218,11 +220,11 @@ def article(step_size, steps=10):
 
 
 # %% [markdown]
-# What would a step size chosen for a reason be? For this model $L$ has a bound that needs no training. With $x_n$ the inputs
-# (a 1 appended for the bias) and $\hat y$ the probabilities, the Hessian is a mean of products (in Kronecker's sense) of
-# $\operatorname{diag}(\hat y) - \hat y \hat y^\top$ and $x_n x_n^\top$. In row $i$ of the first factor, the diagonal
-# entry and the absolute values of the others add up to $2\hat y_i(1 - \hat y_i) \le \tfrac12$, so none of its eigenvalues
-# is above $\tfrac12$ (Gershgorin's theorem). Therefore
+# What would a step size chosen for a reason be? For this model $L$ has a bound that needs no training. With $x_n$ the
+# inputs (a 1 appended for the bias) and $\hat y$ the probabilities, the Hessian is a mean of products (in Kronecker's
+# sense) of $\operatorname{diag}(\hat y) - \hat y \hat y^\top$ and $x_n x_n^\top$. In row $i$ of the first factor, the
+# diagonal entry and the absolute values of the others add up to $2\hat y_i(1 - \hat y_i) \le \tfrac12$, so none of
+# its eigenvalues is above $\tfrac12$ (Gershgorin's theorem). Therefore
 #
 # $$L \;\le\; \tfrac12\, \lambda_{\max}\!\Big(\tfrac1N \textstyle\sum_n x_n x_n^\top\Big).$$
 
@@ -247,21 +249,21 @@ claim(
 )
 
 # %% [markdown]
-# The line that mends it is `lr=1 / L_bound`. That the listing's labels are random, so that there is nothing to learn even at
-# the lowest loss, is another matter (lesson 04).
+# The line that mends it is `lr=1 / L_bound`. That the listing's labels are random, so that there is nothing to learn
+# even at the lowest loss, is another matter (lesson 04).
 #
 # ## How many steps does it take?
 #
 # The steepest direction forbids large steps, and the flattest needs them. The error shrinks by the larger of
-# $|1 - \alpha L|$ and $|1 - \alpha\mu|$, where $\mu$ is the smallest curvature. The first falls to 0 as $\alpha$ grows and
-# rises again, the second falls; the best $\alpha$ makes them equal:
+# $|1 - \alpha L|$ and $|1 - \alpha\mu|$, where $\mu$ is the smallest curvature. The first falls to 0 as $\alpha$
+# grows and rises again, the second falls; the best $\alpha$ makes them equal:
 #
 # $$\alpha L - 1 = 1 - \alpha\mu \;\;\Rightarrow\;\; \alpha = \frac{2}{L + \mu}, \qquad
 # \text{shrinking by}\;\; 1 - \frac{2\mu}{L+\mu} = \frac{\kappa - 1}{\kappa + 1}, \qquad \kappa = \frac{L}{\mu}.$$
 #
 # $\kappa$ is the *condition number*, how narrow the valley is. To shrink an error to the part $\varepsilon$ takes
-# $\ln(1/\varepsilon) / \ln\frac{\kappa+1}{\kappa-1} \approx \tfrac{\kappa}{2}\ln(1/\varepsilon)$ steps. We count, to one part in a million,
-# starting with equal errors in both directions.
+# $\ln(1/\varepsilon) / \ln\frac{\kappa+1}{\kappa-1} \approx \tfrac{\kappa}{2}\ln(1/\varepsilon)$ steps. We count, to
+# one part in a million, starting with equal errors in both directions.
 
 
 # %%
@@ -292,8 +294,8 @@ claim(
 )
 
 # %% [markdown]
-# A valley ten times as narrow takes ten times as many steps. This is why inputs are scaled: a feature in millimetres beside
-# one in kilometres makes a narrow valley out of any loss.
+# A valley ten times as narrow takes ten times as many steps. This is why inputs are scaled: a feature in millimetres
+# beside one in kilometres makes a narrow valley out of any loss.
 #
 # ## What if I forget to clear the gradient?
 #
@@ -341,13 +343,14 @@ claim(
 
 # %% [markdown]
 # Why for ever? Call the sum of gradients $v$. Along a direction of curvature $\lambda$,
-# $v_t = v_{t-1} + \lambda\theta_t$ and $\theta_{t+1} = \theta_t - \alpha v_t$. Take $v_{t-1} = (\theta_{t-1}-\theta_t)/\alpha$ from the step before:
+# $v_t = v_{t-1} + \lambda\theta_t$ and $\theta_{t+1} = \theta_t - \alpha v_t$. Take
+# $v_{t-1} = (\theta_{t-1}-\theta_t)/\alpha$ from the step before:
 #
 # $$\theta_{t+1} - (2 - \alpha\lambda)\,\theta_t + \theta_{t-1} = 0 .$$
 #
 # Solutions are $\theta_t = z^t$ with $z^2 - (2-\alpha\lambda) z + 1 = 0$. The product of the two roots is 1. For
-# $\alpha\lambda < 4$ they are complex and conjugate, so each has modulus exactly 1: a swing without friction. A framework that
-# adds gradients up has its use, when a large batch comes in pieces (exercise 03.3).
+# $\alpha\lambda < 4$ they are complex and conjugate, so each has modulus exactly 1: a swing without friction. A
+# framework that adds gradients up has its use, when a large batch comes in pieces (exercise 03.3).
 #
 # ## What does a memory buy?
 #
@@ -356,8 +359,9 @@ claim(
 # $$v_t = \beta v_{t-1} + \nabla J(\theta_t), \qquad \theta_{t+1} = \theta_t - \alpha v_t .$$
 #
 # Across the valley, gradients of opposite sign cancel in $v$; along it they add up. The same steps as above give
-# $z^2 - (1 + \beta - \alpha\lambda)\,z + \beta = 0$, with a root product of $\beta$. While the roots are complex, every
-# direction shrinks by the same $|z| = \sqrt\beta$, whatever its curvature. They are complex (or just meet) where
+# $z^2 - (1 + \beta - \alpha\lambda)\,z + \beta = 0$, with a root product of $\beta$. While the roots are complex,
+# every direction shrinks by the same $|z| = \sqrt\beta$, whatever its curvature. They are complex (or just meet)
+# where
 #
 # $$(1 + \beta - \alpha\lambda)^2 \le 4\beta \quad\Leftrightarrow\quad (1-\sqrt\beta)^2 \le \alpha\lambda \le (1+\sqrt\beta)^2 .$$
 #
@@ -380,8 +384,8 @@ def momentum(step_size, beta, nesterov=False):
 
 
 # %% [markdown]
-# The flag `nesterov` is a variant (Nesterov 1983): take the gradient where the momentum is about to carry you. In books it has
-# two sequences, $\theta$ and a point ahead of it, $y$:
+# The flag `nesterov` is a variant (Nesterov 1983): take the gradient where the momentum is about to carry you. In
+# books it has two sequences, $\theta$ and a point ahead of it, $y$:
 #
 # $$y_t = \theta_t - \alpha\beta v_{t-1}, \qquad v_t = \beta v_{t-1} + \nabla J(y_t), \qquad \theta_{t+1} = \theta_t - \alpha v_t .$$
 #
@@ -391,7 +395,8 @@ def momentum(step_size, beta, nesterov=False):
 # = y_t + \alpha\beta v_{t-1} - \alpha v_t - \alpha\beta v_t$$
 # $$\phantom{y_{t+1}} = y_t - \alpha\,(g_t + \beta v_t), \qquad\text{since } \beta v_{t-1} = v_t - g_t .$$
 #
-# That is the line `ahead = …`. So the weights in a framework's checkpoint are the book's $y$. Do the two forms walk the same points?
+# That is the line `ahead = …`. So the weights in a framework's checkpoint are the book's $y$. Do the two forms walk
+# the same points?
 
 # %%
 y, theta, v, y_velocity, alpha, beta = start, start, 0 * start, 0 * start, 0.05, 0.9
@@ -447,8 +452,8 @@ claim(
 )
 
 # %% [markdown]
-# Momentum needs $\beta$ and $\alpha$ to fit $\kappa$, which nobody knows for a network. The customary $\beta = 0.9$ is the best for
-# one condition number, and the formula says which: $\sqrt\kappa = (1+\sqrt{0.9})/(1-\sqrt{0.9})$.
+# Momentum needs $\beta$ and $\alpha$ to fit $\kappa$, which nobody knows for a network. The customary $\beta = 0.9$
+# is the best for one condition number, and the formula says which: $\sqrt\kappa = (1+\sqrt{0.9})/(1-\sqrt{0.9})$.
 
 # %%
 suits = ((1 + np.sqrt(0.9)) / (1 - np.sqrt(0.9))) ** 2
@@ -457,9 +462,9 @@ claim("0.9 suits a κ between 1,000 and 2,000", 1000 < suits < 2000, f"{suits:,.
 # %% [markdown]
 # ## Can each weight have a step size of its own?
 #
-# One step size for all weights is what makes $\kappa$ hurt. *Adam* (Kingma and Ba 2015) divides each weight's step by the
-# typical size of that weight's own gradient. It keeps two running means, of the gradient $g_t$ and of its square, for each weight by itself
-# (all operations are elementwise, all shapes $(d,)$):
+# One step size for all weights is what makes $\kappa$ hurt. *Adam* (Kingma and Ba 2015) divides each weight's step by
+# the typical size of that weight's own gradient. It keeps two running means, of the gradient $g_t$ and of its square,
+# for each weight by itself (all operations are elementwise, all shapes $(d,)$):
 #
 # $$m_t = \beta_1 m_{t-1} + (1-\beta_1)\, g_t, \qquad s_t = \beta_2 s_{t-1} + (1-\beta_2)\, g_t^2, \qquad m_0 = s_0 = 0.$$
 #
@@ -507,8 +512,8 @@ claim(
 )
 
 # %% [markdown]
-# Are these the steps that the framework takes? We give PyTorch's optimizers our gradients and compare 100 points of each
-# path.
+# Are these the steps that the framework takes? We give PyTorch's optimizers our gradients and compare 100 points of
+# each path.
 
 
 # %%
@@ -546,8 +551,8 @@ claim(
 )
 
 # %% [markdown]
-# Does Adam make the condition number harmless? It gives each *weight* its own step. If the valley lies along the axes,
-# weights and eigenvectors are the same thing. If it lies at an angle, they are not.
+# Does Adam make the condition number harmless? It gives each *weight* its own step. If the valley lies along the
+# axes, weights and eigenvectors are the same thing. If it lies at an angle, they are not.
 
 
 # %%
@@ -575,14 +580,14 @@ claim(
 )
 
 # %% [markdown]
-# Adam mends badly scaled weights, the common case, and costs two more numbers for each weight. It does not mend what no
-# choice of scales for the single weights could.
+# Adam mends badly scaled weights, the common case, and costs two more numbers for each weight. It does not mend what
+# no choice of scales for the single weights could.
 #
 # ## Where does a network's gradient come from?
 #
 # From the chain rule, applied from the loss backwards: *back-propagation*. One layer of a network is
-# $\text{activation}(xW + b)$ (an article prints this as the formula of "model conversion", which it is not). Two layers read our
-# digits, $N$ images at a time, with $H$ hidden units and $C = 10$ classes:
+# $\text{activation}(xW + b)$ (an article prints this as the formula of "model conversion", which it is not). Two
+# layers read our digits, $N$ images at a time, with $H$ hidden units and $C = 10$ classes:
 #
 # | symbol | shape | |
 # | --- | --- | --- |
@@ -602,8 +607,8 @@ claim(
 # $$\delta_1 := \frac{\partial J}{\partial a} = \delta_2 W_2^\top \odot [a > 0] \qquad (N, H)$$
 # $$\frac{\partial J}{\partial W_1} = x^\top \delta_1 \qquad (64, H), \qquad \frac{\partial J}{\partial b_1} = \sum_n \delta_1[n,:] \qquad (H,)$$
 #
-# $\odot$ multiplies elementwise; $[a > 0]$ is 1 where a unit was on and 0 where it was off. The last line is the one for $W_2$ with
-# other letters: every layer is the same.
+# $\odot$ multiplies elementwise; $[a > 0]$ is 1 where a unit was on and 0 where it was off. The last line is the one
+# for $W_2$ with other letters: every layer is the same.
 
 # %%
 train, test = data.digits()
@@ -651,8 +656,8 @@ def loss_and_gradients(p, x, y):
 
 # %% [markdown]
 # Never trust a gradient that was only derived. Lesson 02's central difference,
-# $\frac{J(\theta+\varepsilon) - J(\theta-\varepsilon)}{2\varepsilon}$, checks it weight by weight, here for 25 of each kind; and PyTorch's
-# autograd checks all of them.
+# $\frac{J(\theta+\varepsilon) - J(\theta-\varepsilon)}{2\varepsilon}$, checks it weight by weight, here for up to 25
+# of each kind; and PyTorch's autograd checks all of them.
 
 
 # %%
@@ -689,8 +694,8 @@ claim(
 )
 
 # %% [markdown]
-# Now train. An *epoch* goes through all images once, in random order, some at a time: a *mini-batch*. A multiplier for the step
-# size (`schedule`) and momentum are there for later; now they are 1 and 0.
+# Now train. An *epoch* goes through all images once, in random order, some at a time: a *mini-batch*. A multiplier
+# for the step size (`schedule`) and momentum are there for later; now they are 1 and 0.
 
 
 # %%
@@ -732,14 +737,15 @@ observe("all five learn within 10 seconds", took_s < 10, f"{took_s:.1f} s")
 # ## Must every step see every image?
 #
 # The loss is a mean over $N$ images, so its gradient is a mean of $N$ gradients $g_n$. A mini-batch takes the mean of
-# $B$ of them, drawn at random. Each $g_n$ is the full gradient $g$ plus a deviation of mean 0, and deviations of independent draws
-# do not correlate:
+# $B$ of them, drawn at random. Each $g_n$ is the full gradient $g$ plus a deviation of mean 0, and deviations of
+# independent draws do not correlate:
 #
 # $$\mathbb{E}\,\Big\lVert \frac1B\sum_{b=1}^{B} g_{n_b} - g \Big\rVert^2 = \frac{1}{B^2}\sum_{b=1}^{B} \mathbb{E}\,\lVert g_{n_b} - g\rVert^2 = \frac{\sigma^2}{B},
 # \qquad \sigma^2 := \frac1N\sum_n \lVert g_n - g\rVert^2 .$$
 #
-# The noise is $\sigma/\sqrt B$: half of it costs four times the images. (That holds for draws with replacement; without, it
-# falls faster as $B$ nears $N$, to 0.) To measure it we need each image's own gradient, from the same lines without the sums.
+# The noise is $\sigma/\sqrt B$: half of it costs four times the images. (That holds for draws with replacement;
+# without, it falls faster as $B$ nears $N$, to 0.) To measure it we need each image's own gradient, from the same
+# lines without the sums.
 
 
 # %%
@@ -792,9 +798,10 @@ claim(
 )
 
 # %% [markdown]
-# Where the points cross the dashed line, noise and signal are equally long. Below that batch size, a step is mostly noise; well above it, more images hardly change
-# the step's direction. McCandlish et al. (2018) call $\sigma^2/\lVert g\rVert^2$ the *noise scale*. As training goes on, $g$
-# shrinks and the noise scale grows: a trained network wants larger batches, or smaller steps.
+# Where the points cross the dashed line, noise and signal are equally long. Below that batch size, a step is mostly
+# noise; well above it, more images hardly change the step's direction. McCandlish et al. (2018) call
+# $\sigma^2/\lVert g\rVert^2$ the *noise scale*. As training goes on, $g$ shrinks and the noise scale grows: a trained
+# network wants larger batches, or smaller steps.
 
 
 # %%
@@ -817,9 +824,9 @@ claim(
 # %% [markdown]
 # ## Is a noisy step worth it?
 #
-# One article says that stochastic gradient descent, with a single random example a step, "raises training efficiency". In
-# what? Three networks see the same images five times over, 1, 32 or all of them (the *full batch*) at a step, each with a step size that suits
-# it. We look at the loss by steps, and by seconds.
+# One article says that stochastic gradient descent, with a single random example a step, "raises training
+# efficiency". In what? Three networks see the same images five times over, 1, 32 or all of them (the *full batch*) at
+# a step, each with a step size that suits it. We look at the loss by steps, and by seconds.
 
 
 # %%
@@ -878,13 +885,13 @@ observe(
 
 # %% [markdown]
 # (`inf`: not in five epochs.) Steps of one image are the noisiest and pay for the call of each small product, as
-# lesson 00 saw; the full batch computes most for each step. So the article's "efficiency" is neither of the two ends: it is
-# a batch in the middle, which everybody uses and calls SGD.
+# lesson 00 saw; the full batch computes most for each step. So the article's "efficiency" is neither of the two ends:
+# it is a batch in the middle, which everybody uses and calls SGD.
 #
 # ## How do I find a step size without knowing L?
 #
-# By a *range test* (Smith 2017): raise the step size a little at every step, from far too small to far too large, and watch the
-# loss. One run of five epochs is enough. From here on we use momentum, $\beta = 0.9$.
+# By a *range test* (Smith 2017): raise the step size a little at every step, from far too small to far too large, and
+# watch the loss. One run of five epochs is enough. From here on we use momentum, $\beta = 0.9$.
 
 # %%
 lowest_rate, highest_rate = 1e-3, 10.0
@@ -926,8 +933,8 @@ claim(
 )
 
 # %% [markdown]
-# Less than the lowest point, because there the loss has already stopped falling. And why did the run at 3 a.m. end at 2.30 instead
-# of infinity? Take ten times the step size of the five networks above, and look at the hidden units.
+# Less than the lowest point, because there the loss has already stopped falling. And why did the run at 3 a.m. end at
+# 2.30 instead of infinity? Take ten times the step size of the five networks above, and look at the hidden units.
 
 # %%
 dead, _ = fit(3.0)
@@ -945,15 +952,15 @@ claim(
 )
 
 # %% [markdown]
-# One step too long threw the weights to where every $a$ is negative. There $[a > 0] = 0$, so $\delta_1 = 0$, and nothing that
-# lies before the ReLU ever moves again. The loss is finite, the gradient is clean, the log shows no error. A loss that
-# *stays* at $\ln C$ is the sign to look for.
+# Steps that were too long threw the weights to where every $a$ is negative. There $[a > 0] = 0$, so $\delta_1 = 0$,
+# and nothing that lies before the ReLU ever moves again. The loss is finite, the gradient is clean, the log shows no
+# error. A loss that *stays* at $\ln C$ is the sign to look for.
 #
 # ## Should the step size stay the same?
 #
-# The noise of a step is proportional to $\alpha$, so a constant $\alpha$ rattles around the lowest point for ever. And a fresh
-# network has steep places that a trained one has left. Hence the usual plan: *warm-up*, a rise from near 0, then a fall,
-# here half a cosine, to 0. With $T$ steps in all and $w$ of warm-up,
+# The noise of a step is proportional to $\alpha$, so a constant $\alpha$ rattles around the lowest point for ever.
+# And a fresh network has steep places that a trained one has left. Hence the usual plan: *warm-up*, a rise from near
+# 0, then a fall, here half a cosine, to 0. With $T$ steps in all and $w$ of warm-up,
 #
 # $$\alpha_t = \alpha \cdot \min\!\Big(1, \frac{t+1}{w}\Big) \cdot \frac12\Big(1 + \cos\frac{\pi t}{T}\Big), \qquad t = 0, \dots, T-1 .$$
 
@@ -1059,10 +1066,10 @@ with torch.inference_mode():
 claim("it is the course's model, by its accuracy", right > 0.97, f"{right:.2%}")
 
 # %% [markdown]
-# How long should $p$ and $q$ be? A ReLU network computes the same after one layer's weights are multiplied by 10 and the
-# next layer's divided by 10. A step of fixed length is small for the first and huge for the second, so a picture with plain random directions
-# can be made narrow or wide at will. Li et al. (2018) scale each *filter* (the weights of one output unit) of a
-# direction to the length of the model's own filter, and leave out the biases.
+# How long should $p$ and $q$ be? A ReLU network computes the same after one layer's weights are multiplied by 10 and
+# the next layer's divided by 10. A step of fixed length is small for the first and huge for the second, so a picture
+# with plain random directions can be made narrow or wide at will. Li et al. (2018) scale each *filter* (the weights
+# of one output unit) of a direction to the length of the model's own filter, and leave out the biases.
 
 
 # %%
@@ -1166,14 +1173,14 @@ claim(
 )
 
 # %% [markdown]
-# Two directions out of thousands are a keyhole. A bowl in them does not exclude a *saddle* in others, a place that falls in one
-# direction while it rises in another.
+# Two directions out of thousands are a keyhole. A bowl in them does not exclude a *saddle* in others, a place that
+# falls in one direction while it rises in another.
 #
 # ## Does 2/L hold for it, too?
 #
-# Here the largest curvature can be measured. *Power iteration*: multiply a vector by the Hessian $H$ again and again, and it turns
-# towards the steepest direction. The square of the number of weights is too many entries to hold; autograd multiplies by it without forming it, as the
-# gradient of the number $\nabla J(\theta)^\top r$.
+# Here the largest curvature can be measured. *Power iteration*: multiply a vector by the Hessian $H$ again and again,
+# and it turns towards the steepest direction. $H$ itself has the square of as many entries as there are weights;
+# autograd multiplies by it without forming it, as the gradient of the number $\nabla J(\theta)^\top r$.
 
 # %%
 parameters = list(network.parameters())
@@ -1246,9 +1253,9 @@ observe(
 )
 
 # %% [markdown]
-# If the last line holds for you as it did for us: $L$ was measured at one point, and the path goes on to flatter places, which a
-# quadratic does not have. Cohen et al. (2021) found that training with a constant step size drives the curvature up until it
-# hovers just above $2/\alpha$, so that descent lives at the limit rather than below it.
+# If the last line holds for you as it did for us: $L$ was measured at one point, and the path goes on to flatter
+# places, which a quadratic does not have. Cohen et al. (2021) found that training with a constant step size drives
+# the curvature up until it hovers just above $2/\alpha$, so that descent lives at the limit rather than below it.
 #
 # ## What we measured
 #
@@ -1282,19 +1289,20 @@ show.table(
 #
 # ## Where this breaks down
 #
-# The rates hold for quadratics and near a lowest point of anything smooth; a network's $L$ changes as it learns, and a ReLU's
-# kink has no second derivative at all. Low training loss is not the aim either: the step size and the batch size also
-# decide which of many low points is reached, and how well it serves on new images. The noise was measured with independent
-# draws; images sorted by writer or by time break that. And nearly all of our step sizes belong to one small network:
-# the methods carry over, the numbers do not.
+# The rates hold for quadratics and near a lowest point of anything smooth; a network's $L$ changes as it learns, and
+# a ReLU's kink has no second derivative at all. Low training loss is not the aim either: the step size and the batch
+# size also decide which of many low points is reached, and how well it serves on new images. The noise was measured
+# with independent draws; images sorted by writer or by time break that. And nearly all of our step sizes belong to
+# one small network: the methods carry over, the numbers do not.
 #
 # ## What real teams use
 #
-# AdamW for transformers and most new networks (exercise 03.4 says what the W is), SGD with momentum for convolutional ones, both with warm-up and a cosine or
-# linear fall; and the settings of the nearest published recipe before any search. A range test or a short sweep finds the
-# step size; *gradient clipping*, which shortens a gradient that is too long, guards against a single bad batch; batches are as large as the memory or the noise scale allows, whichever is
-# smaller. Where the loss is convex (a single valley, as in the article's model) and the data fit into
-# memory, L-BFGS, which estimates curvature from past gradients, or a solver's own method is better than all of these: try
+# AdamW for transformers and most new networks (exercise 03.4 says what the W is), SGD with momentum for convolutional
+# ones, both with warm-up and a cosine or linear fall; and the settings of the nearest published recipe before any
+# search. A range test or a short sweep finds the step size; *gradient clipping*, which shortens a gradient that is
+# too long, guards against a single bad batch; batches are as large as the memory or the noise scale allows, whichever
+# is smaller. Where the loss is convex (a single valley, as in the article's model) and the data fit into memory,
+# L-BFGS, which estimates curvature from past gradients, or a solver's own method is better than all of these: try
 # `LogisticRegression` in scikit-learn first.
 #
 # ## Further reading

@@ -45,9 +45,9 @@ check("03.1", path_of_descent)
 # %% [markdown]
 # ### 03.2 The largest safe step ★★☆ · 15 minutes
 #
-# The run diverged. Before anybody tries step sizes at random, compute the limit $2/L$ from the gradient function alone.
-# For a loss that is quadratic, $\nabla J(\theta + r) - \nabla J(\theta) = H r$ exactly: a product with the Hessian
-# $H$ costs two gradients. Repeat the product with the result, each time scaled to length 1, and its length
+# The run diverged. Before anybody tries step sizes at random, compute the limit $2/L$ from the gradient function
+# alone. For a loss that is quadratic, $\nabla J(\theta + r) - \nabla J(\theta) = H r$ exactly: a product with the
+# Hessian $H$ costs two gradients. Repeat the product with the result, each time scaled to length 1, and its length
 # comes to $L$.
 
 
@@ -78,12 +78,13 @@ def largest_step_size(gradient, theta, iterations=200):
 check("03.2", largest_step_size)
 
 # %% [markdown] tags=["solution"]
-# Two choices matter. The random start: a fixed one, such as (1, 0, …, 0), may be orthogonal to the steepest direction or
-# lie in a flat one, and then never sees it. And the difference of *two* gradients: away from the lowest point
+# Two choices matter. The random start: a fixed one, such as (1, 0, …, 0), may be orthogonal to the steepest direction
+# or lie in a flat one, and then never sees it. And the difference of *two* gradients: away from the lowest point
 # $\nabla J(\theta)$ is not 0, and the gradient at $\theta + r$ alone is not $Hr$.
 #
-# For a loss that is not quadratic, take $r$ of length $10^{-4}$ or so and divide by that length; or let autograd compute
-# $Hr$ exactly, as the lesson did. `scipy.sparse.linalg.eigsh` with a `LinearOperator` gets there in fewer products.
+# For a loss that is not quadratic, take $r$ of length $10^{-4}$ or so and divide by that length; or let autograd
+# compute $Hr$ exactly, as the lesson did. `scipy.sparse.linalg.eigsh` with a `LinearOperator` gets there in fewer
+# products.
 
 # %% [markdown]
 # ### 03.3 A batch in pieces ★★☆ · 10 minutes
@@ -116,10 +117,11 @@ def accumulate(pieces):
 check("03.3", accumulate)
 
 # %% [markdown] tags=["solution"]
-# A mean of means is the mean only where all counts are equal. With pieces of 60, 60, 60, 60 and 16, each example of the
-# last one would weigh almost four times as much as the others. In language models the counts are numbers of tokens, they differ in
-# every piece, and widely used training loops had this error for years. The second way is the one that frameworks suggest:
-# let each piece compute its *sum* of losses divided by the whole batch's count, and let `.backward()` add the gradients up.
+# A mean of means is the mean only where all counts are equal. With pieces of 60, 60, 60, 60 and 16, each example of
+# the last one would weigh almost four times as much as the others. In language models the counts are numbers of
+# tokens, they differ in every piece, and widely used training loops had this error for years. The second way is the
+# one that frameworks suggest: let each piece compute its *sum* of losses divided by the whole batch's count, and let
+# `.backward()` add the gradients up.
 
 # %% tags=["solution"]
 pieces = [(np.array([1.0]), 60)] * 4 + [(np.array([5.0]), 16)]
@@ -128,10 +130,10 @@ print(f"weighted {accumulate(pieces)[0]:.2f}, mean of means {np.mean([g for g, _
 # %% [markdown]
 # ### 03.4 Adam, resumed ★★★ · 15 minutes
 #
-# A job was preempted and went on from its checkpoint, and the loss jumped: the weights had been saved, the optimizer's
-# state had not. Write one step of AdamW (Loshchilov and Hutter 2019) as a function of weights *and state*. The W is
-# *weight decay*: first, and apart from the gradient, $\theta \leftarrow (1 - \alpha w)\,\theta$ for a decay $w$; then
-# Adam's step of the lesson, from the gradient as it came.
+# A job was preempted and went on from its checkpoint, and the loss jumped: the weights had been saved, the
+# optimizer's state had not. Write one step of AdamW (Loshchilov and Hutter 2019) as a function of weights *and
+# state*. The W is *weight decay*: first, and apart from the gradient, $\theta \leftarrow (1 - \alpha w)\,\theta$ for
+# a decay $w$; then Adam's step of the lesson, from the gradient as it came.
 
 
 # %%
@@ -158,11 +160,11 @@ def adamw_step(
 check("03.4", adamw_step)
 
 # %% [markdown] tags=["solution"]
-# The state is the count of steps and two arrays of the weights' size, so a checkpoint that can be resumed is three times as
-# large as the weights. Forget it, and $t$ starts at 1 again: each weight then takes a step of full length, as the first
-# step always does.
+# The state is the count of steps and two arrays of the weights' size, so a checkpoint that can be resumed is three
+# times as large as the weights. Forget it, and $t$ starts at 1 again: each weight then takes a step of full length,
+# as the first step always does.
 #
-# Why apart from the gradient? Adding $w\,\theta$ to the gradient (`torch.optim.Adam(weight_decay=…)` does) sends the decay
-# through the division by $\sqrt{\hat s}$: weights with large gradients then hardly decay, which nobody asked for. A
-# second way to write the step folds both corrections into the step size,
+# Why apart from the gradient? Adding $w\,\theta$ to the gradient (`torch.optim.Adam(weight_decay=…)` does) sends the
+# decay through the division by $\sqrt{\hat s}$: weights with large gradients then hardly decay, which nobody asked
+# for. A second way to write the step folds both corrections into the step size,
 # $\alpha\sqrt{1-\beta_2^t}/(1-\beta_1^t)$; $\epsilon$ must then be scaled as well to be the same method.
