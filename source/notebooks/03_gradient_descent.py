@@ -105,7 +105,7 @@ told = draw_descent(0.17)
 show.finding(
     f"Every step crosses the valley. {told}",
     alt="Path of gradient descent on the lines of equal loss of a narrow valley: it crosses the "
-    f"valley at every step and comes closer to the lowest point. Beside it the loss by step. {told}",
+    f"valley at every step and comes closer to the lowest point. Beside it the loss. {told}",
 )
 
 # %%
@@ -574,7 +574,7 @@ show.table(
 
 # %%
 claim(
-    "along the axes Adam does not notice κ; at 45° and κ = 1,000 it takes five times as long or more",
+    "along the axes Adam does not notice κ; at 45° and κ = 1,000 it takes five times as long",
     np.ptp(counts[0]) <= 2 and counts[45][2] > 5 * counts[0][2],
     f"{counts[0]} steps along the axes, {counts[45]} at 45°",
 )
@@ -1011,7 +1011,7 @@ plt.legend()
 means = [typical(losses) for losses in outcome.values()]
 show.finding(
     "A falling step size settles; a warm-up survives a step size that is too large without",
-    alt="Final training losses of eight networks under each of four plans, logarithmic; geometric means: "
+    alt="Final losses of eight networks under each of four plans, logarithmic; geometric means: "
     + "; ".join(f"{name}: {m:.3f}" for name, m in zip(labels, means)).replace("\n", " "),
 )
 

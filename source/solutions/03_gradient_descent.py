@@ -22,9 +22,10 @@ scratch = begin("03")
 def path_of_descent(gradient, start, step_size, steps):
     """The points of gradient descent.
 
-    gradient: function from an array (d,) to its gradient, an array (d,). start: float array (d,), float32 or float64;
-    it stays as it was. step_size: positive float. steps: int, 0 or more. Calls gradient once a step.
-    Returns an array (steps + 1, d) in the dtype of start; its first row is start.
+    gradient: function from an array (d,) to its gradient, an array (d,). start: float array
+    (d,), float32 or float64; it stays as it was. step_size: positive float. steps: int, 0 or
+    more. Calls gradient once a step. Returns an array (steps + 1, d) in the dtype of start; its
+    first row is start.
     """
     # SOLUTION
     points = np.empty((steps + 1, len(start)), start.dtype)
@@ -53,12 +54,15 @@ check("03.1", path_of_descent)
 
 # %%
 def largest_step_size(gradient, theta, iterations=200):
-    """The step size above which gradient descent diverges on a quadratic loss: 2 / (largest curvature).
+    """The step size above which gradient descent diverges on a quadratic loss.
 
-    gradient: function from a float64 array (d,) to the gradient of a quadratic loss there, (d,); all curvatures are 0
-    or positive. theta: float64 array (d,), any point; it stays as it was. Calls gradient at most iterations + 1 times.
-    Returns a float, infinity where the loss has no curvature. Within 1 % where the largest curvature is 1.1 times the
-    second or more, for d up to 1,000, for curvatures from 1e-6 to 1e6 and points of a size near 1.
+    It is 2 / (largest curvature).
+
+    gradient: function from a float64 array (d,) to the gradient of a quadratic loss there,
+    (d,); all curvatures are 0 or positive. theta: float64 array (d,), any point; it stays as it
+    was. Calls gradient at most iterations + 1 times. Returns a float, infinity where the loss
+    has no curvature. Within 1 % where the largest curvature is 1.1 times the second or more,
+    for d up to 1,000, for curvatures from 1e-6 to 1e6 and points of a size near 1.
     """
     # SOLUTION
     here = gradient(theta)
@@ -97,10 +101,11 @@ check("03.2", largest_step_size)
 def accumulate(pieces):
     """The gradient of the mean loss of a whole batch, from those of its pieces.
 
-    pieces: iterable, a generator perhaps, of pairs (gradient, count): the gradient of the piece's own mean loss, a float
-    array of any shape, the same for all; and the number of its examples, 0 or more. A piece of no examples may hold NaN,
-    and does not count. Returns a float64 array of that shape; the arrays that came stay as they were.
-    Raises ValueError where there is no example at all.
+    pieces: iterable, a generator perhaps, of pairs (gradient, count): the gradient of the
+    piece's own mean loss, a float array of any shape, the same for all; and the number of its
+    examples, 0 or more. A piece of no examples may hold NaN, and does not count. Returns a
+    float64 array of that shape; the arrays that came stay as they were. Raises ValueError where
+    there is no example at all.
     """
     # SOLUTION
     total, examples = 0.0, 0
@@ -142,9 +147,10 @@ def adamw_step(
 ):
     """One step of AdamW.
 
-    theta, gradient: float arrays of one shape and dtype. state: None before the first step; afterwards what the step
-    before returned. Returns (new theta, new state), new theta in the dtype of theta; what came in stays as it was, the
-    state too. Agrees with torch.optim.AdamW to rounding.
+    theta, gradient: float arrays of one shape and dtype. state: None before the first step;
+    afterwards what the step before returned. Returns (new theta, new state), new theta in the
+    dtype of theta; what came in stays as it was, the state too. Agrees with torch.optim.AdamW
+    to rounding.
     """
     # SOLUTION
     t, m, s = state if state is not None else (0, np.zeros_like(theta), np.zeros_like(theta))
