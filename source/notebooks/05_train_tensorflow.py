@@ -408,7 +408,7 @@ claim(
 
 # %% [markdown]
 # The right class stands at −2 and nothing pulls it up: such an image is lost until some other image moves the weights.
-# How many images end like that is a matter of luck, and so is the accuracy. The reverse mistake, a softmax layer *and*
+# The reverse mistake, a softmax layer *and*
 # `from_logits=True`, is noticed by Keras, which warns and undoes it.
 
 # %%
