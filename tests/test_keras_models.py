@@ -1,5 +1,6 @@
 """The Keras twin; its tests run in a process of their own, so that no test process holds two frameworks."""
 
+import json
 import subprocess
 import sys
 
@@ -35,3 +36,18 @@ def test_a_dropout_that_is_no_share_is_refused():
         "    except ValueError as error: print('expected' in str(error))"
     )
     assert said == ["True", "True"]
+
+
+def test_the_twin_that_ships_answers_as_its_ledger_row_says():
+    said, _ = in_python(
+        "from course_lib import data, keras_models, models\n"
+        "import keras\n"
+        "_, test = data.digits()\n"
+        "file = models.path('digits_keras', 1, '.keras')\n"
+        "logits = keras.models.load_model(file)(test.images[..., None]).numpy()\n"
+        "print((logits.argmax(axis=1) == test.labels).mean(), file.stat().st_size)"
+    )
+    rows = json.loads((CHECKOUT / "source/recordings/ledger.json").read_text(encoding="utf-8"))
+    row = next(row for row in rows if row["model"] == "digits_keras" and row["form"] == "keras")
+    assert abs(float(said[0]) - row["accuracy"]) <= 0.005  # kernels differ by processor
+    assert int(said[1]) == row["bytes"] < 200_000
