@@ -757,8 +757,9 @@ claim("the twin reads more than 96 % of the test images", accuracy > 0.96, f"{ac
 # %% [markdown]
 # The shipped model, from its ONNX file, had another number. Which difference would chance explain? Suppose the model
 # is right with probability $p$ on an image like these. Of $n$ images it gets a share $\hat p$, whose standard deviation
-# is $\sqrt{p(1-p)/n}$. We keep every $p$ from which the observed share is at most $z$ standard deviations away, where
-# $z = 1.96$ leaves out 5 %:
+# is $\sqrt{p(1-p)/n}$. We keep every $p$ from which the observed share is at most $z$ standard deviations away. The usual
+# $z = 1.96$ would err for one model in twenty by chance; whoever runs this notebook gets another model, so we take
+# $z = 2.576$, which errs for one in a hundred:
 #
 # $$(\hat p - p)^2 \le z^2\, \frac{p(1-p)}{n}.$$
 #
@@ -769,7 +770,7 @@ claim("the twin reads more than 96 % of the test images", accuracy > 0.96, f"{ac
 
 
 # %%
-def wilson(right, n, z=1.96):
+def wilson(right, n, z=2.576):
     share = right / n
     middle = share + z**2 / (2 * n)
     half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
@@ -782,13 +783,13 @@ for p in interval:
     print(
         f"p = {p:.4f}: {abs(accuracy - p) / np.sqrt(p * (1 - p) / n):.3f} standard deviations away"
     )
-off = max(abs((accuracy - p) ** 2 - 1.96**2 * p * (1 - p) / n) for p in interval)
+off = max(abs((accuracy - p) ** 2 - 2.576**2 * p * (1 - p) / n) for p in interval)
 claim("both ends solve the equation", off < 1e-12, f"{interval[0]:.2%} to {interval[1]:.2%}")
 
 # %%
 original = accuracy_of(shipped_logits)
 claim(
-    "the shipped model's accuracy lies within the twin's 95 % interval",
+    "the shipped model's accuracy lies within the twin's 99 % interval",
     interval[0] <= original <= interval[1],
     f"{original:.2%} in {interval[0]:.2%} to {interval[1]:.2%}",
 )
@@ -804,7 +805,7 @@ for row, (name, share) in enumerate(both.items()):
     plt.plot(100 * share, row, "ko")
 plt.yticks(range(2), both)
 plt.ylim(-0.6, 1.6)
-plt.xlabel("accuracy (%), with its 95 % interval")
+plt.xlabel("accuracy (%), with its 99 % interval")
 show.finding(
     "The twin's interval holds the shipped model's accuracy",
     alt="; ".join(
@@ -967,8 +968,8 @@ kept_twin = keras.models.load_model(models.path("digits_keras", 1, ".keras"))
 kept_logits = kept_twin(test_images).numpy()
 agree = float((kept_logits.argmax(axis=1) == logits.argmax(axis=1)).mean())
 claim(
-    "your twin and the course's agree on 97 % of the test images or more, with similar accuracy",
-    agree >= 0.97 and abs(accuracy_of(kept_logits) - accuracy) <= 0.015,
+    "your twin and the course's agree on 96 % of the test images or more, with similar accuracy",
+    agree >= 0.96 and abs(accuracy_of(kept_logits) - accuracy) <= 0.02,
     f"they agree on {agree:.2%}; accuracy {accuracy:.2%} and {accuracy_of(kept_logits):.2%}",
 )
 
