@@ -3,9 +3,15 @@
 Source: E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits, UCI Machine Learning Repository, 1998.
 Each digit was a black-and-white bitmap of 32 × 32 points; each of the 8 × 8 numbers counts the black points of one
 block of 4 × 4, so it lies in 0 to 16. Here the counts are divided by 16.
+
+MNIST does not ship with the course: `mnist` reads its files from a folder that the learner names.
 """
 
+import gzip
+import math
+import zlib
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -16,7 +22,7 @@ PEN = 2.5
 
 
 class Digits(NamedTuple):
-    """images: float32 (N, 8, 8), 0 (paper) to 1 (ink). labels: int64 (N,), 0 to 9."""
+    """images: float32 (N, 8, 8), from MNIST (N, 28, 28), 0 (paper) to 1 (ink). labels: int64 (N,), 0 to 9."""
 
     images: np.ndarray
     labels: np.ndarray
@@ -35,6 +41,68 @@ def digits(test_size: int = 450) -> tuple[Digits, Digits]:
     labels = loaded.target.astype(np.int64)
     parts = train_test_split(images, labels, test_size=test_size, stratify=labels, random_state=0)
     return Digits(parts[0], parts[2]), Digits(parts[1], parts[3])
+
+
+def mnist(folder: Path | str) -> tuple[Digits, Digits]:
+    """MNIST, from its four IDX files, as they are or with .gz: train-images-idx3-ubyte, train-labels-idx1-ubyte,
+    t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte.
+
+    folder: where the files lie. Returns (train, test), the images divided by 255.
+    Raises FileNotFoundError for a missing folder or file; ValueError for a file that is no such IDX file, is cut off or
+    too long, for labels outside 0 to 9, and for images and labels that differ in number.
+    Source: Y. LeCun, C. Cortes, C. J. C. Burges, The MNIST Database of Handwritten Digits, 1998, "File formats".
+    """
+    folder = Path(folder).expanduser()
+    if not folder.is_dir():
+        raise FileNotFoundError(f"expected a folder that holds MNIST's four IDX files, found none at {folder}")
+    return _mnist_part(folder, "train"), _mnist_part(folder, "t10k")
+
+
+def _mnist_part(folder: Path, name: str) -> Digits:
+    images = _read_idx(_idx_file(folder, f"{name}-images-idx3-ubyte"), dimensions=3)
+    labels_file = _idx_file(folder, f"{name}-labels-idx1-ubyte")
+    labels = _read_idx(labels_file, dimensions=1)
+    if len(images) != len(labels):
+        raise ValueError(
+            f"expected a label for each image, found {len(images)} images and {len(labels)} labels in the "
+            f"{name} files of {folder}: the two come from different downloads; fetch both again"
+        )
+    if labels.size and labels.max() > 9:
+        raise ValueError(f"{labels_file.name}: expected labels from 0 to 9, found {labels.max()}: is this MNIST?")
+    return Digits(images.astype(np.float32) / 255, labels.astype(np.int64))
+
+
+def _idx_file(folder: Path, name: str) -> Path:
+    for file in (folder / name, folder / f"{name}.gz"):
+        if file.is_file():
+            return file
+    there = ", ".join(sorted(each.name for each in folder.iterdir())[:8]) or "nothing"
+    raise FileNotFoundError(f"expected {name} or {name}.gz in {folder}, which holds {there}")
+
+
+def _read_idx(file: Path, dimensions: int) -> np.ndarray:
+    """Reads an IDX file of unsigned bytes: 0, 0, 8 for uint8, the number of dimensions; each length as four bytes,
+    the most significant first; then the values."""
+    try:
+        content = gzip.decompress(file.read_bytes()) if file.suffix == ".gz" else file.read_bytes()
+    except (EOFError, gzip.BadGzipFile, zlib.error) as broken:
+        raise ValueError(f"{file.name}: not a whole gzip file ({broken}): fetch it again") from None
+    magic = bytes([0, 0, 8, dimensions])
+    if content[:4] != magic:
+        packed = ": it is a gzip file; name it .gz" if content[:2] == b"\x1f\x8b" else ": is it the right file?"
+        raise ValueError(f"{file.name}: expected the magic number {magic.hex()}, found {content[:4].hex()!r}{packed}")
+    header = 4 + 4 * dimensions
+    if len(content) < header:
+        raise ValueError(
+            f"{file.name}: expected a header of {header} bytes, the file has {len(content)}: fetch it again"
+        )
+    shape = tuple(np.frombuffer(content, ">u4", dimensions, offset=4).tolist())
+    if len(content) - header != math.prod(shape):
+        raise ValueError(
+            f"{file.name}: its header announces {' × '.join(map(str, shape))} values of a byte each, but "
+            f"{len(content) - header:,} bytes follow: fetch it again"
+        )
+    return np.frombuffer(content, np.uint8, offset=header).reshape(shape)
 
 
 def from_bitmap(bitmap: np.ndarray) -> np.ndarray:

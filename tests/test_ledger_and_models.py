@@ -93,6 +93,16 @@ def test_an_unknown_model_and_a_changed_file_are_refused(tmp_path, monkeypatch):
         models.path("m", 1)
 
 
+def test_in_the_build_a_model_is_kept_with_its_own_suffix_and_listed(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "MODELS", tmp_path)
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    for name in ("any.onnx", "other.keras"):
+        (tmp_path / name).write_bytes(name.encode())
+        models.keep(tmp_path / name, "m", 1)
+    assert models.path("m", 1).read_bytes() == b"any.onnx"
+    assert models.path("m", 1, ".keras").read_bytes() == b"other.keras"
+
+
 def test_outside_the_build_no_model_is_kept(tmp_path, monkeypatch):
     monkeypatch.setattr(models, "MODELS", tmp_path / "models")
     (tmp_path / "file").write_bytes(b"x")

@@ -1,0 +1,53 @@
+"""The Keras twin; its tests run in a process of their own, so that no test process holds two frameworks."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from course_lib.places import CHECKOUT
+
+
+def in_python(code):
+    """Runs code in a fresh Python; returns what it printed on stdout and on stderr."""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=CHECKOUT)
+    if "No module named 'tensorflow'" in done.stderr or "No module named 'keras'" in done.stderr:
+        pytest.skip("TensorFlow is not installed here; the PyTorch lessons and the service do without it")
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split(), done.stderr
+
+
+def test_the_twin_has_the_torch_networks_weights_takes_channels_last_and_starts_silently():
+    said, warned = in_python(
+        "from course_lib.keras_models import digits_cnn; import numpy as np; "
+        "model = digits_cnn(); print(model.count_params(), model(np.zeros((2, 8, 8, 1), np.float32)).shape[1], "
+        "model.inputs[0].name, model.layers[-1].name)"
+    )
+    assert said == ["15270", "10", "pixels", "logits"]
+    assert warned == ""
+
+
+def test_a_dropout_that_is_no_share_is_refused():
+    said, _ = in_python(
+        "from course_lib.keras_models import digits_cnn\n"
+        "for wrong in (-0.1, 1.0):\n"
+        "    try: digits_cnn(wrong)\n"
+        "    except ValueError as error: print('expected' in str(error))"
+    )
+    assert said == ["True", "True"]
+
+
+def test_the_twin_that_ships_answers_as_its_ledger_row_says():
+    said, _ = in_python(
+        "from course_lib import data, keras_models, models\n"
+        "import keras\n"
+        "_, test = data.digits()\n"
+        "file = models.path('digits_keras', 1, '.keras')\n"
+        "logits = keras.models.load_model(file)(test.images[..., None]).numpy()\n"
+        "print((logits.argmax(axis=1) == test.labels).mean(), file.stat().st_size)"
+    )
+    rows = json.loads((CHECKOUT / "source/recordings/ledger.json").read_text(encoding="utf-8"))
+    row = next(row for row in rows if row["model"] == "digits_keras" and row["form"] == "keras")
+    assert abs(float(said[0]) - row["accuracy"]) <= 0.005  # kernels differ by processor
+    assert int(said[1]) == row["bytes"] < 200_000
