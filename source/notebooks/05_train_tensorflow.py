@@ -137,7 +137,7 @@ difference = float(np.abs(twin(test_images).numpy() - shipped_logits).max())
 claim(
     "with the flattened axes in order, the twin computes what the PyTorch network computes",
     difference < 1e-3,
-    f"largest difference of a logit {difference:.1e}, accuracy {accuracy_of(twin(test_images)):.1%}",
+    f"logits differ by {difference:.1e} at most, accuracy {accuracy_of(twin(test_images)):.1%}",
 )
 
 # %% [markdown]
@@ -373,7 +373,7 @@ axes[0].set_ylabel("training loss")
 show.finding(
     "No error anywhere, and the networks read " + ", ".join(f"{x:.0%}" for x in reached.values()),
     alt="Training loss by epoch for three set-ups. "
-    + "; ".join(f"{name}: from {curves[name][0]:.2f} to {curves[name][-1]:.2f}, test accuracy {share:.0%}"
+    + "; ".join(f"{name}: {curves[name][0]:.2f} to {curves[name][-1]:.2f}, accuracy {share:.0%}"
                 for name, share in reached.items()),
 )  # fmt: skip
 
@@ -674,8 +674,8 @@ keras.utils.set_random_seed(5)
 watched = build_twin()
 watched.compile(optimizer=keras.optimizers.Adam(3e-3), loss=right_loss, metrics=["accuracy"])
 stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=3, restore_best_weights=True)
-history = watched.fit(fit_batches, validation_data=held_batches, epochs=20, shuffle=False, verbose=0,
-                      callbacks=[stop, EventLog(scratch / "log")]).history  # fmt: skip
+history = watched.fit(fit_batches, validation_data=held_batches, epochs=20, shuffle=False,
+                      verbose=0, callbacks=[stop, EventLog(scratch / "log")]).history  # fmt: skip
 
 # %%
 best = int(np.argmin(history["val_loss"]))
@@ -724,8 +724,8 @@ axes[1].legend()
 final = {name: series[-1] for name, series in logged.items()}
 show.finding(
     f"The validation loss is lowest at epoch {best + 1}; those weights are kept",
-    alt=f"Loss and accuracy by epoch, read from the log. At the end: training loss {final['loss']:.3f}, "
-    f"validation loss {final['val_loss']:.3f}; training accuracy {final['accuracy']:.1%}, validation "
+    alt=f"Loss and accuracy by epoch, from the log. At the end: training loss {final['loss']:.3f}, "
+    f"validation loss {final['val_loss']:.3f}; accuracy {final['accuracy']:.1%}, validation "
     f"{final['val_accuracy']:.1%}. A dashed line marks epoch {best + 1}",
 )
 

@@ -27,8 +27,8 @@ def one_hot(labels, classes):
     """Labels as rows of zeros with a single one.
 
     labels: integer array (N,), each from 0 to classes − 1; N may be 0. classes: 1 or more.
-    Returns a float32 array (N, classes). Raises ValueError for a label outside that range, for labels of another shape
-    than (N,), and for labels that are not of an integer dtype.
+    Returns a float32 array (N, classes). Raises ValueError for a label outside that range, for
+    labels of another shape than (N,), and for labels that are not of an integer dtype.
     """
     # SOLUTION
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
@@ -62,11 +62,13 @@ check("05.1", one_hot)
 
 # %%
 def dropout(activations, rate, rng, training):
-    """Inverted dropout: in training each value becomes 0 with probability `rate`, else it is divided by 1 − rate.
+    """Inverted dropout: in training each value becomes 0 with probability `rate`, else it is
+    divided by 1 − rate.
 
-    activations: float array of any shape. rate: 0 or more, below 1. rng: a numpy.random.Generator. training: bool.
-    Returns an array of the shape and dtype of `activations`, which stays as it was; in use, the same values.
-    Raises ValueError for another rate, in use too.
+    activations: float array of any shape. rate: 0 or more, below 1. rng: a
+    numpy.random.Generator. training: bool. Returns an array of the shape and dtype of
+    `activations`, which stays as it was; in use, the same values. Raises ValueError for another
+    rate, in use too.
     """
     # SOLUTION
     if not 0 <= rate < 1:
@@ -95,11 +97,12 @@ check("05.2", dropout)
 
 # %%
 def last_layer_gradients(hidden, logits, labels):
-    """The gradients of the mean cross-entropy by the last layer's weights and biases, logits = hidden @ W + b.
+    """The gradients of the mean cross-entropy by the last layer's weights and biases, logits =
+    hidden @ W + b.
 
-    hidden: float array (N, H). logits: float array (N, C), of any magnitude up to 1e30. labels: int array (N,), each in
-    [0, C). N from 1. Returns (dW, db), of shapes (H, C) and (C,), in the dtype of `hidden`; the arguments stay as
-    they were.
+    hidden: float array (N, H). logits: float array (N, C), of any magnitude up to 1e30. labels:
+    int array (N,), each in [0, C). N from 1. Returns (dW, db), of shapes (H, C) and (C,), in
+    the dtype of `hidden`; the arguments stay as they were.
     """
     # SOLUTION
     shifted = logits - logits.max(
@@ -133,10 +136,10 @@ check("05.3", last_layer_gradients)
 def held_out(images, share):
     """Which images belong to the validation part, decided by each image's own bytes.
 
-    images: float array (N, …), N may be 0. share: the part to hold out, 0 to 1.
-    Returns a bool array (N,). An image is held out where the first 8 bytes of the SHA-256 digest of its values, as
-    float32 in row-major order, read as a whole number with the most significant byte first, are below share · 2**64.
-    Raises ValueError for another share.
+    images: float array (N, …), N may be 0. share: the part to hold out, 0 to 1. Returns a bool
+    array (N,). An image is held out where the first 8 bytes of the SHA-256 digest of its
+    values, as float32 in row-major order, read as a whole number with the most significant byte
+    first, are below share · 2**64. Raises ValueError for another share.
     """
     # SOLUTION
     if not 0 <= share <= 1:
@@ -170,10 +173,11 @@ check("05.4", held_out)
 def paired_p_value(first_right, second_right):
     """The exact two-sided sign test (McNemar's) of two models on the same images.
 
-    first_right, second_right: bool arrays (N,), whether each model is right. Of the n images on which exactly one
-    is right, let k be the smaller of the two counts. Returns, as a float, the probability that n tosses of a fair coin
-    split as unevenly as that or more: min(1, 2 · P(X ≤ k)), X binomial (n, 1/2); 1.0 where n is 0. It works for n
-    in the thousands. Raises ValueError where the shapes differ or are not (N,), and for another dtype than bool.
+    first_right, second_right: bool arrays (N,), whether each model is right. Of the n images on
+    which exactly one is right, let k be the smaller of the two counts. Returns, as a float, the
+    probability that n tosses of a fair coin split as unevenly as that or more: min(1, 2 · P(X ≤
+    k)), X binomial (n, 1/2); 1.0 where n is 0. It works for n in the thousands. Raises
+    ValueError where the shapes differ or are not (N,), and for another dtype than bool.
     """
     # SOLUTION
     if first_right.shape != second_right.shape or first_right.ndim != 1:

@@ -126,7 +126,11 @@ def _wide_lines(kind: str, lesson: Lesson) -> list[str]:
     path = source.source_path(kind, lesson)
     cells = source.jupytext.read(path, fmt="py:percent").cells if path.exists() else []
     wide = [
-        line for cell in cells if cell.cell_type == "code" for line in cell.source.splitlines() if len(line) > COLUMNS
+        line
+        for cell in cells
+        if cell.cell_type == "code"
+        for line in source.without_marks(cell.source).splitlines()
+        if len(line) > COLUMNS
     ]
     return [
         f"{kind}/{path.name}: a line of code has {len(line)} columns, {COLUMNS} fit: {line.strip()[:60]} …"
@@ -165,6 +169,7 @@ def recording_problems(lesson: Lesson) -> list[str]:
 def live_functions(text: str) -> dict[str, str]:
     """The functions that a source marks with @live, each with its code, as a running kernel sees it."""
     found = {}
+    text = source.without_marks(text)
     for node, _ in _live_marks(text):
         first = node.decorator_list[0].lineno
         found[node.name] = "\n".join(text.splitlines()[first - 1 : node.end_lineno])

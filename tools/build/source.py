@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import jupytext
@@ -76,10 +77,15 @@ def same_cells(built: nbformat.NotebookNode, source: nbformat.NotebookNode) -> b
     return stripped(built) == stripped(source)
 
 
+def without_marks(code: str) -> str:
+    """Code without what only its formatter reads."""
+    return re.sub(r"  # fmt: skip$", "", code, flags=re.M)
+
+
 def _plain(cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
     metadata = {"tags": cell.metadata["tags"]} if cell.metadata.get("tags") else {}
     make = new_code_cell if cell.cell_type == "code" else new_markdown_cell
-    return make(cell.source, metadata=metadata)
+    return make(without_marks(cell.source), metadata=metadata)
 
 
 def _number(cells: list[nbformat.NotebookNode]) -> None:
