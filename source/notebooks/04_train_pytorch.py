@@ -90,6 +90,8 @@ claim(
     loss.item() < np.log(2) < new_loss,
     f"{loss.item():.3f}, {new_loss:.3f}; ln 2 = {np.log(2):.3f}",
 )
+
+# %%
 claim(
     "and it is right about every second time",
     abs(new_accuracy - 0.5) < 0.01,
@@ -133,7 +135,7 @@ claim("no image lies in two parts", shared == 0, f"{shared} shared")
 
 # %% [markdown]
 # Both splits are *stratified* (each digit has the same share everywhere) and drawn at random *by image*. The 13 people
-# who wrote these digits therefore appear in all three parts. Our number will say how well new digits *of these people*
+# who wrote these digits must therefore be expected in all three parts. Our number will say how well new digits *of these people*
 # are read; near the end we estimate what that hides.
 #
 # *Leakage* is what happens when the parts share more than they should. How much can it fake? A test with no way out: give
@@ -158,6 +160,7 @@ def nearest_neighbour_accuracy(learn, measure):
     return KNeighborsClassifier(1).fit(*learn).score(*measure)
 
 
+# %%
 pixels_copied, dice_copied = copies(np.arange(len(flat)))
 shuffled = random.permutation(len(dice_copied))
 a, b = shuffled[: len(shuffled) // 2], shuffled[len(shuffled) // 2 :]
@@ -174,6 +177,8 @@ claim(
     copied_first > 0.9,
     f"{copied_first:.1%}",
 )
+
+# %%
 claim(
     "split first, then copied: about one in ten is right, as it must be",
     0.05 < split_first < 0.15,
@@ -210,6 +215,8 @@ loader = DataLoader(Images(fit), batch_size=64, shuffle=True, drop_last=True)
 for pixels, labels in loader:
     print(pixels.shape, pixels.dtype, labels.shape, labels.dtype)
     break
+
+# %%
 claim(
     "the loader gives 17 full batches and leaves out a rest of less than one",
     len(loader) == len(fit.labels) // 64 == 17,
@@ -246,7 +253,7 @@ observe(
 )
 
 # %% [markdown]
-# A loader pays when an example must be read from disk and decoded. Ours are 287 kB in memory, and the loop below takes
+# A loader pays when an example must be read from disk and decoded. Ours fit there many times over, and the loop below takes
 # them by index.
 #
 # ## What does the network hold?
@@ -265,6 +272,7 @@ def digits_cnn():
     return nn.Sequential(*look, nn.MaxPool2d(2), nn.Flatten(), *decide)
 
 
+# %%
 network = digits_cnn()
 x, rows = torch.zeros(64, 1, 8, 8), []
 for layer in network:
@@ -279,7 +287,7 @@ counted = sum(p.numel() for p in network.parameters())
 claim("the formulas count every weight", by_formula == counted, f"{counted:,}")
 
 # %% [markdown]
-# Two thirds of the weights sit in the first plain layer, after the pooling (`MaxPool2d`, which keeps the largest of each 2 × 2 points) and
+# Most of the weights sit in the first plain layer, after the pooling (`MaxPool2d`, which keeps the largest of each 2 × 2 points) and
 # `Flatten`, which makes one row of 512 numbers of 32 × 4 × 4. *Dropout* sets a random 30 % of them to zero, in training only.
 #
 # ## What happens in one pass over the data?
@@ -335,7 +343,7 @@ torch.manual_seed(0)
 seven = torch.from_numpy(fit.images[fit.labels == 7][:1])[:, None]
 moved = shifted(seven.repeat(7, 1, 1, 1), share=1.0)[:, 0].numpy()
 show.images(
-    [seven[0, 0].numpy(), *moved],
+    [0.1 + 0.9 * image for image in (seven[0, 0].numpy(), *moved)],  # grey, to show the edge
     ["as it is", *["moved"] * 7],
     finding_title="Moved by a point, a seven is still a seven",
     alt="A handwritten seven of 8 by 8 points, and seven copies of it, each moved by one point or none",
@@ -382,9 +390,12 @@ def trained(seed, shift):
     return network, np.array(curve), time.perf_counter() - start
 
 
+# %%
 with_shifts = [trained(seed, 0.5) for seed in range(5)]
 without = [trained(seed, 0.0) for seed in range(3)]
 slowest = max(took for _, _, took in with_shifts)
+
+# %%
 observe("a training takes less than 10 seconds", slowest < 10, f"at most {slowest:.1f} s")
 
 
@@ -395,6 +406,7 @@ def mistakes(runs, images):
     ]
 
 
+# %%
 show.table(
     ["recipe", "mistakes among 225 validation images, by seed"],
     [["with shifts", mistakes(with_shifts, validation.images)],
@@ -432,7 +444,7 @@ for k, (name, colour) in enumerate([("training batches", show.ORANGE), ("validat
 plt.axhline(np.log(10), color=show.GREY, ls="--", label="a guess without knowledge, ln 10")
 plt.xlabel("epoch")
 plt.ylabel("loss (nats)")
-plt.legend()
+plt.legend(loc="lower left")
 last = curves[:, -1].mean(axis=0)
 show.finding(
     "The validation loss ends below the training loss: the two are not measured alike",
@@ -457,6 +469,8 @@ same_exam = [
     for net, _, _ in with_shifts
 ]
 on_fit, on_validation = np.mean(same_exam, axis=0)
+
+# %%
 claim(
     "measured alike, the training part costs less than the validation part",
     on_fit < on_validation,
@@ -511,6 +525,7 @@ def best_before_patience_ends(losses, patience=5):
     return best, epoch
 
 
+# %%
 best, stopped = best_before_patience_ends(unseen)
 
 # %%
@@ -520,7 +535,7 @@ plt.axvline(stopped + 1, color=show.GREY, ls="--", label="patience ends")
 plt.plot(best + 1, unseen[best], "o", color=show.BLUE, ms=9)
 plt.xlabel("epoch")
 plt.ylabel("loss (nats)")
-plt.legend()
+plt.legend(loc=(0.42, 0.74))
 show.finding(
     "The network learns the wrong labels by heart, and pays for it on new images",
     alt=f"Loss by epoch: on the training images it falls to {known[-1]:.2f}; on the validation images it is lowest, "
@@ -533,6 +548,8 @@ claim(
     unseen[best] < 2 / 3 * unseen[-1],
     f"{unseen[best]:.2f} in epoch {best + 1} against {unseen[-1]:.2f} nats",
 )
+
+# %%
 claim(
     "and more validation images are read rightly there",
     accuracies[best] > accuracies[-1],
@@ -591,9 +608,19 @@ checked = max(
     np.abs(np.array(wilson(k, 450)) - binomtest(k, 450).proportion_ci(method="wilson")).max()
     for k in range(451)
 )
+
+# %%
 claim("for every count of 450 it agrees with SciPy's", checked < 1e-6, f"apart by {checked:.0e}")
+
+# %%
 none_wrong = wilson(450, 450)[0]
-claim("even 450 of 450 leave half a percent open", none_wrong < 0.995, f"from {none_wrong:.2%}")
+
+# %%
+claim(
+    "even 450 of 450 leave more than half a point open",
+    none_wrong < 0.995,
+    f"from {none_wrong:.2%}",
+)
 
 # %%
 reach = student.ppf(0.975, 4) * spread * np.sqrt(1 + 1 / 5)
@@ -616,20 +643,24 @@ plt.xlabel("seed")
 plt.ylabel("test accuracy (%)")
 plt.ylim(top=100.2)
 plt.legend(loc="lower right")
-narrowest = 100 * (intervals[:, 1] - intervals[:, 0]).min()
+width = 100 * np.diff(intervals, axis=1).mean()
 show.finding(
     "What 450 images leave open is wider than what the seeds change",
-    alt=f"Test accuracy of five seeds, {100 * accuracies.min():.1f} to {100 * accuracies.max():.1f} %, each with its Wilson interval, at least "
-    f"{narrowest:.1f} points wide; the five dots lie within {100 * np.ptp(accuracies):.1f} points",
+    alt=f"Test accuracy of five seeds, {100 * accuracies.min():.1f} to {100 * accuracies.max():.1f} %, each with its Wilson interval, on average "
+    f"{width:.1f} points wide; the five dots lie within {100 * np.ptp(accuracies):.1f} points",
 )
 
 # %%
 claim(
-    "each run's interval is wider than the range of all five runs",
-    bool((intervals[:, 1] - intervals[:, 0]).min() > np.ptp(accuracies)),
-    f"{narrowest:.2f} points or more, against {100 * np.ptp(accuracies):.2f}",
+    "a single run's interval is wider, on average, than the range of all five runs",
+    width > 100 * np.ptp(accuracies),
+    f"{width:.2f} points against {100 * np.ptp(accuracies):.2f}",
 )
+
+# %%
 plain = [accuracy_of(logits_of(net, test.images), test.labels) for net, _, _ in without]
+
+# %%
 claim(
     "and without shifts the mean is lower",
     np.mean(plain) < mean,
@@ -650,6 +681,8 @@ answers = test_logits.argmax(axis=2)  # (5, 450)
 confusion = np.zeros((10, 10), int)
 np.add.at(confusion, (np.tile(test.labels, 5), answers.ravel()), 1)
 wrong = confusion - np.diag(np.diag(confusion))
+
+# %%
 claim(
     "the matrix counts every answer once, and its diagonal is the accuracy",
     confusion.sum() == 5 * 450 and abs(np.trace(confusion) / confusion.sum() - mean) < 1e-12,
@@ -666,7 +699,7 @@ for label, answer in np.argwhere(wrong):
         wrong[label, answer],
         ha="center",
         va="center",
-        color=show.ORANGE,
+        color="white",
         weight="bold",
     )
 plt.xticks(range(10))
@@ -696,12 +729,11 @@ show.images(
 # %%
 share = cost[worst].sum() / cost.sum()
 claim(
-    "these eight of 450 carry more than a third of the whole loss", share > 1 / 3, f"{share:.0%}"
+    "these eight of 450 carry more than a quarter of the whole loss", share > 1 / 4, f"{share:.0%}"
 )
 
 # %% [markdown]
-# Eight images, and with them this loss stands or falls. Look at them before you plan another week of training: some are
-# beyond reading, and some may be labelled wrongly.
+# Look at such images before you plan another week of training. Some are beyond reading, and in many data sets some are labelled wrongly.
 #
 # ## When it says 90 %, is it right nine times in ten?
 #
@@ -715,6 +747,7 @@ def softmax(logits):
     return weight / weight.sum(axis=-1, keepdims=True)
 
 
+# %%
 sure = softmax(test_logits).max(axis=2).ravel()
 right = (answers == test.labels).ravel()
 edges = [0, 0.8, 0.95, 0.99, 1.0001]
@@ -767,6 +800,8 @@ noise = np.random.default_rng(0).random((1000, 8, 8), dtype=np.float32)
 confident = [
     float((softmax(logits_of(net, noise)).max(axis=1) > 0.9).mean()) for net, _, _ in with_shifts
 ]
+
+# %%
 claim(
     "of pictures of pure noise, every network reads more than one in twenty as a digit with over 90 %",
     min(confident) > 0.05,
@@ -814,6 +849,8 @@ with torch.inference_mode():
 network.eval()
 unstable = noisy.argmax(1).reshape(20, 450).numpy()
 forgotten = float((unstable == test.labels).mean())
+
+# %%
 claim(
     "without eval() the accuracy drops, and some images change their answer from call to call",
     forgotten < accuracies[0] and bool((unstable != unstable[0]).any()),
@@ -822,7 +859,7 @@ claim(
 )
 
 # %% [markdown]
-# Only a little worse: dropout is mild, which makes it easy to miss. *Batch normalisation*, a layer that scales by the mean and
+# Dropout is mild, which makes the mistake easy to miss. *Batch normalisation*, a layer that scales by the mean and
 # spread of the batch, is not mild. In training mode an answer depends on who else is in the batch, and each call moves
 # the layer's stored averages, gradient or not:
 
@@ -831,7 +868,11 @@ layer = nn.BatchNorm1d(1)  # in training mode, like every new module
 alone, crowd = torch.tensor([[1.0], [2.0]]), torch.tensor([[1.0], [2.0], [30.0]])
 with torch.inference_mode():
     a, b = layer(alone)[0].item(), layer(crowd)[0].item()
+
+# %%
 claim("the same example gets another answer in other company", a != b, f"{a:.2f} and {b:.2f}")
+
+# %%
 claim(
     "and inference_mode() did not keep the layer from learning its averages",
     layer.running_mean.item() != 0,
@@ -856,7 +897,10 @@ def bytes_kept(mode):
     return sum(kept.values())
 
 
+# %%
 recording, inferring = bytes_kept(torch.enable_grad()), bytes_kept(torch.inference_mode())
+
+# %%
 claim(
     "eval() alone keeps more than 20 times the bytes of the images, inference_mode() none",
     recording > 20 * test.images.nbytes and inferring == 0,
@@ -877,6 +921,8 @@ try:
 except RuntimeError as refused:
     print(refused)
 head(features.clone()).sum().backward()  # mended: a copy made outside is an ordinary tensor
+
+# %%
 claim("on a clone, training goes on", head.weight.grad is not None, tuple(head.weight.grad.shape))
 
 # %% [markdown]
@@ -892,8 +938,11 @@ def weights_of(network):
     return torch.cat([p.detach().ravel() for p in network.parameters()])
 
 
+# %%
 short = {"images": fit.images, "labels": fit.labels, "epochs": 2}
 one, again, other = (weights_of(train(seed=seed, **short)) for seed in (0, 0, 1))
+
+# %%
 claim(
     "here, the same seed gives the same weights to the last bit, and another seed others",
     torch.equal(one, again) and not torch.equal(one, other),
@@ -995,6 +1044,8 @@ class Surprise:
 gift = {"network": kept["network"], "notes": Surprise()}
 torch.save(gift, scratch / "downloaded.pt")
 sign = scratch / "a_stranger_was_here"
+
+# %%
 claim("saving calls nothing", not sign.exists(), "no file yet")
 
 # %%
@@ -1017,10 +1068,16 @@ sign.unlink()
 try:
     torch.load(scratch / "downloaded.pt", weights_only=True)
 except pickle.UnpicklingError as refused:
-    print(f"{type(refused).__name__}: {str(refused).splitlines()[0][:90]} …")
+    lines = str(refused).splitlines()
+    print(*[line.strip() for line in lines if "Unsupported" in line], sep="\n")
+
+# %%
 claim("refused, and nothing was called", not sign.exists(), "no file")
 
 # %% [markdown]
+# The line above is the heart of the message; the rest of it explains how to load the file all the same. Read it as a warning, not as
+# instructions: `weights_only=False` is for files whose maker you know.
+#
 # Better still is a format that cannot hold a call. *Safetensors* is 8 bytes with the length of a header, the header (JSON: name, dtype, shape
 # and place of each tensor), then the numbers. We save seed 0's network. It was named in advance: to pick the seed that did
 # best on the test part would be to choose there.
@@ -1046,11 +1103,15 @@ begin_at, end_at = header["0.weight"]["data_offsets"]
 by_hand = np.frombuffer(raw[8 + length :][begin_at:end_at], "<f4").reshape(
     header["0.weight"]["shape"]
 )
+
+# %%
 claim(
     "read by hand, the first filters are the network's, bit for bit",
     np.array_equal(by_hand, network[0].weight.detach().numpy()),
     by_hand.shape,
 )
+
+# %%
 claim(
     "the file is its header and 4 bytes for each weight, nothing else",
     len(raw) == 8 + length + 4 * counted,
@@ -1072,6 +1133,8 @@ from course_lib import torch_models
 
 models.keep(weights_file, "digits_cnn", 1, "weights.safetensors")
 library = weights_of(torch_models.train(**short, seed=0))
+
+# %%
 claim(
     "the library's training gives this lesson's weights, bit for bit",
     torch.equal(library, one),
@@ -1083,6 +1146,8 @@ shipped = torch_models.load_digits_cnn()  # checks the file's checksum first
 shipped_logits = torch_models.logits_of(shipped, test.images)
 agree = float((shipped_logits.argmax(1) == test_logits[0].argmax(1)).mean())
 difference = abs(accuracy_of(shipped_logits, test.labels) - accuracies[0])
+
+# %%
 claim(
     "your network and the course's agree on 97 % of the test images or more, with similar accuracy",
     agree >= 0.97 and difference <= 0.015,
@@ -1113,13 +1178,13 @@ for block in np.array_split(np.arange(len(labels)), 3):
 
 # %%
 claim(
-    "read in blocks, the accuracy is lower than on a random split",
-    np.mean(by_block) < mean,
-    f"{', '.join(f'{a:.2%}' for a in by_block)}; random split {mean:.2%}",
+    "read in blocks, there are more than twice as many mistakes as on the random split",
+    1 - np.mean(by_block) > 2 * (1 - mean),
+    f"accuracies {', '.join(f'{a:.2%}' for a in by_block)}; random split {mean:.2%}",
 )
 
 # %% [markdown]
-# The mistakes multiply, though each of these networks learned from *more* images than ours. If the guess about the order is right, this is closer
+# More than twice as many mistakes, though each of these networks learned from *more* images than ours. If the guess about the order is right, this is closer
 # to what a new customer will see. (Images of the test part were trained on here. That is fine: nothing is
 # chosen by it, and these networks are thrown away.)
 
