@@ -1035,12 +1035,14 @@ claim(
 # harmless: it leaves an empty file in the scratch folder.
 
 # %%
+import io
+
 sign = scratch / "a_stranger_was_here"
 
 
 class Surprise:
     def __reduce__(self):
-        return open, (str(sign), "w")  # a function, and what to call it with
+        return io.open, (str(sign), "w")  # a function, and what to call it with
 
 
 gift = {"network": kept["network"], "notes": Surprise()}
@@ -1059,7 +1061,7 @@ claim(
 )
 
 # %% [markdown]
-# Nothing of that file was *used*: to open it was enough. In place of `open` it could have been any function that Python can
+# Nothing of that file was *used*: to open it was enough. In place of `io.open` it could have been any function that Python can
 # import, with your rights. `weights_only=True`, the default since PyTorch 2.6, reads the same format with a reader that knows tensors and plain
 # containers and refuses every other call:
 
