@@ -43,6 +43,18 @@ def digits(test_size: int = 450) -> tuple[Digits, Digits]:
     return Digits(parts[0], parts[2]), Digits(parts[1], parts[3])
 
 
+def hold_out(digits: Digits, count: int = 225, seed: int = 0) -> tuple[Digits, Digits]:
+    """Splits `count` images off, every class in the same share in both parts; the same split for the same seed.
+
+    Returns (rest, held out). Split the training part with it to get images to validate on. Raises ValueError where
+    a class would have no image in one of the two parts.
+    """
+    from sklearn.model_selection import train_test_split
+
+    parts = train_test_split(digits.images, digits.labels, test_size=count, stratify=digits.labels, random_state=seed)
+    return Digits(parts[0], parts[2]), Digits(parts[1], parts[3])
+
+
 def mnist(folder: Path | str) -> tuple[Digits, Digits]:
     """MNIST, from its four IDX files, as they are or with .gz: train-images-idx3-ubyte, train-labels-idx1-ubyte,
     t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte.

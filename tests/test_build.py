@@ -344,3 +344,10 @@ def test_the_start_cell_for_colab_does_nothing_elsewhere():
     before = set(globals())
     exec(source._colab(MAP, places.CHECKOUT).source, namespace := {})
     assert set(namespace) - {"__builtins__"} == {"sys"} and set(globals()) == before
+
+
+def test_the_data_card_counts_the_data():
+    card = pages.data_card(places.CHECKOUT / "source/cards" / pages.DATA_CARD)
+    for text in ("1,797, each 8 × 8", "| training | 1,122 |", "| validation | 225 |", "| test | 450 |"):
+        assert text in card
+    assert "{" not in card

@@ -43,7 +43,7 @@ def test_the_twin_that_ships_answers_as_its_ledger_row_says():
         "from course_lib import data, keras_models, models\n"
         "import keras\n"
         "_, test = data.digits()\n"
-        "file = models.path('digits_keras', 1, '.keras')\n"
+        "file = models.path('digits_keras', 1, 'model.keras')\n"
         "logits = keras.models.load_model(file)(test.images[..., None]).numpy()\n"
         "print((logits.argmax(axis=1) == test.labels).mean(), file.stat().st_size)"
     )

@@ -93,14 +93,21 @@ def test_an_unknown_model_and_a_changed_file_are_refused(tmp_path, monkeypatch):
         models.path("m", 1)
 
 
-def test_in_the_build_a_model_is_kept_with_its_own_suffix_and_listed(tmp_path, monkeypatch):
-    monkeypatch.setattr(models, "MODELS", tmp_path)
+def test_a_version_may_have_several_files_each_with_its_checksum(tmp_path, monkeypatch):
+    monkeypatch.setattr(models, "MODELS", tmp_path / "models")
     monkeypatch.setenv("COURSE_RECORD", "1")
-    for name in ("any.onnx", "other.keras"):
-        (tmp_path / name).write_bytes(name.encode())
-        models.keep(tmp_path / name, "m", 1)
-    assert models.path("m", 1).read_bytes() == b"any.onnx"
-    assert models.path("m", 1, ".keras").read_bytes() == b"other.keras"
+    for text, name in (("graph", "model.onnx"), ("numbers", "weights.safetensors"), ("newer", "model.onnx")):
+        (tmp_path / "file").write_text(text)
+        models.keep(tmp_path / "file", "m", 1, name)
+    assert models.path("m", 1).read_text() == "newer"
+    assert models.path("m", 1, "weights.safetensors").read_text() == "numbers"
+    (tmp_path / "models/m/card.md").write_text("a card has no checksum")
+    assert [line.split()[1] for line in models.checksums().splitlines()] == [
+        "m/1/model.onnx",
+        "m/1/weights.safetensors",
+    ]
+    with pytest.raises(FileNotFoundError, match="got m/1/model.keras"):
+        models.path("m", 1, "model.keras")
 
 
 def test_outside_the_build_no_model_is_kept(tmp_path, monkeypatch):
@@ -117,6 +124,18 @@ def test_the_split_is_the_same_at_each_call_and_shares_no_image():
     assert np.array_equal(train.images, again.images)
     assert train.images.dtype == np.float32 and train.labels.dtype == np.int64
     assert not {each.tobytes() for each in train.images} & {each.tobytes() for each in test.images}
+
+
+def test_what_is_held_out_is_stratified_the_same_each_time_and_shares_no_image():
+    train, _ = data.digits()
+    fit, validation = data.hold_out(train)
+    assert (len(fit.labels), len(validation.labels)) == (1122, 225)
+    assert np.array_equal(validation.images, data.hold_out(train)[1].images)
+    assert not np.array_equal(validation.labels, data.hold_out(train, seed=1)[1].labels)
+    assert not {each.tobytes() for each in fit.images} & {each.tobytes() for each in validation.images}
+    assert np.ptp(np.bincount(validation.labels) - np.bincount(train.labels) * 225 / 1347) < 2
+    with pytest.raises(ValueError):
+        data.hold_out(train, 5)
 
 
 def test_a_bitmap_is_counted_in_blocks_of_sixteen():

@@ -957,14 +957,16 @@ claim("read back, the file gives the same logits", moved < 1e-5, f"largest diffe
 
 # %%
 ledger.record("digits_keras", "keras", accuracy=accuracy, bytes=light)
-models.keep(kept, "digits_keras", 1)  # for the course's authors: it does nothing here
+models.keep(
+    kept, "digits_keras", 1, "model.keras"
+)  # for the course's authors: it does nothing here
 
 # %% [markdown]
 # The course ships a twin that this notebook trained once. Bit for bit yours need not be the same; it must be as good, and
 # mostly agree.
 
 # %%
-kept_twin = keras.models.load_model(models.path("digits_keras", 1, ".keras"))
+kept_twin = keras.models.load_model(models.path("digits_keras", 1, "model.keras"))
 kept_logits = kept_twin(test_images).numpy()
 agree = float((kept_logits.argmax(axis=1) == logits.argmax(axis=1)).mean())
 claim(

@@ -1,13 +1,19 @@
-"""The files other than notebooks that are written from one source: README's map, environment.yml, models' cards."""
+"""The files other than notebooks that are written from one source: README's map, environment.yml, the cards of
+models and data."""
 
 import re
 import tomllib
 from pathlib import Path
 
-from course_lib import models
+import numpy as np
+
+from course_lib import data, models
 from course_lib.idioms import ledger, show
 from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import Syllabus
+
+DATA_CARD = "digits_data.md"
+"""The one template of source/cards that is of data, not of a model."""
 
 
 def write(syllabus: Syllabus) -> list[str]:
@@ -28,10 +34,9 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
         pages[readme] = _between(text, "badges", _badges(syllabus))
     if MODELS.exists():
-        cards = {
-            MODELS / template.stem / "card.md": card(template) for template in (CHECKOUT / "source/cards").glob("*.md")
-        }
-        pages.update(cards)
+        templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
+        pages.update({MODELS / template.stem / "card.md": card(template) for template in templates})
+        pages[CHECKOUT / "DATA_CARD.md"] = data_card(CHECKOUT / "source/cards" / DATA_CARD)
         pages[MODELS / "SHA256SUMS"] = models.checksums()
     return pages
 
@@ -70,6 +75,21 @@ def card(template: Path) -> str:
         figures[f"{form}_bytes"] = show.bytes_text(row.bytes)
         figures[f"{form}_diff"] = "" if row.max_abs_diff is None else f"{row.max_abs_diff:.1e}"
     return template.read_text(encoding="utf-8").format(**figures)
+
+
+def data_card(template: Path) -> str:
+    """The data's card: its text from source/cards, every figure counted in the data."""
+    train, test = data.digits()
+    fit, validation = data.hold_out(train)
+    of_each = np.bincount(np.concatenate([train.labels, test.labels]))
+    return template.read_text(encoding="utf-8").format(
+        images=f"{of_each.sum():,}",
+        fewest=of_each.min(),
+        most=of_each.max(),
+        fit=f"{len(fit.labels):,}",
+        validation=len(validation.labels),
+        test=len(test.labels),
+    )
 
 
 def _between(text: str, name: str, new: str) -> str:

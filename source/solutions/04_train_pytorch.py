@@ -1,0 +1,195 @@
+# %% [markdown]
+# # 04 Train in PyTorch: exercises
+#
+# Four pieces of a training that can be trusted. Fill in what is missing, run the cell, then its check.
+
+# %%
+import json
+
+import numpy as np
+import torch
+
+from course_lib.idioms import begin, check
+
+scratch = begin("04")
+torch.set_num_threads(1)
+
+# %% [markdown]
+# ### 04.1 No writer on both sides ★☆☆ · 10 minutes
+#
+# A hospital's model read new X-rays perfectly, until it met a patient who was not in the training part: several pictures of
+# each had been spread over both parts. Write the split that keeps what belongs together (a writer's digits, a patient's pictures)
+# on one side.
+
+
+# %%
+def hold_out_groups(groups, share, seed):
+    """Chooses whole groups, in random order, until they hold at least `share` of the examples.
+
+    groups: int array (N,), the group of each example; group numbers may be any. share: above 0
+    and below 1. seed: int; the same seed chooses the same, another seed may choose others, and
+    NumPy's global random numbers are left alone. Stops as soon as the share is reached; one
+    group at least stays out of the choice, even where the share is then missed. Returns a bool
+    array (N,), True for what is held out. Raises ValueError for another share, and for fewer
+    than two groups.
+    """
+    # SOLUTION
+    names, sizes = np.unique(groups, return_counts=True)
+    if not 0 < share < 1 or len(names) < 2:
+        raise ValueError(
+            f"expected a share between 0 and 1 and two groups, got {share}, {len(names)}"
+        )
+    order = np.random.default_rng(seed).permutation(len(names))
+    enough = int(np.searchsorted(np.cumsum(sizes[order]), share * len(groups))) + 1
+    return np.isin(groups, names[order[: min(enough, len(names) - 1)]])
+
+
+# %%
+check("04.1", hold_out_groups)
+
+# %% [markdown] tags=["solution"]
+# The random choice is among groups, never among examples. The price: the share is met only as closely as the groups'
+# sizes allow. `searchsorted` finds the first place where the running total reaches the share; a loop that adds group by group does the
+# same. scikit-learn has it as `GroupShuffleSplit`, which counts the share in groups instead of in examples.
+
+# %% [markdown]
+# ### 04.2 Evaluate, and leave no trace ★★☆ · 10 minutes
+#
+# After a colleague added a validation run to every hundredth step, the model trained worse: the validation had left
+# the network in `eval()`, and from then on dropout was off. Write an evaluation that measures as in production and leaves everything as it was.
+
+
+# %%
+def evaluate(network, inputs, labels, batch=256):
+    """The share of examples whose largest logit is that of the label.
+
+    network: a torch module that maps (n, …) to logits (n, C). inputs: float tensor (N, …).
+    labels: int64 tensor (N,). batch: the most examples that go through the network at once.
+    Measures in evaluation mode and records no graph. Afterwards every module inside the network
+    is in the mode in which it was, also where the network raised an error. Returns a plain
+    float. Raises ValueError for no example.
+    """
+    # SOLUTION
+    if len(labels) == 0:
+        raise ValueError(
+            "expected one example or more, got none: an accuracy over nothing is no number"
+        )
+    modes = [(module, module.training) for module in network.modules()]
+    network.eval()
+    try:
+        with torch.inference_mode():
+            right = sum(
+                int((network(some).argmax(dim=1) == truth).sum())
+                for some, truth in zip(inputs.split(batch), labels.split(batch))
+            )
+    finally:
+        for module, training in modes:
+            module.training = training
+    return right / len(labels)
+
+
+# %%
+check("04.2", evaluate)
+
+# %% [markdown] tags=["solution"]
+# Two switches, as in the lesson, and a `finally` that sets back the one of them that stays. Why not
+# `network.train(was_training)`? It sets the mode of *every* module inside, and so thaws a layer that was frozen in
+# `eval()` on purpose, as one does with batch normalisation in fine-tuning. And rights are counted, not accuracies
+# averaged: the last batch is smaller than the others, and its examples would count for more.
+
+# %% [markdown]
+# ### 04.3 When to stop ★★☆ · 10 minutes
+#
+# A training job burns money by the hour. Somebody set a patience, and it never stopped: the loss kept improving in the seventh
+# digit. Another job stopped at once, because the first loss was NaN. Write the rule for both.
+
+
+# %%
+def early_stop(losses, patience, least=0.0):
+    """Which epoch's weights to keep, and after which epoch to stop.
+
+    losses: validation losses in nats, one an epoch, from epoch 0; any sequence of floats, NaN
+    included. patience: a whole number from 1. least: 0 or more; a loss counts as an improvement
+    only where it is below the best so far by more than this. A NaN never improves anything; the
+    first finite loss always does. Returns (best, stopped): `best`, the epoch of the last
+    improvement, None where there was none; `stopped`, the first epoch at which `patience`
+    epochs in a row, itself included, brought no improvement, or the last epoch where that never
+    happens. Raises ValueError for no loss and for a patience below 1.
+    """
+    # SOLUTION
+    if len(losses) == 0 or patience < 1:
+        raise ValueError(
+            f"expected losses and a patience from 1, got {len(losses)} and {patience}"
+        )
+    best, lowest, waited = None, float("inf"), 0
+    for epoch, loss in enumerate(losses):
+        if loss < lowest - least:  # false for a NaN; infinity minus anything finite is infinity
+            best, lowest, waited = epoch, loss, 0
+        else:
+            waited += 1
+            if waited == patience:
+                return best, epoch
+    return best, len(losses) - 1
+
+
+# %%
+check("04.3", early_stop)
+
+# %% [markdown] tags=["solution"]
+# Every comparison with NaN is false, so `loss < lowest - least` refuses it for free, while `not loss >= lowest`, which
+# reads the same, would accept it. Starting from infinity makes the first number an improvement without a special case. Note that
+# small steps add up: a loss that falls by less than `least` each time is compared with the best *kept* one, so enough
+# of them do count in the end.
+
+# %% [markdown]
+# ### 04.4 What is in this file? ★★★ · 20 minutes
+#
+# "Somebody sent us weights. What is in there, and can I look without installing anything?" With safetensors you can: 8 bytes, JSON, numbers.
+# The file is a stranger's, so believe nothing that it says about itself.
+
+
+# %%
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1", "BOOL": "?"}  # fmt: skip
+
+
+def read_safetensors(raw):
+    """Reads a safetensors file with NumPy alone.
+
+    raw: bytes. The first 8 are the header's length as an unsigned little-endian integer; the
+    header is JSON and maps each tensor's name to {"dtype": a key of DTYPES, "shape": [...],
+    "data_offsets": [begin, end]}; offsets count from the header's end, numbers are
+    little-endian, in row-major order. The key "__metadata__", if there, is no tensor. Returns a
+    dict from name to array, of that dtype and shape. Raises ValueError for a file that ends too
+    early, a header that is no JSON object, another dtype, and offsets that do not fit the shape
+    or lie outside the file.
+    """
+    # SOLUTION
+    length = int.from_bytes(raw[:8], "little")
+    if len(raw) < 8 or length > len(raw) - 8:
+        raise ValueError(f"expected a header of {length} bytes, the file has {len(raw)} in all")
+    header, body = json.loads(raw[8 : 8 + length]), raw[8 + length :]
+    if not isinstance(header, dict):
+        raise ValueError(f"expected a JSON object as header, got {type(header).__name__}")
+    arrays = {}
+    for name, entry in header.items():
+        if name == "__metadata__":
+            continue
+        if entry["dtype"] not in DTYPES:
+            raise ValueError(f"{name}: expected one of {', '.join(DTYPES)}, got {entry['dtype']}")
+        dtype, (begin_at, end_at) = np.dtype(DTYPES[entry["dtype"]]), entry["data_offsets"]
+        size = int(np.prod(entry["shape"], dtype=object)) * dtype.itemsize  # object: no overflow
+        if not 0 <= begin_at <= end_at <= len(body) or end_at - begin_at != size:
+            raise ValueError(f"{name}: {size} bytes do not lie at {begin_at} to {end_at}")
+        arrays[name] = np.frombuffer(body[begin_at:end_at], dtype).reshape(entry["shape"])
+    return arrays
+
+
+# %%
+check("04.4", read_safetensors)
+
+# %% [markdown] tags=["solution"]
+# Two lines carry the safety. The length is compared with the file before anything is read by it, so that a header which
+# claims $2^{60}$ bytes is refused and not allocated. And each tensor's bytes are compared with its shape: Python slices
+# past the end without complaint, and `frombuffer` would hand back a shorter array. The product of the shape is taken in
+# Python's integers, because in int64 a shape such as $(2^{32}, 2^{32})$ has 0 elements. `json.loads` raises
+# `JSONDecodeError`, which is a ValueError. `safetensors.numpy.load` does all this, and also refuses holes and overlaps between tensors.

@@ -1,0 +1,101 @@
+"""The course's network in PyTorch: its form, its training, its weights that ship."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from course_lib import data, models, places, torch_models
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def weights(network):
+    return torch.cat([p.detach().ravel() for p in network.parameters()])
+
+
+def some(count):
+    train, _ = data.digits()
+    return train.images[:count], train.labels[:count]
+
+
+def test_it_is_the_network_of_the_card():
+    network = torch_models.digits_cnn()
+    assert network(torch.zeros(3, 1, 8, 8)).shape == (3, 10)
+    assert sum(p.numel() for p in network.parameters()) == 15_270
+
+
+def test_a_shift_moves_a_picture_by_one_point_at_most_and_fills_with_paper():
+    torch.manual_seed(0)
+    dot = torch.zeros(500, 1, 8, 8)
+    dot[:, 0, 3, 4] = 1
+    places_of = torch_models.shifted(dot, share=1.0).nonzero()[:, 2:]
+    assert {tuple(place) for place in places_of.tolist()} == {(r, c) for r in (2, 3, 4) for c in (3, 4, 5)}
+    corner = torch.zeros(500, 1, 8, 8)
+    corner[:, 0, 0, 0] = 1
+    assert set(torch_models.shifted(corner, share=1.0).sum(dim=(1, 2, 3)).tolist()) == {0.0, 1.0}
+    pictures = torch.rand(7, 1, 8, 8)
+    assert torch.equal(torch_models.shifted(pictures, share=0.0), pictures)
+    assert torch_models.shifted(pictures[:0]).shape == (0, 1, 8, 8)
+
+
+def test_the_same_seed_trains_the_same_weights_and_leaves_global_random_numbers_alone():
+    images, labels = some(128)
+    state = torch.get_rng_state()
+    one, again, other = (torch_models.train(images, labels, seed=seed, epochs=1) for seed in (3, 3, 4))
+    assert torch.equal(weights(one), weights(again)) and not torch.equal(weights(one), weights(other))
+    assert torch.equal(state, torch.get_rng_state())
+    assert not one.training
+
+
+def test_after_each_epoch_the_caller_may_look_and_even_switch_the_mode():
+    images, labels = some(128)
+    seen = []
+
+    def look(epoch, network, loss):
+        seen.append((epoch, network.training, loss))
+        network.eval()
+
+    looked = torch_models.train(images, labels, seed=0, epochs=3, after_epoch=look)
+    assert [(epoch, training) for epoch, training, _ in seen] == [(0, True), (1, True), (2, True)]
+    assert torch.equal(weights(looked), weights(torch_models.train(images, labels, seed=0, epochs=3)))
+
+
+def test_fewer_images_than_a_batch_are_refused():
+    with pytest.raises(ValueError, match="expected 64 images or more"):
+        torch_models.train(*some(63), seed=0)
+
+
+def test_logits_are_computed_without_dropout_and_the_mode_is_as_before():
+    network = torch_models.digits_cnn()
+    images, _ = some(5)
+    assert np.array_equal(torch_models.logits_of(network, images), torch_models.logits_of(network, images))
+    assert network.training
+    assert torch_models.logits_of(network, images).shape == (5, 10)
+
+
+def test_the_weights_that_ship_answer_as_their_ledger_row_says():
+    rows = {row["form"]: row for row in json.loads((places.CHECKOUT / "source/recordings/ledger.json").read_text())}
+    _, test = data.digits()
+    network = torch_models.load_digits_cnn()
+    accuracy = (torch_models.logits_of(network, test.images).argmax(axis=1) == test.labels).mean()
+    assert not network.training and accuracy > 0.98
+    assert abs(accuracy - rows["safetensors"]["accuracy"]) <= 0.005  # kernels differ by processor
+    size = models.path("digits_cnn", 3, "weights.safetensors").stat().st_size
+    assert size == rows["safetensors"]["bytes"] < 200_000
+
+
+def test_training_again_makes_an_equivalent_model():
+    train, test = data.digits()
+    fit, _ = data.hold_out(train)
+    again = torch_models.logits_of(torch_models.train(fit.images, fit.labels, seed=0), test.images).argmax(axis=1)
+    shipped = torch_models.logits_of(torch_models.load_digits_cnn(), test.images).argmax(axis=1)
+    assert (again == shipped).mean() >= 0.97
+    assert abs((again == test.labels).mean() - (shipped == test.labels).mean()) <= 0.015
