@@ -346,7 +346,8 @@ show.images(
     [0.1 + 0.9 * image for image in (seven[0, 0].numpy(), *moved)],  # grey, to show the edge
     ["as it is", *["moved"] * 7],
     finding_title="Moved by a point, a seven is still a seven",
-    alt="A handwritten seven of 8 by 8 points, and seven copies of it, each moved by one point or none",
+    alt="A handwritten seven of 8 by 8 points, and seven copies of it, each moved by one "
+    "point or none",
 )
 
 # %% [markdown]
@@ -448,7 +449,8 @@ plt.legend(loc="lower left")
 last = curves[:, -1].mean(axis=0)
 show.finding(
     "The validation loss ends below the training loss: the two are not measured alike",
-    alt="Loss by epoch, mean and range of five seeds, logarithmic. Both start near 2.3 and fall; at the end "
+    alt="Loss by epoch, mean and range of five seeds, logarithmic. Both start near 2.3 and "
+    "fall; at the end "
     f"training is at {last[0]:.3f}, validation below it at {last[1]:.3f}, with a wider band",
 )
 
@@ -538,13 +540,15 @@ plt.ylabel("loss (nats)")
 plt.legend(loc=(0.42, 0.74))
 show.finding(
     "The network learns the wrong labels by heart, and pays for it on new images",
-    alt=f"Loss by epoch: on the training images it falls to {known[-1]:.2f}; on the validation images it is lowest, "
+    alt=f"Loss by epoch: on the training images it falls to {known[-1]:.2f}; on the "
+    "validation images it is lowest, "
     f"{unseen[best]:.2f}, in epoch {best + 1}, and rises to {unseen[-1]:.2f}",
 )
 
 # %%
 claim(
-    "at the epoch that is kept, the validation loss is less than two thirds of that after 60 epochs",
+    "at the epoch that is kept, the validation loss is less than two thirds of that after 60 "
+    "epochs",
     unseen[best] < 2 / 3 * unseen[-1],
     f"{unseen[best]:.2f} in epoch {best + 1} against {unseen[-1]:.2f} nats",
 )
@@ -646,7 +650,8 @@ plt.legend(loc="lower right")
 width = 100 * np.diff(intervals, axis=1).mean()
 show.finding(
     "What 450 images leave open is wider than what the seeds change",
-    alt=f"Test accuracy of five seeds, {100 * accuracies.min():.1f} to {100 * accuracies.max():.1f} %, each with its Wilson interval, on average "
+    alt=f"Test accuracy of five seeds, {100 * accuracies.min():.1f} to "
+    f"{100 * accuracies.max():.1f} %, each with its Wilson interval, on average "
     f"{width:.1f} points wide; the five dots lie within {100 * np.ptp(accuracies):.1f} points",
 )
 
@@ -709,7 +714,8 @@ plt.ylabel("written as")
 pairs = [f"{a} as {b}, {wrong[a, b]} times" for a, b in np.argwhere(wrong)]
 show.finding(
     f"{len(pairs)} of 90 possible confusions occur",
-    alt=f"Confusion matrix of the test part without its diagonal, five runs added up. {'; '.join(pairs)}",
+    alt="Confusion matrix of the test part without its diagonal, five runs added up. "
+    f"{'; '.join(pairs)}",
 )
 
 # %% [markdown]
@@ -803,7 +809,8 @@ confident = [
 
 # %%
 claim(
-    "of pictures of pure noise, every network reads more than one in twenty as a digit with over 90 %",
+    "of pictures of pure noise, every network reads more than one in twenty as a digit with "
+    "over 90 %",
     min(confident) > 0.05,
     ", ".join(f"{c:.0%}" for c in confident),
 )
@@ -833,7 +840,8 @@ show.table(
 
 # %%
 claim(
-    "only the layers' mode decides whether answers are random, only autograd's whether a graph is kept",
+    "only the layers' mode decides whether answers are random, only autograd's whether a "
+    "graph is kept",
     all(seen[m, a] == (m == "train", a == "recording") for m, a in seen),
     "four combinations",
 )
@@ -855,9 +863,11 @@ unstable = np.array(unstable)  # (network, call, image)
 forgotten = float((unstable == test.labels).mean())
 changing = (unstable != unstable[:, :1]).any(axis=1).sum(axis=1)
 claim(
-    "without eval() the mean accuracy drops, and each network changes some answers from call to call",
+    "without eval() the mean accuracy drops, and each network changes some answers from call "
+    "to call",
     forgotten < mean and bool((changing > 0).all()),
-    f"{forgotten:.2%} instead of {mean:.2%}; in 20 calls {', '.join(map(str, changing))} images changed",
+    f"{forgotten:.2%} instead of {mean:.2%}; in 20 calls {', '.join(map(str, changing))} "
+    "images changed",
 )
 
 # %% [markdown]
@@ -906,7 +916,8 @@ recording, inferring = bytes_kept(torch.enable_grad()), bytes_kept(torch.inferen
 claim(
     "eval() alone keeps more than 20 times the bytes of the images, inference_mode() none",
     recording > 20 * test.images.nbytes and inferring == 0,
-    f"{show.bytes_text(recording)} for {show.bytes_text(test.images.nbytes)} of images, and {inferring}",
+    f"{show.bytes_text(recording)} for {show.bytes_text(test.images.nbytes)} of images, and "
+    f"{inferring}",
 )
 
 # %% [markdown]
@@ -1019,7 +1030,8 @@ for what in (["network"], ["network", "optimizer"]):
 
 # %%
 claim(
-    "with the optimizer's state the resumed training is the same to the last bit; without, it is not",
+    "with the optimizer's state the resumed training is the same to the last bit; without, it "
+    "is not",
     resumed[2] == 0 and resumed[1] > 0,
     f"largest difference of a weight {resumed[2]} and {resumed[1]:.4f}",
 )
@@ -1153,7 +1165,8 @@ difference = abs(accuracy_of(shipped_logits, test.labels) - accuracies[0])
 
 # %%
 claim(
-    "your network and the course's agree on 97 % of the test images or more, with similar accuracy",
+    "your network and the course's agree on 97 % of the test images or more, with similar "
+    "accuracy",
     agree >= 0.97 and difference <= 0.015,
     f"they agree on {agree:.2%}; accuracies {100 * difference:.2f} points apart",
 )
@@ -1213,7 +1226,8 @@ show.table(
 ledger.record("digits_cnn", "safetensors", accuracy=accuracies[0], bytes=len(raw))
 rows = {row.form: row for row in ledger.rows("digits_cnn")}
 claim(
-    "trained longer and with shifts, the network is at least as accurate as lesson 01's, and no larger",
+    "trained longer and with shifts, the network is at least as accurate as lesson 01's, and "
+    "no larger",
     rows["safetensors"].accuracy >= rows["onnx"].accuracy
     and rows["safetensors"].bytes <= rows["onnx"].bytes,
     f"{rows['safetensors'].accuracy:.2%} and {rows['onnx'].accuracy:.2%}",

@@ -149,7 +149,8 @@ check("04.3", early_stop)
 
 
 # %%
-DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "I8": "i1", "U8": "u1", "BOOL": "?"}  # fmt: skip
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4"}
+DTYPES |= {"I8": "i1", "U8": "u1", "BOOL": "?"}
 
 
 def read_safetensors(raw):
