@@ -23,7 +23,7 @@ def ask(url: str, body: object | None = None, *, timeout: float = 10) -> dict:
             return json.load(response)
     except urllib.error.HTTPError as refused:
         said = refused.read().decode(errors="replace")[:300]
-        raise RuntimeError(f"{refused.code} from {urllib.parse.urlsplit(url).path}: {said}") from None
+        raise RuntimeError(f"{refused.code} from {urllib.parse.urlsplit(url).path or '/'}: {said}") from None
 
 
 def answers(url: str) -> bool:
