@@ -36,8 +36,9 @@ path.picture(here="04")
 # %% [markdown]
 # ## Why does this listing print numbers and learn nothing?
 #
-# One of the articles that this course grew from explains training with the listing below. Here it runs as it stands,
-# but for a seed in front, so that you see what we saw, and without its comments.
+# One of the articles that this course grew from explains training with the listing below. Here its training runs as
+# it stands, but for a seed in front, so that you see what we saw, printed to four digits and without its comments.
+# (The article then predicts ten more random rows, again without `eval()` and with gradients switched on.)
 
 # %%
 torch.manual_seed(0)
@@ -138,9 +139,10 @@ claim("no image lies in two parts", shared == 0, f"{shared} shared")
 # who wrote these digits must therefore be expected in all three parts. Our number will say how well new digits *of these people*
 # are read; near the end we estimate what that hides.
 #
-# *Leakage* is what happens when the parts share more than they should. How much can it fake? A test with no way out: give
-# every image a random label, so that nothing can be learned. A common mistake is to make noisy copies of the images
-# first, to have more of them, and to split afterwards.
+# *Leakage* is what happens when the parts share more than they should. How much can it fake? A test with no way out:
+# give every image a random label, so that nothing can be learned. A common mistake is to make noisy copies of the
+# images first, to have more of them, and to split afterwards. The classifier that we test with is the simplest: it
+# answers with the label of the most similar image that it has seen, its *nearest neighbour*.
 
 # %%
 from sklearn.neighbors import KNeighborsClassifier
@@ -287,8 +289,9 @@ counted = sum(p.numel() for p in network.parameters())
 claim("the formulas count every weight", by_formula == counted, f"{counted:,}")
 
 # %% [markdown]
-# Most of the weights sit in the first plain layer, after the pooling (`MaxPool2d`, which keeps the largest of each 2 × 2 points) and
-# `Flatten`, which makes one row of 512 numbers of 32 × 4 × 4. *Dropout* sets a random 30 % of them to zero, in training only.
+# Most of the weights sit in the first plain layer, after the pooling (`MaxPool2d`, which keeps the largest of each 2
+# × 2 points) and `Flatten`, which makes one row of 512 numbers of 32 × 4 × 4. *Dropout* sets each of them to zero
+# with a chance of 30 % and divides the others by 0.7, in training only.
 #
 # ## What happens in one pass over the data?
 #
@@ -482,8 +485,9 @@ claim(
 # %% [markdown]
 # ## When should training stop?
 #
-# Our schedule ends by itself, and its curve is flat at the end. That is luck of clean data. Let us take what teams often get: few images,
-# three labels in ten wrong, a constant step size, no dropout, no shifts.
+# Our schedule ends by itself. Its curve is flat at the end because the steps shrink to almost nothing; that it is
+# flat at so low a loss, we owe to clean data, dropout and shifts together. Let us take what teams often get: few
+# images, three labels in ten wrong, a constant step size, no dropout, no shifts.
 
 # %%
 few = 400
@@ -580,13 +584,15 @@ claim(
 # %% [markdown]
 # Two different doubts remain, and they take two different intervals.
 #
-# *The seed.* Train once more: where will that run land? With five runs of mean $\bar a$ and standard deviation $s$, and if
-# runs scatter like a bell curve, the next one lies in $\bar a \pm t\, s \sqrt{1 + 1/5}$ with 95 %; $t$ is Student's, for 4 degrees of
-# freedom, because $s$ itself comes from five runs only.
+# *The seed.* Train once more: where will that run land? With five runs of mean $\bar a$ and standard deviation $s$,
+# and if runs scatter like a bell curve, the next one lies in $\bar a \pm t\, s \sqrt{1 + 1/5}$ with 95 %; $t = 2.78$
+# takes the place of 1.96, because $s$ itself comes from five runs only (*Student's* distribution with $5 - 1 = 4$
+# *degrees of freedom*).
 #
-# *The images.* Had other images been put aside, another number would have come out, whatever the seed. One run reads $k$ of
-# $n = 450$ rightly, $\hat p = k/n$. If the true accuracy is $p$, then $\hat p$ scatters around it with standard deviation
-# $\sqrt{p(1-p)/n}$. Believe every $p$ from which $\hat p$ is at most $z = 1.96$ of them away:
+# *The images.* Had other images been put aside, another number would have come out, whatever the seed. One run reads
+# $k$ of $n = 450$ rightly, $\hat p = k/n$. If the true accuracy is $p$, then $\hat p$ scatters around it with
+# standard deviation $\sqrt{p(1-p)/n}$. Believe every $p$ from which $\hat p$ is at most $z = 1.96$ of them away (a
+# bell curve keeps 95 % within 1.96 standard deviations, so this errs about once in twenty):
 #
 # $$(\hat p - p)^2 \le z^2\,\frac{p(1-p)}{n} \;\Longleftrightarrow\;
 # \Bigl(1 + \frac{z^2}{n}\Bigr)p^2 - \Bigl(2\hat p + \frac{z^2}{n}\Bigr)p + \hat p^2 \le 0 .$$
@@ -678,8 +684,9 @@ claim(
 #
 # ## Which ones does it get wrong?
 #
-# A *confusion matrix* counts, for each true digit, what it was read as. One run makes too few mistakes to show a
-# pattern, so all five are added up.
+# A *confusion matrix* counts, for each true digit, what it was read as. One run makes very few mistakes, so all five
+# are added up. They read the same images, so this is one hard image seen up to five times rather than five mistakes;
+# do not expect a pattern.
 
 # %%
 answers = test_logits.argmax(axis=2)  # (5, 450)
@@ -739,7 +746,9 @@ claim(
 )
 
 # %% [markdown]
-# Look at such images before you plan another week of training. Some are beyond reading, and in many data sets some are labelled wrongly.
+# Look at such images before you plan another week of training. In many data sets some are beyond reading and some are
+# labelled wrongly. Here at least one of the five networks read each of the eight rightly when this was written: look
+# whether that holds in yours.
 #
 # ## When it says 90 %, is it right nine times in ten?
 #
@@ -773,8 +782,9 @@ claim(
 )
 
 # %% [markdown]
-# Modest, because dropout and shifts kept it from ever being sure in training. Large networks, trained for longer, mostly err the
-# other way (Guo et al.). Either way one number mends much of it: divide all logits by a *temperature* $T$, chosen to make the
+# Modest on average, though most answers are very sure. A likely cause, which we do not test here: dropout and shifts
+# made every training image harder than a test image is. Large networks, trained for longer, mostly err the other way
+# (Guo et al.). Either way one number mends much of it: divide all logits by a *temperature* $T$, chosen to make the
 # *validation* loss smallest. No answer changes, since dividing by a positive number keeps the order.
 
 # %%
@@ -871,9 +881,9 @@ claim(
 )
 
 # %% [markdown]
-# Dropout is mild, which makes the mistake easy to miss. *Batch normalisation*, a layer that scales by the mean and
-# spread of the batch, is not mild. In training mode an answer depends on who else is in the batch, and each call moves
-# the layer's stored averages, gradient or not:
+# Dropout is mild, which makes the mistake easy to miss. *Batch normalisation*, a layer that subtracts the batch's
+# mean and divides by its spread, is not mild. In training mode an answer depends on who else is in the batch, and
+# each call moves the layer's stored averages, gradient or not:
 
 # %%
 layer = nn.BatchNorm1d(1)  # in training mode, like every new module
@@ -1094,9 +1104,9 @@ claim("refused, and nothing was called", not sign.exists(), "no file")
 # The line above is the heart of the message; the rest of it explains how to load the file all the same. Read it as a warning, not as
 # instructions: `weights_only=False` is for files whose maker you know.
 #
-# Better still is a format that cannot hold a call. *Safetensors* is 8 bytes with the length of a header, the header (JSON: name, dtype, shape
-# and place of each tensor), then the numbers. We save seed 0's network. It was named in advance: to pick the seed that did
-# best on the test part would be to choose there.
+# Better still is a format that cannot hold a call. *Safetensors* is 8 bytes with the length of a header, the header
+# (JSON: name, dtype, shape and place of each tensor), then the numbers. We save seed 0's network because it is the
+# first, and whatever it scored: to pick the seed that did best on the test part would be to choose there.
 
 # %%
 from safetensors.torch import save_file
