@@ -34,9 +34,10 @@ path.picture(here="02")
 # %% [markdown]
 # ## Why squared error, of all things?
 #
-# Articles print $\frac1N\sum_i (y_i - \hat y_i)^2$ as *the* objective of training. Why the square? Because of a silent
-# assumption, and it is worth knowing which. Take 2,000 readings $y_i \in \mathbb{R}$ of a sensor at settings $x_i$. The
-# model $f_\theta$ predicts $\hat y_i = f_\theta(x_i)$, with weights $\theta$; here a line, slope and intercept.
+# An article prints $\frac1N\sum_i (y_i - \hat y_i)^2$ as *the* objective of "model optimisation", whatever the task.
+# Why the square? Because of a silent assumption, and it is worth knowing which. Take 2,000 readings $y_i \in
+# \mathbb{R}$ of a sensor at settings $x_i$. The model $f_\theta$ predicts $\hat y_i = f_\theta(x_i)$, with weights
+# $\theta$; here a line, slope and intercept.
 #
 # Assume that each reading is the prediction plus *Gaussian noise* of variance $\sigma^2$, the bell curve, each reading
 # independent of the others. Then one reading has the density
@@ -62,9 +63,9 @@ print(
 )
 
 # %% [markdown]
-# Both are zero, the true one as well: 2,000 factors, most below 1, leave what a float64 can hold. So the first reason
-# for the logarithm is plain: it turns the product into a sum, and it is increasing, so the best $\theta$ stays the
-# best. With a minus sign, to have something to lower, and divided by $N$:
+# Both are zero, the true one as well: 2,000 factors, none above 0.8, leave what a float64 can hold. So the first
+# reason for the logarithm is plain: it turns the product into a sum, and it is increasing, so the best $\theta$ stays
+# the best. With a minus sign, to have something to lower, and divided by $N$:
 #
 # $$-\frac1N \ln \prod_{i=1}^N p_\theta(y_i) \;=\; -\frac1N\sum_{i=1}^N \ln p_\theta(y_i) \;=\;
 # \underbrace{\tfrac12 \ln(2\pi\sigma^2)}_{\text{without } \theta} \;+\; \frac{1}{2\sigma^2}\cdot
@@ -188,8 +189,8 @@ claim(
 #
 # ## What does the best model still cost?
 #
-# Let $p \in \mathbb{R}^C$ be the true probabilities of the labels, $q \in \mathbb{R}^C$ what the model answers.
-# Three quantities hang together:
+# Let $p \in \mathbb{R}^C$ be the true probabilities of the labels *given what the model sees*, $q \in \mathbb{R}^C$
+# what the model answers. Three quantities hang together:
 #
 # $$\underbrace{H(p) = -\sum_j p_j \ln p_j}_{\text{entropy}}, \qquad
 # \underbrace{H(p,q) = -\sum_j p_j \ln q_j}_{\text{cross-entropy}}, \qquad
@@ -201,8 +202,10 @@ claim(
 # $$-\mathrm{KL}(p\,\|\,q) = \sum_{p_j>0} p_j \ln\frac{q_j}{p_j} \;\le\; \sum_{p_j>0} p_j\Big(\frac{q_j}{p_j}-1\Big)
 # = \sum_{p_j>0} q_j - 1 \;\le\; 0 .$$
 #
-# Hence cross-entropy is lowest at $q = p$, and there it costs $H(p)$: the entropy is a floor that no
-# model goes below in the long run. The 0.06 nats were the entropy of (0.99, 0.01). For one-hot $p$ the floor is 0.
+# Hence cross-entropy is lowest at $q = p$, and there it costs $H(p)$: the entropy is a floor that no model which sees
+# no more goes below in the long run. The 0.06 nats were the entropy of (0.99, 0.01), the floor for whoever sees
+# nothing. A model that looks at each payment has its own $p$ for each; its floor is the mean of their entropies,
+# which is never higher, and lower if the payments tell anything. For one-hot $p$ the floor is 0.
 
 
 # %%
@@ -237,9 +240,11 @@ except RuntimeError as error:
     print("RuntimeError:", error)
 
 # %% [markdown]
-# A loss of `nan`, since $0 \cdot \ln 0$ is computed as $0 \cdot (-\infty)$, and no gradient, since no
-# weight occurs in it. That mistake is loud. Second, the prediction: now the formula is the *entropy of the answer*. It
-# has a gradient, it falls, and the training below runs to its end. We train the matrix with it and with cross-entropy.
+# A loss of `nan`, since $0 \cdot \ln 0$ is computed as $0 \cdot (-\infty)$, and no *gradient*, the vector of the
+# loss's derivatives by the weights, written $\nabla L$, since no weight occurs in it. That mistake is loud. Second,
+# the prediction: now the formula is the *entropy of the answer*. It has a gradient, it falls, and the training below
+# runs to its end. We train the matrix with it and with cross-entropy, by *Adam*, a way of stepping against the
+# gradient (lesson 03).
 
 
 # %%
@@ -495,8 +500,9 @@ claim(
 )
 
 # %% [markdown]
-# Both halves of the U are as derived. In practice: check in float64, with central differences and a step near
-# $10^{-5}$, and expect about ten digits of agreement. Ours, against that and against autograd:
+# In float64 both halves of the U are as derived. The float32 curves go flat at the left, below about $10^{-7}$: there
+# $z + h$ is rounded back to $z$, and the difference is 0. In practice: check in float64, with central differences and
+# a step near $10^{-5}$, and expect about ten digits of agreement. Ours, against that and against autograd:
 
 # %%
 some_labels, by_differences = random.integers(10, size=8), np.zeros_like(logits)
@@ -682,9 +688,9 @@ claim(
 # %% [markdown]
 # ## Why does the loss print `nan` on a model that works?
 #
-# The service answers, accuracy is fine, and last night's retraining logged `loss=nan` from step 40,000 on. Nothing
-# is wrong with the model. Its logits grew, as they do when a model becomes sure of itself, and the loss was written
-# as it stands in the textbook,
+# The service answers, with the old weights, and last night's retraining logged `loss=nan` from step 40,000 on. Up to
+# that step nothing was wrong with the model. Its logits grew, as they do when a model becomes sure of itself, and the
+# loss was written as it stands in the textbook,
 #
 # $$\ell(z, y) = -\ln \frac{e^{z_y}}{\sum_{j=0}^{C-1} e^{z_j}}, \qquad z \in \mathbb{R}^C \text{ the logits},\; y \in \{0,\dots,C-1\} \text{ the label.}$$
 #
@@ -953,8 +959,8 @@ claim(
 #
 # ### Where this goes wrong: softmax, twice
 #
-# The articles' models end in a softmax layer. Carry one over to PyTorch, give its output to `cross_entropy`, which
-# applies softmax itself, and nothing raises. What does it cost?
+# The articles' Keras models end in a softmax layer. Carry one over to PyTorch, give its output to `cross_entropy`,
+# which applies softmax itself, and nothing raises. What does it cost?
 
 
 # %%
@@ -1251,8 +1257,9 @@ claim(
 )
 
 # %% [markdown]
-# As a ranking that is harmless. As a probability, in a sum of expected losses, say, it is wrong by a factor of nine. It
-# can be undone: exercise 02.5.
+# With two classes the payments keep their order, since $q$ grows with $p$; but which class is the likelier may
+# change, and with more classes so may the order within one answer. As a probability, in a sum of expected losses,
+# say, it is wrong by a factor of nine. It can be undone: exercise 02.5.
 #
 # One more trap. What is the *mean* of weighted losses? PyTorch divides by the sum of the weights, Keras by
 # the number of examples. The TensorFlow process above has already computed it.
@@ -1274,8 +1281,9 @@ claim(
 )
 
 # %% [markdown]
-# The same model, data and weights, two numbers, and two lengths of step for one learning rate. Move a training script
-# from one framework to the other, and this is among the first things to look for.
+# The same model, data and weights, two numbers, and, for plain gradient descent, two lengths of step for one learning
+# rate (Adam divides a constant factor out again: lesson 03). Move a training script from one framework to the other,
+# and this is among the first things to look for.
 #
 # ## What we measured
 #
