@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 from course_lib import syllabus
 from course_lib.machine import Finding
+from course_lib.ops import reach
 
 SECONDS = 4.0
 """How long one question to another program may take; a check that asks two asks them side by side."""
@@ -142,10 +143,14 @@ def kubernetes() -> Finding:
             except (ValueError, KeyError):
                 server = None
     named = f"context {context}" if context else "no context is set"
+    found = f"{server}, {named}" if server else f"no cluster answers ({named})"
+    foreign = bool(server and context) and not reach.allowed(context, reach.current_context()[1])
+    if foreign:
+        found += f", not on this machine: lessons leave it alone unless COURSE_CONTEXT={context}"
     return Finding(
         "Kubernetes",
-        bool(server),
-        f"{server}, {named}" if server else f"no cluster answers ({named})",
+        bool(server) and not foreign,
+        found,
         f"the live cells that deploy, roll out and scale (lessons {_lessons('kubernetes')})",
         "`kind create cluster` (kind.sigs.k8s.io), or Kubernetes switched on in Docker Desktop, or minikube",
         "every lesson: those cells replay what they returned on a real cluster, and say so",

@@ -66,6 +66,19 @@ def test_versions_of_docker_kubectl_and_the_cluster_are_read(path: Path) -> None
 
 
 @posix
+def test_a_cluster_elsewhere_counts_as_absent_as_it_does_for_the_lessons(path: Path, monkeypatch) -> None:
+    version = json.dumps({"serverVersion": {"gitVersion": "v1.29.1"}})
+    view = json.dumps({"current-context": "work", "clusters": [{"cluster": {"server": "https://cluster.example.com"}}]})
+    stand_in(
+        path, "kubectl", f"case $2 in view) echo '{view}';; current-context) echo work;; *) echo '{version}';; esac"
+    )
+    found = engines.kubernetes()
+    assert not found.there and "not on this machine: lessons leave it alone unless COURSE_CONTEXT=work" in found.found
+    monkeypatch.setenv("COURSE_CONTEXT", "work")
+    assert engines.kubernetes().there
+
+
+@posix
 def test_a_client_whose_engine_or_cluster_is_down_is_told_from_none(path: Path) -> None:
     stand_in(path, "docker", """echo '{"Client": {"Version": "28.1"}, "Server": null}'; exit 1""")
     stand_in(path, "kubectl", """echo '{"clientVersion": {"gitVersion": "v1.32.4"}}'; exit 1""")

@@ -82,13 +82,18 @@ def _docker_version() -> Found:
 def _kubernetes() -> Found:
     if not shutil.which("kubectl"):
         return Found(False, reason="kubectl is not installed")
-    context, server = _context()
+    context, server = current_context()
     if not context:
         return Found(False, reason="no Kubernetes cluster is chosen (kubectl has no current context)")
-    if not on_this_machine(context, server) and os.environ.get("COURSE_CONTEXT") != context:
+    if not allowed(context, server):
         why = f"the context {context} is not a cluster on this machine; COURSE_CONTEXT={context} allows it"
         return Found(False, reason=why)
     return _until_there(("kubernetes", context, server), _kubernetes_version)
+
+
+def allowed(context: str, server: str) -> bool:
+    """Whether lessons may act on this cluster: it is on this machine, or COURSE_CONTEXT names it."""
+    return on_this_machine(context, server) or os.environ.get("COURSE_CONTEXT") == context
 
 
 def on_this_machine(context: str, server: str) -> bool:
@@ -106,7 +111,7 @@ def on_this_machine(context: str, server: str) -> bool:
     return address.is_loopback or address.is_unspecified  # 0.0.0.0: how k3d writes it
 
 
-def _context() -> tuple[str, str]:
+def current_context() -> tuple[str, str]:
     """kubectl's current context and the address of its server; both empty where there is none."""
     try:
         said = subprocess.run(

@@ -1070,8 +1070,8 @@ claim("a file that was cut off is refused, by name", broken.name in said)
 # ## What we measured
 #
 # The ledger has a model more. Beside lesson 01's ONNX file, with which we compared it, its accuracy is the same as
-# far as these intervals can tell, and it needs more bytes for as many weights. The listing in section 10 says why:
-# the layers' description takes about 5 kB, and the HDF5 file around the weights over 20 kB.
+# far as these intervals can tell, and it needs more bytes for as many weights. The listing in section 10 says where:
+# in the layers' description, and more of it in the HDF5 file around the weights.
 
 # %%
 ledger.table()
