@@ -66,6 +66,7 @@ def table(model: str | None = None) -> show.Block:
 def picture(title: str, *, model: str | None = None) -> None:
     """Draws accuracy against bytes for the rows so far, under a title that states what it shows.
 
+    This lesson's rows are numbered and named beside the picture; those of earlier lessons stand behind them, small.
     Raises RuntimeError where there is no row yet.
     """
     import matplotlib.pyplot as plt
@@ -75,15 +76,17 @@ def picture(title: str, *, model: str | None = None) -> None:
     if not drawn:
         raise RuntimeError("the ledger has no row yet: `ledger.record(…)` adds one")
     names = sorted({row.model for row in drawn})
-    figure, axes = plt.subplots()
-    for name, colour, marker in zip(names, show.PALETTE * 3, "osD^vP*X<>" * 3):
-        own = [row for row in drawn if row.model == name]
-        axes.plot([r.bytes for r in own], [100 * r.accuracy for r in own], marker, color=colour, ms=8, label=name)
-        for row in own:
-            axes.annotate(row.form, (row.bytes, 100 * row.accuracy), xytext=(0, 9), textcoords="offset points",
-                          ha="center", fontsize="small")  # fmt: skip
+    colours = dict(zip(names, show.PALETTE * 3))
+    own = sorted((row for row in drawn if row.lesson == current()), key=lambda row: (row.bytes, -row.accuracy))
+    figure, axes = plt.subplots(figsize=(9, 4))
+    for row in drawn:
+        style = {"ms": 5, "alpha": 0.6} if row not in own else {"ms": 13, "mec": "white"}
+        axes.plot(row.bytes, 100 * row.accuracy, "o", color=colours[row.model], **style)
+    for number, row in enumerate(own, start=1):
+        at = (row.bytes, 100 * row.accuracy)
+        axes.annotate(str(number), at, color="white", ha="center", va="center_baseline", fontsize="small")
     axes.set_xscale("log")
-    axes.margins(x=0.25)
+    axes.margins(x=0.1)
     every = [100 * row.accuracy for row in drawn]
     room = max(1.5, 0.2 * (max(every) - min(every)))  # a smaller range would make noise look like a loss
     axes.set_ylim(min(every) - room, min(100.5, max(every) + room))
@@ -92,8 +95,13 @@ def picture(title: str, *, model: str | None = None) -> None:
     axes.xaxis.set_major_formatter(lambda size, _: show.bytes_text(size))
     axes.set_xlabel("size of the file (logarithmic)")
     axes.set_ylabel("test accuracy (%)")
-    if len(names) > 1:
-        axes.legend()
+    keys = [axes.plot([], [], "o", color=colours[row.model])[0] for row in own]
+    said = [f"{i} {row.model}, {row.form}" for i, row in enumerate(own, start=1)]
+    for name in names:
+        if any(row.model == name and row not in own for row in drawn):
+            keys += axes.plot([], [], "o", ms=4, alpha=0.6, color=colours[name])
+            said.append(f"{name}, earlier lessons")
+    axes.legend(keys, said, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small")
     words = "; ".join(f"{r.model} as {r.form}: {show.bytes_text(r.bytes)}, {100 * r.accuracy:.1f} %" for r in drawn)
     show.finding(title, alt=f"Test accuracy against file size, a point for each form. {words}.")
 
