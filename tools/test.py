@@ -111,7 +111,7 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
     """The jobs that the words name. Raises NothingToRun, saying in one line what the words can be."""
     course = syllabus.load(checkout / "syllabus.toml")
     every = notebooks(course, checkout)
-    tests = sorted((checkout / "tests").glob("test_*.py"))
+    tests = sorted((checkout / "tests").rglob("test_*.py"))
     units = [unit_tests([checkout / "tests"])] if tests else []
     if not every:
         raise NothingToRun(f"{checkout / 'notebooks'} holds no lesson of syllabus.toml; run `./course build` first", 1)
@@ -125,7 +125,8 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
             lesson = None
         own = [job for job in every if lesson and job.name == lesson.stem]
         numeric = word[:1].isdigit()
-        matching = [each for each in tests if not numeric and re.search(rf"_{re.escape(word)}(?![0-9a-z])", each.stem)]
+        part = re.compile(rf"(^|_){re.escape(word)}(?![0-9a-z])")
+        matching = [each for each in tests if not numeric and (part.search(each.stem) or each.parent.name == word)]
         if word == "units":
             chosen += units
         elif word == "live":
@@ -138,7 +139,7 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
             chosen.append(unit_tests(matching, word))
         else:
             numbers = sorted({job.name[:2] for job in every})
-            parts = sorted({each.stem.removeprefix("test_") for each in tests})
+            parts = sorted({each.parent.name for each in tests} - {"tests"} | {each.stem[5:] for each in tests})
             valid = ["live", "rest", "units", *numbers, *parts]
             raise NothingToRun(f"nothing is called {word!r}; there are {', '.join(valid)}", 2)
     return list(dict.fromkeys(chosen))
@@ -275,7 +276,9 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     """Returns 0 where everything passed, 1 where something failed, 2 where a word names nothing."""
     parser = argparse.ArgumentParser("./course test", description=__doc__.partition(": ")[2])
     parser.add_argument(
-        "what", nargs="*", help="numbers of lessons (02), live, rest, units, or part of a test file's name"
+        "what",
+        nargs="*",
+        help="numbers of lessons (02), live, rest, units, a folder of tests/, or part of a test file's name",
     )
     options = parser.parse_args(words)
     try:

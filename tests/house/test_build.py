@@ -8,23 +8,15 @@ import sys
 
 import nbformat
 import pytest
-import yaml
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 from course_lib import places, syllabus
 from course_lib.idioms.live import source_hash
-from tools.build import execute, pages, source, stubs
+from tests.house.test_stubs import SOLUTION
+from tools.build import execute, source
 
 MAP = syllabus.load()
 WRITTEN = [lesson for lesson in MAP.lessons if lesson.written]
-
-SOLUTION = '''def double(x):
-    """Twice x."""
-    # SOLUTION
-    result = x + x
-    for _ in range(0):
-        result = None
-    return result'''
 
 
 @pytest.fixture
@@ -90,74 +82,6 @@ def build(checkout, *words):
 def edit(path, old, new):
     assert old in path.read_text(encoding="utf-8")
     path.write_text(path.read_text(encoding="utf-8").replace(old, new), encoding="utf-8")
-
-
-# The stub
-
-
-def cells(code, **metadata):
-    return [new_code_cell(code, metadata=metadata)]
-
-
-def test_the_stub_keeps_what_stands_above_the_marker_and_raises():
-    (stub,) = stubs.cut(cells(SOLUTION))
-    assert stub.source == 'def double(x):\n    """Twice x."""\n    raise NotImplementedError'
-
-
-def test_the_solution_loses_the_marker_alone():
-    assert stubs.without_marker(cells(SOLUTION)[0]).source == SOLUTION.replace("    # SOLUTION\n", "")
-
-
-def test_cells_with_the_solution_tag_are_dropped():
-    kept = stubs.cut(
-        [
-            *cells(SOLUTION),
-            new_markdown_cell("Why", metadata={"tags": ["solution"]}),
-            *cells("x = 1", tags=["solution"]),
-        ]
-    )
-    assert len(kept) == 1
-
-
-def test_a_statement_of_the_solution_that_survives_is_an_error_whatever_its_spacing():
-    with pytest.raises(ValueError, match="survives in the exercise"):
-        stubs.cut([*cells(SOLUTION), *cells("x = 2\nresult=(x+x)  # twice")])
-
-
-def test_a_statement_of_a_solution_cell_that_survives_is_an_error():
-    with pytest.raises(ValueError, match="survives"):
-        stubs.cut([*cells("answer = 42", tags=["solution"]), *cells("answer   =   42")])
-
-
-@pytest.mark.parametrize("marker", ["#SOLUTION", "# Solution", "# SOLUTION:", "# solution below"])
-def test_a_misspelt_marker_is_an_error_rather_than_a_published_solution(marker):
-    with pytest.raises(ValueError, match="is no marker"):
-        stubs.cut(cells(SOLUTION.replace("# SOLUTION", marker)))
-
-
-def test_what_is_no_plain_python_gets_a_sentence():
-    with pytest.raises(ValueError, match="no plain Python: !kubectl get pods"):
-        stubs.cut([*cells(SOLUTION), *cells("!kubectl get pods")])
-
-
-def test_a_marker_outside_a_function_or_twice_in_a_cell_is_an_error():
-    with pytest.raises(ValueError, match="outside a function"):
-        stubs.cut(cells("# SOLUTION\nx = 1"))
-    with pytest.raises(ValueError, match="2 lines"):
-        stubs.cut(cells(SOLUTION + "\n    # SOLUTION"))
-
-
-@pytest.mark.parametrize("lesson", WRITTEN, ids=lambda lesson: lesson.stem)
-def test_no_statement_of_a_solution_stands_in_the_built_exercise(lesson):
-    import jupytext
-
-    solution = jupytext.reads(
-        source.source_path("solutions", lesson).read_text(encoding="utf-8"), fmt="py:percent"
-    ).cells
-    exercise = nbformat.read(lesson.notebook("exercises"), as_version=4).cells
-    hidden = [cell for cell in solution if stubs.MARKER in cell.source]
-    assert hidden and not stubs.leaks(solution, exercise)
-    assert sum(cell.source.endswith("raise NotImplementedError") for cell in exercise) == len(hidden)
 
 
 # Ids
@@ -300,54 +224,3 @@ def test_a_lesson_that_fails_or_warns_is_not_built_and_says_why(checkout):
 def test_an_unknown_lesson_gets_one_line_and_exit_2(checkout):
     code, said = build(checkout, "77")
     assert code == 2 and "no lesson '77'" in said.splitlines()[-1]
-
-
-# Pages
-
-
-def test_the_map_lists_every_lesson_and_badges_come_with_a_repository():
-    from dataclasses import replace
-
-    text = pages._map(MAP)
-    assert all(lesson.title in text for lesson in MAP.lessons)
-    assert pages._badges(replace(MAP, repository="")) == ""
-    published = replace(MAP, repository="owner/name")
-    assert "github/owner/name/blob/main/notebooks/00_welcome.ipynb" in pages._badges(published)
-    assert "gh/owner/name/main" in source._head("notebooks", WRITTEN[0], published).source
-    assert "badge" not in source._head("notebooks", WRITTEN[0], replace(MAP, repository="")).source
-
-
-def test_environment_yml_and_constraints_txt_name_the_same_pins():
-    packages = yaml.safe_load((places.CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1][
-        "pip"
-    ]
-    mine = {line.replace(" ;", ";") for line in packages if not line.startswith("--")}
-    lines = (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    theirs = {line.replace(" ;", ";") for line in lines if line and not line.startswith("#")}
-    assert mine <= theirs
-    assert {line.split("==")[0].split("-")[0] for line in theirs - mine} <= {"nvidia", "cuda", "triton"}
-
-
-def test_every_package_of_the_project_is_pinned():
-    import re
-    import tomllib
-
-    project = tomllib.loads((places.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-    asked = [*project["dependencies"], *project["optional-dependencies"]["authors"]]
-    pinned = {
-        line.split("==")[0] for line in (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
-    }
-    assert {re.match(r"[\w-]+", each)[0] for each in asked} <= pinned
-
-
-def test_the_start_cell_for_colab_does_nothing_elsewhere():
-    before = set(globals())
-    exec(source._colab(MAP, places.CHECKOUT).source, namespace := {})
-    assert set(namespace) - {"__builtins__"} == {"sys"} and set(globals()) == before
-
-
-def test_the_data_card_counts_the_data():
-    card = pages.data_card(places.CHECKOUT / "source/cards" / pages.DATA_CARD)
-    for text in ("1,797, each 8 × 8", "| training | 1,122 |", "| validation | 225 |", "| test | 450 |"):
-        assert text in card
-    assert "{" not in card

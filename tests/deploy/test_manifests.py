@@ -9,9 +9,9 @@ import yaml
 
 import course_lib
 from course_lib.ops import kubernetes
+from course_lib.places import CHECKOUT
 from course_lib.serving import __main__ as server
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 FILES = sorted((CHECKOUT / "k8s").rglob("*.yaml"))
 DNS_LABEL = re.compile("[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")  # RFC 1123
 LABEL = re.compile("([A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?)?")

@@ -4,11 +4,11 @@ import ast
 import json
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-CHECKOUT = Path(__file__).resolve().parent.parent
+from course_lib.places import CHECKOUT
+
 FRAMEWORKS = {"torch", "tensorflow", "keras", "onnxruntime", "onnx"}
 
 

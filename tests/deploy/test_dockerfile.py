@@ -5,15 +5,13 @@ import json
 import re
 import sys
 from importlib.metadata import requires
-from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import course_lib
-
-CHECKOUT = Path(__file__).resolve().parent.parent
+from course_lib.places import CHECKOUT
 
 
 def instructions() -> list[tuple[str, str]]:

@@ -19,11 +19,11 @@ import onnx.parser
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
+from course_lib.places import CHECKOUT
 from course_lib.serving import app
 from course_lib.serving.__main__ import listen
 from course_lib.serving.models import Models, cpu_limit
 
-CHECKOUT = Path(__file__).resolve().parent.parent
 PREDICT = "/v1/models/digits_cnn:predict"
 LIMIT = 100_000
 WEIGHTS = np.random.default_rng(0).normal(size=(64, 10)).astype(np.float32)

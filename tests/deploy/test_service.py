@@ -1,0 +1,130 @@
+"""A server as a process of a lesson, requests to it, and load upon it."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from matplotlib import pyplot
+
+from course_lib.idioms import pictures
+from course_lib.ops import http, load, service
+from course_lib.places import CHECKOUT
+from tests.deploy.stand_ins import posix
+
+# Requests
+
+
+def test_the_local_service_is_asked_directly_whatever_proxy_is_set(served, monkeypatch):
+    for name in ("http_proxy", "HTTP_PROXY", "all_proxy"):
+        monkeypatch.setenv(name, "http://127.0.0.1:9")
+    monkeypatch.delenv("no_proxy", raising=False)
+    url = f"http://127.0.0.1:{served(200)}"
+    assert http.answers(url)
+    assert http.ask(url, {"instances": []}) == {"fine": True}
+
+
+def test_a_refusal_comes_with_its_status_and_words(served):
+    with pytest.raises(RuntimeError, match='^400 from /: {"fine": true}$'):
+        http.ask(f"http://127.0.0.1:{served(400)}", {})
+    assert not http.answers(f"http://127.0.0.1:{served(503)}")
+
+
+# The server as a process
+
+KERNEL = """
+import sys, time
+from pathlib import Path
+from course_lib.ops.http import answers
+from course_lib.ops.service import start_service
+running = start_service(Path("models"), Path(sys.argv[1]))
+try:
+    print("ready", flush=True)
+    time.sleep(60)
+except KeyboardInterrupt:
+    time.sleep(0.5)  # for a server that takes the signal to end
+    print("answers" if answers(running.url + "/v2/health/ready") else "gone", flush=True)
+running.stop()
+print(running.process.returncode, flush=True)
+"""
+
+
+@posix
+def test_interrupting_a_cell_leaves_the_server_running(tmp_path):
+    command = [sys.executable, "-c", KERNEL, str(tmp_path / "log")]
+    kernel = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True)
+    with kernel:
+        assert kernel.stdout.readline() == "ready\n"
+        os.killpg(kernel.pid, signal.SIGINT)  # as Jupyter does
+        assert kernel.stdout.read().split() == ["answers", "0"]
+
+
+@posix
+def test_a_server_that_does_not_end_is_killed(monkeypatch):
+    monkeypatch.setattr(service, "STOP_SECONDS", 0.1)
+    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()"
+    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
+        process.stdout.readline()
+        service.Service("", process).stop()
+        assert process.poll() == -signal.SIGKILL
+
+
+def test_a_server_that_cannot_start_says_why(tmp_path):
+    with pytest.raises(RuntimeError, match="holds no NAME/VERSION/model.onnx"):
+        service.start_service(tmp_path, tmp_path / "log")
+
+
+# The load client, and the picture of what it saw
+
+
+def test_the_load_client_counts_answers_by_pod_and_failures_by_reason(served):
+    port = served(200, 500, 0, 503, 500, 200)
+    found = load.run("127.0.0.1", port, "/predict", 0.7, 2, "{}")
+    assert found["failed"].pop("500") == 2 and found["failed"].pop("503") == 1
+    assert sum(found["failed"].values()) == 1  # the one that was hung up on, under the name of what broke
+    assert list(found["by_half_second"]) == ["pod-a"] and len(found["by_half_second"]["pod-a"]) == 2
+    assert sum(found["by_half_second"]["pod-a"]) == found["answered"] > 0
+    assert 0 < found["p50_ms"] <= found["p99_ms"]
+
+
+def test_the_load_client_says_so_where_nobody_answers():
+    found = load.run("127.0.0.1", 9, "/predict", 0.1, 1, "{}")
+    assert found["answered"] == 0 and found["failed"]["ConnectionRefusedError"] > 0
+    assert (found["by_half_second"], found["p50_ms"], found["p99_ms"]) == ({}, None, None)
+
+
+def test_the_load_client_runs_from_its_text_alone(served):
+    client = [
+        sys.executable,
+        "-I",
+        "-c",
+        Path(load.__file__).read_text(),
+        "127.0.0.1",
+        str(served(200)),
+        "/",
+        "0.1",
+        "1",
+    ]
+    said = subprocess.run([*client, "{}"], capture_output=True, text=True, check=True, timeout=60)
+    first, last = said.stdout.splitlines()
+    assert first == "begin" and json.loads(last)["answered"] > 0
+
+
+def test_the_picture_is_drawn_and_says_in_words_what_it_shows(monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(pictures.show, "finding", lambda title, alt: drawn.update(title=title, alt=alt))
+    counts = {"digits-abcde": [4, 5, 0], "digits-fghij": [0, 1, 6]}
+    outcome = {"by_half_second": counts, "deleted": "digits-abcde", "deleted_after_s": 0.6, "failed": {}}
+    pictures.answers_by_pod(outcome, "One takes over")
+    pyplot.close()
+    assert drawn["title"] == "One takes over"
+    assert "over 1.5 seconds" in drawn["alt"] and "digits-abcde (deleted): 9; digits-fghij: 7" in drawn["alt"]
+
+
+def test_without_an_answer_there_is_no_picture_and_a_reason():
+    outcome = {"by_half_second": {}, "deleted": "a", "deleted_after_s": 3.0, "failed": {"ConnectionRefusedError": 12}}
+    with pytest.raises(ValueError, match=r"expected answers by pod, got none \(failed: 12 × ConnectionRefusedError\)"):
+        pictures.answers_by_pod(outcome, "Nothing")

@@ -1,0 +1,57 @@
+"""The pages that the build writes: the map, the pins, the data card."""
+
+import yaml
+
+from course_lib import places, syllabus
+from tools.build import pages, source
+
+MAP = syllabus.load()
+WRITTEN = [lesson for lesson in MAP.lessons if lesson.written]
+
+
+def test_the_map_lists_every_lesson_and_badges_come_with_a_repository():
+    from dataclasses import replace
+
+    text = pages._map(MAP)
+    assert all(lesson.title in text for lesson in MAP.lessons)
+    assert pages._badges(replace(MAP, repository="")) == ""
+    published = replace(MAP, repository="owner/name")
+    assert "github/owner/name/blob/main/notebooks/00_welcome.ipynb" in pages._badges(published)
+    assert "gh/owner/name/main" in source._head("notebooks", WRITTEN[0], published).source
+    assert "badge" not in source._head("notebooks", WRITTEN[0], replace(MAP, repository="")).source
+
+
+def test_environment_yml_and_constraints_txt_name_the_same_pins():
+    packages = yaml.safe_load((places.CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1][
+        "pip"
+    ]
+    mine = {line.replace(" ;", ";") for line in packages if not line.startswith("--")}
+    lines = (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    theirs = {line.replace(" ;", ";") for line in lines if line and not line.startswith("#")}
+    assert mine <= theirs
+    assert {line.split("==")[0].split("-")[0] for line in theirs - mine} <= {"nvidia", "cuda", "triton"}
+
+
+def test_every_package_of_the_project_is_pinned():
+    import re
+    import tomllib
+
+    project = tomllib.loads((places.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    asked = [*project["dependencies"], *project["optional-dependencies"]["authors"]]
+    pinned = {
+        line.split("==")[0] for line in (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
+    }
+    assert {re.match(r"[\w-]+", each)[0] for each in asked} <= pinned
+
+
+def test_the_start_cell_for_colab_does_nothing_elsewhere():
+    before = set(globals())
+    exec(source._colab(MAP, places.CHECKOUT).source, namespace := {})
+    assert set(namespace) - {"__builtins__"} == {"sys"} and set(globals()) == before
+
+
+def test_the_data_card_counts_the_data():
+    card = pages.data_card(places.CHECKOUT / "source/cards" / pages.DATA_CARD)
+    for text in ("1,797, each 8 × 8", "| training | 1,122 |", "| validation | 225 |", "| test | 450 |"):
+        assert text in card
+    assert "{" not in card
