@@ -604,7 +604,7 @@ plt.ylabel("worst of 400 errors / Σ |terms|")
 plt.legend(fontsize="small")
 longest = {name: errors[-1] / u for name, errors in worst.items()}
 show.finding(
-    "No sum comes near n u; with both signs, as in a network, the length hardly matters",
+    "Long sums stay far below n u; with both signs, as in a network, length hardly matters",
     alt="Relative error of float32 sums against their length, both axes logarithmic, with the lines "
     f"n u and √n u. At {lengths[-1]:,} terms, in units of u: "
     + ", ".join(f"{name} {value:.0f}" for name, value in longest.items()),
