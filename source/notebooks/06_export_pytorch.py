@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 06 Export from PyTorch
 #
-# At 3 a.m. the new app misreads every scan that comes in as a negative. The model in the notebook reads them, the parity
-# test was green, and the export printed one warning, a month ago, that nobody saw.
+# At 3 a.m. the new app misreads every scan that comes in as a negative. The model in the notebook reads them, the
+# parity test was green, and the export printed one warning, a month ago, that nobody saw.
 #
 # ## You will be able to
 #
@@ -14,8 +14,8 @@
 #
 # ## Before you start
 #
-# Lesson 04 trained the network whose weights we use. Lesson 01 exported its own network to ONNX in one call and promised
-# to explain the call. This is the explanation.
+# Lesson 04 trained the network whose weights we use. Lesson 01 exported its own network to ONNX in one call and
+# promised to explain the call. This is the explanation.
 
 # %%
 import contextlib
@@ -61,7 +61,7 @@ def refusal(call, lines=1):
 # %% [markdown]
 # ## Can a colleague run this file?
 #
-# Somebody sends you `weights.safetensors`, 61 kB. What can you do with it? (Guess first: run it, look at it, or
+# Somebody sends you a file, `weights.safetensors`. What can you do with it? (Guess first: run it, look at it, or
 # neither?)
 
 # %%
@@ -74,8 +74,8 @@ show.table(["name", "shape", "dtype"], [[n, a.shape, a.dtype] for n, a in held.i
 
 # %% [markdown]
 # Names and numbers. That `7.weight` belongs to a plain layer, that a pooling comes before it, that pictures have one
-# channel and 8 × 8 points: none of it is in there. You can look, and you cannot run. The rest stands in Python code, and
-# whoever wants to run the model needs that code, PyTorch, and the luck that both are of the right version.
+# channel and 8 × 8 points: none of it is in there. You can look, and you cannot run. The rest stands in Python code,
+# and whoever wants to run the model needs that code, PyTorch, and the luck that both are of the right version.
 #
 # The articles that this course grew from call the way out *conversion* or *freezing* (模型转换, 模型固化): "save the
 # parameters and the structure in a file". PyTorch has a call that seems to do just that. Does it? We give the network
@@ -102,8 +102,9 @@ upright = Upright(network).eval()
 torch.save(upright, scratch / "whole.pt")
 
 # %% [markdown]
-# **Where this goes wrong.** The colleague opens the file in another program. Here that is a fresh Python; it tries with
-# PyTorch's default settings, and then with the check against foreign code switched off (lesson 04 shows why it is there).
+# **Where this goes wrong.** The colleague opens the file in another program. Here that is a fresh Python; it tries
+# with PyTorch's default settings, and then with the check against foreign code switched off (lesson 04 shows why it is
+# there).
 
 # %%
 colleague = f"""
@@ -114,7 +115,7 @@ for check in (True, False):
         torch.load({str(scratch / "whole.pt")!r}, weights_only=check)
         result.append("loaded")
     except Exception as error:
-        result.append(type(error).__name__ + ": " + str(error).splitlines()[0])
+        result.append(type(error).__name__ + ": " + str(error).split(". ")[0])
 """
 with_check, without_check = measure.fresh_process(colleague).result
 print(with_check, without_check, sep="\n\n")
@@ -138,16 +139,16 @@ claim(
 #
 # And there are three ways to get the graph, which the articles take for one:
 #
-# - *Freezing* takes what could still change (weights, dropout, the running averages of batch normalisation) and makes it
-#   constant.
+# - *Freezing* takes what could still change (weights, dropout, the running averages of batch normalisation) and makes
+#   it constant.
 # - *Tracing* runs the program once, on an example, and writes down the operations that happened.
-# - *Exporting* runs it with stand-ins for numbers, whose values and sizes are unknown, and writes down what must happen for
-#   *every* input; where it cannot, it refuses.
+# - *Exporting* runs it with stand-ins for numbers, whose values and sizes are unknown, and writes down what must
+#   happen for *every* input; where it cannot, it refuses.
 #
 # ## Is a weight still itself after "conversion"?
 #
-# Article 004 writes conversion as a formula: $\text{convert}(\text{model}, \text{dtype})$, "convert the parameters to the
-# new dtype", from floating point to integers. All weights of this network lie between −1 and 1. What would be left of
+# Article 004 writes conversion as a formula: $\text{convert}(\text{model}, \text{dtype})$, "convert the parameters to
+# the new dtype", from floating point to integers. Weights are small numbers, mostly far below 1. What would be left of
 # them?
 
 # %%
@@ -157,7 +158,8 @@ print(refusal(lambda: torch_models.load_digits_cnn().to(torch.int8)))
 # PyTorch refuses. By hand it can be done:
 
 # %%
-images, labels = (lambda part: (part.images.reshape(-1, 1, 8, 8), part.labels))(data.digits()[1])
+_, test = data.digits()
+images, labels = test.images.reshape(-1, 1, 8, 8), test.labels  # (450, 1, 8, 8), (450,)
 
 
 def accuracy_of(logits):
@@ -178,15 +180,16 @@ left = sum(int((weight != 0).sum()) for weight in as_integers.parameters())
 
 # %%
 claim(
-    "converted by that formula every weight is 0, and every picture is a zero",
-    left == 0 and set(answers(as_integers).argmax(axis=1)) == {0},
+    "converted by that formula, not one weight in a hundred is left; the answers are worthless",
+    left < 0.01 * sum(each.numel() for each in network.parameters())
+    and accuracy_of(answers(as_integers)) < 0.3,
     f"{left} weights left, accuracy {accuracy_of(answers(as_integers)):.0%}",
 )
 
 # %% [markdown]
 # Integers need a *scale* (lesson 09), and then they are compression: the value changes, within limits, on purpose.
-# Article 002 counts quantization among the conversions too, and says that it "reduces the number of parameters". Lesson
-# 01 quantized its network; count them in both of its files:
+# Article 002 counts quantization among the conversions too, and says that it "reduces the number of parameters".
+# Lesson 01 quantized its network; count them in both of its files:
 
 
 # %%
@@ -206,8 +209,8 @@ claim(
 )
 
 # %% [markdown]
-# And article 003 gives a neuron's $f(Wx + b)$ as "conversion formula". Keep the words apart. **Conversion changes the form of a computation and must not
-# change its value.** With $f$ the model and $g$ what came out of the converter,
+# And article 003 gives a neuron's $f(Wx + b)$ as "conversion formula". Keep the words apart. **Conversion changes the
+# form of a computation and must not change its value.** With $f$ the model and $g$ what came out of the converter,
 #
 # $$g(x) \approx f(x) \quad \text{for every } x \text{ that can come},$$
 #
@@ -216,8 +219,8 @@ claim(
 # ## What is in an ONNX file?
 #
 # ONNX (Open Neural Network Exchange) is a file format for a graph of operations with its weights, and a public
-# specification of what each operation means. PyTorch's exporter writes it. Everything that the last section's list asks for
-# is an argument of this call.
+# specification of what each operation means. PyTorch's exporter writes it. Everything that the last section's list
+# asks for is an argument of this call.
 
 # %%
 reference = answers(network)  # (450, 10), what every export is held against
@@ -243,9 +246,9 @@ to_onnx(network, onnx_file, images[:2], [{0: torch.export.Dim("batch")}])
 model = onnx.load(onnx_file)
 
 # %% [markdown]
-# The exporter also notes for each operation where in your Python code it came from. Those notes contain folders of your
-# machine, and need a newer file format than the rest does. Off with both: `remove_notes` deletes the notes, and the
-# *IR version*, the version of the file format itself, is set to what this operator set asks for.
+# The exporter also notes for each operation where in your Python code it came from. Those notes contain folders of
+# your machine, and need a newer file format than the rest does. Off with both: `remove_notes` deletes the notes, and
+# the *IR version*, the version of the file format itself, is set to what this operator set asks for.
 
 # %%
 stamped = model.ir_version
@@ -257,9 +260,9 @@ onnx.save(model, onnx_file)
 print(f"file format: IR {stamped} from the exporter, IR {model.ir_version} is enough")
 
 # %% [markdown]
-# A model is a list of *nodes* (operations), each with the names of what it reads and writes; *initialisers*, the constants,
-# weights above all; and the declared inputs and outputs. An input's size is a number, or a name if it may vary: a
-# *dynamic axis*.
+# A model is a list of *nodes* (operations), each with the names of what it reads and writes; *initialisers*, the
+# constants, weights above all; and the declared inputs and outputs. An input's size is a number, or a name if it may
+# vary: a *dynamic axis*.
 
 
 # %%
@@ -270,6 +273,7 @@ def described(values):
         yield value.name, onnx.TensorProto.DataType.Name(tensor.elem_type), sizes
 
 
+ends = {"input": model.graph.input, "output": model.graph.output}
 constants = {each.name: onnx.numpy_helper.to_array(each) for each in model.graph.initializer}
 show.table(
     ["part", "in this file"],
@@ -277,15 +281,16 @@ show.table(
         ["operator set", f"{model.opset_import[0].version}, of the standard operators"],
         ["file format", f"IR {model.ir_version}"],
         ["written by", f"{model.producer_name} {model.producer_version}"],
-        *[["input", f"{name}, {kind}, {sizes}"] for name, kind, sizes in described(model.graph.input)],
-        *[["output", f"{name}, {kind}, {sizes}"] for name, kind, sizes in described(model.graph.output)],
+        *[[end, f"{name}, {kind}, {sizes}"]
+          for end in ends for name, kind, sizes in described(ends[end])],
         ["initialisers", f"{len(constants)}, {sum(a.nbytes for a in constants.values()):,} bytes"],
         ["whole file", f"{onnx_file.stat().st_size:,} bytes"],
     ],
 )  # fmt: skip
 
 # %% [markdown]
-# The network in Python had ten layers. How many operations would you expect in the file? We draw it from the file alone.
+# The network in Python has ten layers. How many operations would you expect in the file? We draw it from the file
+# alone.
 
 # %%
 inferred = onnx.shape_inference.infer_shapes(model).graph
@@ -322,10 +327,9 @@ beside(axes, 0.95, 0.85, "pixels")
 beside(axes, 0.95, -row - 0.85, "logits")
 axes.set_xlim(-0.1, 4.6)
 axes.set_ylim(-row - 1, 1)
-plain = sum(not any(constants.get(n, np.zeros(0, int)).dtype == np.float32 for n in node.input)
-            for node in nodes)  # fmt: skip
+owners = sum(any(f"{n}".endswith("weight") for n in node.input) for node in nodes)
 show.finding(
-    f"The file holds {len(nodes)} operations; {len(nodes) - plain} of them own the weights",
+    f"The file holds {len(nodes)} operations; {owners} of them own the weights",
     alt="The graph from pixels to logits, top to bottom: "
     + ", ".join(f"{node.op_type} to {as_text(sizes_of[node.output[0]])}" for node in nodes)
     + ". Weights hang at the two Conv and the two Gemm operations.",
@@ -337,12 +341,12 @@ claim(
     "every weight of the network is in the file, and dropout is not",
     weights == sum(each.numel() for each in network.parameters())
     and not any(node.op_type == "Dropout" for node in nodes),
-    f"{weights:,} weights; {', '.join(node.op_type for node in nodes)}",
+    f"{weights:,} weights; {len(network)} layers in Python, {len(nodes)} operations here",
 )
 
 # %% [markdown]
-# `Gemm` is a matrix product with a bias. Dropout is gone because the network was in evaluation mode: that was the
-# *freezing* in this export. `Flatten` became a `Reshape` whose target is stored in the file as well:
+# `Gemm` is a matrix product with a bias. Dropout is gone: the network was in evaluation mode, and that was fixed for
+# good, the *freezing* in this export. `Flatten` became a `Reshape` whose target is stored in the file as well:
 
 # %%
 print({name: array.tolist() for name, array in constants.items() if array.dtype != np.float32})
@@ -380,8 +384,8 @@ baked = onnx.load(baked_file).graph.input[0].type.tensor_type.shape.dim[0].dim_v
 claim("the example's batch of one is part of the file", baked == 1, f"size {baked}, not a name")
 
 # %% [markdown]
-# The file is right for its one picture, and a service that collects requests into batches cannot use it. The mend is the
-# argument that our first export had: `dynamic_shapes`, which names the axis that varies.
+# The file is right for its one picture, and a service that collects requests into batches cannot use it. The mend is
+# the argument that our first export had: `dynamic_shapes`, which names the axis that varies.
 
 # %%
 shapes = {count: run(onnx_file, images[:count]).shape for count in (1, 2, 7, 450)}
@@ -392,18 +396,23 @@ claim(
 )
 
 # %% [markdown]
-# Does the example still matter, once the axis is named? Not for the ONNX exporter of this version. For `torch.export`,
-# which it stands on and which the next section uses, it does. A size of 1 is special to it, since arrays of size 1
-# broadcast:
+# Does the example still matter, once the axis is named? Not to the ONNX exporter of this version:
+
+# %%
+any_batch = [{0: torch.export.Dim("batch")}]
+to_onnx(network, scratch / "from_one.onnx", images[:1], any_batch)
+claim(
+    "with the axis named, an example of one picture makes a file that takes seven",
+    run(scratch / "from_one.onnx", images[:7]).shape == (7, 10),
+)
+
+# %% [markdown]
+# To `torch.export` it does. That call makes PyTorch's own exported program (a later section keeps one), and a size of
+# 1 is special to it, since arrays of size 1 broadcast:
 
 # %%
 one = (torch.from_numpy(images[:1]),)
-print(
-    refusal(
-        lambda: torch.export.export(network, one, dynamic_shapes=[{0: torch.export.Dim("batch")}]),
-        2,
-    )
-)
+print(refusal(lambda: torch.export.export(network, one, dynamic_shapes=any_batch), lines=2))
 
 # %% [markdown]
 # That is a good error: it names the axis and what became of it. Its neighbour `Dim.AUTO`, "find out what may vary", is
@@ -449,34 +458,32 @@ show.table(
 
 # %%
 claim(
-    "on negatives the trace is more than 70 points worse than the program that it was made from",
-    accuracies["in Python"][1] - accuracies["traced"][1] > 0.7,
+    "on negatives the trace is more than 50 points worse than the program that it was made from",
+    accuracies["in Python"][1] - accuracies["traced"][1] > 0.5,
 )
 
 # %%
-favourite, times = max(
-    ((digit, int(n)) for digit, n in enumerate(np.bincount(answers(traced, negatives).argmax(1)))),
-    key=lambda pair: pair[1],
+claim(
+    "on the usual test pictures the trace and the program give the same class for every one",
+    convert.parity(answers(upright), answers(traced)).agreement == 1,
 )
-print(f"most frequent answer to a negative: {favourite}, {times} of {len(labels)} times")
 
 # %% [markdown]
-# The trace holds no `if`. The examples were positives, so "do not turn" is what happened, and what was written down, for
-# ever. A parity test on the usual test set finds nothing: there both columns agree. You find it only with inputs that take the
-# *other* branch.
+# The trace holds no `if`. The examples were positives, so "do not turn" is what happened, and what was written down,
+# for ever. A parity test on the usual test set finds nothing. You find it only with inputs that take the *other*
+# branch.
 #
 # What does the exporter of today do with the same code?
 
 # %%
 two = (torch.from_numpy(images[:2]),)
-any_batch = [{0: torch.export.Dim("batch")}]
 print(refusal(lambda: torch.export.export(upright, two, dynamic_shapes=any_batch)))
 
 # %% [markdown]
 # It refuses. Its stand-ins have no values, so it cannot know which way the `if` goes, and unlike the trace it does not
-# guess. Translated: "I would have to decide on data that I do not have." There are two ways to say what you mean. One keeps
-# the branch, as an operation that holds both sides, `torch.cond`. The other computes both and chooses for each picture,
-# `torch.where`. Before you read on: are they the same?
+# guess. Translated: "I would have to decide on data that I do not have." There are two ways to say what you mean. One
+# keeps the branch, as an operation that holds both sides, `torch.cond`. The other computes both and chooses for each
+# picture, `torch.where`. Before you read on: are they the same?
 
 
 # %%
@@ -524,13 +531,15 @@ claim(
 )
 
 # %% [markdown]
-# `torch.cond` is a faithful copy, so it copies the bug: the original asked for the mean of the *whole batch*, and a picture's
-# answer depended on its neighbours. In a service that batches requests of different people that is a fault that no
-# single request can show. The exporter's refusal made us look. Exercise 06.3 is about a function with three such places.
+# `torch.cond` is a faithful copy, so it copies the bug: the original asked for the mean of the *whole batch*, and a
+# picture's answer depended on its neighbours. In a service that batches requests of different people that is a fault
+# that no single request can show. The exporter's refusal made us look. Exercise 06.3 is about a function with three
+# such places.
 #
 # ## How close is close enough?
 #
-# Now parity of the plain network. The largest difference is quickly computed. Is it good?
+# Now parity of the plain network. Article 003 asks to "verify that no key information was lost", and leaves open what
+# that is. The largest difference is quickly computed. Is it good?
 
 # %%
 converted = run(onnx_file)
@@ -539,25 +548,25 @@ print(plain_parity)
 print("np.allclose says", np.allclose(converted, reference))
 
 # %%
-misses = int((~np.isclose(converted, reference)).sum())
+missed = np.abs(reference[~np.isclose(converted, reference)])
 claim(
-    "NumPy's default tolerance calls this conversion wrong, though every class agrees",
-    misses > 0 and plain_parity.agreement == 1,
-    f"{misses} of {reference.size:,} logits miss",
+    "NumPy's default tolerance calls this conversion wrong, on small logits; all classes agree",
+    0 < len(missed) and missed.max() < 2 and plain_parity.agreement == 1,
+    f"{len(missed)} of {reference.size:,} logits miss, the largest of them {missed.max():.2f}",
 )
 
 # %% [markdown]
-# `np.allclose` allows a relative difference of $10^{-5}$ by default, and that is the wrong question here: a logit near 0
-# is the difference of large terms, and inherits their rounding. Teams then raise the tolerance until the test is
+# `np.allclose` allows a relative difference of $10^{-5}$ by default, and that is the wrong question here: a logit near
+# 0 is the difference of large terms, and inherits their rounding. Teams then raise the tolerance until the test is
 # green, and keep the number for the next model. We would rather know what a right answer looks like.
 #
 # A float32 keeps 24 binary digits, so an operation rounds its result by at most half of the last one:
 #
 # $$\mathrm{fl}(a \circ b) = (a \circ b)(1 + \delta), \qquad |\delta| \le u = 2^{-24} \approx 6 \times 10^{-8}.$$
 #
-# A layer's output is a sum $s = \sum_{i=1}^n w_i x_i$. In whatever order the sum is made, a term $w_i x_i$ goes through one
-# product and at most $n - 1$ additions, and each multiplies it by some $1 + \delta$. Its factor therefore lies
-# between $(1-u)^n$ and $(1+u)^n$, and
+# A layer's output is a sum $s = \sum_{i=1}^n w_i x_i$. In whatever order the sum is made, a term $w_i x_i$ goes
+# through one product and at most $n - 1$ additions, and each multiplies it by some $1 + \delta$. Its factor therefore
+# lies between $(1-u)^n$ and $(1+u)^n$, and
 #
 # $$(1+u)^n - 1 = \sum_{k=1}^n \binom nk u^k \le \sum_{k=1}^\infty (nu)^k = \frac{nu}{1-nu} =: \gamma_n ,
 # \qquad 1 - (1-u)^n \le nu \le \gamma_n .$$
@@ -566,10 +575,10 @@ claim(
 #
 # $$|\hat s - s| \le \gamma_n \sum_{i=1}^n |w_i x_i| .$$
 #
-# That holds for every order, and so for every runtime that sums in float32. But it assumes that all errors push the same
-# way. If they fell like coin tosses, $n$ of them would come to about $\sqrt n\, u$ instead of $n u$. Which is nearer to
-# life? Sums of random terms, one term after the other; with terms of one sign and of both; and once as NumPy adds, in
-# pairs and pairs of pairs.
+# That holds for every order, and so for every runtime that sums in float32. But it assumes that all errors push the
+# same way. If they fell like coin tosses, $n$ of them would come to about $\sqrt n\, u$ instead of $n u$. Which is
+# nearer to life? Sums of random terms, one term after the other; with terms of one sign and of both; and once as NumPy
+# adds, in pairs and pairs of pairs.
 
 # %%
 u = 2.0**-24
@@ -580,10 +589,8 @@ for n in lengths:
     w, x = random.normal(size=(2, 400, n)).astype(np.float32)
     for name, errors in worst.items():
         terms = np.abs(w * x) if "one sign" in name else w * x
-        exact, size = (
-            terms.astype(np.float64).sum(axis=1),
-            np.abs(terms).astype(np.float64).sum(axis=1),
-        )
+        precise = terms.astype(np.float64)
+        exact, size = precise.sum(axis=1), np.abs(precise).sum(axis=1)
         if "in turn" in name:
             total = np.cumsum(terms, axis=1, dtype=np.float32)[:, -1]
         else:
@@ -605,8 +612,8 @@ plt.legend(fontsize="small")
 longest = {name: errors[-1] / u for name, errors in worst.items()}
 show.finding(
     "Long sums stay far below n u; with both signs, as in a network, length hardly matters",
-    alt="Relative error of float32 sums against their length, both axes logarithmic, with the lines "
-    f"n u and √n u. At {lengths[-1]:,} terms, in units of u: "
+    alt="Relative error of float32 sums against their length, both axes logarithmic, with "
+    f"lines n u and √n u. At {lengths[-1]:,} terms, in units of u: "
     + ", ".join(f"{name} {value:.0f}" for name, value in longest.items()),
 )
 
@@ -621,19 +628,22 @@ claim(
 
 # %%
 claim(
-    "1,024 times the terms: less than 4 times the error with both signs, more than 8 times with one",
+    "1,024 times the terms: under 4 times the error with both signs, over 8 times with one",
     both[-1] < 4 * both[0] and one_sign[-1] > 8 * one_sign[0],
     f"{both[-1] / both[0]:.1f} and {one_sign[-1] / one_sign[0]:.1f} times",
 )
 
 # %% [markdown]
-# So a theorem's tolerance would be safe and very loose. Here is what it comes to for the whole network. If the input of a layer
-# is off by at most $e$ (one number for each entry), its output is off by at most
+# Terms of one sign follow the coin tosses. With both signs the running total stays small, and a small number is
+# rounded finely, which likely is why the length hardly matters. In pairs, each term goes through few additions.
+#
+# So a theorem's tolerance would be safe and very loose. Here is what it comes to for the whole network. If the input
+# of a layer is off by at most $e$ (one number for each entry), its output is off by at most
 #
 # $$e' = |W|\,e + \gamma_{n+1}\,\bigl(|W|\,(|a| + e) + |b|\bigr),$$
 #
-# the old error, passed on, and the new rounding ($n$ products and the bias $b$). ReLU and max-pooling pass errors on and never
-# enlarge them.
+# the old error, passed on, and the new rounding ($n$ products and the bias $b$). ReLU and max-pooling pass errors on
+# and never enlarge them.
 
 
 # %%
@@ -664,9 +674,9 @@ claim(
 )
 
 # %% [markdown]
-# The useful yardstick is a by-product: `exact`, the same network run in float64. *PyTorch's own* float32 answers are off
-# from it as well. A conversion that comes as close to it as the original does has lost nothing. Rounding grows with the numbers
-# that are rounded, so we measure on the scale of each picture's largest logit:
+# The useful yardstick is a by-product: `exact`, the same network run in float64. *PyTorch's own* float32 answers are
+# off from it as well. A conversion that comes as close to it as the original does has lost nothing. Rounding grows
+# with the numbers that are rounded, so we measure on the scale of each picture's largest logit:
 #
 # $$\rho(g) = \max_{x}\; \frac{\max_j |g_j(x) - f_j(x)|}{\max_j |f_j(x)|}, \qquad f \text{ in float64}.$$
 
@@ -681,7 +691,7 @@ own = rho(exact, reference)
 tolerance = 10 * own  # another order of summing, other kernels: the same size, not the same number
 claim(
     "PyTorch's own float32 error is a few roundings of the largest logit",
-    u < own < 32 * u,
+    u / 4 < own < 64 * u,
     f"{own:.1e}, that is {own / u:.1f} u; tolerance {tolerance:.1e}",
 )
 
@@ -694,8 +704,9 @@ claim(
 
 # %% [markdown]
 # A tolerance is worth as much as what it catches. Four ways to spoil a conversion, each of which happens: weights
-# rounded to float16 or to bfloat16 (16-bit formats with 11 and 8 binary digits) by a converter that nobody asked; one bias
-# copied from an older checkpoint, off by 0.001; dropout left on. **Which of them does the agreement of classes catch?**
+# rounded to float16 or to bfloat16 (16-bit formats with 11 and 8 binary digits) by a converter that nobody asked; one
+# bias copied from an older checkpoint, off by 0.001; dropout left on. **Which of them does the agreement of classes
+# catch?**
 
 
 # %%
@@ -737,9 +748,9 @@ axes.set_yticks(range(0, -len(candidates), -1), candidates)
 axes.set_xlabel("largest error of a picture's logits / its largest logit")
 caught = [name for name, logits in candidates.items() if rho(exact, logits) > tolerance]
 show.finding(
-    f"The tolerance from float32 catches all {len(caught)} spoiled models; the classes hide most of them",
-    alt="A row of dots for each model, one dot a picture, on a logarithmic axis: ONNX Runtime lies "
-    "left of the tolerance, "
+    f"The tolerance catches all {len(caught)} spoiled models; the classes hide most of them",
+    alt="A row of dots for each model, one dot a picture, on a logarithmic axis: ONNX Runtime "
+    "lies left of the tolerance, "
     + "; ".join(f"{name}: up to {rho(exact, logits):.0e}" for name, logits in candidates.items()),
 )
 
@@ -747,7 +758,7 @@ show.finding(
 claim(
     "the tolerance passes the conversion and catches each of the four",
     caught == list(candidates)[1:],
-    f"the mildest of the four is {rho(exact, candidates[caught[0]]) / tolerance:.0f} times above it",
+    f"the mildest is {rho(exact, candidates[caught[0]]) / tolerance:.0f} times above it",
 )
 
 # %%
@@ -759,14 +770,16 @@ claim(
 )
 
 # %%
-half = candidates["weights in float16"]
+apart = np.abs(candidates["weights in float16"] - reference)
 claim(
-    "the theorem's bound is too loose to see float16 weights",
-    bool((np.abs(half - exact) <= bound).all()),
-    f"at most {(np.abs(half - exact) / bound).max():.2f} of the bound",
+    "a test that allows each of two runs its theorem's bound does not see float16 weights",
+    bool((apart <= 2 * bound).all()),
+    f"at most {(apart / (2 * bound)).max():.2f} of what it allows",
 )
 
 # %% [markdown]
+# Exercise 06.2 turns the yardstick into a function that leaves the network as it was.
+#
 # ## And on the inputs that nobody tested?
 #
 # Real pictures are where both sides agree anyway. Parity breaks at edges: an empty picture, pictures in other units, a
@@ -795,8 +808,8 @@ for name, pixels in edges.items():
     finite = bool(np.isfinite(mine).all())
     beyond[name] = rho(truth, theirs) / tolerance if finite else None
     share = f"{beyond[name]:.2f}" if finite else "not finite"
-    rows.append([name, f"{said.max_abs_diff:.1e}", f"{said.max_rel_diff:.1e}", f"{said.agreement:.0%}",
-                 share, theirs[0].argmax()])  # fmt: skip
+    rows.append([name, f"{said.max_abs_diff:.1e}", f"{said.max_rel_diff:.1e}",
+                 f"{said.agreement:.0%}", share, theirs[0].argmax()])  # fmt: skip
 show.table(
     ["input", "largest difference", "largest relative", "classes", "ρ / tolerance", "first class"],
     rows,
@@ -811,8 +824,8 @@ claim(
 )
 
 # %% [markdown]
-# In units of $10^{-30}$ the *absolute* difference is enormous and means nothing; on the scale of the logits it is what it
-# always was. Now the last two rows.
+# In units of $10^{-30}$ the *absolute* difference is enormous and means nothing; on the scale of the logits it is what
+# it always was. Now the last two rows.
 
 # %%
 overflowed, sick = (run(onnx_file, edges[name]) for name in ("in units of 1e-38", "one point NaN"))
@@ -824,17 +837,23 @@ observe(
 )
 
 # %%
+nans = np.full((1, 10), np.nan)
 claim(
-    "ten NaN have a largest one: the class is 0",
-    int(np.argmax(np.full(10, np.nan))) == 0,
-    "np.argmax stops at the first NaN",
+    "ten NaN have a largest one, the first: the class is 0",
+    int(nans.argmax()) == 0,
+)
+
+# %%
+claim(
+    "and a test that looks for large differences lets them pass",
+    not (np.abs(nans - reference[:1]) > tolerance).any(),
 )
 
 # %% [markdown]
-# Perfect parity, and a service that reads a broken sensor as a zero. Parity says that two models are the same, not that
-# either is right. A NaN must be stopped before the model (lesson 08) and counted (lesson 20). Mind it in your own test too:
-# `(abs(a - b) > tolerance).any()` is false for a NaN, so a converted model that answers nothing but NaN passes. Exercise
-# 06.1 closes that hole.
+# Where both give NaN, parity is perfect, and the service reads a broken sensor as a zero. Parity says that two models
+# are the same, not that either is right. A NaN must be stopped before the model (lesson 08) and counted (lesson 20).
+# And it must not slip through the parity test itself, as it does through the one above: exercise 06.1 closes that
+# hole.
 #
 # ## What does PyTorch itself keep?
 #
@@ -849,6 +868,9 @@ calls = [str(node.target) for node in program.graph.nodes if node.op == "call_fu
 print(*calls, sep="\n")
 print("sizes that may vary:", program.range_constraints)
 
+# %% [markdown]
+# The last line is the batch, under a name that the exporter made up, and its range: from 0 to any number.
+
 # %%
 reloaded = torch.export.load(pt2_file).module()
 pt2_parity = convert.parity(reference, answers(reloaded))
@@ -858,16 +880,16 @@ observe("not a bit of a logit has changed", pt2_parity.max_abs_diff == 0, pt2_pa
 claim("it is within the tolerance", rho(exact, answers(reloaded)) <= tolerance)
 
 # %% [markdown]
-# **Where this goes wrong.** You saw `dropout` in that list, with its switch frozen to off. Export the network a line too early,
-# before `eval()`, and it is frozen to on. Nothing warns:
+# **Where this goes wrong.** You saw `dropout` in that list, with its switch frozen to off. Export the network a line
+# too early, before `eval()`, and it is frozen to on. Nothing warns:
 
 # %%
 training = torch_models.load_digits_cnn().train()
 dice = torch.export.export(training, two, dynamic_shapes=any_batch).module()
 first, second = answers(dice), answers(dice)
 claim(
-    "exported in training mode, it answers the same picture twice with different logits",
-    float(np.abs(first - second).max()) > 0.1,
+    "exported in training mode, it answers a picture twice, differently, at 95 % accuracy or more",
+    float(np.abs(first - second).max()) > 0.1 and accuracy_of(first) > 0.95,
     f"up to {np.abs(first - second).max():.1f} apart; accuracy {accuracy_of(first):.1%}",
 )
 
@@ -875,14 +897,14 @@ claim(
 print(refusal(dice.eval))
 
 # %% [markdown]
-# The accuracy hardly shows it, and there is no switch left to turn: it was a Python attribute, and the graph keeps only what
-# it led to. The mend is the line before the export, `network.eval()`, and a test that asks twice. (The ONNX exporter
-# warns in this case.)
+# The accuracy hardly shows it, and there is no switch left to turn: it was a Python attribute, and the graph keeps
+# only what it led to. The mend is the line before the export, `network.eval()`, and a test that asks twice.
 #
 # ## What about TorchScript?
 #
-# You will still meet it: in C++ programs built on LibTorch, in mobile apps, in old model stores. PyTorch 2 says of every
-# part of it that it is deprecated, as the warning above did. It works, and new work should not start with it.
+# Article 001 names it as PyTorch's way of conversion. You will still meet it: in C++ programs built on LibTorch, in
+# mobile apps, in old model stores. PyTorch now warns at each of these calls. A warning on stderr would be a defect in
+# this course, so we catch them and print them as what they are, news:
 
 # %%
 with warnings.catch_warnings(record=True) as said:
@@ -905,14 +927,14 @@ claim(
 )
 
 # %% [markdown]
-# So scripting never had tracing's fault. It had others: it understands a part of Python only, and PyTorch has moved on to
-# `torch.export`.
+# So scripting never had tracing's fault. It had others: it understands a part of Python only. It still works; new work
+# starts with `torch.export`.
 #
 # ## Can we ship to a phone that we do not have?
 #
-# Core ML is Apple's format. `coremltools` converts anywhere but on Windows and *runs* models on macOS only, so here
-# we can read what came out and cannot measure its parity. Say so in your report too: a converted model that nobody ran is a
-# guess. What can be checked without a Mac is the specification, and the weights.
+# Core ML is Apple's format. `coremltools` converts anywhere but on Windows and *runs* models on macOS only, so here we
+# can read what came out and cannot measure its parity. Say so in your report too: a converted model that nobody ran is
+# a guess. What can be checked without a Mac is the specification, and the weights.
 #
 # The tool loads much and prints much, so it works in a Python of its own, and starts from the `.pt2` file, which needs
 # neither our code nor our memory.
@@ -928,13 +950,15 @@ from coremltools.optimize.coreml import get_weights_metadata
 
 program = torch.export.load({str(pt2_file)!r}).run_decompositions({{}})
 result = {{}}
-for name, chosen in {{"default": {{}}, "float32": dict(compute_precision=ct.precision.FLOAT32)}}.items():
+choices = {{"default": {{}}, "float32": dict(compute_precision=ct.precision.FLOAT32)}}
+for name, chosen in choices.items():
     package = ct.convert(program, outputs=[ct.TensorType(name="logits")],
                          minimum_deployment_target=ct.target.iOS16, **chosen)
     package.save({str(scratch)!r} + "/" + name + ".mlpackage")
     spec = package.get_spec()
     block = next(iter(spec.mlProgram.functions["main"].block_specializations.values()))
-    constants = [np.asarray(each.val) for each in get_weights_metadata(package, weight_threshold=10).values()]
+    kept = get_weights_metadata(package, weight_threshold=10).values()
+    constants = [np.asarray(each.val) for each in kept]
     result[name] = dict(
         specification=spec.specificationVersion,
         operations=[each.type for each in block.operations if each.type != "const"],
@@ -956,14 +980,14 @@ else:
     core_ml = measure.fresh_process(core_ml_code).result
     show.put(show.table(
         ["precision asked for", "operations", "weights", "specification"],
-        [[name, " ".join(got["operations"]), f"{got['count']:,} {got['dtypes']}", got["specification"]]
-         for name, got in core_ml.items() if name != "predict"],
+        [[name, " ".join(got["operations"]), f"{got['count']:,} in {', '.join(got['dtypes'])}",
+          got["specification"]] for name, got in core_ml.items() if name != "predict"],
     ))  # fmt: skip
     print("asked to predict:", core_ml["predict"])
 
 # %% [markdown]
-# Look at the dtypes. Nobody asked for float16, and the default is float16. The child added up the absolute values of all
-# weights of each package; we do the same with ours, in float32 and rounded to float16.
+# Look at the dtypes. Nobody asked for float16, and the default is float16. The child added up the absolute values of
+# all weights of each package; we do the same with ours, in float32 and rounded to float16.
 
 # %%
 every = np.concatenate([array.ravel() for array in held.values()])
@@ -973,7 +997,7 @@ sums = {
 }
 if core_ml:
     claim(
-        "with float32 asked for, the weights are ours; by default they are ours, rounded to float16",
+        "asked for float32, it holds our weights; by default, ours rounded to float16",
         all(abs(core_ml[name]["total"] / total - 1) < 1e-9 for name, total in sums.items()),
         "; ".join(f"{name}: {core_ml[name]['total']:.6f}" for name in sums),
     )
@@ -995,15 +1019,15 @@ if core_ml:
     )
 
 # %% [markdown]
-# You saw the price two sections ago: weights in float16, all else in float32, were far outside the tolerance, and hardly a class
-# noticed. It may well be a good trade. It is compression all the same, and belongs in the report under that name.
-# Note also the first operation of the default: a `cast` brings the pixels to 16 bits, too.
+# You saw the price in the figure on tolerance: weights in float16, all else in float32, were far outside the
+# tolerance, and hardly a class noticed. It may well be a good trade. It is compression all the same, and belongs in
+# the report under that name. Note also the first operation of the default: a `cast` brings the pixels to 16 bits, too.
 #
 # ## Will the runtime in production read it?
 #
-# The file says "operator set 18". What is that number for? An operator's meaning changes now and then. `Softmax` with no axis
-# given meant, up to set 12, "over everything but the first axis", and means "over the last axis" since. One node, one input of
-# shape (1, 2, 3), all zeros; the two files below differ in that number alone:
+# The file says "operator set 18". What is that number for? An operator's meaning changes now and then. `Softmax` with
+# no axis given meant, up to set 12, "over everything but the first axis", and means "over the last axis" since. One
+# node, one input of shape (1, 2, 3), all zeros; the two files below differ in that number alone:
 
 
 # %%
@@ -1033,8 +1057,8 @@ claim(
 )
 
 # %% [markdown]
-# So the number is a part of the program, and changing it by hand is not an upgrade. `onnx.version_converter` rewrites the
-# nodes so that the *meaning* stays:
+# So the number is a part of the program, and changing it by hand is not an upgrade. `onnx.version_converter` rewrites
+# the nodes so that the *meaning* stays:
 
 # %%
 upgraded = onnx.version_converter.convert_version(softmax_model(12), 13)
@@ -1045,31 +1069,33 @@ claim(
 )
 
 # %% [markdown]
-# A runtime knows the sets up to its own release. Which is the older here: the package that writes, or the one that reads?
-# We give the runtime our network in every set that the installed `onnx` package can write.
+# A runtime knows the sets up to its own release. Which is the older here: the package that writes, or the one that
+# reads? We give the runtime our network in every set that the installed `onnx` package can write.
 
 
 # %%
-def reads(operator_set):
+def reads(file):
     try:
-        run_model(onnx.version_converter.convert_version(model, operator_set), images[:2])
+        run_model(file, images[:2])
         return True
     except onnxruntime.capi.onnxruntime_pybind11_state.Fail:
         return False
 
 
 newest = onnx.defs.onnx_opset_version()
-known = [number for number in range(18, newest + 1) if reads(number)]
+stamped_as = {n: onnx.version_converter.convert_version(model, n) for n in range(18, newest + 1)}
+known = [number for number, file in stamped_as.items() if reads(file)]
 observe(
     "the installed runtime is older than the installed `onnx` package",
     known[-1] < newest,
-    f"onnxruntime {onnxruntime.__version__} reads sets up to {known[-1]}, onnx {onnx.__version__} writes {newest}",
+    f"onnxruntime {onnxruntime.__version__} reads up to {known[-1]}, "
+    f"onnx {onnx.__version__} writes {newest}",
 )
 
 # %% [markdown]
-# Both were installed by one command on one day. A tool that builds a model with the `onnx` package and says nothing about
-# versions stamps the newest ones that this package knows, in two places. Here is what a runtime says to each that is newer than itself. We
-# stamp 99, which is newer than any:
+# Both were installed together, by `./course setup`. A tool that builds a model with the `onnx` package and says
+# nothing about versions stamps the newest ones that this package knows, in two places. Here is what a runtime says to
+# each that is newer than itself. We stamp 99, which is newer than any:
 
 # %%
 import re
@@ -1089,16 +1115,15 @@ print(from_the_future(ir=99), from_the_future(operator_set=99), sep="\n\n")
 # %%
 unsaid = onnx.helper.make_model(model.graph)  # no versions given
 print(f"stamped without being asked: set {unsaid.opset_import[0].version}, IR {unsaid.ir_version}")
-observe("the installed runtime cannot read such a file", newest not in known)
+observe("the installed runtime cannot read such a file", not reads(unsaid))
 
 # %% [markdown]
 # "Under development" is how an old runtime describes its future: for it, the sets after its own release do not exist
-# yet. There are three ways out. Update the runtime. Export for an older set, which `opset_version` does. Or, when all that you
-# have is the file, take the version converter's way back. We go up to the newest set and down again.
+# yet. There are three ways out. Update the runtime. Export for an older set, which `opset_version` does. Or, when all
+# that you have is the file, take the version converter's way back. We go up to the newest set and down again.
 
 # %%
-above = onnx.version_converter.convert_version(model, newest)
-back = onnx.version_converter.convert_version(above, 18)
+back = onnx.version_converter.convert_version(stamped_as[newest], 18)
 returned = convert.parity(converted, run_model(back, images))
 claim(
     "there and back, the file gives the same logits, bit for bit",
@@ -1140,8 +1165,9 @@ claim(
 )
 
 # %% [markdown]
-# That is why our file carries set 18 and the smallest IR version that this set allows: everything that the network needs is in there,
-# and every runtime that is younger reads it. "The newest" is the wrong default for a file that must travel.
+# That is why our file carries set 18 and the smallest IR version that goes with it. All that the network needs is in
+# there, and ONNX Runtime promises to read the sets before its own. "The newest" is the wrong default for a file that
+# must travel.
 #
 # ## What we measured
 #
@@ -1215,19 +1241,19 @@ ledger.picture("Conversion moves a model sideways: same accuracy, other containe
 #
 # ## Where this breaks down
 #
-# One small network was measured. In a deep one, errors pass through many layers, and a runtime may use other algorithms
-# than sums in some order (Winograd's convolution, sums in 16-bit on a GPU's matrix units): measure its own error first, as
-# here, on the hardware that will serve. The factor of 10 is a choice. A trained network with large margins hides
-# much; a regression or a generated text hides less. Parity over test images says nothing about inputs that never occur in
-# them, such as our negatives. And we never ran the Core ML package.
+# One small network was measured. In a deep one, errors pass through many layers, and a runtime may use other
+# algorithms than sums in some order (Winograd's convolution, sums in 16-bit on a GPU's matrix units): measure its own
+# error first, as here, on the hardware that will serve. The factor of 10 is a choice. A trained network with large
+# margins hides much; a regression or a generated text hides less. Parity over test images says nothing about inputs
+# that never occur in them, such as our negatives. And we never ran the Core ML package.
 #
 # ## What real teams use
 #
 # ONNX where runtime and hardware vary; `.pt2` where PyTorch stays in the house, compiled ahead of time by AOTInductor
-# (which checks no input shapes by default: validate before it); ExecuTorch for phones and microcontrollers; TensorRT or
-# OpenVINO, which compile an ONNX file for one device and must be held to parity again. Large models keep their weights beside
-# the graph (`external_data`), since an ONNX file ends at 2 GB. The converter's versions are pinned, the parity test runs in
-# the release pipeline, and the file's checksum is what gets deployed.
+# (which checks no input shapes by default: validate before it); ExecuTorch for phones and microcontrollers; TensorRT
+# or OpenVINO, which compile an ONNX file for one device and must be held to parity again. Large models keep their
+# weights beside the graph (`external_data`), since an ONNX file ends at 2 GB. The converter's versions are pinned, the
+# parity test runs in the release pipeline, and the file's checksum is what gets deployed.
 #
 # ## Further reading
 #

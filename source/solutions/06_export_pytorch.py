@@ -18,9 +18,9 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ### 06.1 The test that a NaN passed ★☆☆ · 10 minutes
 #
-# A team's parity test was green for a month: `assert not (abs(a - b) > tolerance).any()`. The converted model had answered
-# NaN all that time, and a NaN is not greater than anything. Write the comparison again, on the scale of the lesson's
-# $\rho$, and let nothing slip through.
+# A team's parity test was green for a month: `assert not (abs(a - b) > tolerance).any()`. The converted model had
+# answered NaN all that time, and a NaN is not greater than anything. Write the comparison again, on the scale of the
+# lesson's $\rho$, and let nothing slip through.
 
 
 # %%
@@ -49,16 +49,16 @@ check("06.1", at_parity)
 
 # %% [markdown] tags=["solution"]
 # The comparison asks what must be *true* (`<=`, then `all`), not whether something is wrong (`>`, then `any`). Every
-# comparison with a NaN is false, so written this way round a NaN fails. The maximum of a row that holds a NaN is NaN, which
-# carries it to the comparison. `np.array_equal(…, equal_nan=True)` does the odd rows, where subtracting would make NaN of
-# two equal infinities. `np.testing.assert_allclose` treats both the same way, but its scale is each entry's own, not the
-# example's.
+# comparison with a NaN is false, so written this way round a NaN fails. The maximum of a row that holds a NaN is NaN,
+# which carries it to the comparison. `np.array_equal(…, equal_nan=True)` does the odd rows, where subtracting would
+# make NaN of two equal infinities. `np.testing.assert_allclose` treats both the same way, but its scale is each
+# entry's own, not the example's.
 
 # %% [markdown]
 # ### 06.2 How far is float32 off? ★★☆ · 15 minutes
 #
-# "Which tolerance should I put into the release test?" Measure it: run the same network once more in float64, and see how far
-# its own float32 answers are from that. The network is somebody else's and is in use, so leave no trace in it.
+# "Which tolerance should I put into the release test?" Measure it: run the same network once more in float64, and see
+# how far its own float32 answers are from that. The network is somebody else's and is in use, so leave no trace in it.
 
 
 # %%
@@ -91,16 +91,16 @@ check("06.2", own_error)
 
 # %% [markdown] tags=["solution"]
 # `network.double()` converts in place: it hands the same module back, now in float64, and a service that was using it
-# gets a dtype error. A second way, `torch.func.functional_call` with a dictionary of converted parameters and buffers, needs no copy of the
-# module, only of the numbers. Going there and back with `.float()` restores most networks bit for bit, but not one
-# that keeps a float64 buffer. Inputs are converted, not read again: the question is what float32 *arithmetic* costs, on the
-# float32 numbers that came.
+# gets a dtype error. A second way, `torch.func.functional_call` with a dictionary of converted parameters and buffers,
+# needs no copy of the module, only of the numbers. Going there and back with `.float()` restores most networks bit for
+# bit, but not one that keeps a float64 buffer. Inputs are converted, not read again: the question is what float32
+# *arithmetic* costs, on the float32 numbers that came.
 
 # %% [markdown]
 # ### 06.3 No branch left behind ★★☆ · 20 minutes
 #
-# A colleague's preparation step works in the notebook and cannot be exported. It also has a fault: it decides once for the whole
-# batch.
+# A colleague's preparation step works in the notebook and cannot be exported. It also has a fault: it decides once for
+# the whole batch.
 #
 # ```python
 # def prepare(pixels):
@@ -136,16 +136,16 @@ def prepare(pixels):
 check("06.3", prepare)
 
 # %% [markdown] tags=["solution"]
-# `torch.where` computes both sides and chooses, so no decision is left that the exporter would have to make. In the empty
-# picture `pixels / largest` is 0/0, a NaN, and it is not chosen; were gradients needed, it would come back through them,
-# and one divides by `torch.where(largest > 0, largest, 1)` instead. A Python loop over the pictures gives the right numbers
-# too, and cannot be exported: it runs as many times as the example has pictures.
+# `torch.where` computes both sides and chooses, so no decision is left that the exporter would have to make. In the
+# empty picture `pixels / largest` is 0/0, a NaN, and it is not chosen; were gradients needed, it would come back
+# through them, and one divides by `torch.where(largest > 0, largest, 1)` instead. A Python loop over the pictures
+# gives the right numbers too, and cannot be exported: it runs as many times as the example has pictures.
 
 # %% [markdown]
 # ### 06.4 Before it goes on the server ★★★ · 25 minutes
 #
-# "Somebody dropped `final_v2.onnx` into the bucket. What does it want as input, does it take batches, will our
-# runtime read it?" Write the inspector that the release pipeline runs before it loads anything.
+# "Somebody dropped `final_v2.onnx` into the bucket. What does it want as input, does it take batches, will our runtime
+# read it?" Write the inspector that the release pipeline runs before it loads anything.
 
 
 # %%
@@ -225,8 +225,8 @@ def _size(dimension):
 check("06.4", inspect_model)
 
 # %% [markdown] tags=["solution"]
-# `dim_value or dim_param` is what one writes first. Where nothing is declared, protobuf answers with 0 or an empty string, a
-# default that looks like a value; `WhichOneof` and `HasField` tell "0" from "not said". The empty file is the same
-# trap once more: zero bytes parse as a valid message in which nothing is set. And a graph may hold graphs, so whatever walks nodes must
-# go down. A second way to load is `onnx.load(file, load_external_data=False)`; never let an inspector follow paths that
-# a stranger's file names.
+# `dim_value or dim_param` is what one writes first. Where nothing is declared, protobuf answers with 0 or an empty
+# string, a default that looks like a value; `WhichOneof` and `HasField` tell "0" from "not said". The empty file is
+# the same trap once more: zero bytes parse as a valid message in which nothing is set. And a graph may hold graphs, so
+# whatever walks nodes must go down. A second way to load is `onnx.load(file, load_external_data=False)`; never let an
+# inspector follow paths that a stranger's file names.
