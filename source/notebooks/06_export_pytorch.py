@@ -948,8 +948,7 @@ import numpy as np
 import torch
 from coremltools.optimize.coreml import get_weights_metadata
 
-program = torch.export.load({str(pt2_file)!r}).run_decompositions({{}})
-result = {{}}
+result, program = {{}}, torch.export.load({str(pt2_file)!r}).run_decompositions({{}})
 choices = {{"default": {{}}, "float32": dict(compute_precision=ct.precision.FLOAT32)}}
 for name, chosen in choices.items():
     package = ct.convert(program, outputs=[ct.TensorType(name="logits")],
