@@ -16,7 +16,19 @@ from tools.build import stubs
 KINDS = ("notebooks", "exercises", "solutions")
 """The three folders of built notebooks. Exercises are cut out of the sources of solutions."""
 
-COLAB_LACKS = ("onnx", "onnxruntime", "onnxscript", "safetensors", "ipycanvas", "starlette", "uvicorn", "docker")
+COLAB_LACKS = (
+    "onnx",
+    "onnxruntime",
+    "onnxscript",
+    "safetensors",
+    "tf2onnx",
+    "ai-edge-litert",
+    "coremltools",
+    "ipycanvas",
+    "starlette",
+    "uvicorn",
+    "docker",
+)
 
 
 class SourceError(Exception):
