@@ -80,11 +80,8 @@ def picture(title: str, *, model: str | None = None) -> None:
     own = sorted((row for row in drawn if row.lesson == current()), key=lambda row: (row.bytes, -row.accuracy))
     figure, axes = plt.subplots(figsize=(9, 4))
     for row in drawn:
-        style = {"ms": 5, "alpha": 0.6} if row not in own else {"ms": 13, "mec": "white"}
+        style = {"ms": 5, "alpha": 0.6} if row not in own else {"ms": 9, "mec": "white"}
         axes.plot(row.bytes, 100 * row.accuracy, "o", color=colours[row.model], **style)
-    for number, row in enumerate(own, start=1):
-        at = (row.bytes, 100 * row.accuracy)
-        axes.annotate(str(number), at, color="white", ha="center", va="center_baseline", fontsize="small")
     axes.set_xscale("log")
     axes.margins(x=0.1)
     every = [100 * row.accuracy for row in drawn]
@@ -95,6 +92,8 @@ def picture(title: str, *, model: str | None = None) -> None:
     axes.xaxis.set_major_formatter(lambda size, _: show.bytes_text(size))
     axes.set_xlabel("size of the file (logarithmic)")
     axes.set_ylabel("test accuracy (%)")
+    for numbers, at in _apart(axes, [(row.bytes, 100 * row.accuracy) for row in own]):
+        axes.annotate(numbers, at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small")
     keys = [axes.plot([], [], "o", color=colours[row.model])[0] for row in own]
     said = [f"{i} {row.model}, {row.form}" for i, row in enumerate(own, start=1)]
     for name in names:
@@ -104,6 +103,19 @@ def picture(title: str, *, model: str | None = None) -> None:
     axes.legend(keys, said, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small")
     words = "; ".join(f"{r.model} as {r.form}: {show.bytes_text(r.bytes)}, {100 * r.accuracy:.1f} %" for r in drawn)
     show.finding(title, alt=f"Test accuracy against file size, a point for each form. {words}.")
+
+
+def _apart(axes, points: list[tuple[float, float]]) -> list[tuple[str, tuple[float, float]]]:
+    """The points' numbers, from 1, and where they stand; those of points that nearly cover each other stand together."""
+    groups: list[list[int]] = []
+    placed = axes.transData.transform(points) if points else []
+    for i, (x, y) in enumerate(placed):
+        near = [group for group in groups if abs(placed[group[0]][0] - x) < 22 and abs(placed[group[0]][1] - y) < 14]
+        if near:
+            near[0].append(i)
+        else:
+            groups.append([i])
+    return [(", ".join(str(i + 1) for i in group), points[group[0]]) for group in groups]
 
 
 def kept() -> list[Row]:

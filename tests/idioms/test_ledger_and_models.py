@@ -2,6 +2,7 @@
 
 import json
 
+import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
 import pytest
@@ -168,3 +169,11 @@ def test_drawings_hold_about_as_much_ink_as_the_data():
     train, _ = data.digits()
     low, high = np.quantile(train.images.sum(axis=(1, 2)), [0.01, 0.99])
     assert all(low * 0.7 < each < high for each in ink)
+
+
+def test_numbers_of_points_that_cover_each_other_stand_together():
+    _, axes = plt.subplots()
+    axes.set(xlim=(0, 100), ylim=(0, 100))
+    placed = ledger._apart(axes, [(10, 50), (10.5, 50), (80, 50)])
+    plt.close()
+    assert placed == [("1, 2", (10, 50)), ("3", (80, 50))]
