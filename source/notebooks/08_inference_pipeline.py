@@ -18,8 +18,6 @@
 # file that ONNX Runtime executes. No training framework is needed in this notebook: a service does not have one either.
 
 # %%
-import json
-
 import matplotlib.pyplot as plt
 import numpy as np
 import onnx
@@ -416,8 +414,8 @@ def loss(logits, labels):
     return (np.log(np.exp(z).sum(axis=1)) - z[np.arange(len(z)), labels]).mean()
 
 
-def temperature(logits, labels, grid=np.geomspace(0.2, 5, 161)):
-    return float(min(grid, key=lambda T: loss(logits / T, labels)))
+def temperature(logits, labels):
+    return float(min(np.geomspace(0.2, 5, 161), key=lambda T: loss(logits / T, labels)))
 
 
 T_scans = temperature(run(validation.images), validation.labels)
@@ -1151,8 +1149,8 @@ new_codes, aside_codes, learn_codes = np.split(codes, [len(codes) // 4, len(code
 
 def texts(codes, count, seed):
     random = np.random.default_rng(seed)
-    return [", ".join(spoken[l][c] for c in random.choice(codes, 4, replace=False))
-            for l in LANGUAGES for _ in range(count)]  # fmt: skip
+    return [", ".join(spoken[s][c] for c in random.choice(codes, 4, replace=False))
+            for s in LANGUAGES for _ in range(count)]  # fmt: skip
 
 
 new_texts, new_languages = texts(new_codes, 50, seed=1), np.repeat(np.arange(len(LANGUAGES)), 50)
@@ -1169,7 +1167,7 @@ for i in (60, 260, 460):
 
 # %%
 def log_shares(bucket=bucket):
-    rows = [counted([spoken[l][c] for c in learn_codes], bucket).sum(axis=0) for l in LANGUAGES]
+    rows = [counted([spoken[s][c] for c in learn_codes], bucket).sum(axis=0) for s in LANGUAGES]
     smoothed = np.array(rows) + 0.5  # no share may be 0: its logarithm would forbid the language
     return np.log(smoothed / smoothed.sum(axis=1, keepdims=True)).T.astype(np.float32)
 
@@ -1200,7 +1198,7 @@ claim(
 # %%
 import os
 
-every_gram = sorted({g for l in LANGUAGES for name in spoken[l].values() for g in grams(name)}
+every_gram = sorted({g for s in LANGUAGES for name in spoken[s].values() for g in grams(name)}
                     | {g for text in new_texts for g in grams(text)})  # fmt: skip
 
 
