@@ -16,9 +16,9 @@ scratch = begin("08")
 # %% [markdown]
 # ### 08.1 Pictures as they come ★☆☆ · 15 minutes
 #
-# Your service wants bytes in the order red, green, blue. The web team sends PNGs with transparency, the video team frames from
-# OpenCV, the archive grey scans, and the research team numbers from 0 to 1. Write the line at the door, once,
-# for all of them.
+# Your service wants bytes in the order red, green, blue. The web team sends PNGs with transparency, the video team
+# frames from OpenCV, the archive grey scans, and the research team numbers from 0 to 1. Write the line at the door,
+# once, for all of them.
 
 
 # %%
@@ -55,9 +55,9 @@ check("08.1", as_rgb)
 # %% [markdown] tags=["solution"]
 # The order is an argument because it cannot be seen in the array. Two traps: `picture[..., ::-1]` on four channels
 # moves the opacity to the front, while `[..., 2::-1]` counts down from the third; and `astype(np.uint8)` cuts off, so
-# that 0.999 becomes 254. NaN is refused without a line of its own, because every comparison with it is false and
-# `not (…).all()` turns that around; `(picture < 0) | (picture > 1)` would let it pass. Pillow's
-# `Image.convert("RGB")` does much of this, but drops the opacity instead of showing paper.
+# that 0.999 becomes 254. NaN is refused without a line of its own, because every comparison with it is false and `not
+# (…).all()` turns that around; `(picture < 0) | (picture > 1)` would let it pass. Pillow's `Image.convert("RGB")` does
+# much of this, but drops the opacity instead of showing paper.
 
 # %% [markdown]
 # ### 08.2 Say what was wrong ★★☆ · 15 minutes
@@ -102,16 +102,17 @@ def rows_from_records(records, fields):
 check("08.2", rows_from_records)
 
 # %% [markdown] tags=["solution"]
-# Names decide, never positions: a dict's own order is whatever the caller wrote. `not low <= value <= high` refuses NaN as
-# well. A bool is an int in Python, so `isinstance(True, int)` holds, and a True in the column "age" would be a patient of one year.
-# The `reshape` is for no records: `np.array([])` has the shape (0,), not (0, K). A validation library such as
-# pydantic collects all problems in the same way, and for the same reason.
+# Names decide, never positions: a dict's own order is whatever the caller wrote. `not low <= value <= high` refuses
+# NaN as well. A bool is an int in Python, so `isinstance(True, int)` holds, and a True in the column "age" would be a
+# patient of one year. The `reshape` is for no records: `np.array([])` has the shape (0,), not (0, K). A validation
+# library such as pydantic collects all problems in the same way, and for the same reason.
 
 # %% [markdown]
 # ### 08.3 What to do, by what it costs ★★☆ · 15 minutes
 #
-# "Above 0.5 we approve." Why 0.5? And what of a third choice, to ask a person? A decision is an *action*, and there may
-# be more or fewer actions than classes. Write the rule from which Chow's rule and the tumour's threshold both follow.
+# "Above 0.5 we approve." Why 0.5? And what of a third choice, to ask a person? A decision is an *action*, and there
+# may be more or fewer actions than classes. Write the rule from which Chow's rule and the tumour's threshold both
+# follow.
 
 
 # %%
@@ -143,17 +144,17 @@ def cheapest_action(probabilities, costs):
 check("08.3", cheapest_action)
 
 # %% [markdown] tags=["solution"]
-# One product of matrices. With costs 0 on the diagonal and 1 elsewhere it is the largest probability. One column more, all
-# of it $c_{ask}$, is the person who is asked: Chow's rule. Two classes and two actions give the tumour's threshold. The
-# check of the sums matters more than it looks: logits have the right shape too, and would be multiplied without complaint.
-# A second way to see it: `min` over the actions of linear functions of $p$, so that the regions of equal decision are
-# convex polygons.
+# One product of matrices. With costs 0 on the diagonal and 1 elsewhere it is the largest probability. One column more,
+# all of it $c_{ask}$, is the person who is asked: Chow's rule. Two classes and two actions give the tumour's
+# threshold. The check of the sums matters more than it looks: logits have the right shape too, and would be multiplied
+# without complaint. A second way to see it: `min` over the actions of linear functions of $p$, so that the regions of
+# equal decision are convex polygons.
 
 # %% [markdown]
 # ### 08.4 The same buckets tomorrow ★★★ · 20 minutes
 #
-# The search team rewrites your text model's preparation in another language, from the description below alone. Write it in
-# Python so that both count the same, bit for bit, in every process and for every spelling.
+# The search team rewrites your text model's preparation in another language, from the description below alone. Write
+# it in Python so that both count the same, bit for bit, in every process and for every spelling.
 
 
 # %%
@@ -185,8 +186,8 @@ def hashed_counts(texts, sizes=(1, 2, 3), buckets=1024):
 check("08.4", hashed_counts)
 
 # %% [markdown] tags=["solution"]
-# Every word of the docstring is a way to be wrong: `hash()` instead of a checksum, bytes instead of characters, `lower()`
-# instead of `casefold()` ("Straße" and "STRASSE" should meet). Why NFC twice? Folding can take a
-# character apart: "ǰ" folds to "j" and a hook, and only the second NFC joins them again. A str is refused because it is a sequence of
-# str, and would be counted letter by letter without an error. A second way: `np.bincount` or `np.add.at` over a list of buckets;
-# `counts[row, list_of_buckets] += 1` counts a repeated bucket once.
+# Every word of the docstring is a way to be wrong: `hash()` instead of a checksum, bytes instead of characters,
+# `lower()` instead of `casefold()` ("Straße" and "STRASSE" should meet). Why NFC twice? Folding can take a character
+# apart: "ǰ" folds to "j" and a hook, and only the second NFC joins them again. A str is refused because it is a
+# sequence of str, and would be counted letter by letter without an error. A second way: `np.bincount` or `np.add.at`
+# over a list of buckets; `counts[row, list_of_buckets] += 1` counts a repeated bucket once.
