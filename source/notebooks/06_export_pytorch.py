@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 06 Export from PyTorch
 #
-# At 3 a.m. the new app misreads every scan that comes in as a negative. The model in the notebook reads them, the
-# parity test was green, and the export printed one warning, a month ago, that nobody saw.
+# At 3 a.m. the new app misreads nearly every scan that comes in as a negative. The model in the notebook reads them,
+# the test against it was green, and the export printed one warning, a month ago, that nobody saw.
 #
 # ## You will be able to
 #
@@ -14,15 +14,16 @@
 #
 # ## Before you start
 #
-# Lesson 04 trained the network whose weights we use. Lesson 01 exported its own network to ONNX in one call and
-# promised to explain the call. This is the explanation.
+# Lesson 04 trained the network whose weights we use. Lesson 01 exported its own network to ONNX in one call, compared
+# the answers, and left the choice of a tolerance to this lesson. Now we take that call apart, and the comparison too.
 
 # %%
 import contextlib
 import copy
+import importlib.util
 import io
 import logging
-import sys
+import re
 import warnings
 
 import matplotlib.pyplot as plt
@@ -73,9 +74,10 @@ with safe_open(weights_file, "np") as opened:
 show.table(["name", "shape", "dtype"], [[n, a.shape, a.dtype] for n, a in held.items()])
 
 # %% [markdown]
-# Names and numbers. That `7.weight` belongs to a plain layer, that a pooling comes before it, that pictures have one
-# channel and 8 × 8 points: none of it is in there. You can look, and you cannot run. The rest stands in Python code,
-# and whoever wants to run the model needs that code, PyTorch, and the luck that both are of the right version.
+# Names, shapes and numbers. That a ReLU stands between `0` and `2`, that a pooling comes before `7`, that pictures
+# have 8 × 8 points: nothing says so, and the shapes let you guess only a part of it. You can look, and you cannot run.
+# The rest stands in Python code, and whoever wants to run the model needs that code, PyTorch, and the luck that both
+# are of the right version.
 #
 # The articles that this course grew from call the way out *conversion* or *freezing* (模型转换, 模型固化): "save the
 # parameters and the structure in a file". PyTorch has a call that seems to do just that. Does it? We give the network
@@ -122,12 +124,14 @@ print(with_check, without_check, sep="\n\n")
 
 # %%
 claim(
-    "the “structure” in the file was the name of a class, and nothing more",
+    "the file asks for a class named Upright, and does not hold what that class does",
     "Can't get attribute 'Upright'" in without_check,
 )
 
 # %% [markdown]
-# Rename the class, and the file is dead for you as well. So what must a file hold that somebody else can run?
+# The “structure” in there is a tree of objects: their attributes, and the *names* of their classes. What a class does
+# stays in your code. Rename it there, and the file will not load for you either. So what must a file hold that
+# somebody else can run?
 #
 # | | what | who has it |
 # | --- | --- | --- |
@@ -142,20 +146,19 @@ claim(
 # - *Freezing* takes what could still change (weights, dropout, the running averages of batch normalisation) and makes
 #   it constant.
 # - *Tracing* runs the program once, on an example, and writes down the operations that happened.
-# - *Exporting* runs it with stand-ins for numbers, whose values and sizes are unknown, and writes down what must
-#   happen for *every* input; where it cannot, it refuses.
+# - *Exporting* runs it with stand-ins for tensors, of which no values are known and no size that you call variable,
+#   and writes down what must happen for *every* such input; where it cannot, it refuses.
 #
 # ## Is a weight still itself after "conversion"?
 #
 # Article 004 writes conversion as a formula: $\text{convert}(\text{model}, \text{dtype})$, "convert the parameters to
-# the new dtype", from floating point to integers. Weights are small numbers, mostly far below 1. What would be left of
-# them?
+# the new dtype", from floating point to integers. What would be left of weights, most of which are far below 1?
 
 # %%
 print(refusal(lambda: torch_models.load_digits_cnn().to(torch.int8)))
 
 # %% [markdown]
-# PyTorch refuses. By hand it can be done:
+# PyTorch refuses. By hand it can be done; the cast cuts off whatever stands behind the point:
 
 # %%
 _, test = data.digits()
@@ -203,14 +206,15 @@ def count_weights(file):
 
 counts = [count_weights(models.path("digits_cnn", version)) for version in (1, 2)]
 claim(
-    "quantized, a weight has fewer bits, and there are as many of them",
+    "quantized, the network has as many weights as before",
     counts[0] == counts[1],
-    counts,
+    f"{counts[0]:,} and {counts[1]:,}",
 )
 
 # %% [markdown]
-# And article 003 gives a neuron's $f(Wx + b)$ as "conversion formula". Keep the words apart. **Conversion changes the
-# form of a computation and must not change its value.** With $f$ the model and $g$ what came out of the converter,
+# What shrinks is each weight: 8 bits in place of 32. And article 003 gives a neuron's $f(Wx + b)$ as "conversion
+# formula". Keep the words apart. **Conversion changes the form of a computation and must not change its value.** With
+# $f$ the model and $g$ what came out of the converter,
 #
 # $$g(x) \approx f(x) \quad \text{for every } x \text{ that can come},$$
 #
@@ -219,8 +223,8 @@ claim(
 # ## What is in an ONNX file?
 #
 # ONNX (Open Neural Network Exchange) is a file format for a graph of operations with its weights, and a public
-# specification of what each operation means. PyTorch's exporter writes it. Everything that the last section's list
-# asks for is an argument of this call.
+# specification of what each operation means. PyTorch's exporter writes it. Lines 1 to 4 of the table above come from
+# the arguments of this call.
 
 # %%
 reference = answers(network)  # (450, 10), what every export is held against
@@ -248,7 +252,8 @@ model = onnx.load(onnx_file)
 # %% [markdown]
 # The exporter also notes for each operation where in your Python code it came from. Those notes contain folders of
 # your machine, and need a newer file format than the rest does. Off with both: `remove_notes` deletes the notes, and
-# the *IR version*, the version of the file format itself, is set to what this operator set asks for.
+# the *IR version* (for "intermediate representation": the version of the file format itself) is set to what this
+# operator set asks for.
 
 # %%
 stamped = model.ir_version
@@ -353,11 +358,12 @@ print({name: array.tolist() for name, array in constants.items() if array.dtype 
 
 # %% [markdown]
 # A −1 stands for "whatever is left", and that is the batch. Had the exporter put a 2 there, the example's number of
-# pictures, the file would work for two pictures only. Which brings us to the most common mistake of all.
+# pictures, the file would work for two pictures only. Which brings us to a mistake that is easily made.
 #
 # ## Why does it work with one picture and fail with seven?
 #
-# The shortest call that works, on the shortest example that one has: one picture. In the notebook everything is fine.
+# **Where this goes wrong.** Nothing said about sizes, and the smallest example that there is: one picture. In the
+# notebook everything is fine.
 
 # %%
 baked_file = scratch / "baked.onnx"
@@ -426,7 +432,7 @@ print(refusal(lambda: automatic.module()(torch.from_numpy(images[:7]))))
 
 # %% [markdown]
 # It baked the 1 in and went on. The rule that avoids all three: name the axis, give an example of two or more, and run
-# what came out with sizes that were not in the example. Exercise 06.4 reads the declared sizes out of any file.
+# what came out with sizes that were not in the example. Exercise 06.4 reads the declared sizes out of any ONNX file.
 #
 # ## What did the trace not see?
 #
@@ -470,8 +476,8 @@ claim(
 
 # %% [markdown]
 # The trace holds no `if`. The examples were positives, so "do not turn" is what happened, and what was written down,
-# for ever. A parity test on the usual test set finds nothing. You find it only with inputs that take the *other*
-# branch.
+# for ever. A comparison on the usual test set finds nothing. What finds it is an input that takes the *other* branch,
+# or a reader of warnings.
 #
 # What does the exporter of today do with the same code?
 
@@ -482,8 +488,9 @@ print(refusal(lambda: torch.export.export(upright, two, dynamic_shapes=any_batch
 # %% [markdown]
 # It refuses. Its stand-ins have no values, so it cannot know which way the `if` goes, and unlike the trace it does not
 # guess. Translated: "I would have to decide on data that I do not have." There are two ways to say what you mean. One
-# keeps the branch, as an operation that holds both sides, `torch.cond`. The other computes both and chooses for each
-# picture, `torch.where`. Before you read on: are they the same?
+# keeps the branch, as an operation that holds both sides, `torch.cond`; each side is a function that returns a new
+# tensor, hence `torch.clone` for "leave it". The other computes both and chooses for each picture, `torch.where`.
+# Before you read on: are they the same?
 
 
 # %%
@@ -556,17 +563,20 @@ claim(
 )
 
 # %% [markdown]
-# `np.allclose` allows a relative difference of $10^{-5}$ by default, and that is the wrong question here: a logit near
-# 0 is the difference of large terms, and inherits their rounding. Teams then raise the tolerance until the test is
-# green, and keep the number for the next model. We would rather know what a right answer looks like.
+# `np.allclose` allows each entry a relative difference of $10^{-5}$ by default (and $10^{-8}$ on top), and that is the
+# wrong question here: a logit near 0 is what large terms of both signs leave over, and it inherits their rounding. One
+# can raise the tolerance until the test is green, and keep the number for the next model. We would rather know what a
+# right answer looks like.
 #
-# A float32 keeps 24 binary digits, so an operation rounds its result by at most half of the last one:
+# A float32 keeps 24 binary digits, and an operation $\circ$ (plus, minus, times) rounds its result by at most half of
+# the last one. Where nothing overflows or underflows, the machine's result $\mathrm{fl}(a \circ b)$ therefore is
 #
-# $$\mathrm{fl}(a \circ b) = (a \circ b)(1 + \delta), \qquad |\delta| \le u = 2^{-24} \approx 6 \times 10^{-8}.$$
+# $$\mathrm{fl}(a \circ b) = (a \circ b)(1 + \delta), \qquad |\delta| \le u = 2^{-24} \approx 6 \times 10^{-8},$$
 #
-# A layer's output is a sum $s = \sum_{i=1}^n w_i x_i$. In whatever order the sum is made, a term $w_i x_i$ goes
-# through one product and at most $n - 1$ additions, and each multiplies it by some $1 + \delta$. Its factor therefore
-# lies between $(1-u)^n$ and $(1+u)^n$, and
+# with $u$ called the *unit roundoff*. One entry of a layer's output is a sum of $n$ products,
+# $s = \sum_{i=1}^n w_i x_i$; let $\hat s$ be what the machine makes of it. In whatever order the sum is made, a term
+# $w_i x_i$ goes through one product and at most $n - 1$ additions, and each multiplies it by some $1 + \delta$. Its
+# factor therefore lies between $(1-u)^n$ and $(1+u)^n$, and, as long as $nu < 1$,
 #
 # $$(1+u)^n - 1 = \sum_{k=1}^n \binom nk u^k \le \sum_{k=1}^\infty (nu)^k = \frac{nu}{1-nu} =: \gamma_n ,
 # \qquad 1 - (1-u)^n \le nu \le \gamma_n .$$
@@ -634,11 +644,14 @@ claim(
 )
 
 # %% [markdown]
-# Terms of one sign follow the coin tosses. With both signs the running total stays small, and a small number is
-# rounded finely, which likely is why the length hardly matters. In pairs, each term goes through few additions.
+# Terms of one sign follow the coin tosses. With both signs the running total stays small beside $\sum |w_i x_i|$, and
+# a small number is rounded finely, which likely is why the length hardly matters. In pairs, each term goes through few
+# additions.
 #
-# So a theorem's tolerance would be safe and very loose. Here is what it comes to for the whole network. If the input
-# of a layer is off by at most $e$ (one number for each entry), its output is off by at most
+# So a theorem's tolerance would be safe and very loose. Here is what it comes to for the whole network. A layer has
+# the weights $W$ (outputs × inputs; a convolution is such a matrix too, mostly zeros), the bias $b$, and $n$ products
+# in each output; $a$ is its exact input, and $|\cdot|$ goes entry by entry. If the input is off by at most $e$ (one
+# number for each entry), the output is off by at most
 #
 # $$e' = |W|\,e + \gamma_{n+1}\,\bigl(|W|\,(|a| + e) + |b|\bigr),$$
 #
@@ -676,9 +689,10 @@ claim(
 # %% [markdown]
 # The useful yardstick is a by-product: `exact`, the same network run in float64. *PyTorch's own* float32 answers are
 # off from it as well. A conversion that comes as close to it as the original does has lost nothing. Rounding grows
-# with the numbers that are rounded, so we measure on the scale of each picture's largest logit:
+# with the numbers that are rounded, so we measure on the scale of each picture's largest logit. With $f_j(x)$ logit
+# $j$ of picture $x$ in float64, and $g_j(x)$ the one to be judged:
 #
-# $$\rho(g) = \max_{x}\; \frac{\max_j |g_j(x) - f_j(x)|}{\max_j |f_j(x)|}, \qquad f \text{ in float64}.$$
+# $$\rho(g) = \max_{x}\; \frac{\max_j |g_j(x) - f_j(x)|}{\max_j |f_j(x)|}.$$
 
 
 # %%
@@ -703,10 +717,10 @@ claim(
 )
 
 # %% [markdown]
-# A tolerance is worth as much as what it catches. Four ways to spoil a conversion, each of which happens: weights
-# rounded to float16 or to bfloat16 (16-bit formats with 11 and 8 binary digits) by a converter that nobody asked; one
-# bias copied from an older checkpoint, off by 0.001; dropout left on. **Which of them does the agreement of classes
-# catch?**
+# A tolerance is worth as much as what it catches. Four ways to spoil a conversion, two of which you will meet below in
+# earnest: weights rounded to float16 or to bfloat16 (16-bit formats with 11 and 8 binary digits) by a converter that
+# nobody asked; one bias copied from an older checkpoint, off by 0.001; dropout left on. **Which of them does the
+# agreement of classes catch?**
 
 
 # %%
@@ -762,11 +776,16 @@ claim(
 )
 
 # %%
-blind = [name for name in caught if convert.parity(reference, candidates[name]).agreement >= 0.998]
+changed = {
+    name: int((candidates[name].argmax(axis=1) != reference.argmax(axis=1)).sum())
+    for name in caught
+}
+blind = [name for name, count in changed.items() if count <= 1]
 claim(
-    "the agreement of classes lets at least three of the four pass",
+    "a test that lets one class change would pass at least three of the four",
     len(blind) >= 3,
-    f"at least 449 of 450 classes agree: {', '.join(blind)}",
+    f"of {len(images)} changed: "
+    + ", ".join(f"{name} {count}" for name, count in changed.items()),
 )
 
 # %%
@@ -803,13 +822,13 @@ edges = {
 rows, beyond = [], {}
 for name, pixels in edges.items():
     mine, theirs = answers(network, pixels), run(onnx_file, pixels)
-    said = convert.parity(mine, theirs)
+    compared = convert.parity(mine, theirs)
     truth = layers_with_bounds(pixels)[0]
     finite = bool(np.isfinite(mine).all())
     beyond[name] = rho(truth, theirs) / tolerance if finite else None
     share = f"{beyond[name]:.2f}" if finite else "not finite"
-    rows.append([name, f"{said.max_abs_diff:.1e}", f"{said.max_rel_diff:.1e}",
-                 f"{said.agreement:.0%}", share, theirs[0].argmax()])  # fmt: skip
+    rows.append([name, f"{compared.max_abs_diff:.1e}", f"{compared.max_rel_diff:.1e}",
+                 f"{compared.agreement:.0%}", share, theirs[0].argmax()])  # fmt: skip
 show.table(
     ["input", "largest difference", "largest relative", "classes", "ρ / tolerance", "first class"],
     rows,
@@ -877,7 +896,7 @@ pt2_parity = convert.parity(reference, answers(reloaded))
 observe("not a bit of a logit has changed", pt2_parity.max_abs_diff == 0, pt2_parity)
 
 # %%
-claim("it is within the tolerance", rho(exact, answers(reloaded)) <= tolerance)
+claim("the `.pt2` file is within the tolerance", rho(exact, answers(reloaded)) <= tolerance)
 
 # %% [markdown]
 # **Where this goes wrong.** You saw `dropout` in that list, with its switch frozen to off. Export the network a line
@@ -888,8 +907,9 @@ training = torch_models.load_digits_cnn().train()
 dice = torch.export.export(training, two, dynamic_shapes=any_batch).module()
 first, second = answers(dice), answers(dice)
 claim(
-    "exported in training mode, it answers a picture twice, differently, at 95 % accuracy or more",
-    float(np.abs(first - second).max()) > 0.1 and accuracy_of(first) > 0.95,
+    "exported in training mode, it answers differently each time, over 95 % right both times",
+    float(np.abs(first - second).max()) > 0.1
+    and min(accuracy_of(first), accuracy_of(second)) > 0.95,
     f"up to {np.abs(first - second).max():.1f} apart; accuracy {accuracy_of(first):.1%}",
 )
 
@@ -903,7 +923,7 @@ print(refusal(dice.eval))
 # ## What about TorchScript?
 #
 # Article 001 names it as PyTorch's way of conversion. You will still meet it: in C++ programs built on LibTorch, in
-# mobile apps, in old model stores. PyTorch now warns at each of these calls. A warning on stderr would be a defect in
+# mobile apps, in old model stores. PyTorch now warns at most of its calls. A warning on stderr would be a defect in
 # this course, so we catch them and print them as what they are, news:
 
 # %%
@@ -917,7 +937,11 @@ print(*sorted({str(each.message) for each in said}), sep="\n")
 
 # %%
 script_parity = convert.parity(reference, answers(loaded_script))
-claim("it is within the tolerance", rho(exact, answers(loaded_script)) <= tolerance, script_parity)
+claim(
+    "the TorchScript file is within the tolerance",
+    rho(exact, answers(loaded_script)) <= tolerance,
+    script_parity,
+)
 
 # %%
 claim(
@@ -932,8 +956,8 @@ claim(
 #
 # ## Can we ship to a phone that we do not have?
 #
-# Core ML is Apple's format. `coremltools` converts anywhere but on Windows and *runs* models on macOS only, so here we
-# can read what came out and cannot measure its parity. Say so in your report too: a converted model that nobody ran is
+# Core ML is Apple's format. `coremltools` converts on Linux and macOS and *runs* models on macOS only, so here we can
+# read what came out and cannot measure its parity. Say so in your report too: a converted model that nobody ran is
 # a guess. What can be checked without a Mac is the specification, and the weights.
 #
 # The tool loads much and prints much, so it works in a Python of its own, and starts from the `.pt2` file, which needs
@@ -973,8 +997,8 @@ except Exception as error:
 
 # %%
 core_ml = None
-if sys.platform == "win32":
-    print("coremltools has no package for Windows: the rest of this section needs Linux or macOS")
+if importlib.util.find_spec("coremltools") is None:  # there is none for Windows; Colab lacks it
+    print("coremltools is not installed here: the rest of this section needs Linux or macOS")
 else:
     core_ml = measure.fresh_process(core_ml_code).result
     show.put(show.table(
@@ -996,7 +1020,7 @@ sums = {
 }
 if core_ml:
     claim(
-        "asked for float32, it holds our weights; by default, ours rounded to float16",
+        "asked for float32, its weights add up to ours; by default, to ours rounded to float16",
         all(abs(core_ml[name]["total"] / total - 1) < 1e-9 for name, total in sums.items()),
         "; ".join(f"{name}: {core_ml[name]['total']:.6f}" for name in sums),
     )
@@ -1092,14 +1116,12 @@ observe(
 )
 
 # %% [markdown]
-# Both were installed together, by `./course setup`. A tool that builds a model with the `onnx` package and says
+# Both come from the course's own list of versions. A tool that builds a model with the `onnx` package and says
 # nothing about versions stamps the newest ones that this package knows, in two places. Here is what a runtime says to
 # each that is newer than itself. We stamp 99, which is newer than any:
 
+
 # %%
-import re
-
-
 def from_the_future(**stamps):
     file = onnx.ModelProto()
     file.CopyFrom(model)
@@ -1165,13 +1187,13 @@ claim(
 
 # %% [markdown]
 # That is why our file carries set 18 and the smallest IR version that goes with it. All that the network needs is in
-# there, and ONNX Runtime promises to read the sets before its own. "The newest" is the wrong default for a file that
-# must travel.
+# there, and ONNX Runtime promises to read every set from 7 up to its own. "The newest" is the wrong default for a file
+# that must travel.
 #
 # ## What we measured
 #
-# Article 000 ends its conversion with "test: make sure that the converted model runs". Does that test anything? All
-# models of this lesson that are wrong, each on the example that it was made with:
+# Article 000 ends its conversion with "test: make sure that the converted model runs". Does that test anything? Here
+# are six models of this lesson that no service should get, each on a picture or two:
 
 # %%
 wrong = {
@@ -1183,7 +1205,7 @@ wrong = {
     "weights in bfloat16": lambda: candidates["weights in bfloat16"][:2],
 }
 claim(
-    "“it runs” passes every broken model of this lesson",
+    "“it runs” passes every one of them",
     all(np.isfinite(call()).all() for call in wrong.values()),
     ", ".join(wrong),
 )
@@ -1226,7 +1248,8 @@ claim(
 )
 
 # %% [markdown]
-# Core ML has no row: a row has an accuracy, and nobody has measured one here. Its sizes stand above.
+# Core ML has no row: a row has an accuracy, and nobody has measured one here. Its sizes stand above. In the picture,
+# `.pt2` and TorchScript nearly cover each other: two containers of almost one size.
 
 # %%
 ledger.picture("Conversion moves a model sideways: same accuracy, other containers")

@@ -158,9 +158,9 @@ FLOATS = {
 
 
 def inspect_model(raw):
-    """What a server must know about an ONNX model before it loads it. All of it is a plain dict.
+    """What a server must know about an ONNX model before it loads it.
 
-    raw: bytes, of an ONNX file. The keys:
+    raw: bytes, of an ONNX file. Returns a plain dict with these keys:
     "inputs", "outputs": {name: (dtype, sizes)}. dtype is NumPy's name, "float32"; sizes is a
     tuple with an int for a fixed size, the name for one that varies, None for one of which nothing
     is said, and is None itself where not even the number of axes is declared. Initialisers that
@@ -168,7 +168,7 @@ def inspect_model(raw):
     "operator_sets": {domain: version}; the standard domain, which may be written "", is "ai.onnx".
     "ir_version": int.
     "operators": sorted list of the operators used, each once; those inside subgraphs (the branches
-    of an If, say, at any depth) count.
+    of an If, say, at any depth, and attributes that hold a list of graphs) count.
     "weights": entries of all initialisers with a dtype in FLOATS, subgraphs included.
     "external": True where an initialiser's numbers lie in another file.
     Raises ValueError for bytes that are no ONNX model: they cannot be parsed, or name no operator

@@ -84,6 +84,22 @@ def in_float16(reference, answer, tolerance):
     return bool(close.all() and np.array_equal(reference[~plain], answer[~plain], equal_nan=True))
 
 
+def in_float32_only(reference, answer, tolerance):
+    _checked(reference, answer)
+    expected, got = reference.astype(np.float32), answer.astype(np.float32)
+    plain = np.isfinite(expected).all(axis=1)
+    apart = np.abs(got[plain] - expected[plain]).max(axis=1, initial=0)
+    close = apart <= tolerance * np.abs(expected[plain]).max(axis=1, initial=0)
+    return bool(close.all() and np.array_equal(expected[~plain], got[~plain], equal_nan=True))
+
+
+def lengths_of_vectors(reference, answer, tolerance):
+    expected, got = _checked(reference, answer)
+    plain = np.isfinite(expected).all(axis=1)
+    apart, scale = (np.linalg.norm(each[plain], axis=1) for each in (got - expected, expected))
+    return bool((apart <= tolerance * scale).all() and np.array_equal(expected[~plain], got[~plain], equal_nan=True))
+
+
 def divides_by_the_scale(reference, answer, tolerance):
     expected, got = _checked(reference, answer)
     plain = np.isfinite(expected).all(axis=1)
@@ -243,6 +259,14 @@ def divides_zero_by_zero(pixels):
     return pixels / pixels.amax(EACH, True)
 
 
+def by_the_median(pixels):
+    import torch
+
+    pixels = torch.where(pixels.amax(EACH, True) > 1, pixels / 255, pixels)
+    middle = pixels.flatten(1).median(dim=1).values[:, None, None, None]
+    return _stretched(torch.where(middle > 0.5, 1 - pixels, pixels))
+
+
 def a_small_number_instead(pixels):
     pixels = forgets_the_last_step(pixels)
     return pixels / (pixels.amax(EACH, True) + 0.01)
@@ -311,7 +335,15 @@ def _graphs(graph):
                 yield from _graphs(each)
 
 
-def _inspector(size=None, shape=True, drop=True, named=True, once=True, kinds=None, empty=1, down=True, refuse=True,
+def _without_lists(graph):
+    yield graph
+    for node in graph.node:
+        for attribute in node.attribute:
+            if attribute.HasField("g"):
+                yield from _without_lists(attribute.g)
+
+
+def _inspector(size=None, shape=True, drop=True, named=True, once=True, kinds=None, empty=1, down=_graphs, refuse=True,
                external=True, read=False):  # fmt: skip
     """An inspector with one mistake, by keyword."""
 
@@ -342,7 +374,7 @@ def _inspector(size=None, shape=True, drop=True, named=True, once=True, kinds=No
                 found[value.name] = (name, sizes if tensor.HasField("shape") or not shape else None)
             return found
 
-        graphs = list(_graphs(model.graph)) if down else [model.graph]
+        graphs = list(down(model.graph))
         tensors = [t for graph in graphs for t in graph.initializer]
         count = [len(onnx.numpy_helper.to_array(t).ravel()) if read else int(np.prod(t.dims)) if t.dims else empty
                  for t in tensors if t.data_type in floats]  # fmt: skip
@@ -396,7 +428,11 @@ def scalars_have_no_size(raw):
 
 
 def top_graph_only(raw):
-    return _inspector(down=False)(raw)
+    return _inspector(down=lambda graph: [graph])(raw)
+
+
+def one_graph_an_attribute(raw):
+    return _inspector(down=_without_lists)(raw)
 
 
 def says_nothing_of_files(raw):
@@ -424,7 +460,9 @@ WRONG = {
         never_equal_nan: "NaN beside NaN, and an infinity beside its like, pass",
         infinite_scale: "beside anything else they fail",
         nan_row_gets_a_tolerance: "in an example with a NaN, the other entries must be the same too",
-        in_float16: "float16 is compared without overflow, and dtypes may differ",
+        in_float16: "float16 does not overflow, float64 keeps its digits, dtypes may differ",
+        in_float32_only: "float16 does not overflow, float64 keeps its digits, dtypes may differ",
+        lengths_of_vectors: "the scale is the largest logit of the example, not the entry's own",
         divides_by_the_scale: "an example of zeros, and views with strides, are compared alike",
         broadcasts: "shapes that differ, one axis, and no example are refused",
     },
@@ -444,6 +482,7 @@ WRONG = {
     "06.3": {
         forgets_the_last_step: "one picture goes through the three steps",
         a_small_number_instead: "one picture goes through the three steps",
+        by_the_median: "pictures of 0 to 255, negatives, and both at once",
         mean_before_255: "pictures of 0 to 255, negatives, and both at once",
         divides_zero_by_zero: "a picture without ink stays 0, and a full one becomes 0",
         for_the_whole_batch: "in a batch, each picture is treated by itself",
@@ -463,6 +502,7 @@ WRONG = {
         one_entry_a_node: "operators, sorted, each once",
         float32_only: "weights are entries of floating-point initialisers: scalars, empty ones and bfloat16 too",
         scalars_have_no_size: "weights are entries of floating-point initialisers: scalars, empty ones and bfloat16 too",
+        one_graph_an_attribute: "what stands inside the branches of an If counts, at any depth",
         top_graph_only: "what stands inside the branches of an If counts, at any depth",
         says_nothing_of_files: "weights in another file are told, and counted without that file",
         reads_the_numbers: "weights in another file are told, and counted without that file",
