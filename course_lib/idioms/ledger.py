@@ -76,11 +76,13 @@ def picture(title: str, *, model: str | None = None) -> None:
         raise RuntimeError("the ledger has no row yet: `ledger.record(…)` adds one")
     names = sorted({row.model for row in drawn})
     figure, axes = plt.subplots()
+    levels = _label_levels(drawn)
     for name, colour, marker in zip(names, show.PALETTE * 3, "osD^vP*X<>" * 3):
         own = [row for row in drawn if row.model == name]
         axes.plot([r.bytes for r in own], [100 * r.accuracy for r in own], marker, color=colour, ms=8, label=name)
         for row in own:
-            axes.annotate(row.form, (row.bytes, 100 * row.accuracy), xytext=(0, 9), textcoords="offset points",
+            above = 9 + 11 * levels[row.model, row.form]
+            axes.annotate(row.form, (row.bytes, 100 * row.accuracy), xytext=(0, above), textcoords="offset points",
                           ha="center", fontsize="small")  # fmt: skip
     axes.set_xscale("log")
     axes.margins(x=0.25)
@@ -96,6 +98,21 @@ def picture(title: str, *, model: str | None = None) -> None:
         axes.legend()
     words = "; ".join(f"{r.model} as {r.form}: {show.bytes_text(r.bytes)}, {100 * r.accuracy:.1f} %" for r in drawn)
     show.finding(title, alt=f"Test accuracy against file size, a point for each form. {words}.")
+
+
+def _label_levels(drawn: list[Row]) -> dict[tuple[str, str], int]:
+    """How many lines up each row's label stands, so that labels of neighbouring points do not cover each other."""
+    levels: dict[tuple[str, str], int] = {}
+    for row in sorted(drawn, key=lambda row: row.bytes):
+        near = [
+            levels[other.model, other.form]
+            for other in drawn
+            if (other.model, other.form) in levels
+            and row.bytes < 1.3 * other.bytes
+            and abs(row.accuracy - other.accuracy) < 0.004
+        ]
+        levels[row.model, row.form] = min(set(range(len(near) + 1)) - set(near))
+    return levels
 
 
 def kept() -> list[Row]:

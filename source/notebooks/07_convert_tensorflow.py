@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 07 Convert from TensorFlow
 #
-# At 3 a.m. the new replica is killed for want of memory before it has answered once. The model in it weighs 61 kB. What
-# filled the machine was the framework that had trained it and came along.
+# At 3 a.m. the new replica is killed for want of memory before it has answered once. The model in it weighs 61 kB.
+# What filled the machine was the framework that had trained it and came along.
 #
 # ## You will be able to
 #
-# - say which of TensorFlow's files holds layers, which a computation with names, and which can hold a program, and look
-#   for it in the file;
+# - say which of TensorFlow's files holds layers, which a computation with names, and which can hold a program, and
+#   look for it in the file;
 # - replace the conversion calls of old tutorials, which fail today, by those that work;
 # - convert to LiteRT and to ONNX, and say which answers the difference can change;
 # - carry weights from one framework's layout to the other's, and notice when it went wrong without an error;
@@ -29,6 +29,7 @@ import zipfile
 from importlib import metadata
 from pathlib import Path
 
+# %%
 import matplotlib.pyplot as plt
 import numpy as np
 
@@ -41,12 +42,12 @@ path.picture(here="07")
 # %% [markdown]
 # ## What does it cost to answer one request?
 #
-# Guess before you run the cell. The twin has 15,270 weights of 4 bytes each. A process starts, loads it with the framework
-# that trained it, and answers one picture. How many megabytes does it hold then?
+# Guess before you run the cell. The twin has 15,270 weights of 4 bytes each. A process starts, loads it with the
+# framework that trained it, and answers one picture. How many megabytes does it hold then?
 #
 # Each measurement gets a new Python process, since what is imported once stays. We measure the two frameworks first,
-# before this notebook imports TensorFlow itself. *Resident* memory is what the process holds in RAM at the end;
-# 1 MiB is $2^{20}$ bytes. The measuring also imports psutil, so we measure Python with NumPy alone too.
+# before this notebook imports TensorFlow itself. *Resident* memory is what the process holds in RAM at the end; 1 MiB
+# is $2^{20}$ bytes. The measuring also imports psutil, so we measure Python with NumPy alone too.
 
 # %%
 KERAS_FILE = str(models.path("digits_keras", 1, "model.keras"))
@@ -78,6 +79,7 @@ def middle(runs, what):
     return float(np.median([getattr(run, what) for run in runs]))
 
 
+# %%
 costs = {name: three_times(code) for name, code in ANSWER_ONCE.items()}
 for name, runs in costs.items():
     mib, seconds = middle(runs, "resident_mib"), middle(runs, "seconds")
@@ -93,14 +95,14 @@ observe(
 )
 
 # %% [markdown]
-# A framework can differentiate, distribute and train. A service needs none of that. Is there something smaller that computes the same
-# numbers? That is what a conversion is for, and it leaves two questions: does the file still compute the same, and
-# what else did it take along?
+# A framework can differentiate, distribute and train. A service needs none of that. Is there something smaller that
+# computes the same numbers? That is what a conversion is for, and it leaves two questions: does the file still compute
+# the same, and what else did it take along?
 #
 # ## Which of the old calls still run?
 #
-# Now TensorFlow comes into this notebook: the twin, the test images, and its *logits* (a classifier's raw outputs, one for
-# each class), to which every converted form will be held.
+# Now TensorFlow comes into this notebook: the twin, the test images, and its *logits* (a classifier's raw outputs, one
+# for each class), to which every converted form will be held.
 
 # %%
 import keras
@@ -129,9 +131,9 @@ def attempt(call):
 
 
 # %% [markdown]
-# **Where this goes wrong.** One of the articles behind this course saves the model as `.h5` and converts that file. Another
-# quantizes it in one call and hands the result to a server in a second one. Many tutorials save a *folder*. Here are those calls as they
-# stand, but for the paths.
+# **Where this goes wrong.** One of the articles behind this course saves the model as `.h5` and converts that file.
+# Another quantizes it in one call and hands the result to a server in a second one. Many tutorials save a *folder*.
+# Here are those calls as they stand, but for the paths.
 
 # %%
 no_converter = attempt(lambda: tf.lite.TFLiteConverter.from_keras_model_file("model.h5"))
@@ -142,19 +144,19 @@ no_folder = attempt(lambda: twin.save(scratch / "folder"))
 # %%
 gone = [type(error).__name__ for error in (no_converter, no_quantizer, no_server, no_folder)]
 claim(
-    "none of the four runs: three names do not exist, one call was given another meaning",
+    "none of the four runs: three names do not exist, and `save` takes no folder any more",
     gone == ["AttributeError"] * 3 + ["ValueError"],
     ", ".join(gone),
 )
 
 # %% [markdown]
-# `from_keras_model_file` was TensorFlow 1's. `tf.quantization` has no `quantize_model`, and `tf.serving` does not exist: the
-# server is a program of its own, and lesson 14 speaks its protocol. The mended forms, one for one:
+# `from_keras_model_file` was TensorFlow 1's. `tf.quantization` has no `quantize_model`, and `tf.serving` does not
+# exist: the server is a program of its own, and lesson 14 speaks its protocol. The mended forms, one for one:
 #
 # | the articles' call | today |
 # | --- | --- |
 # | `model.save("model.h5")` | `model.save("model.keras")` |
-# | `TFLiteConverter.from_keras_model_file(…)` | `TFLiteConverter.from_keras_model(model)`, or `from_saved_model(folder)` |
+# | `TFLiteConverter.from_keras_model_file(…)` | `….from_keras_model(model)`, or `….from_saved_model(folder)` |
 # | `tf.quantization.quantize_model(model)` | `model.quantize("int8")`, or the converter's `optimizations` (below) |
 # | `tf.saved_model.save(model, folder)`, `model.save(folder)` | `model.export(folder)` |
 #
@@ -178,30 +180,46 @@ claim(
 )
 
 # %% [markdown]
-# Quantization keeps each number in fewer bits, and adds a *scale* for every output of a layer, so the count rises. (Lesson
-# 09 derives it, lesson 10 does it to whole models.) The same articles also print a "formula" of conversion, "conversion = f(parameters,
-# structure, method)", and elsewhere the formula of one neuron. Neither can be contradicted by a measurement. This can: the
-# largest difference between the outputs before and after. It is what this lesson measures.
+# Quantization keeps each number in fewer bits, and adds a *scale* for every output of a layer, so the count rises.
+# (Lesson 09 derives it, lesson 10 does it to whole models.) The same articles also print a "formula" of conversion,
+# "conversion = f(parameters, structure, method)", and elsewhere the formula of one neuron. Neither can be contradicted
+# by a measurement. This can: the largest difference between the outputs before and after. It is what this lesson
+# measures.
 #
 # ## What can a caller call?
 #
-# A *SavedModel* is a folder: the computation as a graph in `saved_model.pb`, the weights beside it under `variables/`. An article
-# writes one with `tf.saved_model.save` and then calls it like a model. Its own lines, with our digit as the image:
+# A *SavedModel* is a folder: the computation as a graph in `saved_model.pb`, the weights beside it under `variables/`.
+# An article writes one with `tf.saved_model.save` and then calls it like a model. Its own lines, with our digit as the
+# image:
 
 # %%
 tf.saved_model.save(twin, str(scratch / "as_the_article"))
 model = tf.saved_model.load(str(scratch / "as_the_article"))
-image = attempt(lambda: tf.image.resize(tf.constant(test.images[0]), (224, 224)))
+no_channel = attempt(lambda: tf.image.resize(tf.constant(test.images[0]), (224, 224)))
 image = tf.image.resize(tf.constant(pixels[0]), (224, 224))  # with a channel, it goes on
 refused = attempt(lambda: tf.keras.applications.vgg16.preprocess_input(image))
 uncallable = attempt(lambda: model(image))
 
+# %%
+VGG = tf.keras.applications.vgg16.preprocess_input
+white = float(np.asarray(VGG(np.ones((1, 8, 8, 3), np.float32))).min())
+claim(
+    "none of the three lines runs on our digit; on a colour picture VGG's preprocessing would run, "
+    "and turn ink of 1 into less than −100",
+    [type(error).__name__ for error in (no_channel, uncallable)] == ["ValueError", "TypeError"]
+    and isinstance(refused, Exception)
+    and white < -100,
+    f"{white:.1f}",
+)
+
 # %% [markdown]
-# Three failures in three lines. A picture without a channel axis is no image to `resize`. VGG's preprocessing expects the three colours on which
-# *that* network was trained; on a colour picture it would have run, and fed a custom network numbers that it never saw (lesson 08 measures what
-# that costs). And what comes back from `load` is not a Keras model and cannot be called.
+# Three failures in three lines. A picture without a channel axis is no image to `resize`. VGG's preprocessing expects
+# the three colours on which *that* network was trained; given three, it would have fed a custom network numbers that it
+# never saw (lesson 08 measures what that costs). And what comes back from `load` is not a Keras model and cannot be
+# called.
 #
-# So what is in there? A *signature* is a named entry into the graph: names, shapes and types of what goes in and what comes out.
+# So what is in there? A *signature* is a named entry into the graph: names, shapes and types of what goes in and what
+# comes out.
 
 
 # %%
@@ -215,8 +233,8 @@ def print_signatures(folder):
 print_signatures(scratch / "as_the_article")
 
 # %% [markdown]
-# The batch axis is `None`, any number. But our input was called `pixels`, and this file calls it `inputs`. A client that
-# sends `{"pixels": …}` is refused. The call that Keras 3 made for this keeps the name:
+# The batch axis is `None`, any number. But our input was called `pixels`, and this file calls it `inputs`. A client
+# that sends `{"pixels": …}` is refused. The call that Keras 3 made for this keeps the name:
 
 # %%
 exported = scratch / "exported"
@@ -235,7 +253,8 @@ no_batch = attempt(lambda: served.serve(tf.constant(pixels[0])))
 saved_logits = serve(pixels=tf.constant(pixels))["output_0"].numpy()
 saved_parity = convert.parity(reference, saved_logits)
 claim(
-    "by its signature the file answers as the twin does; another name, or no batch axis, is refused",
+    "by its signature the file answers as the twin does; another name, or no batch axis, is "
+    "refused",
     isinstance(wrong_name, TypeError)
     and isinstance(no_batch, TypeError)
     and saved_parity.max_abs_diff < 1e-3
@@ -245,8 +264,8 @@ claim(
 )
 
 # %% [markdown]
-# The output's name is another matter: our last layer is called `logits`, and every exporter here writes `output_0`, or worse.
-# Names are the contract between a model and its callers, so look at them before somebody depends on them.
+# The output's name is another matter: our last layer is called `logits`, and every exporter in this lesson writes
+# `output_0`, or worse. Names are the contract between a model and its callers, so look at them before somebody depends on them.
 #
 # One more look, because the folder is larger than it should be. How often does it hold the weights?
 
@@ -265,7 +284,8 @@ claim(
 )
 
 # %% [markdown]
-# Keras lists its variables under two names, and the checkpoint writes both. With 61 kB nobody minds. With 6 GB somebody will.
+# Keras lists its variables under two names, and the checkpoint writes both. With 61 kB nobody minds. With 6 GB
+# somebody will.
 #
 # ## What is in a Keras file?
 #
@@ -280,8 +300,9 @@ for layer in config["config"]["layers"][:3]:
     print(layer["class_name"], {key: layer["config"].get(key) for key in ("name", "activation")})
 
 # %% [markdown]
-# The configuration lists the layers by class and setting; the weights lie beside it in *HDF5*, a file format of folders and arrays.
-# There is no graph: whoever loads the file must have Keras, and Keras rebuilds the layers from their names.
+# The configuration lists the layers by class and setting; the weights lie beside it in *HDF5*, a file format of
+# folders and arrays. There is no graph: whoever loads the file must have Keras, and Keras rebuilds the layers from
+# their names.
 #
 # The older form, `.h5`, puts both into one HDF5 file. Keras still writes it, and says something while it does:
 
@@ -321,8 +342,8 @@ claim(
 #
 # Lesson 04 showed a pickle that ran a stranger's code. These files hold JSON and arrays. Can they do that too?
 #
-# A `Lambda` layer wraps a Python function, and Keras saves the function by saving its *bytecode*, the instructions of Python's
-# own machine. The one below leaves an empty file in the scratch folder. It could be any function.
+# A `Lambda` layer wraps a Python function, and Keras saves the function by saving its *bytecode*, the instructions of
+# Python's own machine. The one below leaves an empty file in the scratch folder. It could be any function.
 
 # %%
 sign = scratch / "a_stranger_was_here"
@@ -332,6 +353,7 @@ def visitor(where):
     return lambda x: (open(where, "w").close(), x)[1]  # calls open, then hands x on
 
 
+# %%
 first = [keras.Input((8, 8, 1)), keras.layers.Lambda(visitor(str(sign)))]
 gift = keras.Sequential([*first, *twin.layers])
 sign.unlink()  # building the model called it as well
@@ -341,7 +363,7 @@ gift.save(scratch / "gift.h5")
 logging.getLogger("absl").removeFilter(note)
 
 # %% [markdown]
-# The model still reads digits as the twin does. What does its configuration say? (`marshal` reads bytecode and is safe only on our own file.)
+# What does the configuration of that file say? (`marshal` reads bytecode and is safe only on our own file.)
 
 # %%
 import base64
@@ -355,7 +377,8 @@ print(textwrap.shorten(code, 90, placeholder=" …"))
 print("names that it uses:", marshal.loads(base64.b64decode(code)).co_names)
 
 # %% [markdown]
-# Four ways to load it: two formats, each as Keras loads by default (`safe_mode=True`) and with the protection switched off.
+# Four ways to load it: two formats, each as Keras loads by default (`safe_mode=True`) and with the protection switched
+# off.
 
 # %%
 outcomes = {}
@@ -369,17 +392,19 @@ for name in ("gift.keras", "gift.h5"):
 
 # %%
 claim(
-    "by default this Keras refuses both; with safe_mode off, loading alone ran the stranger's code",
+    "by default this Keras refuses both; with safe_mode off, loading alone ran the stranger's "
+    "code",
     all(outcomes[name, True] == (True, False) for name in ("gift.keras", "gift.h5"))
     and all(outcomes[name, False] == (False, True) for name in ("gift.keras", "gift.h5")),
     f"Keras {keras.__version__}",
 )
 
 # %% [markdown]
-# "This Keras" matters. In Keras 3.0.0 to 3.11.2, `load_model` took `safe_mode=True` for an `.h5` file and *ignored* it: the default did what
-# the last line above did, without a word. That is CVE-2025-9905, mended in 3.11.3 (a CVE is an entry in the public list of
-# vulnerabilities). The `.keras` format had its own: CVE-2025-1550, before 3.9, and CVE-2025-9906, before 3.11, in which the configuration itself switched the
-# protection off. We cannot run the old versions beside this one; the advisories at the end can.
+# "This Keras" matters. In Keras 3.0.0 to 3.11.2, `load_model` took `safe_mode=True` for an `.h5` file and *ignored*
+# it: the default did what `safe_mode=False` did above, without a word. That is CVE-2025-9905, mended in 3.11.3 (a CVE is
+# an entry in the public list of vulnerabilities). The `.keras` format had its own: CVE-2025-1550, before 3.9, and
+# CVE-2025-9906, before 3.11, in which the configuration itself switched the protection off. We cannot run the old
+# versions beside this one; the advisories at the end can.
 #
 # An HDF5 file can also point out of itself. Here the weights are a link to another file:
 
@@ -390,6 +415,8 @@ shutil.copy(legacy, scratch / "links.h5")
 with h5py.File(scratch / "links.h5", "a") as file:
     del file["model_weights"]
     file["model_weights"] = h5py.ExternalLink("model.h5", "/model_weights")
+
+# %%
 with h5py.File(scratch / "links.h5") as file:
     followed = len(file["model_weights"])
 linked = attempt(lambda: keras.models.load_model(scratch / "links.h5", compile=False))
@@ -400,10 +427,11 @@ claim(
 )
 
 # %% [markdown]
-# A lesson in two lines: the flag protects as well as the version behind it, and a file that is *described* as data may still be a program. Exercise
-# 07.4 looks into a Keras file for such layers without loading it.
+# A lesson in two lines: the flag protects as well as the version behind it, and a file that is *described* as data may
+# still be a program. Exercise 07.4 looks into a Keras file for such layers without loading it.
 #
-# Is a SavedModel safer? It holds no Python. But a graph is a program too, in TensorFlow's operators, and one of them is `WriteFile`:
+# Is a SavedModel safer? It holds no Python. But a graph is a program too, in TensorFlow's operators, and one of them
+# is `WriteFile`:
 
 
 # %%
@@ -414,6 +442,7 @@ class Guest(tf.Module):
         return {"logits": tf.zeros((tf.shape(pixels)[0], 10))}
 
 
+# %%
 guest = Guest()
 tf.saved_model.save(guest, str(scratch / "guest"), {"serving_default": guest.serve})
 invited = tf.saved_model.load(str(scratch / "guest"))
@@ -428,8 +457,8 @@ claim(
 )
 
 # %% [markdown]
-# No flag guards against this, and TensorFlow's documentation says so: a model is a program, run those you trust. You can at least look. The graph's operators
-# are listed in the file, and listing them runs nothing:
+# No flag guards against this, and TensorFlow's documentation says so: a model is a program, run those you trust. You
+# can at least look. The graph's operators are listed in the file, and listing them runs nothing:
 
 # %%
 from tensorflow.core.protobuf import saved_model_pb2
@@ -465,10 +494,10 @@ claim(
 # That is one argument for the small runtimes: their vocabulary has no such word. (Both can be extended with operators
 # of one's own, and then the argument ends. A parser can have holes, too.)
 #
-# ## Does LiteRT need more than two lines?
+# ## What does LiteRT ask for?
 #
-# *LiteRT*, until 2024 *TensorFlow Lite* and still `.tflite` in file names, is TensorFlow's runtime for phones and small machines. The
-# converter takes the exported folder.
+# *LiteRT*, until 2024 *TensorFlow Lite* and still `.tflite` in file names, is TensorFlow's runtime for phones and
+# small machines. The converter takes the exported folder.
 
 # %%
 converter = tf.lite.TFLiteConverter.from_saved_model(str(exported))
@@ -477,8 +506,10 @@ lite_file.write_bytes(converter.convert())
 print(show.bytes_text(lite_file.stat().st_size))
 
 # %% [markdown]
-# **Where this goes wrong.** Another article converts with the call that still exists, `from_keras_model`, and then predicts:
-# `Interpreter(…)`, `set_tensor`, `invoke`, `get_tensor`. We run these four with one image. (`tflite` is `tensorflow.lite` there.)
+# **Where this goes wrong.** Another article converts with the call that still exists, `from_keras_model`, and then
+# predicts: `Interpreter(…)`, `set_tensor`, `invoke`, `get_tensor`. We run these with one image. (`tflite` is
+# `tensorflow.lite` there. Its `load_image`, `process_input` and `postprocess_output` are defined nowhere, and what it
+# prunes in between belongs to lesson 11.)
 
 # %%
 with warnings.catch_warnings(record=True) as warned:
@@ -491,8 +522,8 @@ print("and a warning:", " ".join(str(warned[0].message).split())[:115])
 
 # %% [markdown]
 # The listing lacks `allocate_tensors()`, so there is nowhere to put the image. And the class itself is on notice; its
-# successor is the package `ai_edge_litert`, which needs no TensorFlow. (`quiet.native` drops a line that LiteRT writes to standard error at the first
-# model, about which of its parts will compute.)
+# successor is the package `ai_edge_litert`, which needs no TensorFlow. (`quiet.native` drops a line that LiteRT writes
+# to standard error at the first model, about which of its parts will compute.)
 
 # %%
 from ai_edge_litert.interpreter import Interpreter
@@ -510,8 +541,8 @@ two_images = attempt(lambda: interpreter.set_tensor(index, pixels[:2]))
 doubles = attempt(lambda: interpreter.set_tensor(index, pixels[:1].astype(np.float64)))
 
 # %% [markdown]
-# Memory is laid out for the shape of the moment, one image. More than one needs a new layout. The *signature runner* does
-# that, and goes by names instead of indices:
+# Memory is laid out for the shape of the moment, one image. More than one needs a new layout. The *signature runner*
+# does that, and goes by names instead of indices:
 
 
 # %%
@@ -530,7 +561,7 @@ lite_parity = convert.parity(reference, lite_logits)
 largest = np.abs(reference).max()
 ulp = np.spacing(largest)  # the distance from this float32 to the next
 claim(
-    "LiteRT's logits are within 100 neighbouring float32 numbers of the twin's, and so is no class "
+    "LiteRT's logits are within 100 neighbouring float32 numbers of the twin's, and no class "
     "changed",
     lite_parity.max_abs_diff <= 100 * ulp and lite_parity.agreement == 1,
     f"largest difference {lite_parity.max_abs_diff:.1e} = {lite_parity.max_abs_diff / ulp:.0f} "
@@ -538,13 +569,13 @@ claim(
 )
 
 # %% [markdown]
-# Where do those steps come from? From additions in another order: each sum of 512 products is rounded as it grows, and
-# LiteRT's kernels add in their own order. That is rounding, not a loss; lesson 06 derives how large it may be.
+# Where do those steps come from? Most likely from additions in another order: each sum of 512 products is rounded as
+# it grows, and every library adds in its own order. Lesson 06 derives how large such rounding may be.
 #
 # ## How large may a difference be?
 #
-# Ask the converter for smaller numbers and the differences grow. Here are half precision (*float16*: 2 bytes, about three
-# digits) and *dynamic range* quantization (8-bit weights), the mended form of the article's quantizing call:
+# Ask the converter for smaller numbers and the differences grow. Here are half precision (*float16*: 2 bytes, about
+# three digits) and *dynamic range* quantization (8-bit weights), the mended form of the article's quantizing call:
 
 
 # %%
@@ -575,14 +606,15 @@ show.table(
 )
 
 # %% [markdown]
-# Is a difference of a few hundredths much? It depends on how close the race was. Let $r \in \mathbb{R}^{C}$ be the reference's logits for an
-# image, $k$ its class (the largest), $a \in \mathbb{R}^{C}$ the converted model's, and $|a_j - r_j| \le \varepsilon$
-# for all $j$. Suppose that another class $j$ wins after conversion, $a_j \ge a_k$. Then
+# Is a difference of a few hundredths much? It depends on how close the race was. Let $r \in \mathbb{R}^{C}$ be the
+# reference's logits for an image, $k$ its class (the largest), $a \in \mathbb{R}^{C}$ the converted model's, and $|a_j
+# - r_j| \le \varepsilon$ for all $j$. Suppose that another class $j$ wins after conversion, $a_j \ge a_k$. Then
 #
-# $$r_j + \varepsilon \;\ge\; a_j \;\ge\; a_k \;\ge\; r_k - \varepsilon \qquad\Longrightarrow\qquad r_k - r_j \le 2\varepsilon.$$
+# $$r_j + \varepsilon \ge a_j \ge a_k \ge r_k - \varepsilon \qquad\Longrightarrow\qquad r_k - r_j \le 2\varepsilon.$$
 #
-# The left side is at least the image's *margin* $m = r_k - \max_{j \ne k} r_j$, by how much the winner leads. So a class can change only where
-# $m \le 2\varepsilon$. The margins are the reference's own: they can be counted before anything is converted.
+# The left side is at least the image's *margin* $m = r_k - \max_{j \ne k} r_j$, by how much the winner leads. So a
+# class can change only where $m \le 2\varepsilon$. The margins are the reference's own: they can be counted before
+# anything is converted.
 
 # %%
 ordered = np.sort(reference, axis=1)
@@ -600,35 +632,36 @@ claim(
 # %%
 figure, axes = plt.subplots()
 axes.step(np.sort(margins), np.arange(1, len(margins) + 1), where="post", color=show.GREY, lw=2)
-for (name, p), colour in zip(parities.items(), show.PALETTE):
+for (name, p), colour in zip(parities.items(), (show.BLUE, show.PURPLE, show.RED)):
     axes.axvline(2 * p.max_abs_diff, color=colour, ls="--")
-    axes.text(
-        2 * p.max_abs_diff * 1.15, 25, f"2ε of {name}", color=colour, rotation=90, va="bottom"
-    )
+    at = (1.8 * p.max_abs_diff, 1.2)
+    axes.text(*at, f"2ε of {name}", color=colour, rotation=90, va="bottom", ha="right")
 axes.set(xscale="log", yscale="log", ylim=(0.7, 600))
 axes.set_xlabel("margin of the reference, in logits (logarithmic)")
 axes.set_ylabel("images with at most this margin")
 reach = ", ".join(f"{count} for {name}" for name, count in within.items())
 show.finding(
     f"How many of {len(margins)} images a conversion can change: {reach}",
-    alt=f"Count of test images against their margin, which begins at {margins.min():.2g} and ends at "
-    f"{margins.max():.2g}. Lines at twice each form's largest difference. Images left of the line: {reach}.",
+    alt="Count of test images against their margin, which begins at "
+    f"{margins.min():.2g} and ends at {margins.max():.2g}. Lines at twice each form's largest "
+    f"difference. Images left of the line: {reach}.",
 )
 
 # %% [markdown]
-# This is how to set a tolerance: not "1e-5 because the tutorial has it", but well below half of the smallest margin that
-# you care about. It also says what the agreement on 450 images is worth. It can hide a difference that the
-# next image, closer to the border, will show. Exercise 07.3 makes a gate of this.
+# This is how to set a tolerance: not "1e-5 because the tutorial has it", but well below half of the smallest margin
+# that you care about. It also says what the agreement on 450 images is worth. It can hide a difference that the next
+# image, closer to the border, will show. Exercise 07.3 makes a gate of this.
 #
 # ## What does Keras write as ONNX?
 #
-# *ONNX* is a file format for a computation, as a graph of operators that many runtimes know. Keras 3 exports it through the
-# library tf2onnx. That library's own call for Keras models predates Keras 3:
+# *ONNX* is a file format for a computation, as a graph of operators that many runtimes know. Keras 3 exports it
+# through the library tf2onnx. That library's own call for Keras models predates Keras 3:
 
 # %%
 import onnxruntime as ort
 import tf2onnx
 
+# %%
 with contextlib.redirect_stderr(io.StringIO()):
     too_old = attempt(lambda: tf2onnx.convert.from_keras(twin))
 onnx_file = scratch / "model.onnx"
@@ -646,8 +679,9 @@ def print_ends(file):
 print_ends(onnx_file)
 
 # %% [markdown]
-# It works, and look at the names: an output called after the exporter's last operator, and two batch axes with two invented
-# names, as if they could differ. We give the file the names that its callers expect. In ONNX, names are only labels of the graph's edges.
+# It works, and look at the names: an output called after the exporter's last operator, and two batch axes with two
+# invented names, as if they could differ. We give the file the names that its callers expect. In ONNX, names are only
+# labels of the graph's edges.
 
 
 # %%
@@ -682,8 +716,8 @@ onnx_parity = convert.parity(reference, onnx_logits)
 # %%
 sizes = [session.run(None, {"pixels": pixels[:n]})[0] for n in (1, 2, 7)]
 claim(
-    "ONNX Runtime answers within 100 neighbouring float32 numbers of the twin, for batches of 1, 2 "
-    "and 7 too",
+    "ONNX Runtime answers within 100 neighbouring float32 numbers of the twin, for batches of "
+    "1, 2 and 7 too",
     onnx_parity.max_abs_diff <= 100 * ulp
     and onnx_parity.agreement == 1
     and all(np.abs(some - reference[: len(some)]).max() <= 100 * ulp for some in sizes),
@@ -691,17 +725,23 @@ claim(
 )
 
 # %% [markdown]
-# The two files go to the lessons that come after, beside the Keras file. (In the course's own build; in your notebook these lines do nothing.)
+# The two files go to the lessons that come after, beside the Keras file. (In the course's own build; in your notebook
+# `keep` does nothing.)
 
 # %%
 models.keep(onnx_file, "digits_keras", 1)
 models.keep(lite_file, "digits_keras", 1, "model.tflite")
+claim(
+    "each is small enough to keep beside the code, under 200 kB",
+    max(file.stat().st_size for file in (onnx_file, lite_file)) < 200_000,
+    f"{show.bytes_text(onnx_file.stat().st_size)}, {show.bytes_text(lite_file.stat().st_size)}",
+)
 
 # %% [markdown]
 # ## Who notices a picture of the wrong shape?
 #
-# A picture of 4 × 16 has 64 points, like one of 8 × 8. A client sends 450 of those. Guess, before you run the cell, which of
-# the five entries refuse them.
+# A picture of 4 × 16 has 64 points, like one of 8 × 8. A client sends 450 of those. Guess, before you run the cell,
+# which of the five entries refuse them.
 
 # %%
 squeezed = pixels.reshape(-1, 4, 16, 1)
@@ -730,14 +770,15 @@ claim(
 )
 
 # %% [markdown]
-# The signature *states* 8 × 8, as you saw above, and its caller is not held to it. Nothing in the computation minds either:
-# convolutions take any size, and all that the dense layer needs is 512 numbers, which 2 × 8 places of 32 channels give as
-# well as 4 × 4. A refusal at another entry (`serve` is checked by TensorFlow's Python, ONNX's file by its runtime) is luck, not
-# design. Check shapes in your own code, before the runtime; lesson 08 builds that.
+# The signature *states* 8 × 8, as you saw above, and its caller is not held to it. Nothing in the computation minds
+# either: convolutions take any size, and all that the dense layer needs is 512 numbers, which 2 × 8 places of 32
+# channels give as well as 4 × 4. A refusal at another entry (`serve` is checked by TensorFlow's Python, ONNX's file by
+# its runtime) is luck, not design. Check shapes in your own code, before the runtime; lesson 08 builds that.
 #
 # ## Same network, two exporters: what differs?
 #
-# The PyTorch twin has an ONNX file too. The architecture is the same, and both now run in ONNX Runtime. So what is different?
+# The PyTorch twin has an ONNX file too. The architecture is the same, and both now run in ONNX Runtime. So what is
+# different?
 
 # %%
 TORCH_FILE = models.path("digits_cnn", 1)  # the PyTorch twin, as lesson 01 exported it
@@ -781,8 +822,8 @@ for axis, (name, operators_of) in zip(axes, kinds.items()):
     axis.set_axis_off()
 rest = {name: [kind for kind in each if kind not in COMPUTE] for name, each in kinds.items()}
 show.finding(
-    f"Blue computes, orange moves numbers or asks for shapes: {len(rest['PyTorch'])} orange operator "
-    f"from PyTorch, {len(rest['Keras'])} from Keras",
+    "Blue computes, orange moves numbers or asks for shapes: "
+    f"{len(rest['PyTorch'])} orange operator from PyTorch, {len(rest['Keras'])} from Keras",
     alt="; ".join(f"from {name}, in order: {', '.join(each)}" for name, each in kinds.items()),
 )
 
@@ -802,10 +843,11 @@ claim(
 )
 
 # %% [markdown]
-# ONNX's convolution knows one layout: number, *channel*, height, width (*NCHW*, channels first). PyTorch's order is that. Keras
-# has the channel last (*NHWC*), so its exporter turns the picture at the entry (for one channel a reshape will do) and turns the
-# activations back before they are flattened. Shape, Gather, Cast, Slice and Concat compute the batch size, which PyTorch's exporter wrote down as "whatever
-# remains". `Gemm` is a matrix product with its bias added, `MatMul` and `Add` in one.
+# ONNX's convolution knows one layout: number, *channel*, height, width (*NCHW*, channels first). PyTorch's order is
+# that. Keras has the channel last (*NHWC*), so its exporter turns the picture at the entry (for one channel a reshape
+# will do; exercise 07.1 is about three) and turns the activations back before they are flattened. Shape, Gather, Cast,
+# Slice and Concat compute the batch size, which PyTorch's exporter wrote down as "whatever remains". (`Gemm` is a
+# matrix product with its bias added, `MatMul` and `Add` in one.)
 #
 # Do these two agree? They are two trainings, so this is no parity, only the agreement of two good readers:
 
@@ -823,18 +865,19 @@ claim(
 # %% [markdown]
 # ## Can the weights move house?
 #
-# To compare the files alone, the two should compute the same *function*. So we carry PyTorch's weights into Keras. A common
-# need, too: a team changes frameworks, the weights are worth keeping.
+# To compare the files alone, the two should compute the same *function*. So we carry PyTorch's weights into Keras. A
+# common need, too: a team changes frameworks, the weights are worth keeping.
 #
-# The orders of the axes differ. PyTorch's convolution keeps $W[d, c, i, j]$ (output channel, input channel, row, column), Keras
-# $K[i, j, c, d]$: a transposition. A dense layer is $W[m, p]$ in PyTorch (output, input) and $K[q, m]$ in Keras: a transposition again.
-# We take the weights out of the ONNX file, transpose, and load them.
+# The orders of the axes differ. PyTorch's convolution keeps $W[d, c, i, j]$ (output channel, input channel, row,
+# column), Keras $K[i, j, c, d]$: a transposition. A dense layer is $W[m, p]$ in PyTorch (output, input) and $K[q, m]$
+# in Keras: a transposition again. We take the weights out of the ONNX file, transpose, and load them.
 
 # %%
 from onnx import numpy_helper
 
-from course_lib.keras_models import digits_cnn
+from course_lib.keras_models import digits_cnn  # the twin's architecture, untrained
 
+# %%
 values = {each.name: numpy_helper.to_array(each) for each in graphs["PyTorch"].initializer}
 convs = [node for node in graphs["PyTorch"].node if node.op_type == "Conv"]
 gemms = [node for node in graphs["PyTorch"].node if node.op_type == "Gemm"]
@@ -846,12 +889,15 @@ conv_weights = [
 dense_weights = [
     array for node in gemms for array in (values[node.input[1]].T, values[node.input[2]])
 ]
+
+# %%
 moved = digits_cnn()
 moved.set_weights(conv_weights + dense_weights)
 moved_accuracy = accuracy_of(np.asarray(moved(pixels)))
 
 # %% [markdown]
-# Every shape fits, nothing was refused. PyTorch's file reads the test images like this, and the moved weights like that:
+# Every shape fits, nothing was refused. PyTorch's file reads the test images like this, and the moved weights like
+# that:
 
 # %%
 claim(
@@ -861,9 +907,9 @@ claim(
 )
 
 # %% [markdown]
-# The article's check, "make sure that the converted model runs", would have passed. Where is the mistake? Between the convolutions and the
-# first dense layer, the activations $a[c, h, w]$, $C \times H \times W = 32 \times 4 \times 4$, are flattened into a row. Row-major order counts the last
-# axis fastest, and the last axis is not the same one:
+# The article's check, "make sure that the converted model runs", would have passed. Where is the mistake? Between the
+# convolutions and the first dense layer, the activations $a[c, h, w]$, $C \times H \times W = 32 \times 4 \times 4$,
+# are flattened into a row. Row-major order counts the last axis fastest, and the last axis is not the same one:
 #
 # $$p(c,h,w) = c\,HW + h\,W + w \quad\text{(channels first)}, \qquad q(h,w,c) = h\,WC + w\,C + c \quad\text{(channels last)}.$$
 #
@@ -871,7 +917,8 @@ claim(
 #
 # $$z_m = \sum_{c,h,w} W[m,\, p(c,h,w)]\; a[c,h,w] \;=\; \sum_{h,w,c} K[q(h,w,c),\, m]\; a[c,h,w].$$
 #
-# The two agree for every $a$ if and only if $K[q(h,w,c), m] = W[m, p(c,h,w)]$. So besides being transposed, the 512 inputs must be *reordered*:
+# The two agree for every $a$ if and only if $K[q(h,w,c), m] = W[m, p(c,h,w)]$. So besides being transposed, the 512
+# inputs must be *reordered*:
 
 # %%
 C, H, W = 32, 4, 4
@@ -892,8 +939,8 @@ claim(
 )
 
 # %% [markdown]
-# Exercise 07.2 asks for this in one line. Now the comparison is fair: one function, one runtime, two files. Does Keras's longer graph
-# cost time?
+# Exercise 07.2 asks for this in one line. Now the comparison is fair: one function, one runtime, two files. Does
+# Keras's longer graph cost time?
 
 # %%
 moved_file = scratch / "moved.onnx"
@@ -907,6 +954,8 @@ for count in (1, 32):
         "Keras's file": lambda last=last: moved_session.run(None, {"pixels": last}),
     }
     timed[count] = measure.latencies_ms(calls, rounds=300, warm_up=20)
+
+# %%
 show.table(
     ["images", *timed[1]],
     [[count, *(str(measure.spread(ms)) for ms in by.values())] for count, by in timed.items()],
@@ -935,6 +984,7 @@ def as_optimized(file):
     return [node.op_type for node in onnx.load(scratch / "optimized.onnx").graph.node]
 
 
+# %%
 after = {name: as_optimized(file) for name, file in files.items()}
 claim(
     "at loading, ONNX Runtime fuses both graphs into fewer operators; Keras's stays the longer",
@@ -944,12 +994,15 @@ claim(
 )
 
 # %% [markdown]
-# A runtime does not execute the file as written: it fuses first. What is left over in Keras's graph is the bookkeeping of shapes, which is
-# the same small work for one image as for a thousand.
+# A runtime does not execute the file as written: it fuses first. Most of what is left over in Keras's graph computes
+# shapes, and that work does not grow with the number of images. That is the likely reason why it shows at one image
+# and fades in a batch.
 #
 # ## What does the runtime cost?
 #
-# Back to the question of the beginning, with the two runtimes that need no framework. The same request, each in a new process:
+# Back to the question of the beginning, with the two runtimes that need no framework. The same request, each in a new
+# process. (The frameworks were measured at the start, the runtimes now. If the machine was busy at one of the two
+# moments, the seconds show it; the memory does not.)
 
 # %%
 ANSWER_ONCE["ONNX Runtime"] = f"""
@@ -957,12 +1010,16 @@ import numpy as np, onnxruntime
 session = onnxruntime.InferenceSession({str(onnx_file)!r})
 result = len(session.run(None, {{"pixels": np.zeros((1, 8, 8, 1), "float32")}})[0][0])
 """
+
+# %%
 ANSWER_ONCE["LiteRT"] = f"""
 import numpy as np
 from ai_edge_litert.interpreter import Interpreter
 runner = Interpreter(model_path={str(lite_file)!r}).get_signature_runner()
 result = len(runner(pixels=np.zeros((1, 8, 8, 1), "float32"))["output_0"][0])
 """
+
+# %%
 for name in ("ONNX Runtime", "LiteRT"):
     costs[name] = three_times(ANSWER_ONCE[name])
 claim(
@@ -984,6 +1041,7 @@ def on_disk(package):
     )
 
 
+# %%
 installed = {each.metadata["Name"] for each in metadata.distributions()}
 packages = {
     "TensorFlow": "tensorflow" if "tensorflow" in installed else "tensorflow-cpu",
@@ -1024,11 +1082,12 @@ for axis, what, label in zip(
     axis.margins(x=0.15)
 floor = middle(costs["Python with NumPy"], "resident_mib")
 axes[1].axvline(floor, color=show.GREY, ls=":")
+axes[1].text(floor + 90, 3, "dotted: Python with NumPy", fontsize="small", va="center")
 memory = {name: middle(costs[name], "resident_mib") for name in names}
 start = {name: middle(costs[name], "seconds") for name in names}
 show.finding(
-    f"The same request, in a new process: TensorFlow holds {memory['TensorFlow'] / memory['LiteRT']:.0f} "
-    f"times the memory of LiteRT",
+    "The same request, in a new process: TensorFlow holds "
+    f"{memory['TensorFlow'] / memory['LiteRT']:.0f} times the memory of LiteRT",
     alt="Bars for each runtime. "
     + "; ".join(f"{name}: {start[name]:.2f} s, {memory[name]:.0f} MiB" for name in names)
     + f". A dotted line marks Python with NumPy, {floor:.0f} MiB.",
@@ -1050,8 +1109,8 @@ observe(
 #
 # ## Which format, then?
 #
-# We let the forms answer. Which of them opens again as *layers*, to train on or to change? What does a request of one image take, in this process, on
-# one thread where the runtime lets us choose?
+# We let the forms answer. Which of them opens again as *layers*, to train on or to change? What does a request of one
+# image take, in this process, on one thread where the runtime lets us choose?
 
 # %%
 forms = {
@@ -1143,8 +1202,8 @@ show.table(
 # | you want to | take | because, above |
 # | --- | --- | --- |
 # | train on, or change layers | `.keras` | it opens as layers; by default it refuses code |
-# | serve in a process of your own, on servers | ONNX | it needs no framework, and its runtime refused the wrong shape |
-# | run on a phone or a small board | LiteRT | it needs no framework, and its files shrink further; check shapes yourself |
+# | serve in a process of your own | ONNX | it needs no framework, and its runtime refused the wrong shape |
+# | run on a phone or a small board | LiteRT | it needs no framework, its files shrink further; check shapes |
 # | hand it to TensorFlow Serving | SavedModel | that is what it reads; look at the operators first, and check shapes |
 # | open an old `.h5` | once, to save it as `.keras` | a Keras from 3.11.3, and only files whose maker you know |
 #
@@ -1192,22 +1251,25 @@ ledger.picture(
 #
 # ## Where this breaks down
 #
-# The twin has six kinds of layers, and every converter knows them. Custom layers, control flow, strings and ragged tensors are where
-# conversions fail, or fall back on operators that drag TensorFlow along again ("Select TF ops"). The memory of a large model is its weights, and
-# then the framework's few hundred MiB matter less. Latencies of hundredths of a millisecond measure the call more than the network. The parity was
-# measured on test images; inputs unlike these can lie closer to the border.
+# The twin has six kinds of layers, and every converter knows them. Custom layers, control flow, strings and ragged
+# tensors are where conversions fail, or fall back on operators that drag TensorFlow along again ("Select TF ops"). The
+# memory of a large model is its weights, and then the framework's few hundred MiB matter less. Latencies of hundredths
+# of a millisecond measure the call more than the network. The parity was measured on test images; inputs unlike these
+# can lie closer to the border.
 #
 # ## What real teams use
 #
 # TensorFlow Serving reads SavedModels, Triton reads those and ONNX; ONNX Runtime, OpenVINO and TensorRT run ONNX on
-# servers, LiteRT on Android and on microcontrollers, Core ML on Apple's devices. The conversion is a step of the build, with the
-# parity test as its gate, and the file that comes out is versioned like code. Registries scan uploads for Lambda layers
-# and pickles (ModelScan, Protect AI's Guardian, Hugging Face's scanners), or take only formats without code.
+# servers, LiteRT on Android and on microcontrollers, Core ML on Apple's devices. The conversion is a step of the
+# build, with the parity test as its gate, and the file that comes out is versioned like code. Registries scan uploads
+# for Lambda layers and pickles (ModelScan, the scanners of Hugging Face), or take only formats without code.
 #
 # ## Further reading
 #
-# - Keras documentation, guides *Whole model saving and loading* and *Export*; TensorFlow guide *Using the SavedModel format*.
+# - Keras documentation, guides *Whole model saving and loading* and *Export*; TensorFlow guide *Using the SavedModel
+#   format*.
 # - TensorFlow, *Using TensorFlow Securely* (`SECURITY.md` in its repository): models are programs.
-# - GitHub advisory GHSA-36rr-ww3j-vrjv (CVE-2025-9905), and the entries of CVE-2025-1550 and CVE-2025-9906 in the CVE list.
+# - GitHub advisory GHSA-36rr-ww3j-vrjv (CVE-2025-9905), and the entries of CVE-2025-1550 and CVE-2025-9906 in the CVE
+#   list.
 # - *Open Neural Network Exchange: ONNX Concepts* and its operator reference, onnx.ai.
 # - R. David et al., *TensorFlow Lite Micro: Embedded Machine Learning on TinyML Systems*, MLSys 2021.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 07 Convert from TensorFlow: exercises
 #
-# Four pieces of a conversion that can be trusted. Fill in what is missing, run the cell, then its check. They need NumPy
-# and the standard library only.
+# Four pieces of a conversion that can be trusted. Fill in what is missing, run the cell, then its check. They need
+# NumPy and the standard library only.
 
 # %%
 import io
@@ -18,8 +18,9 @@ scratch = begin("07")
 # %% [markdown]
 # ### 07.1 Turn the pictures ★☆☆ · 5 minutes
 #
-# A camera's driver delivers pictures channels first, the model wants them channels last. Somebody wrote `reshape`; the shapes fit,
-# and every colour picture was scrambled. Somebody else wrote `transpose`, and a runtime that reads raw memory saw the old order.
+# A camera's driver delivers pictures channels first, the model wants them channels last. Somebody wrote `reshape`; the
+# shapes fit, and every colour picture was scrambled. Somebody else wrote `transpose`, and a runtime that reads raw
+# memory saw the old order.
 
 
 # %%
@@ -45,15 +46,16 @@ check("07.1", channels_last)
 
 # %% [markdown] tags=["solution"]
 # `reshape` keeps the numbers in memory where they are and counts them anew. `transpose` keeps them too and changes the
-# *strides*, how far it is to the next number along each axis. Only a copy moves them. `np.ascontiguousarray` looks like the
-# short way, and copies only where it must: with one channel the turned array already counts as contiguous, so you get the
-# caller's own memory back, with unusual strides. `np.array(turned, order="C")` is the one-liner that always copies.
+# *strides*, how far it is to the next number along each axis. Only a copy moves them. `np.ascontiguousarray` looks
+# like the short way, and copies only where it must: with one channel the turned array already counts as contiguous, so
+# you get the caller's own memory back, with unusual strides. `np.array(turned, order="C")` is the one-liner that
+# always copies.
 
 # %% [markdown]
 # ### 07.2 The layer after the flattening ★★☆ · 10 minutes
 #
-# A team moves from PyTorch to Keras and wants to keep a year of training. All shapes fit, and the model reads 7 % right. You know why:
-# write the one step that was forgotten.
+# A team moves from PyTorch to Keras and wants to keep a year of training. All shapes fit, and the model reads 7 %
+# right. You know why: write the one step that was forgotten.
 
 
 # %%
@@ -81,17 +83,18 @@ def keras_kernel(weight, channels, height, width):
 check("07.2", keras_kernel)
 
 # %% [markdown] tags=["solution"]
-# Give the flat axis its three axes back, turn all four, flatten again: the formulas of the lesson without a single index. The
-# second way is the lesson's own: compute $p$ and $q$ and write `kernel[q] = weight.T[p]`. A third is shorter than both: the places keep their
-# order among themselves, so `weight.reshape(M, C, H * W).transpose(2, 1, 0)` does it. The test that catches a mistake
-# needs no knowledge of any: random activations, flattened both ways, must give the same outputs.
+# Give the flat axis its three axes back, turn all four, flatten again: the formulas of the lesson without a single
+# index. The second way is the lesson's own: compute $p$ and $q$ and write `kernel[q] = weight.T[p]`. A third is
+# shorter than both: the places keep their order among themselves, so `weight.reshape(M, C, H * W).transpose(2, 1, 0)`
+# does it. The test that catches a mistake needs no knowledge of any: random activations, flattened both ways, must
+# give the same outputs.
 
 # %% [markdown]
 # ### 07.3 A gate for conversions ★★★ · 20 minutes
 #
-# The release pipeline converts the model every night. Its gate compares classes on a few hundred images, and one night it let a
-# broken scale pass, because no class had changed *yet*. Write the gate that compares the numbers, and names the images
-# whose class hangs in the balance.
+# The release pipeline converts the model every night. Its gate compares classes on a few hundred images, and one night
+# it let a broken scale pass, because no class had changed *yet*. Write the gate that compares the numbers, and names
+# the images whose class hangs in the balance.
 
 
 # %%
@@ -99,12 +102,12 @@ def gate(reference, answer, tolerance):
     """Whether a conversion may pass, and which examples a difference so large could turn.
 
     reference, answer: real numbers (N, C), any dtype, N from 1, C from 2. tolerance: 0 or more,
-    finite. Differences are taken in float64. Returns (passes, at_risk): `passes`, a plain bool, True where every
-    entry of both is finite and none differs by more than `tolerance`; `at_risk`, an int array
-    with the indices, ascending, of the examples whose largest reference leads the second by at
-    most 2·tolerance, and of those with an entry of the reference that is not finite. Raises
-    ValueError for shapes that differ, another number of axes, no example, fewer than two
-    classes, and another tolerance.
+    finite. Differences are taken in float64. Returns (passes, at_risk): `passes`, a plain bool,
+    True where every entry of both is finite and none differs by more than `tolerance`;
+    `at_risk`, an int array with the indices, ascending, of the examples whose largest reference
+    leads the second by at most 2·tolerance, and of those with an entry of the reference that is
+    not finite. Raises ValueError for shapes that differ, another number of axes, no example,
+    fewer than two classes, and another tolerance.
     """
     # SOLUTION
     if reference.shape != answer.shape or reference.ndim != 2:
@@ -126,16 +129,17 @@ def gate(reference, answer, tolerance):
 check("07.3", gate)
 
 # %% [markdown] tags=["solution"]
-# The theorem of the lesson in code: within the tolerance, only the examples in `at_risk` can change their class. So read both results. A gate that passes with
-# a long list says that the tolerance is too coarse for this model; one with an empty list needs no comparison of classes
-# at all. Float64 matters: two float16 logits of 60,000 and −60,000 are infinitely far apart in float16, and unsigned bytes wrap around. `np.sort`
-# in place of `np.partition` does as well; `partition` finds the two largest without ordering the rest.
+# The theorem of the lesson in code: within the tolerance, only the examples in `at_risk` can change their class. So
+# read both results. A gate that passes with a long list says that the tolerance is too coarse for this model; one with
+# an empty list needs no comparison of classes at all. Float64 matters: two float16 logits of 60,000 and −60,000 are
+# infinitely far apart in float16, and unsigned bytes wrap around. `np.sort` in place of `np.partition` does as well;
+# `partition` finds the two largest without ordering the rest.
 
 # %% [markdown]
 # ### 07.4 Look before you load ★★★ · 20 minutes
 #
-# "A partner sent us a `.keras` file. May I load it?" Safe mode is one answer, and its record is mixed. Another is to look: the archive's
-# `config.json` lists every layer, and bytecode must stand in it somewhere.
+# "A partner sent us a `.keras` file. May I load it?" Safe mode is one answer, and its record is mixed. Another is to
+# look: the archive's `config.json` lists every layer, and bytecode must stand in it somewhere.
 
 
 # %%
@@ -180,8 +184,9 @@ def layers_with_code(raw):
 check("07.4", layers_with_code)
 
 # %% [markdown] tags=["solution"]
-# The walk visits everything, because a layer may sit in a model in a model, in a wrapper such as `TimeDistributed`, or not be a layer at all: an activation
-# may be a lambda. It looks at classes, not at text, so a dense layer that somebody named "Lambda" raises no alarm. And it turns the
-# errors of `zipfile` into the promised one: `BadZipFile` and `KeyError` are no ValueErrors, and a scanner that crashes on a
-# strange file is a scanner that somebody will switch off. It finds this one trick. A list of what *is* allowed (Keras's own classes, by
-# module) is the stronger rule, and the one to use for files from outside.
+# The walk visits everything, because a layer may sit in a model in a model, in a wrapper such as `TimeDistributed`, or
+# not be a layer at all: an activation may be a lambda. It looks at classes, not at text, so a dense layer that
+# somebody named "Lambda" raises no alarm. And it turns the errors of `zipfile` into the promised one: `BadZipFile` and
+# `KeyError` are no ValueErrors, and a scanner that crashes on a strange file is a scanner that somebody will switch
+# off. It finds this one trick. A list of what *is* allowed (Keras's own classes, by module) is the stronger rule, and
+# the one to use for files from outside.
