@@ -231,10 +231,12 @@ def print_signatures(folder):
 
 
 print_signatures(scratch / "as_the_article")
+by_its_name = attempt(lambda: model.signatures["serving_default"](pixels=tf.constant(pixels[:1])))
+claim("`pixels` is refused by that file", isinstance(by_its_name, TypeError), "TypeError")
 
 # %% [markdown]
-# The batch axis is `None`, any number. But our input was called `pixels`, and this file calls it `inputs`. A client
-# that sends `{"pixels": …}` is refused. The call that Keras 3 made for this keeps the name:
+# The batch axis is `None`, any number. But our input was called `pixels`, and this file calls it `inputs`. A caller
+# who says `pixels` is refused. The call that Keras 3 made for this keeps the name:
 
 # %%
 exported = scratch / "exported"
@@ -403,8 +405,8 @@ claim(
 # "This Keras" matters. In Keras 3.0.0 to 3.11.2, `load_model` took `safe_mode=True` for an `.h5` file and *ignored*
 # it: the default did what `safe_mode=False` did above, without a word. That is CVE-2025-9905, mended in 3.11.3 (a CVE is
 # an entry in the public list of vulnerabilities). The `.keras` format had its own: CVE-2025-1550, before 3.9, and
-# CVE-2025-9906, before 3.11, in which the configuration itself switched the protection off. We cannot run the old
-# versions beside this one; the advisories at the end can.
+# CVE-2025-9906, before 3.11, in which the configuration itself switched the protection off. We do not run the old
+# versions beside this one; the advisories at the end describe them.
 #
 # An HDF5 file can also point out of itself. Here the weights are a link to another file:
 
@@ -518,7 +520,8 @@ with warnings.catch_warnings(record=True) as warned:
 index = interpreter.get_input_details()[0]["index"]
 unset = attempt(lambda: interpreter.set_tensor(index, pixels[:1]))
 not_ready = attempt(interpreter.invoke)
-print("and a warning:", " ".join(str(warned[0].message).split())[:115])
+notice = next(str(each.message) for each in warned if "tf.lite.Interpreter" in str(each.message))
+print("and a warning:", textwrap.shorten(notice, 130))
 
 # %% [markdown]
 # The listing lacks `allocate_tensors()`, so there is nowhere to put the image. And the class itself is on notice; its
@@ -1251,7 +1254,7 @@ ledger.picture(
 #
 # ## Where this breaks down
 #
-# The twin has six kinds of layers, and every converter knows them. Custom layers, control flow, strings and ragged
+# The twin has a handful of common layers, and every converter knows them. Custom layers, control flow, strings and ragged
 # tensors are where conversions fail, or fall back on operators that drag TensorFlow along again ("Select TF ops"). The
 # memory of a large model is its weights, and then the framework's few hundred MiB matter less. Latencies of hundredths
 # of a millisecond measure the call more than the network. The parity was measured on test images; inputs unlike these
