@@ -143,9 +143,10 @@ def conversion_gate(answer: Callable) -> Iterator[Property]:
         return list(map(int, answer(given, given.copy(), tolerance)[1]))
 
     yield ("two results: a plain bool, and an array of whole numbers", lambda: isinstance(passes(0, 0.25), bool)
-           and np.asarray(answer(reference, reference, 2.0)[1]).dtype.kind == "i" and isinstance(answer(reference, reference, 2.0)[1], np.ndarray), [
-        "What does the docstring promise to return?",
-        "NumPy's comparison gives a numpy.bool_, and a mask is not a list of indices.",
+           and np.asarray(answer(reference, reference, 2.0)[1]).dtype.kind == "i" and isinstance(answer(reference, reference, 2.0)[1], np.ndarray)
+           and answer(reference, reference, 0.0625)[1].dtype.kind == "i", [
+        "What does the docstring promise to return, where no example is at risk too?",
+        "NumPy's comparison gives a numpy.bool_, a mask is not a list of indices, and np.array([]) holds floats.",
         "bool(…) and np.flatnonzero(…)",
     ])  # fmt: skip
     yield ("it passes up to the tolerance, and not beyond, in either direction and at any entry", lambda: all(
@@ -176,12 +177,12 @@ def conversion_gate(answer: Callable) -> Iterator[Property]:
         "Sort reference, not answer.",
     ])  # fmt: skip
     small, low = np.array([[250, 240], [240, 250]], np.uint8), np.array([[3, 3], [3, 3]], np.uint8)
-    half = np.array([[60000, 0], [0, -60000]], np.float16)
+    half, large = np.array([[60000, 0], [0, -60000]], np.float16), np.array([[1e8, -1e8]])
     yield ("differences are taken in float64", lambda: answer(small, low, 20.0)[0] is False
            and answer(low, small, 20.0)[0] is False and answer(small, low, 250.0)[0] is True and answer(half, -half, 1e6)[0] is True
-           and risky(6e4, half) == [0, 1] and risky(1.0, small) == [], [
-        "Try unsigned bytes, and float16 logits of 60,000.",
-        "3 − 250 is 9 in uint8, and 60,000 + 60,000 is infinite in float16.",
+           and risky(6e4, half) == [0, 1] and risky(1.0, small) == [] and answer(large, large + 1, 0.5)[0] is False, [
+        "Try unsigned bytes, float16 logits of 60,000, and float64 logits of 100,000,000.",
+        "3 − 250 is 9 in uint8, 60,000 + 60,000 is infinite in float16, and float32 skips 100,000,001.",
         "reference.astype(np.float64) first.",
     ])  # fmt: skip
 
@@ -279,6 +280,7 @@ def code_found(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     sneaky = _layer("Dense", "sneaky", activation=_CODE)
     listed = _layer("Custom", "listed", steps=[[{"deeper": _CODE}]])
+    outer = _layer("Lambda", "outer", function=_CODE, arguments={"inner": hidden})
     yield ("bytecode that is no layer: an activation, a list, a loss", lambda: finds(_model("net", dense, sneaky), "sneaky")
            and finds(_model("net", listed), "listed") and finds(_model("net", dense, compile_config={"loss": _CODE}), "net"), [
         "Dense(activation=lambda x: …) stores '__lambda__' inside the dense layer's settings.",
@@ -287,8 +289,9 @@ def code_found(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("each once, in the order in which they begin", lambda: finds_once(
         _model("net", _layer("Lambda", "b", function=_CODE, mask=_CODE), _layer("Dense", "z", activation=_CODE), dense, _layer("Lambda", "a")), "b", "z", "a")
-        and finds_once(_model("net", hidden, sneaky, compile_config={"loss": _CODE}), "net", "visitor", "sneaky"), [
-        "A part may hold two functions, and is named once.",
+        and finds_once(_model("net", hidden, sneaky, compile_config={"loss": _CODE}), "net", "visitor", "sneaky")
+        and finds_once(_model("net", outer, dense), "outer", "visitor"), [
+        "A part may hold two functions, and is named once; it may also hold a part with code of its own.",
         "A set forgets the order; an outer part begins before those in it, wherever its own code stands.",
         "A dict from name to truth value, filled when a part begins, keeps the order.",
     ])  # fmt: skip

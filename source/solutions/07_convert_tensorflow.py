@@ -54,8 +54,8 @@ check("07.1", channels_last)
 # %% [markdown]
 # ### 07.2 The layer after the flattening ★★☆ · 10 minutes
 #
-# A team moves from PyTorch to Keras and wants to keep a year of training. All shapes fit, and the model reads 7 %
-# right. You know why: write the one step that was forgotten.
+# A team moves from PyTorch to Keras and wants to keep a year of training. Convolutions and dense layers were
+# transposed, all shapes fit, and the model reads hardly a picture. You know why: write the step as it should have been.
 
 
 # %%

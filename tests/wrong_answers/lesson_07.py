@@ -116,6 +116,14 @@ def in_its_own_dtype(reference, answer, tolerance):
         return bool((np.abs(answer - reference) <= tolerance).all()), _at_risk(reference, tolerance)
 
 
+def in_single_precision(reference, answer, tolerance):
+    return in_its_own_dtype(reference.astype(np.float32), answer.astype(np.float32), tolerance)
+
+
+def empty_of_floats(reference, answer, tolerance):
+    return bool((np.abs(answer - reference) <= tolerance).all()), np.array([*_at_risk(reference, tolerance)])
+
+
 def lets_nan_pass(reference, answer, tolerance):
     expected, got = reference.astype(float), answer.astype(float)
     with np.errstate(invalid="ignore"):
@@ -196,6 +204,25 @@ def in_order_of_the_code(raw):
     return list(dict.fromkeys(_walk(_config(raw), None)))
 
 
+def stops_at_the_first_code(raw):
+    carriers = {}
+
+    def visit(item, part):
+        if isinstance(item, dict):
+            settings = item.get("config")
+            if "class_name" in item and isinstance(settings, dict) and "name" in settings:
+                part = settings["name"]
+                carriers.setdefault(part, False)
+            if item.get("class_name") in ("Lambda", "__lambda__"):
+                carriers[part] = True
+                return
+        for each in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+            visit(each, part)
+
+    visit(_config(raw), None)
+    return [name for name, carries in carriers.items() if carries]
+
+
 def _in_order(config):
     carriers = set(_walk(config, None))
     begun = [name for name in _begin(config) if name in carriers]
@@ -253,7 +280,9 @@ WRONG = {
         once_the_tolerance: "at risk is who leads by at most twice the tolerance",
         second_by_exclusion: "a tie is at risk at any tolerance, 0 too",
         margins_of_the_answer: "the risk is the reference's, whatever the answer says",
+        empty_of_floats: "two results: a plain bool, and an array of whole numbers",
         in_its_own_dtype: "differences are taken in float64",
+        in_single_precision: "differences are taken in float64",
         lets_nan_pass: "what is not finite never passes, and in the reference is at risk",
         refuses_nothing: "shapes, sizes and tolerances that make no sense are refused",
     },
@@ -265,6 +294,7 @@ WRONG = {
         layers_lists_only: "bytecode that is no layer: an activation, a list, a loss",
         named_twice: "each once, in the order in which they begin",
         in_alphabetical_order: "each once, in the order in which they begin",
+        stops_at_the_first_code: "each once, in the order in which they begin",
         in_order_of_the_code: "each once, in the order in which they begin",
         errors_of_its_own: _REFUSED,
         anything_is_a_config: _REFUSED,
