@@ -4,8 +4,11 @@ import json
 import subprocess
 import sys
 
+import onnxruntime
 import pytest
+from ai_edge_litert.interpreter import Interpreter
 
+from course_lib import data, models
 from course_lib.places import CHECKOUT
 
 
@@ -51,3 +54,18 @@ def test_the_twin_that_ships_answers_as_its_ledger_row_says():
     row = next(row for row in rows if row["model"] == "digits_keras" and row["form"] == "keras")
     assert abs(float(said[0]) - row["accuracy"]) <= 0.005  # kernels differ by processor
     assert int(said[1]) == row["bytes"] < 200_000
+
+
+def test_the_twins_converted_files_that_ship_answer_as_their_ledger_rows_say():
+    _, test = data.digits()
+    pixels = test.images[..., None].copy()
+    onnx_file, lite_file = models.path("digits_keras", 1), models.path("digits_keras", 1, "model.tflite")
+    session = onnxruntime.InferenceSession(onnx_file, providers=["CPUExecutionProvider"])
+    runner = Interpreter(model_path=str(lite_file)).get_signature_runner()
+    answers = {"onnx": session.run(["logits"], {"pixels": pixels})[0], "tflite": runner(pixels=pixels)["output_0"]}
+    rows = json.loads((CHECKOUT / "source/recordings/ledger.json").read_text(encoding="utf-8"))
+    for form, file in (("onnx", onnx_file), ("tflite", lite_file)):
+        row = next(row for row in rows if row["model"] == "digits_keras" and row["form"] == form)
+        assert abs((answers[form].argmax(axis=1) == test.labels).mean() - row["accuracy"]) <= 0.005
+        assert file.stat().st_size == row["bytes"] < 200_000
+    assert abs(answers["onnx"] - answers["tflite"]).max() < 1e-3
