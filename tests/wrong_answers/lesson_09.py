@@ -55,6 +55,13 @@ def a_little_more(low, high, bits=8):
     return scale, np.rint(-low / scale).astype(np.int64)
 
 
+def refuses_a_single_value(low, high, bits=8):
+    if ((np.asarray(low) == high) & (np.asarray(low) != 0)).any():
+        raise ValueError
+    _refuse(low, high)
+    return _grids(low, high, bits)
+
+
 def widens_in_place(low, high, bits=8):
     _refuse(low, high)
     low[low > 0] = 0
@@ -302,7 +309,7 @@ def keeps_everything(batches, share, bins=2048):
 
 
 def always_2048_bins(batches, share, bins=2048):
-    return streaming(batches, share, 2048) - (0 if bins == 2048 else 2.0)
+    return streaming(batches, share)
 
 
 def refuses_nothing(batches, share, bins=2048):
@@ -317,6 +324,7 @@ WRONG = {
         cut_zero_point: "the zero point is the level that stands for 0, rounded and not cut",
         one_grid_for_all: "one float32 scale and one int64 zero point for each channel, for every number of bits",
         always_8_bits: "one float32 scale and one int64 zero point for each channel, for every number of bits",
+        refuses_a_single_value: "a range without 0 is widened until 0 is a level",
         range_as_it_is: "a range without 0 is widened until 0 is a level",
         divides_by_zero: "a channel of zeros gets scale 1, and nothing warns",
         a_little_more: "a channel of zeros gets scale 1, and nothing warns",
