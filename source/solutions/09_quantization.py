@@ -148,8 +148,8 @@ check("09.4", equalize)
 # The axes are the whole exercise: what *makes* channel $c$ is row $c$ of the first, what *reads* it is column $c$ of the
 # second. A channel that is dead on one side would get the factor 0 or infinity, and its NaN would poison all that follows;
 # 1 leaves it in peace. The bias goes along, since $\max(0, a(u + b))$ needs $ab$. The factor is computed in
-# float64 because a quotient of two float32 of opposite extremes does not fit into float32. Over more than two layers one
-# repeats this pair by pair until nothing moves. Beware: a large bias may grow, and with it the range of the *activations*.
+# float64, where no quotient of two float32 overflows; for the peaks that the docstring allows, float32 would just do. Over
+# more than two layers one repeats this pair by pair until nothing moves. Beware: a large bias may grow, and with it the range of the *activations*.
 
 # %% [markdown]
 # ### 09.5 Calibrate without keeping the values ★★★ · 20 minutes
