@@ -1,0 +1,104 @@
+"""Numbers in fewer bits, and the question whether the answers got worse. Lesson 09 derives each piece.
+
+NumPy alone: what is here holds for weights and answers of any framework.
+"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+
+@dataclass(frozen=True)
+class Grid:
+    """The numbers that `bits` bits can stand for: scale · (q − zero_point), q a whole number from least to greatest.
+
+    scale: float32, positive, a single number or one for each channel, in a shape that broadcasts with the values.
+    zero_point: int32, the shape of scale. Source: B. Jacob et al., Quantization and Training of Neural Networks for
+    Efficient Integer-Arithmetic-Only Inference, CVPR 2018, section 2.1.
+    """
+
+    scale: np.ndarray
+    zero_point: np.ndarray
+    least: int
+    greatest: int
+
+    def quantize(self, values: np.ndarray) -> np.ndarray:
+        """The nearest q of each value, ties to the even one, values outside the range at its ends.
+
+        values: float array. Returns uint8 or int8, of the values' shape. Raises ValueError for NaN, which is nowhere.
+        """
+        with np.errstate(over="ignore"):  # what overflows is far outside, and ends up at an end
+            steps = np.asarray(values, np.float32) / self.scale
+        if np.isnan(steps).any():
+            raise ValueError("expected numbers, got NaN: there is no nearest whole number to it")
+        kind = np.int8 if self.least < 0 else np.uint8
+        return np.clip(np.rint(steps) + self.zero_point, self.least, self.greatest).astype(kind)
+
+    def dequantize(self, q: np.ndarray) -> np.ndarray:
+        """What whole numbers q stand for; float32."""
+        return (q.astype(np.int32) - self.zero_point).astype(np.float32) * self.scale
+
+    def rounded(self, values: np.ndarray) -> np.ndarray:
+        """The values as they come back: quantized and dequantized; float32."""
+        return self.dequantize(self.quantize(values))
+
+
+def affine(low: np.ndarray | float, high: np.ndarray | float, bits: int = 8) -> Grid:
+    """The grid of unsigned q over a range, which is widened to hold 0, so that 0 is a point of the grid.
+
+    low, high: the range, a number or one for each channel. bits: 1 to 8. Raises ValueError for a range that is not
+    finite or whose ends are swapped, and for other bits.
+    """
+    low, high = np.minimum(np.float32(low), np.float32(0)), np.maximum(np.float32(high), np.float32(0))
+    _need(bits, np.isfinite(low).all() and np.isfinite(high).all())
+    greatest = 2**bits - 1
+    scale = np.where(high > low, (high - low) / np.float32(greatest), np.float32(1)).astype(np.float32)
+    return Grid(scale, np.rint(-low / scale).astype(np.int32), 0, greatest)
+
+
+def symmetric(peak: np.ndarray | float, bits: int = 8) -> Grid:
+    """The grid of signed q over −peak to peak, zero point 0, as many steps above 0 as below (int8: −127 to 127).
+
+    peak: 0 or more, a number or one for each channel. bits: 2 to 8. Raises ValueError for other peaks and bits.
+    """
+    peak = np.asarray(peak, np.float32)
+    _need(bits, np.isfinite(peak).all() and (peak >= 0).all(), fewest=2)
+    greatest = 2 ** (bits - 1) - 1
+    scale = np.where(peak > 0, peak / np.float32(greatest), np.float32(1)).astype(np.float32)
+    return Grid(scale, np.zeros(scale.shape, np.int32), -greatest, greatest)
+
+
+def _need(bits: int, finite: bool, fewest: int = 1) -> None:
+    if not fewest <= bits <= 8:
+        raise ValueError(f"expected {fewest} to 8 bits, got {bits}")
+    if not finite:
+        raise ValueError("expected a range of finite numbers, its ends in order: is there a NaN among the values?")
+
+
+@dataclass(frozen=True)
+class Disagreements:
+    """Two classifiers on the same examples. first_only, second_only: how many one alone got right. p: how likely so
+    lopsided a split, or a more lopsided one, is where both are equally good (McNemar's exact test, two-sided)."""
+
+    first_only: int
+    second_only: int
+    p: float
+
+    def __str__(self) -> str:
+        return f"{self.first_only} against {self.second_only}, p = {self.p:.2g}"
+
+
+def disagreements(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Disagreements:
+    """Compares two classifiers' answers to the same examples: only those that one alone got right say anything.
+
+    labels, first, second: int (N,). Raises ValueError for shapes that differ. Source: Q. McNemar, Note on the sampling
+    error of the difference between correlated proportions or percentages, Psychometrika 12, 1947.
+    """
+    labels, first, second = np.asarray(labels), np.asarray(first), np.asarray(second)
+    if not labels.shape == first.shape == second.shape or labels.ndim != 1:
+        raise ValueError(f"expected three arrays (N,), got {labels.shape}, {first.shape} and {second.shape}")
+    a = int(((first == labels) & (second != labels)).sum())
+    b = int(((second == labels) & (first != labels)).sum())
+    below = sum(math.comb(a + b, k) for k in range(min(a, b) + 1))
+    return Disagreements(a, b, min(1.0, float(2 * below / 2 ** (a + b))) if a != b else 1.0)
