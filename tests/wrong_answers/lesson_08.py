@@ -79,6 +79,18 @@ def hands_back_the_same(picture, order="RGB"):
     return _rgb(picture, order, same=True)
 
 
+def turns_a_view(picture, order="RGB"):
+    if picture.dtype == np.uint8 and picture.ndim == 3 and picture.shape[2] == 3 and order == "BGR":
+        return picture[..., ::-1]
+    return _rgb(picture, order)
+
+
+def float_opacity_as_bytes(picture, order="RGB"):
+    if picture.dtype.kind == "f" and picture.ndim == 3 and picture.shape[2] == 4:
+        picture = np.dstack([picture[..., :3], picture[..., 3:] / 255])
+    return _rgb(picture, order)
+
+
 def takes_any_shape(picture, order="RGB"):
     return _rgb(picture, order, checked=False)
 
@@ -265,6 +277,13 @@ def lets_numpy_complain(probabilities, costs):
     return _best(p.astype(np.float64) @ costs)
 
 
+def forgives_a_hundredth(probabilities, costs):
+    p, costs = _valid(probabilities, costs, sums=False)
+    if (np.abs(p.sum(axis=1) - 1) > 0.01).any():
+        raise ValueError
+    return _best(p @ costs)
+
+
 def believes_the_sums(probabilities, costs):
     return _best(np.matmul(*_valid(probabilities, costs, sums=False)))
 
@@ -339,6 +358,14 @@ def without_normalising(texts, sizes=(1, 2, 3), buckets=1024):
     return _counted(texts, sizes, buckets, first=None, then=None)
 
 
+def strips_the_text(texts, sizes=(1, 2, 3), buckets=1024):
+    return _counted(texts if isinstance(texts, str) else [text.strip() for text in texts], sizes, buckets)
+
+
+def nfkc(texts, sizes=(1, 2, 3), buckets=1024):
+    return _counted(texts, sizes, buckets, first="NFKC", then="NFKC")
+
+
 def lower_case(texts, sizes=(1, 2, 3), buckets=1024):
     return _counted(texts, sizes, buckets, fold=str.lower)
 
@@ -373,8 +400,10 @@ WRONG = {
         cuts_off: "numbers from 0 to 1 become the nearest byte",
         guesses_by_the_maximum: "a float picture of zeros and ones is not taken for bytes",
         drops_the_opacity: "what is transparent shows white paper",
+        float_opacity_as_bytes: "what is transparent shows white paper",
         opacity_first: "with BGR and opacity, the opacity stays last",
         hands_back_the_same: "the result is the caller's own, and strides do not matter",
+        turns_a_view: "the result is the caller's own, and strides do not matter",
         takes_any_shape: "other shapes, dtypes and orders are refused",
         lets_nan_pass: "floats outside 0 to 1, and NaN, are refused",
     },
@@ -403,6 +432,7 @@ WRONG = {
         in_float32: "float32 probabilities are computed with in float64",
         needs_an_example: "no example and a single class are allowed",
         lets_numpy_complain: "shapes that do not fit are refused",
+        forgives_a_hundredth: "logits, negative probabilities and rows that do not add up are refused",
         believes_the_sums: "logits, negative probabilities and rows that do not add up are refused",
         believes_the_signs: "logits, negative probabilities and rows that do not add up are refused",
         nan_adds_up: "NaN and infinity are refused, in both",
@@ -414,6 +444,8 @@ WRONG = {
         counts_once: "an n-gram that comes twice counts twice",
         over_bytes: "characters are counted, not bytes",
         without_normalising: "accents written apart count like accents written together",
+        strips_the_text: "n-grams lie in the buckets that crc32 gives",
+        nfkc: "accents written apart count like accents written together",
         lower_case: "upper and lower case meet, also where lower() is not enough",
         normalised_once: "NFC again after folding",
         three_sizes_always: "other sizes and numbers of buckets, and texts that are shorter than n",
