@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 12 Distillation
 #
-# At 3 a.m. the cheap model that replaced the expensive one starts to read every 3 as an 8 or a 9. It was trained on
-# the expensive one's answers, in a week in which no 3 came in. Its report says 97 %, and does not say what the same
-# cheap model would have reached without a teacher.
+# At 3 a.m. the cheap model that replaced the expensive one misreads every 3 that comes in. It was trained on the expensive one's
+# answers, in a week without a 3, and checked in the same week: 97 %. What the same cheap model would have reached
+# without a teacher, its report does not say.
 #
 # ## You will be able to
 #
@@ -163,7 +163,9 @@ claim(
 )
 
 # %%
-similarity = torch.stack([softened(teacher_logits, 4.0)[labels == c].mean(dim=0) for c in range(10)])
+similarity = torch.stack(
+    [softened(teacher_logits, 4.0)[labels == c].mean(dim=0) for c in range(10)]
+)
 similarity.fill_diagonal_(0)
 plt.figure(figsize=(4.6, 3.8))
 plt.imshow(100 * similarity, vmin=0)
@@ -302,7 +304,9 @@ with warnings.catch_warnings(record=True) as said:
     calls = {
         "KLDivLoss()(log_p, q)": nn.KLDivLoss()(log_p, q),
         'KLDivLoss(reduction="batchmean")(p, q)': nn.KLDivLoss(reduction="batchmean")(p, q),
-        'KLDivLoss(reduction="batchmean")(q.log(), p)': F.kl_div(q.log(), p, reduction="batchmean"),
+        'KLDivLoss(reduction="batchmean")(q.log(), p)': F.kl_div(
+            q.log(), p, reduction="batchmean"
+        ),
         'KLDivLoss(reduction="batchmean")(log_p, q)': F.kl_div(log_p, q, reduction="batchmean"),
     }
 right = float(soft_loss(z, v, T) - entropy)
@@ -377,7 +381,9 @@ def train(settings, rows, steps=600, batch=64):
     """rows: (10, n), by seed, the images it may see. Returns weights, settings × seeds in front."""
     count, seeds = len(rows), list(range(len(rows))) * len(settings)
     weights, _ = torch.func.stack_module_state([new_student(seed) for seed in seeds])
-    w, T = torch.tensor([[s.weight, s.temperature] for s in settings]).T.repeat_interleave(count, 1)
+    w, T = torch.tensor([[s.weight, s.temperature] for s in settings]).T.repeat_interleave(
+        count, 1
+    )
     answers = torch.cat([s.answers.expand(count, -1, -1) for s in settings])
     rows, who = rows.repeat(len(settings), 1), torch.arange(len(seeds))[:, None]
     order = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -409,7 +415,7 @@ single = train([taught], everything[:1], steps=20)  # seed 0
 apart = max(float((crowd[name][10] - single[name][0]).abs().max()) for name in single)
 
 # %%
-claim("after 20 steps they are the same but for rounding", apart < 1e-3, f"apart by {apart:.0e}")
+claim("after 20 steps they are the same but for rounding", apart < 1e-3, f"apart by {apart:.1g}")
 
 # %% [markdown]
 # ## Does a teacher help where labels are few?
@@ -434,7 +440,8 @@ def right_of(students, part=test):  # (settings, seeds, images), True where read
 
 # %%
 hundred = torch.stack([draw_images(seed, 100) for seed in range(10)])
-right = right_of(train([alone, taught], hundred))
+students = train([alone, taught], hundred)
+right = right_of(students)
 accuracy = right.mean(axis=2)  # (2, 10)
 gain = accuracy[1] - accuracy[0]
 
@@ -583,14 +590,14 @@ claim(
 
 # %%
 claim(
-    "the teacher's first choice alone is worth less than half a point",
-    abs(means["hard"] - means["alone"]) < 0.005,
-    f"{means['hard']:.1%} against {means['alone']:.1%}",
+    "the teacher's first choice alone is worth less than half a point, even smoothing more than that",
+    abs(means["hard"] - means["alone"]) < 0.005 < means["even"] - means["alone"],
+    f"hard {means['hard']:.1%}, alone {means['alone']:.1%}, even {means['even']:.1%}",
 )
 
 # %% [markdown]
-# Smoothing helps a little. What helps more is which wrong class comes second for which image. Strange as it sounds:
-# the useful part of the answer is the part that is wrong.
+# So the sceptic is right in part, and even smoothing is the cheaper thing to try first. What it lacks is *which* wrong class comes
+# near for *which* image. Strange as it sounds: the useful part of the answer is the part that is wrong.
 #
 # ## Which temperature, which weight?
 #
@@ -598,7 +605,7 @@ claim(
 # labelled images that this setting, strictly, cannot afford; real teams with 100 labels choose by habit or by cross-validation).
 
 # %%
-weights_swept = [0.0, 0.25, 0.5, 0.75, 0.9, 1.0]
+weights_swept = [0.0, 0.1, 0.25, 0.5, 0.75, 1.0]
 by_temperature = train([Setting(temperature=float(T)) for T in temperatures], hundred)
 by_weight = train([Setting(weight=w) for w in weights_swept], hundred)
 swept = {name: [right_of(students, part).mean(axis=2) for part in (validation, test)]
@@ -618,10 +625,10 @@ axes[1].set(xlabel="weight w of the teacher, at T = 4")
 axes[1].legend(loc="lower right")
 at_T, at_w = (100 * swept[name][1].mean(axis=1) for name in "Tw")
 show.finding(
-    "Warm is best, neither cold nor hot; of the teacher's weight, some is nearly as good as all",
+    "Warm is best, neither cold nor hot; a part of the weight is as good as all of it",
     alt="Accuracy by temperature, and by the teacher's weight, mean and standard deviation of "
     f"ten seeds. On the test part: T = 1 {at_T[0]:.1f} %, 4 {at_T[2]:.1f} %, 8 {at_T[3]:.1f} %, "
-    f"32 {at_T[5]:.1f} %; w = 0 {at_w[0]:.1f} %, 0.5 {at_w[2]:.1f} %, 1 {at_w[5]:.1f} %",
+    f"32 {at_T[5]:.1f} %; w = 0 {at_w[0]:.1f} %, 0.5 {at_w[3]:.1f} %, 1 {at_w[5]:.1f} %",
 )
 
 # %%
@@ -635,14 +642,15 @@ claim(
 
 # %%
 claim(
-    "from w = 0.25 on, the mean changes by less than 1.5 points",
-    np.ptp(at_w[1:]) < 1.5,
-    f"{np.ptp(at_w[1:]):.1f} points, of {at_w[1:].min() - at_w[0]:.1f} or more that they gain",
+    "from w = 0.25 on, the mean changes by less than half of what the teacher brings",
+    np.ptp(at_w[2:]) < 0.5 * (at_w[5] - at_w[0]),
+    f"{np.ptp(at_w[2:]):.1f} points of {at_w[5] - at_w[0]:.1f}",
 )
 
 # %% [markdown]
-# At $T = 1$ the teacher hardly says more than the label. Very hot, the student copies all ten logits with equal care,
-# those of hopeless classes too. In between lies a broad plateau: a reason not to spend a week on the search.
+# At $T = 1$ the teacher hardly says more than the label, as the table above showed. Very hot, the loss asks for all ten
+# logits with equal care, those of hopeless classes too; a small student has other things to spend its weights on. That
+# is Hinton's likely reason, which we did not test. In between lies a broad plateau: no need to spend a week on the search.
 #
 # ## What if images are plenty and only labels are few?
 #
@@ -659,7 +667,9 @@ modest_answers = torch.tensor(np.array([answers for answers, _ in modest]))  # (
 modest_right = np.mean([logits.argmax(axis=1) == test.labels for _, logits in modest], axis=1)
 
 # %%
-by_answers = right_of(train([taught, hard, Setting(1.0, 1.0, modest_answers)], everything)).mean(axis=2)
+by_answers = right_of(train([taught, hard, Setting(1.0, 1.0, modest_answers)], everything)).mean(
+    axis=2
+)
 gains = by_answers - accuracy[0]  # against alone, with 100 labels
 named = ["soft, of the teacher with 1,122 labels", "its first choice only",
          "of a teacher with the same 100 labels, T = 1"]  # fmt: skip
@@ -672,13 +682,14 @@ show.table(
 # %%
 claim(
     "all three beat the student alone, by a sign-flip test; the first two by more than 5 points",
-    all(g.mean() > 0 and sign_flip_p(g) < 0.05 for g in gains) and gains[:2].mean(axis=1).min() > 0.05,
+    all(g.mean() > 0 and sign_flip_p(g) < 0.05 for g in gains)
+    and gains[:2].mean(axis=1).min() > 0.05,
     ", ".join(f"{100 * g.mean():.1f}" for g in gains),
 )
 
 # %%
 claim(
-    "softness buys nothing here: first choices do as well as soft answers, to within a point",
+    "softness buys less than half a point here, if anything, over first choices",
     by_answers[0].mean() < by_answers[1].mean() + 0.005,
     f"soft {by_answers[0].mean():.2%}, first choices {by_answers[1].mean():.2%}",
 )
@@ -703,11 +714,11 @@ claim(
 # it take to make the teacher superfluous?
 
 # %%
-label_counts = [20, 50, 100, 200, 400, 800, 1122]
+label_counts = [20, 50, 100, 200, 400, 1122]
 curve = []
 for count in label_counts:
-    rows = torch.stack([draw_images(seed, count) for seed in range(10)]) if count < 1122 else everything
-    curve.append(right_of(train([alone, taught], rows)).mean(axis=2))
+    some = [draw_images(seed, count) for seed in range(10)] if count < 1122 else everything
+    curve.append(right_of(train([alone, taught], torch.stack(list(some)))).mean(axis=2))
 curve = 100 * np.array(curve)  # (counts, 2, seeds)
 by_count = curve[:, 1] - curve[:, 0]
 
@@ -746,7 +757,14 @@ rows, intervals = [], []
 for steps, g in ((600, by_count[-1]), (2400, longer_gain)):
     reach = stats.t.ppf(0.975, 9) * g.std(ddof=1) / np.sqrt(10)
     intervals.append((g.mean() - reach, g.mean() + reach))
-    rows.append([steps, f"{g.mean():.2f}", "{:.2f} to {:.2f}".format(*intervals[-1]), f"{sign_flip_p(g):.2f}"])
+    rows.append(
+        [
+            steps,
+            f"{g.mean():.2f}",
+            "{:.2f} to {:.2f}".format(*intervals[-1]),
+            f"{sign_flip_p(g):.2f}",
+        ]
+    )
 show.table(["steps", "gain (points)", "95 % interval over seeds", "sign-flip p"], rows)
 
 # %%
@@ -842,7 +860,15 @@ x = np.arange(len(kinds))
 for shift, values, name, colour in ((-0.2, before, "as trained", show.SKY),
                                     (0.2, after, "one bias raised", show.BLUE)):  # fmt: skip
     spread = 100 * values.std(axis=1, ddof=1)
-    plt.bar(x + shift, 100 * values.mean(axis=1), 0.38, yerr=spread, capsize=3, color=colour, label=name)
+    plt.bar(
+        x + shift,
+        100 * values.mean(axis=1),
+        0.38,
+        yerr=spread,
+        capsize=3,
+        color=colour,
+        label=name,
+    )
 plt.xticks(x, kinds)
 plt.ylabel("test 3s read rightly (%)")
 plt.legend(loc="upper left")
@@ -850,7 +876,9 @@ show.finding(
     "A student that never saw a 3 reads most of them, if its teacher was warm",
     alt="Share of the test 3s read rightly by students that never saw a 3, mean and standard "
     "deviation of ten seeds, as trained and with the bias for 3 raised: "
-    + "; ".join(f"{kind}: {b:.0%}, {a:.0%}" for kind, b, a in zip(kinds, before.mean(1), after.mean(1))),
+    + "; ".join(
+        f"{kind}: {b:.0%}, {a:.0%}" for kind, b, a in zip(kinds, before.mean(1), after.mean(1))
+    ),
 )
 
 # %%
