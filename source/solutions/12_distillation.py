@@ -135,7 +135,11 @@ check("12.3", sign_flip_p)
 # All $2^n$ sums are built by doubling: each difference is added to one copy of the list and taken from another, so 20 pairs take a million
 # numbers and no loop over them. The slack is measured in the differences' own size; a fixed `1e-12` is too much for
 # differences of $10^{-15}$ and too little for those of $10^{9}$. A second way, where the differences are counts of examples: do it in
-# integers, and need no slack at all. "Six of eight" by the sign test has $p = 0.29$: no reason to sign.
+# integers, and need no slack at all. And the
+# supplier's six of eight, taken as equal gains and losses?
+
+# %% tags=["solution"]
+print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that, too")
 
 # %% [markdown]
 # ### 12.4 The class that never came ★★★ · 20 minutes
