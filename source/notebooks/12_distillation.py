@@ -54,8 +54,8 @@ follows = float((teacher_logits.argmax(dim=1) == labels).float().mean())
 
 # %%
 claim(
-    "on the images that it learned from, the teacher's first choice is the label, and half of "
-    "its answers are more than 99.5 % sure",
+    "on the images that it learned from, the teacher's first choice is the label in more than 99 "
+    "of 100, and half of its answers are more than 99.5 % sure",
     follows > 0.99 and sure.median() > 0.995,
     f"agrees with {follows:.2%} of the labels; median {sure.median():.2%}",
 )
@@ -104,9 +104,9 @@ show.finding(
 )
 
 # %% [markdown]
-# A label says the same of both. The teacher says which nine could nearly have been a 3: Hinton called it *dark
-# knowledge*, because at $T = 1$ it hardly weighs in a loss. Turn the temperature in a running notebook: at which $T$
-# do the wrong answers get a weight that a loss can feel, and when does the right one stop to stand out?
+# A label says the same of both. The teacher says which nine could nearly have been a 3: This part of the answer is
+# called *dark knowledge*: at $T = 1$ it hardly weighs in a loss. Turn the temperature in a running notebook: at
+# which $T$ do the wrong answers get a weight that a loss can feel, and when does the right one stop to stand out?
 
 # %%
 import io
@@ -747,7 +747,7 @@ plt.minorticks_off()
 plt.xlabel("labelled images, the same for both (logarithmic)")
 plt.ylabel("gain from the teacher (points)")
 show.finding(
-    "The more labels, the less the teacher is worth; with all of them, nothing",
+    "The more labels, the less the teacher is worth to this student; with all of them, nothing",
     alt="Gain in test accuracy, taught minus alone, by number of labelled images, mean and 95 % "
     "interval over ten seeds: "
     + ", ".join(f"{n}: {g:.1f} points" for n, g in zip(label_counts, by_count.mean(axis=1))),
@@ -975,14 +975,16 @@ show.table(
 # ## What to remember
 #
 # - The loss is cross-entropy at temperature $T$, times $T^2$; its gradient before the factor is $(p - q)/T$.
-# - Few images: soft answers help. Many unlabelled images: any answers help. All labels: only with room to spare.
+# - Few images: soft answers help. Many unlabelled images: first choices do as well. All labels: only with room to
+#   spare.
 # - Compare with the same student alone, in pairs over seeds, and give the interval.
 #
 # ## Where this breaks down
 #
 # Small data, small models, one teacher, two widths of student, one test part. The gain depends on the length of
 # training, and we fixed it. Our teacher had seen every image of the transfer set with its label; on traffic that is
-# new to it, it would be less sure and more often wrong. A student also inherits its teacher's mistakes and its gaps.
+# new to it, it is likely less sure and more often wrong. A student also inherits its teacher's mistakes and its
+# gaps.
 #
 # ## What real teams use
 #
