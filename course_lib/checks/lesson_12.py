@@ -55,8 +55,8 @@ def softening(answer: Callable) -> Iterator[Property]:
         "Adding a little to every probability gives the impossible class some, more with every degree of T.",
         "Take logarithms only where p > 0, and put 0 elsewhere: np.where(p > 0, …, 0).",
     ])  # fmt: skip
-    cold = np.array([[0.4, 0.35, 0.25], [0.2, 0.4, 0.4]])
-    yield ("at T = 0.001 rows still add up to 1", lambda: np.allclose(soft(cold, 0.001), [[1, 0, 0], [0, 0.5, 0.5]], atol=1e-9), [
+    cold = np.array([[0.4, 0.35, 0.25], [0.2, 0.4, 0.4], [0.9, 0.06, 0.04]])
+    yield ("at T = 0.001 rows still add up to 1", lambda: np.allclose(soft(cold, 0.001), [[1, 0, 0], [0, 0.5, 0.5], [1, 0, 0]], atol=1e-9), [
         "Print 0.4 ** 1000.",
         "All powers round to 0, and 0 / 0 is NaN.",
         "Take the largest logarithm of each row away before the exponential.",

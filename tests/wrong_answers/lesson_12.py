@@ -25,6 +25,12 @@ def as_a_power(p, T):
     return q / q.sum(axis=1, keepdims=True)
 
 
+def largest_of_all_rows(p, T):
+    z = np.log(np.where(p > 0, p, 1)) / T
+    q = np.where(p > 0, np.exp(z - z[p > 0].max(initial=-np.inf)), 0)
+    return q / q.sum(axis=1, keepdims=True)
+
+
 def _soften(p, T):
     q = np.exp(np.log(p) / T - (np.log(p) / T).max(axis=1, keepdims=True, initial=-np.inf))
     return np.where(p > 0, q, 0) / q.sum(axis=1, keepdims=True)
@@ -255,6 +261,7 @@ WRONG = {
         temperature_forgotten_at_one: "at temperature 1 nothing changes",
         divided_and_renormalised: "it gives what the logits would have given, warmer and colder",
         log_of_zero: "at temperature 1 nothing changes",
+        largest_of_all_rows: "at T = 0.001 rows still add up to 1",
         as_a_power: "at T = 0.001 rows still add up to 1",
         always_float64: "float32 gives float32, float64 float64, no example none; views work",
         writes_into_its_input: "its input stays as it was",
