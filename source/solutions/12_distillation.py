@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 12 Distillation: exercises
 #
-# Four pieces of a distillation that you can defend. NumPy is enough. Fill in what is missing, run the cell, then its check.
+# Four pieces of a distillation that you can defend. NumPy is enough. Fill in what is missing, run the cell, then its
+# check.
 
 # %%
 import numpy as np
@@ -13,9 +14,9 @@ scratch = begin("12")
 # %% [markdown]
 # ### 12.1 A teacher without logits ★☆☆ · 10 minutes
 #
-# The teacher is somebody else's service. It answers with probabilities, rounded to a few digits, and never shows its logits. Can
-# its answers still be softened? Yes: they were made by a softmax, and all that a softmax loses of the logits is one common
-# constant.
+# The teacher is somebody else's service. It answers with probabilities, rounded to a few digits, and never shows its
+# logits. Can its answers still be softened? Yes: they were made by a softmax, and all that a softmax loses of the
+# logits is one common constant.
 
 
 # %%
@@ -41,11 +42,11 @@ def soften(probabilities, temperature):
 check("12.1", soften)
 
 # %% [markdown] tags=["solution"]
-# The logarithm of a softmax is the logits less a constant, and softmax does not feel a constant: $\log p$ is as good as the logits.
-# Dividing it by $T$ and taking the softmax gives $q_j \propto p_j^{1/T}$. `p ** (1 / T)` says the same in one line,
-# and fails where all powers round to 0: at $T = 0.001$ even $0.4^{1000}$ does. The largest must be taken out *before* the
-# exponential, as in lesson 02. What no formula brings back is what the service rounded to 0: all that it knew about those
-# classes. For distillation ask for logits, or for more digits.
+# The logarithm of a softmax is the logits less a constant, and softmax does not feel a constant: $\log p$ is as good
+# as the logits. Dividing it by $T$ and taking the softmax gives $q_j \propto p_j^{1/T}$. `p ** (1 / T)` says the
+# same in one line, and fails where all powers round to 0: at $T = 0.001$ even $0.4^{1000}$ does. The largest must be
+# taken out *before* the exponential, as in lesson 02. What no formula brings back is what the service rounded to 0:
+# all that it knew about those classes. For distillation ask for logits, or for more digits.
 
 # %% [markdown]
 # ### 12.2 The whole loss, and its gradient ★★☆ · 15 minutes
@@ -94,17 +95,18 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, weigh
 check("12.2", distillation_loss)
 
 # %% [markdown] tags=["solution"]
-# Two factors are easy to lose. The gradient of the second part carries $T^2 \cdot \frac{1}{T} = T$, not $T^2$ and not 1. And the labels' part has no
-# temperature: the student will be used at $T = 1$. Everything goes through the logarithm of the softmax, shifted first, so that logits of
-# thousands do no harm. A second way, for the value alone, in PyTorch: `(1 - w) * F.cross_entropy(z, labels) + w * T**2 *
-# F.cross_entropy(z / T, softmax(v / T))`, since `cross_entropy` takes probabilities as targets too; `backward()` gives the gradient.
+# Two factors are easy to lose. The gradient of the second part carries $T^2 \cdot \frac{1}{T} = T$, not $T^2$ and
+# not 1. And the labels' part has no temperature: the student will be used at $T = 1$. Everything goes through the
+# logarithm of the softmax, shifted first, so that logits of thousands do no harm. A second way, for the value alone,
+# in PyTorch: `(1 - w) * F.cross_entropy(z, labels) + w * T**2 * F.cross_entropy(z / T, softmax(v / T))`, since
+# `cross_entropy` takes probabilities as targets too; `backward()` gives the gradient.
 
 # %% [markdown]
 # ### 12.3 Would it have happened by chance? ★★☆ · 15 minutes
 #
-# A supplier shows eight pairs of runs, "six of eight better", and asks for a signature. Write the sign-flip test, so that it counts
-# exactly: accuracies are multiples of 1/450, their sums are often *equal*, and rounding must not decide whether an equal sum
-# counts.
+# A supplier shows eight pairs of runs, "six of eight better", and asks for a signature. Write the sign-flip test, so
+# that it counts exactly: accuracies are multiples of 1/450, their sums are often *equal*, and rounding must not
+# decide whether an equal sum counts.
 
 
 # %%
@@ -132,11 +134,11 @@ def sign_flip_p(differences):
 check("12.3", sign_flip_p)
 
 # %% [markdown] tags=["solution"]
-# All $2^n$ sums are built by doubling: each difference is added to one copy of the list and taken from another, so 20 pairs take a million
-# numbers and no loop over them. The slack is measured in the differences' own size; a fixed `1e-12` is too much for
-# differences of $10^{-15}$ and too little for those of $10^{9}$. A second way, where the differences are counts of examples: do it in
-# integers, and need no slack at all. And the
-# supplier's six of eight, taken as equal gains and losses?
+# All $2^n$ sums are built by doubling: each difference is added to one copy of the list and taken from another, so
+# 20 pairs take a million numbers and no loop over them. The slack is measured in the differences' own size; a fixed
+# `1e-12` is too much for differences of $10^{-15}$ and too little for those of $10^{9}$. A second way, where the
+# differences are counts of examples: do it in integers, and need no slack at all. And the supplier's six of eight,
+# taken as equal gains and losses?
 
 # %% tags=["solution"]
 print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that, too")
@@ -144,9 +146,9 @@ print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that, too")
 # %% [markdown]
 # ### 12.4 The class that never came ★★★ · 20 minutes
 #
-# "Our student was distilled on summer's traffic. It knows heating only by hearsay." As Hinton did for his 3s, find the one number that, added to
-# that class's logit, makes most answers right. On validation data, not on the test part; and exactly, since a grid of
-# steps can miss a narrow best range.
+# "Our student was distilled on summer's traffic. It knows heating only by hearsay." As Hinton did for his 3s, find
+# the one number that, added to that class's logit, makes most answers right. On validation data, not on the test
+# part; and exactly, since a grid of steps can miss a narrow best range.
 
 
 # %%
@@ -180,8 +182,9 @@ def class_bias(logits, labels, missing):
 check("12.4", class_bias)
 
 # %% [markdown] tags=["solution"]
-# Each example has one number at which its answer changes: how far the class is behind the best of the others. Between two such numbers
-# nothing changes, so one try in each gap finds the best; $N + 1$ gaps, whatever the scale. The comparison of all tries with all
-# examples takes $N^2$ memory: for a large validation part sort, and use two cumulative sums (rights gained as the bias
-# rises, rights lost). The class's true share can replace labels: choose the bias at which the class is answered as often as it
-# occurs. That needs no label, and trusts that the share is known.
+# Each example has one number at which its answer changes: how far the class is behind the best of the others.
+# Between two such numbers nothing changes, so one try in each gap finds the best; $N + 1$ gaps, whatever the scale.
+# The comparison of all tries with all examples takes $N^2$ memory: for a large validation part sort, and use two
+# cumulative sums (rights gained as the bias rises, rights lost). The class's true share can replace labels: choose
+# the bias at which the class is answered as often as it occurs. That needs no label, and trusts that the share is
+# known.
