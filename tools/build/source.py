@@ -24,6 +24,7 @@ COLAB_LACKS = (
     "tf2onnx",
     "ai-edge-litert",
     "coremltools",
+    "babel",
     "ipycanvas",
     "starlette",
     "uvicorn",
