@@ -118,7 +118,9 @@ claim(
 # %%
 threshold = float(torch.cat([w.flatten() for w in scores["smallest"]]).median())
 as_written = pruned(network, [w >= threshold for w in weights_of(network)])
-gone = 1 - float(torch.cat([(w >= threshold).flatten() for w in weights_of(network)]).float().mean())
+gone = 1 - float(
+    torch.cat([(w >= threshold).flatten() for w in weights_of(network)]).float().mean()
+)
 negative = float(torch.cat([(w < 0).flatten() for w in weights_of(network)]).float().mean())
 claim(
     "the formula as written deletes every negative weight, and the network with it",
@@ -169,7 +171,9 @@ curves = {
 
 # %%
 for (name, curve), colour in zip(curves.items(), (show.BLUE, show.ORANGE)):
-    plt.fill_between(sparsities, *100 * np.quantile(curve, [0, 1], axis=0), color=colour, alpha=0.2)
+    plt.fill_between(
+        sparsities, *100 * np.quantile(curve, [0, 1], axis=0), color=colour, alpha=0.2
+    )
     plt.plot(sparsities, 100 * curve.mean(0), "o-", color=colour, label=f"smallest {name}")
 plt.xlabel("sparsity (share of the weights set to zero)")
 plt.ylabel("test accuracy (%)")
@@ -179,9 +183,14 @@ lead = 100 * (curves["over all layers"] - curves["in each layer"])[:, at]
 show.finding(
     f"Without training, global pruning leads by {lead.mean():.0f} points at 60 % sparsity",
     alt="Test accuracy by sparsity, mean and range of four networks. Global: "
-    + ", ".join(f"{100 * a:.0f} % at {s:.0%}" for s, a in zip(sparsities, curves["over all layers"].mean(0)))
+    + ", ".join(
+        f"{100 * a:.0f} % at {s:.0%}"
+        for s, a in zip(sparsities, curves["over all layers"].mean(0))
+    )
     + ". Per layer: "
-    + ", ".join(f"{100 * a:.0f} % at {s:.0%}" for s, a in zip(sparsities, curves["in each layer"].mean(0))),
+    + ", ".join(
+        f"{100 * a:.0f} % at {s:.0%}" for s, a in zip(sparsities, curves["in each layer"].mean(0))
+    ),
 )
 
 # %%
@@ -208,7 +217,8 @@ rows = [
     for name, w, a, k in zip(names, weights_of(network), alone.mean(0), np.mean(kept, axis=0))
 ]
 show.table(
-    ["layer", "weights", "accuracy, 80 % of it alone pruned", "kept by global pruning at 80 %"], rows
+    ["layer", "weights", "accuracy, 80 % of it alone pruned", "kept by global pruning at 80 %"],
+    rows,
 )
 
 # %%
@@ -360,7 +370,10 @@ show.finding(
 SIZES = [64, 100, 50, 10]  # pixels, two hidden layers, classes
 flat = torch.from_numpy(fit.images.reshape(-1, 64))
 flat_labels = torch.from_numpy(fit.labels)
-flat_test, test_labels = torch.from_numpy(test.images.reshape(-1, 64)), torch.from_numpy(test.labels)
+flat_test, test_labels = (
+    torch.from_numpy(test.images.reshape(-1, 64)),
+    torch.from_numpy(test.labels),
+)
 
 
 def fresh_stack(seeds):
@@ -451,7 +464,10 @@ gain = 100 * (race["gradual, power 3"] - race["one shot"]).mean(1)
 show.finding(
     f"Cubic against one shot: {gain[0]:+.1f} points at 80 %, {gain[3]:+.1f} at 97 %",
     alt="Test accuracy after 16 epochs, mean and range of six seeds. "
-    + "; ".join(f"{n}: " + ", ".join(f"{100 * a:.1f} % at {s:.0%}" for s, a in zip(levels, r.mean(1))) for n, r in race.items()),
+    + "; ".join(
+        f"{n}: " + ", ".join(f"{100 * a:.1f} % at {s:.0%}" for s, a in zip(levels, r.mean(1)))
+        for n, r in race.items()
+    ),
 )
 
 # %%
@@ -522,7 +538,9 @@ def prune_gradually(network, final, epochs=8, seed=0):
     cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=total)
     for step in range(total):
         chosen = torch.randperm(len(pixels))[:64]
-        loss = nn.functional.cross_entropy(network(torch_models.shifted(pixels[chosen])), labels[chosen])
+        loss = nn.functional.cross_entropy(
+            network(torch_models.shifted(pixels[chosen])), labels[chosen]
+        )
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -539,7 +557,8 @@ def prune_gradually(network, final, epochs=8, seed=0):
 mended = prune_gradually(network, 0.5)
 claim(
     "half of the weights are zero, and at most 2 points of accuracy went",
-    abs(share_of_zeros(mended) - 0.5) < 0.001 and accuracy_of(network) - accuracy_of(mended) <= 0.02,
+    abs(share_of_zeros(mended) - 0.5) < 0.001
+    and accuracy_of(network) - accuracy_of(mended) <= 0.02,
     f"{share_of_zeros(mended):.1%} zeros; {accuracy_of(network):.2%} → {accuracy_of(mended):.2%}",
 )
 
@@ -633,3 +652,1041 @@ claim(
 # The mask alone is not the secret; mask and first values belong together. Frankle and Carbin call such a pair a *winning ticket*. Two cautions. To
 # find it, the large network was trained eight times, so nothing was saved. And in larger networks rewinding to step 0 fails; one rewinds to an early
 # step instead, or goes on from the trained weights with the learning rate rewound.
+
+# %% [markdown]
+# ## What did all those zeros buy?
+#
+# Back to the digits network with 80 % of zeros, fine-tuned. Guess before you run: how many bytes has its file, and how much faster is it?
+
+# %%
+import gzip
+
+sparse = held[0]
+save_file(sparse.state_dict(), scratch / "pruned.safetensors")
+for name in ("dense", "pruned"):
+    content = (scratch / f"{name}.safetensors").read_bytes()
+    (scratch / f"{name}.safetensors.gz").write_bytes(gzip.compress(content, mtime=0))
+files = [
+    "dense.safetensors",
+    "pruned.safetensors",
+    "dense.safetensors.gz",
+    "pruned.safetensors.gz",
+]
+show.table(["file", "bytes"], [[name, f"{bytes_of(name):,}"] for name in files])
+
+# %%
+pictures = torch.from_numpy(test.images)[:, None]
+
+
+def runs(network, pixels):
+    def call():
+        with torch.inference_mode():
+            return network(pixels)
+
+    return call
+
+
+taken = measure.latencies_ms(
+    {"dense": runs(network, pictures), "80 % zeros": runs(sparse, pictures)}, rounds=30
+)
+ratio = np.median(taken["dense"]) / np.median(taken["80 % zeros"])
+observe(
+    "the network with 80 % zeros is as fast as the dense one, to within a fifth",
+    5 / 6 < ratio < 6 / 5,
+    "; ".join(f"{name} {measure.spread(ms)} ms" for name, ms in taken.items())
+    + " for 450 pictures",
+)
+
+# %%
+claim(
+    "the file has exactly as many bytes as the dense one; packed by gzip, it has less than half of the dense one's",
+    bytes_of(files[1]) == bytes_of(files[0]) and bytes_of(files[3]) < 0.5 * bytes_of(files[2]),
+    f"{bytes_of(files[1]):,}; packed {bytes_of(files[3]):,} against {bytes_of(files[2]):,}",
+)
+
+# %% [markdown]
+# A zero takes four bytes like any other number, and is multiplied like any other number. Savings come only from something that *uses* the zeros:
+# a packer, for the file on its way (unpacked in memory, it is as large as ever); a sparse format; a kernel, which is what
+# libraries call the routine that does the arithmetic. For what we built, the ledger takes the files as they lie on disk.
+
+# %%
+logits = {
+    name: torch_models.logits_of(each, test.images)
+    for name, each in (("dense", network), ("80 %", sparse))
+}
+difference = float(np.abs(logits["dense"] - logits["80 %"]).max())
+for form, file in (("80 % zeros", files[1]), ("80 % zeros, gzip", files[3])):
+    ledger.record(
+        "digits_cnn",
+        form,
+        accuracy=accuracy_of(sparse),
+        bytes=bytes_of(file),
+        max_abs_diff=difference,
+    )
+
+# %% [markdown]
+# ## When does a sparse format pay?
+#
+# *CSR* (compressed sparse rows) stores the values that are not zero, the column of each, and where each row begins. A float32 matrix
+# with $R$ rows, $C$ columns and density $d$ (the share that is *not* zero) then has, with 4-byte columns and row starts,
+#
+# $$\underbrace{4\,dRC}_{\text{values}} + \underbrace{4\,dRC}_{\text{columns}} + \underbrace{4\,(R+1)}_{\text{row starts}}
+# \quad\text{bytes, instead of}\quad 4\,RC .$$
+#
+# So it breaks even just below $d = 1/2$. For time there is no such formula: a dense product reads memory in order, with the processor's
+# widest instructions; a sparse one jumps. Measure, with a layer of 1,024 × 1,024 and one picture, then 32.
+
+# %%
+from scipy import sparse as formats
+
+random = np.random.default_rng(0)
+layer = random.normal(size=(1024, 1024)).astype(np.float32)
+sparse_layers, rows = {}, [["dense", f"{layer.nbytes:,}", ""]]
+for zeros in (0.5, 0.9, 0.98):
+    cut = np.where(np.abs(layer) > np.quantile(np.abs(layer), zeros), layer, 0)
+    matrix = formats.csr_matrix(cut)
+    formats.save_npz(scratch / f"{zeros}.npz", matrix, compressed=False)
+    held_bytes = matrix.data.nbytes + matrix.indices.nbytes + matrix.indptr.nbytes
+    rows.append([f"CSR, {zeros:.0%} zeros", f"{held_bytes:,}", f"{bytes_of(f'{zeros}.npz'):,}"])
+    sparse_layers[zeros] = matrix, held_bytes
+show.table(["form", "bytes in memory", "bytes of the file"], rows)
+
+# %%
+in_memory = {zeros: size for zeros, (_, size) in sparse_layers.items()}
+by_formula = {zeros: 8 * matrix.nnz + 4 * 1025 for zeros, (matrix, _) in sparse_layers.items()}
+claim(
+    "the formula gives the bytes; at 50 % zeros CSR is larger than the dense layer, at 90 % about a fifth of it",
+    in_memory == by_formula
+    and in_memory[0.5] > layer.nbytes
+    and 0.19 < in_memory[0.9] / layer.nbytes < 0.22,
+    ", ".join(f"{zeros:.0%}: {size / layer.nbytes:.3f}" for zeros, size in in_memory.items()),
+)
+
+# %%
+timed, dense_layer = {}, torch.from_numpy(layer)
+for batch in (1, 32):
+    x = random.normal(size=(1024, batch)).astype(np.float32)
+    calls = {"dense": lambda x=torch.from_numpy(x): dense_layer @ x}
+    for zeros, (matrix, _) in sparse_layers.items():
+        calls[f"CSR {zeros:.0%}"] = lambda x=x, matrix=matrix: matrix @ x
+    timed[batch] = {
+        name: measure.spread(ms) for name, ms in measure.latencies_ms(calls, rounds=40).items()
+    }
+rows = [[name, *(str(timed[batch][name]) for batch in timed)] for name in timed[1]]
+show.table(["form", "1 picture: ms", "32 pictures: ms"], rows, "median and quartiles")
+
+# %%
+speed = {b: {n: t["dense"].median / s.median for n, s in t.items()} for b, t in timed.items()}
+observe(
+    "with 32 pictures, CSR at 50 % is slower than dense, at 98 % faster",
+    speed[32]["CSR 50%"] < 1 < speed[32]["CSR 98%"],
+    f"{speed[32]['CSR 50%']:.2f} and {speed[32]['CSR 98%']:.1f} times the dense speed",
+)
+
+# %%
+observe(
+    "with one picture, CSR at 90 % is faster than dense",
+    speed[1]["CSR 90%"] > 1,
+    f"{speed[1]['CSR 90%']:.1f} times; with 32 pictures {speed[32]['CSR 90%']:.2f} times",
+)
+
+# %% [markdown]
+# Both products use one thread: the dense one is PyTorch's, the sparse one SciPy's. There is no density from which sparse is faster; it depends on the
+# batch, the kernel and the processor. Measure at yours.
+#
+# ## What is 2:4, and what would it save?
+#
+# Hardware dislikes zeros that may lie anywhere. The compromise of NVIDIA's sparse tensor cores: *of every four neighbouring weights in a row, two
+# are zero*. Then each survivor needs only 2 bits to say where in its group it lies, and the kernel knows in advance how much work each group is.
+# PyTorch's 2:4 kernels run on CUDA GPUs only, so no time is measured here; pattern, accuracy and bytes can be had anywhere.
+
+
+# %%
+def two_of_four(weight):
+    """True for the two largest magnitudes of each four neighbours along the inputs."""
+    groups = weight.detach().abs().reshape(-1, 4)
+    best = groups.topk(2, dim=1).indices
+    return torch.zeros_like(groups, dtype=torch.bool).scatter(1, best, True).reshape(weight.shape)
+
+
+# %%
+def masks_2_4(network):  # the first filters have 9 inputs each, which no four divides: left whole
+    first, *rest = weights_of(network)
+    return [torch.ones_like(first), *map(two_of_four, rest)]
+
+
+free = [np.mean([accuracy_of(pruned(n, over_all(n, 0.5))) for n in networks])]
+bound = [np.mean([accuracy_of(pruned(n, masks_2_4(n))) for n in networks])]
+bound.append(np.mean([accuracy_of(tune(pruned(n, masks_2_4(n)), masks_2_4(n))) for n in networks]))
+rows = [
+    ["half of the weights, anywhere", f"{free[0]:.1%}", ""],
+    ["2:4", *(f"{b:.1%}" for b in bound)],
+]
+show.table(["zeros", "cut", "cut and tuned"], rows, "mean test accuracy of four networks")
+
+# %%
+claim(
+    "tuned, the four 2:4 networks are within 2 points of the dense ones, on average",
+    dense.mean() - bound[1] <= 0.02,
+    f"{dense.mean():.1%} dense, {bound[0]:.1%} cut to 2:4, {bound[1]:.1%} tuned",
+)
+
+# %% [markdown]
+# The bytes can be written down, and written out. Per group of four numbers of $b$ bits: two of $b$ bits and two places of 2 bits, so
+#
+# $$\frac{2b + 4}{4b} = \frac12 + \frac1b: \qquad b = 32:\ 0.531, \quad b = 16:\ 0.5625, \quad b = 8:\ 0.625 .$$
+
+# %%
+mask = two_of_four(network[7].weight).numpy()  # the first dense layer
+values = network[7].weight.detach().numpy()[mask]
+places = np.nonzero(mask.reshape(-1, 4))[1].astype(np.uint8)  # 0 to 3, two to a group
+packed = places[0::4] | places[1::4] << 2 | places[2::4] << 4 | places[3::4] << 6
+
+# %%
+unpacked = np.stack([packed >> shift & 3 for shift in (0, 2, 4, 6)], axis=1).ravel()
+again = np.zeros((mask.size // 4, 4), np.float32)
+again[np.arange(len(unpacked)) // 2, unpacked] = values
+claim(
+    "unpacked, the layer is the pruned one bit for bit, from 17/32 of the bytes",
+    np.array_equal(again.reshape(mask.shape), network[7].weight.detach().numpy() * mask)
+    and 32 * (values.nbytes + packed.nbytes) == 17 * 4 * mask.size,
+    f"{values.nbytes:,} + {packed.nbytes:,} bytes for {4 * mask.size:,}",
+)
+
+# %% [markdown]
+# Never less than half, then, and the gain shrinks as numbers get shorter. What one buys with the accuracy is a pattern that a machine can
+# multiply.
+#
+# ## What if the zeros are whole filters?
+#
+# Then no format and no kernel are needed: build a smaller network. Output channel $j$ of a convolution is made by filter $j$ alone, so three things
+# belong to it: its filter and bias, the slice of the *next* layer's weights that reads the channel, and, behind `Flatten`, the columns of the dense
+# layer, $4 \times 4 = 16$ of them in a row for each channel here.
+
+# %%
+first, second, hidden = network[0], network[2], network[7]
+for name, layer in (("first filters", first), ("second filters", second), ("first dense", hidden)):
+    print(f"{name:<15} weight {tuple(layer.weight.shape)}")
+
+
+# %%
+def strongest(weight, count):  # filters by the sum of their magnitudes, in their old order
+    return weight.detach().abs().flatten(1).sum(1).topk(count).indices.sort().values
+
+
+def narrower(network, first_count, second_count):
+    """The digits network with the strongest filters only: smaller layers, no zeros."""
+    one, two = (
+        strongest(network[0].weight, first_count),
+        strongest(network[2].weight, second_count),
+    )
+    columns = (
+        16 * two[:, None] + torch.arange(16)
+    ).flatten()  # channel c: columns 16 c to 16 c + 15
+    state, small = network.state_dict(), torch_models.digits_cnn()
+    small[0] = nn.Conv2d(1, first_count, 3, padding=1)
+    small[2] = nn.Conv2d(first_count, second_count, 3, padding=1)
+    small[7] = nn.Linear(16 * second_count, 20)
+    state |= {"0.weight": state["0.weight"][one], "0.bias": state["0.bias"][one]}
+    state |= {"2.weight": state["2.weight"][two][:, one], "2.bias": state["2.bias"][two]}
+    state |= {"7.weight": state["7.weight"][:, columns]}
+    small.load_state_dict(state)
+    return small.eval()
+
+
+# %% [markdown]
+# Is that the network that we think it is? An independent witness: leave the large network as it is and set the same filters *and their biases*
+# to zero. A channel without filter and bias is 0 everywhere, and adds nothing to what follows.
+
+# %%
+small, zeroed = narrower(network, 8, 16), copy.deepcopy(network)
+with torch.no_grad():
+    for layer, count in ((zeroed[0], 8), (zeroed[2], 16)):
+        dropped = np.setdiff1d(np.arange(len(layer.weight)), strongest(layer.weight, count))
+        layer.weight[dropped], layer.bias[dropped] = 0, 0
+apart = np.abs(
+    torch_models.logits_of(small, test.images) - torch_models.logits_of(zeroed, test.images)
+).max()
+claim(
+    "small network and zeroed network give the same logits", apart < 1e-4, f"apart by {apart:.0e}"
+)
+
+# %% [markdown]
+# Now count. A multiplication with its addition is one *multiply-accumulate*, MAC. A convolution does $C_{out} C_{in} k^2$ of them for each of
+# $H \times W$ points, a dense layer $N_{out} N_{in}$.
+
+
+# %%
+def count(network, pixels):
+    """Parameters, and MACs for one picture: a hook on each layer sees the shape that leaves it."""
+    total = []
+
+    def note(layer, _, output):
+        points = output.shape[2:].numel()  # H × W; 1 behind a dense layer
+        total.append(layer.weight.numel() * points)
+
+    layers = [m for m in network.modules() if isinstance(m, (nn.Conv2d, nn.Linear))]
+    hooks = [layer.register_forward_hook(note) for layer in layers]
+    with torch.inference_mode():
+        network(pixels[:1])
+    for hook in hooks:
+        hook.remove()
+    return sum(p.numel() for p in network.parameters()), sum(total)
+
+
+# %%
+by_hand = 16 * 9 * 64 + 32 * 16 * 9 * 64 + 20 * 512 + 10 * 20
+claim(
+    "the count agrees with the formulas",
+    count(network, pictures)[1] == by_hand,
+    f"{by_hand:,} MACs",
+)
+
+# %%
+smaller, narrow_runs = [], []
+for each in networks[:3]:
+    cut = narrower(each, 8, 16)
+    smaller.append(tune(copy.deepcopy(cut), seed=1))
+    narrow_runs.append([accuracy_of(each), accuracy_of(cut), accuracy_of(smaller[-1])])
+counts = {"dense": count(network, pictures), "half": count(smaller[0], pictures)}
+save_file(smaller[0].state_dict(), scratch / "half_the_filters.safetensors")
+rows = [[name, f"{parameters:,}", f"{macs:,}"] for name, (parameters, macs) in counts.items()]
+show.table(["filters", "parameters", "MACs for a picture"], rows)
+
+# %%
+before, cut, tuned = np.array(narrow_runs).T
+claim(
+    "half of the filters less: fewer than half of the parameters, about a quarter of the operations",
+    counts["half"][0] < 0.5 * counts["dense"][0]
+    and 0.2 < counts["half"][1] / counts["dense"][1] < 0.3,
+    f"{counts['half'][0] / counts['dense'][0]:.2f} and {counts['half'][1] / counts['dense'][1]:.2f}",
+)
+
+# %%
+claim(
+    "and after tuning, within 2 points of the dense network, mean of three",
+    (before - tuned).mean() <= 0.02,
+    f"{before.mean():.1%} dense, {cut.mean():.1%} cut, {tuned.mean():.1%} tuned",
+)
+
+# %% [markdown]
+# Operations fall with the product of the widths: half the inputs times half the outputs is a quarter. And the time?
+
+# %%
+calls = {}
+for batch in (1, 450):
+    for name, each in (("dense", network), ("half", smaller[0])):
+        calls[f"{name}, {batch}"] = runs(each, pictures[:batch])
+taken = measure.latencies_ms(calls, rounds=40)
+gain = {b: np.median(taken[f"dense, {b}"]) / np.median(taken[f"half, {b}"]) for b in (1, 450)}
+rows = [
+    [b, *(str(measure.spread(taken[f"{n}, {b}"])) for n in ("dense", "half"))] for b in (1, 450)
+]
+show.table(["pictures", "dense: ms", "half of the filters: ms"], rows, "median and quartiles")
+
+# %%
+observe(
+    "with 450 pictures at once the narrow network gains more than with one",
+    gain[450] > gain[1],
+    f"{gain[450]:.1f} times as fast with 450, {gain[1]:.1f} times with one",
+)
+
+# %%
+ledger.record(
+    "digits_cnn",
+    "half of the filters",
+    accuracy=tuned[0],
+    bytes=bytes_of("half_the_filters.safetensors"),
+    max_abs_diff=np.abs(torch_models.logits_of(smaller[0], test.images) - logits["dense"]).max(),
+)
+
+# %% [markdown]
+# With one picture a call is mostly overhead, which knows nothing of filters. To see what pruning does where arithmetic decides, take a
+# network that is large enough: the course's `small_resnet`, on digits drawn with 32 × 32 points (`data.upscaled`).
+#
+# It has *residual* blocks: two convolutions, whose result is *added* to the block's input. So the block's outputs must match its
+# inputs channel by channel, and only the channels *between* its two convolutions are free to go. And each convolution is followed by *batch
+# normalisation*, which subtracts a mean $\mu$, divides by $\sqrt{v + \epsilon}$, and multiplies by a learned $\gamma$, channel by channel. The
+# size of a filter says nothing then; what counts is the filter times its factor, $\lVert w \rVert_1\, |\gamma| / \sqrt{v + \epsilon}$.
+
+
+# %%
+def thin(block, count):
+    """Keeps the strongest `count` channels between a block's two convolutions."""
+    conv, norm, _, after, _ = block.body
+    factor = norm.weight / (norm.running_var + norm.eps).sqrt()
+    keep = strongest(conv.weight * factor[:, None, None, None], count)
+    conv.weight, after.weight = (
+        nn.Parameter(w.detach().clone()) for w in (conv.weight[keep], after.weight[:, keep])
+    )
+    for name in ("weight", "bias"):
+        setattr(norm, name, nn.Parameter(getattr(norm, name).detach()[keep]))
+    norm.running_mean, norm.running_var = norm.running_mean[keep], norm.running_var[keep]
+    conv.out_channels = norm.num_features = after.in_channels = count
+
+
+# %%
+def upscaled(part):
+    return data.Digits(data.upscaled(part.images), part.labels)
+
+
+large_fit, large_test = upscaled(fit), upscaled(test)
+large = torch_models.train_small_resnet(*large_fit, seed=0)
+thinner = copy.deepcopy(large)
+for block in thinner[3:6]:
+    thin(block, len(block.body[0].weight) // 4)
+cut_accuracy = accuracy_of(thinner, large_test)
+
+
+# %%
+def tune_large(network, epochs=2):
+    pixels, labels = (
+        torch.from_numpy(large_fit.images)[:, None],
+        torch.from_numpy(large_fit.labels),
+    )
+    torch.manual_seed(1)
+    network.train()
+    optimizer = torch.optim.Adam(network.parameters(), fused=True)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, 4e-3, total_steps=17 * epochs)
+    for chosen in torch.cat([torch.randperm(len(pixels))[: 17 * 64] for _ in range(epochs)]).split(
+        64
+    ):
+        optimizer.zero_grad()
+        nn.functional.cross_entropy(network(pixels[chosen]), labels[chosen]).backward()
+        optimizer.step()
+        cycle.step()
+    return network.eval()
+
+
+tune_large(thinner)
+large_pictures = torch.from_numpy(large_test.images[:32])[:, None]
+large_counts = [count(each, large_pictures) for each in (large, thinner)]
+large_accuracies = [accuracy_of(each, large_test) for each in (large, thinner)]
+
+# %%
+claim(
+    "three quarters of the inner channels less: fewer than 45 % of the parameters and operations, within 2 points of accuracy",
+    all(after < 0.45 * before for before, after in zip(*large_counts))
+    and large_accuracies[0] - large_accuracies[1] <= 0.02,
+    f"parameters {large_counts[0][0]:,} → {large_counts[1][0]:,}, MACs {large_counts[0][1]:,} → {large_counts[1][1]:,}; "
+    f"accuracy {large_accuracies[0]:.1%} → {cut_accuracy:.1%} cut → {large_accuracies[1]:.1%} tuned",
+)
+
+# %%
+taken = measure.latencies_ms(
+    {"whole": runs(large, large_pictures), "thinned": runs(thinner, large_pictures)}, rounds=25
+)
+gain_large = np.median(taken["whole"]) / np.median(taken["thinned"])
+fewer = large_counts[0][1] / large_counts[1][1]
+observe(
+    "the thinned network answers faster here",
+    gain_large > 1.2,
+    f"{gain_large:.1f} times as fast, with {fewer:.1f} times fewer operations: "
+    + ", ".join(f"{name} {measure.spread(ms)} ms" for name, ms in taken.items())
+    + " for 32 pictures",
+)
+
+# %% [markdown]
+# Fewer parameters, fewer operations and less time, with an ordinary file and ordinary kernels. That is why teams that need speed on ordinary
+# processors prune filters, though unstructured pruning removes far more weights at the same accuracy.
+
+# %% [markdown]
+# ## How small can the file become?
+#
+# *Deep Compression* (Han, Mao and Dally, 2016) stacks three ideas, each on what the one before left over: prune; let the survivors *share* a few
+# values; give frequent symbols short codes. The paper's small example is LeNet-300-100, 784 inputs, hidden layers of 300 and 100, 10 outputs, on MNIST's 28 × 28
+# pictures. MNIST does not ship with the course, so we draw our digits with 28 × 28 points. What that changes is asked at the end.
+
+# %%
+enlarge = torch.from_numpy(data.upscaled(np.eye(64, dtype=np.float32).reshape(64, 8, 8), 28))
+enlarge = enlarge.reshape(64, 784)  # interpolation is linear: a matrix
+
+
+def lenet():
+    return nn.Sequential(
+        nn.Linear(784, 300), nn.ReLU(), nn.Linear(300, 100), nn.ReLU(), nn.Linear(100, 10)
+    )
+
+
+test_rows = torch.from_numpy(test.images.reshape(-1, 64)) @ enlarge  # (450, 784)
+
+
+def logits_28(network):
+    with torch.inference_mode():
+        return network(test_rows).numpy()
+
+
+def right(network):
+    return logits_28(network).argmax(1) == test.labels  # (450,), True where right
+
+
+# %%
+def train_28(forward, parameters, epochs, rate, after_step=lambda share: None):
+    pixels, labels = torch.from_numpy(fit.images)[:, None], torch.from_numpy(fit.labels)
+    optimizer = torch.optim.Adam(parameters, fused=True)
+    cycle = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=17 * epochs)
+    for epoch in range(epochs):
+        for i, chosen in enumerate(torch.randperm(len(pixels))[: 17 * 64].split(64)):
+            logits = forward(torch_models.shifted(pixels[chosen]).reshape(64, 64) @ enlarge)
+            optimizer.zero_grad()
+            nn.functional.cross_entropy(logits, labels[chosen]).backward()
+            optimizer.step()
+            cycle.step()
+            with torch.no_grad():
+                after_step((17 * epoch + i + 1) / (17 * epochs))
+
+
+# %%
+torch.manual_seed(0)
+whole = lenet()
+train_28(whole, whole.parameters(), 20, 5e-3)
+save_file(whole.state_dict(), scratch / "lenet.safetensors")
+size = {"dense": bytes_of("lenet.safetensors")}
+print(f"{right(whole).mean():.1%} right, {size['dense']:,} bytes")
+
+# %% [markdown]
+# ### Stage 1: prune, and say where the survivors are
+#
+# Nine weights in ten go, on the cubic schedule. (The paper pruned this network to 8 % of its weights.)
+
+
+# %%
+def pruned_28(network, final=0.9, epochs=20):
+    network = copy.deepcopy(network)
+    masks = []
+
+    def renew_and_hold(share):
+        if not masks or round(17 * epochs * share) % 17 == 0:
+            masks[:] = over_all(network, sparsity_at(share / 0.6, final))
+        for weight, mask in zip(weights_of(network), masks):
+            weight *= mask
+
+    train_28(network, network.parameters(), epochs, 5e-3, renew_and_hold)
+    return network
+
+
+lean = pruned_28(whole)
+shares = [float((w != 0).float().mean()) for w in weights_of(lean)]
+print(f"{right(lean).mean():.1%} right; layers keep", ", ".join(f"{s:.1%}" for s in shares))
+
+# %% [markdown]
+# CSR spent 32 bits on a place. The paper spends 5: read the matrix row by row, and write for each survivor how many zeros precede it, the *gap*.
+# Gaps are mostly small; with 5 bits, up to 31. Where more zeros follow one another, a *filler*, a stored zero, bridges 31 of them (and takes a place itself).
+# If every weight survives with probability $d$, independently of the others, a gap has 32 zeros or more with probability $(1-d)^{32}$. Is that the share of fillers?
+
+
+# %%
+def relative(matrix, bits=5):
+    """Row by row: the gap before each entry, and its place in `matrix.ravel()`, −1 for a filler."""
+    longest, gaps, where, at = 2**bits - 1, [], [], -1
+    for place in np.flatnonzero(matrix):
+        gap = int(place) - at - 1
+        while gap > longest:
+            gaps.append(longest)
+            where.append(-1)
+            gap -= longest + 1
+        gaps.append(gap)
+        where.append(int(place))
+        at = int(place)
+    return np.array(gaps), np.array(where)
+
+
+matrices = [w.detach().numpy() for w in weights_of(lean)]
+coded = [relative(matrix) for matrix in matrices]
+fillers = [(where < 0).mean() for _, where in coded]
+expected = (1 - shares[0]) ** 32
+none = (coded[0][0] == 0).mean()  # gap 0: a survivor next to a survivor
+columns = np.random.default_rng(0).permutation(784)
+mixed = (relative(matrices[0][:, columns])[0] == 0).mean()
+print(f"first layer: {fillers[0]:.1%} of the entries are fillers, {expected:.1%} expected")
+print(f"gap 0: {none:.1%}; expected {shares[0]:.1%}; with the columns in random order {mixed:.1%}")
+
+# %%
+claim(
+    "survivors stand next to each other, more than twice as often as in a random order of the inputs",
+    none > 2 * mixed,
+    f"{none:.1%} against {mixed:.1%}",
+)
+
+# %%
+entries = sum(len(gaps) for gaps, _ in coded)
+claim(
+    "places cost 5 bits and a few fillers, not CSR's 32: less than a fifth",
+    5 * entries < 32 * sum(np.count_nonzero(m) for m in matrices) / 5,
+    f"{5 * entries / sum(np.count_nonzero(m) for m in matrices):.2f} bits for each weight that is left",
+)
+
+
+# %% [markdown]
+# Survivors come in runs, with long gaps between them: hence the many fillers, and the many zeros among the gaps, which will be cheap to code. Neighbouring
+# inputs were interpolated from the same points, and so bear almost the same news. Now into a file. A number of $b$ bits is $b$ characters `0` or `1`; eight of them make a byte.
+
+
+# %%
+def fixed(symbols, bits):  # symbols as a string of zeros and ones
+    return "".join(f"{int(symbol):0{bits}b}" for symbol in symbols)
+
+
+def to_bytes(bits):  # the last byte is filled with zeros
+    return np.packbits(np.frombuffer(bits.encode(), np.uint8) - ord("0")).tobytes()
+
+
+def head(network, k):  # what every stage stores: the shape, the number of entries, the biases
+    rows_columns = network[2 * k].weight.shape
+    counts = np.array([*rows_columns, len(coded[k][0])], "<u4")
+    return counts.tobytes() + network[2 * k].bias.detach().numpy().tobytes()
+
+
+# %%
+parts = []
+for k, (matrix, (gaps, where)) in enumerate(zip(matrices, coded)):
+    values = np.where(where < 0, 0, matrix.ravel()[where]).astype("<f4")
+    parts += [head(lean, k), to_bytes(fixed(gaps, 5)), values.tobytes()]
+(scratch / "1_pruned.bin").write_bytes(b"".join(parts))
+size["pruned"] = bytes_of("1_pruned.bin")
+print(f"{size['pruned']:,} bytes, {size['dense'] / size['pruned']:.1f} times smaller")
+
+# %% [markdown]
+# ### Stage 2: let weights share their values
+#
+# Of the bytes that are left, most are float32 values. Replace each layer's values by 31 *centroids*; a weight then is a number of 5 bits, its *cluster*. (31, since the
+# filler's zero takes one of 32 numbers.) For $n$ weights of $b$ bits and $k$ clusters the rate is
+#
+# $$r = \frac{n b}{n \log_2 k + k b},$$
+#
+# codebook included. *k-means* finds the centroids: assign each value to the nearest, move each centroid to the mean of its values, repeat. In one dimension,
+# "nearest" is a search between midpoints. The paper starts with centroids spread evenly from the smallest value to the largest, so
+# that the few large weights, which matter most, get centroids of their own.
+
+
+# %%
+def clustered(values, count=31, rounds=40):
+    """Centroids (count,), ascending, and each value's cluster."""
+    centroids = np.linspace(values.min(), values.max(), count)
+    for _ in range(rounds):
+        owner = np.searchsorted((centroids[1:] + centroids[:-1]) / 2, values)
+        many = np.bincount(owner, minlength=count)
+        sums = np.bincount(owner, values, minlength=count)
+        centroids = np.where(many > 0, sums / np.maximum(many, 1), centroids)
+    return centroids.astype(np.float32), owner
+
+
+# %%
+codebooks, clusters = [], []
+for matrix in matrices:
+    centroids, owner = clustered(matrix[matrix != 0])
+    number = np.zeros(matrix.shape, np.int64)  # 0: a zero; 1 to 31: a cluster
+    number[matrix != 0] = owner + 1
+    codebooks.append(centroids)
+    clusters.append(number)
+
+
+def with_codebooks(network, codebooks, clusters):
+    network = copy.deepcopy(network)
+    with torch.no_grad():
+        for weight, book, number in zip(weights_of(network), codebooks, clusters):
+            weight.copy_(torch.from_numpy(np.concatenate([[0], book]).astype(np.float32)[number]))
+    return network
+
+
+# %%
+shared = with_codebooks(lean, codebooks, clusters)
+both = zip(matrices, weights_of(shared))
+worst = max(np.abs(matrix - weight.detach().numpy()).max() for matrix, weight in both)
+claim(
+    "31 values for each layer are enough: at most 1 point of accuracy goes",
+    right(lean).mean() - right(shared).mean() <= 0.01,
+    f"{right(lean).mean():.2%} → {right(shared).mean():.2%}; a weight moved by {worst:.3f} at most",
+)
+
+# %% [markdown]
+# The centroids can be trained. A weight in cluster $c$ is $w_{ij} = q_{c}$ for $I_{ij} = c$, with centroids $q$ and the table of clusters $I$. By the
+# chain rule the gradient of a centroid is the sum over its weights:
+#
+# $$\frac{\partial L}{\partial q_c} = \sum_{i,j} \frac{\partial L}{\partial w_{ij}}\, \frac{\partial w_{ij}}{\partial q_c}
+# = \sum_{i,j:\, I_{ij} = c} \frac{\partial L}{\partial w_{ij}} .$$
+#
+# Indexing `q[I]` makes autograd do this sum. Hold the formula against it:
+
+# %%
+books = [torch.from_numpy(book.copy()).requires_grad_() for book in codebooks]
+tables = [torch.from_numpy(number) for number in clusters]
+
+
+def by_codebook(x):
+    for k, (book, table) in enumerate(zip(books, tables)):
+        weight = torch.cat([torch.zeros(1), book])[table]
+        x = nn.functional.linear(x, weight, lean[2 * k].bias)
+        x = x.relu() if k < 2 else x
+    return x
+
+
+# %%
+labels = torch.from_numpy(test.labels)
+nn.functional.cross_entropy(by_codebook(test_rows), labels).backward()
+shared.zero_grad()
+nn.functional.cross_entropy(shared(test_rows), labels).backward()
+apart = [
+    np.abs(np.bincount(n.ravel(), w.grad.numpy().ravel(), 32)[1:] - b.grad.numpy()).max()
+    for n, w, b in zip(clusters, weights_of(shared), books)
+]
+claim(
+    "autograd's gradient of the centroids is the formula's", max(apart) < 1e-4, f"{max(apart):.0e}"
+)
+
+# %%
+torch.manual_seed(1)
+train_28(by_codebook, books, 5, 2e-3)
+codebooks = [book.detach().numpy() for book in books]
+shared = with_codebooks(lean, codebooks, clusters)
+streams = []  # for each layer: gaps, clusters (0 where there is a filler)
+for (gaps, where), number in zip(coded, clusters):
+    streams.append((gaps, np.where(where < 0, 0, number.ravel()[where])))
+
+# %%
+parts = []
+for k, (gaps, symbols) in enumerate(streams):
+    parts += [
+        head(shared, k),
+        codebooks[k].tobytes(),
+        to_bytes(fixed(gaps, 5) + fixed(symbols, 5)),
+    ]
+(scratch / "2_clustered.bin").write_bytes(b"".join(parts))
+size["clustered"] = bytes_of("2_clustered.bin")
+print(f"{right(shared).mean():.2%} right, {size['clustered']:,} bytes")
+
+# %% [markdown]
+# ### Stage 3: short codes for what is frequent
+#
+# Every symbol still takes 5 bits, whether it is frequent or rare.
+
+# %%
+figure, axes = plt.subplots(1, 2, figsize=(9, 3))
+for axis, which, name in zip(axes, (0, 1), ("gap before the weight", "cluster of the weight")):
+    counts = np.bincount(streams[0][which], minlength=32)
+    axis.bar(np.arange(32), 100 * counts / counts.sum(), color=(show.BLUE, show.ORANGE)[which])
+    axis.set_xlabel(name)
+    axis.set_ylabel("share (%)")
+most = [100 * np.bincount(stream).max() / len(stream) for stream in streams[0]]
+show.finding(
+    f"Evenly used, a symbol would have 3.1 %; the most frequent gap has {most[0]:.0f} %, the most frequent cluster {most[1]:.0f} %",
+    alt="Two bar charts for the first layer. Gaps: the small ones are frequent, the share falls with the gap, and 31, "
+    f"which holds the fillers, stands out; the largest share is {most[0]:.1f} %. Clusters: two humps on either side of zero; the largest share is {most[1]:.1f} %.",
+)
+
+# %% [markdown]
+# If symbol $s$ has probability $p_s$ and a code of $\ell_s$ bits, the mean length is $\bar\ell = \sum_s p_s \ell_s$. Codes that can be told apart without
+# separators (none begins another) obey *Kraft's inequality*, $\sum_s 2^{-\ell_s} \le 1$. Then
+#
+# $$H - \bar\ell = \sum_s p_s \log_2 \frac{1}{p_s} - \sum_s p_s \ell_s = \sum_s p_s \log_2 \frac{2^{-\ell_s}}{p_s}
+# \;\le\; \log_2 \sum_s 2^{-\ell_s} \;\le\; 0,$$
+#
+# where the first "≤" holds because the logarithm is concave (the mean of logarithms is at most the logarithm of the mean). So no code is
+# shorter than the *entropy* $H$. *Huffman's* code comes within one bit of it: join the two rarest symbols to one, again and again; each
+# join makes the codes of what is in it one bit longer.
+
+# %%
+import heapq
+
+
+def huffman_lengths(counts):
+    """Bits for each symbol; 0 for a symbol that never comes."""
+    heap = [(int(c), s, [s]) for s, c in enumerate(counts) if c]
+    lengths = np.zeros(len(counts), np.uint8)
+    lengths[[s for _, s, _ in heap]] = len(heap) == 1  # a lone symbol still takes one bit
+    heapq.heapify(heap)
+    while len(heap) > 1:
+        (a, first, some), (b, _, others) = heapq.heappop(heap), heapq.heappop(heap)
+        lengths[some + others] += 1
+        heapq.heappush(heap, (a + b, first, some + others))
+    return lengths
+
+
+# %%
+def canonical(lengths):
+    """The codes that belong to these lengths: counted upwards, short ones first. {symbol: "0101"}"""
+    code, before, codes = 0, 0, {}
+    for length, symbol in sorted((int(n), s) for s, n in enumerate(lengths) if n):
+        code <<= length - before
+        codes[symbol] = f"{code:0{length}b}"
+        code, before = code + 1, length
+    return codes
+
+
+# %%
+example = huffman_lengths([8, 4, 2, 1, 1])
+print("lengths", example, "codes", canonical(example))
+
+# %% [markdown]
+# Because codes are counted upwards, the lengths alone determine them: 32 bytes are all that a reader needs. That is a *canonical* Huffman code, as in
+# gzip's format.
+
+# %%
+rows, bounds = [], []
+for k, layer_streams in enumerate(streams):
+    for name, symbols in zip(("gaps", "clusters"), layer_streams):
+        counts = np.bincount(symbols, minlength=32)
+        p = counts[counts > 0] / counts.sum()
+        entropy = float(-(p * np.log2(p)).sum())
+        length = float((counts * huffman_lengths(counts)).sum() / counts.sum())
+        bounds.append(entropy <= length + 1e-9 and length < entropy + 1)
+        rows.append([f"layer {k + 1}, {name}", len(symbols), f"{entropy:.3f}", f"{length:.3f}"])
+show.table(["stream", "symbols", "entropy (bits)", "Huffman (bits)"], rows)
+
+# %%
+claim(
+    "each of the six codes lies between its entropy and one bit more",
+    all(bounds),
+    f"5 bits before; {rows[0][3]} and {rows[1][3]} for the first layer's gaps and clusters",
+)
+
+# %%
+parts = []
+for k, layer_streams in enumerate(streams):
+    lengths = [huffman_lengths(np.bincount(symbols, minlength=32)) for symbols in layer_streams]
+    bits = ""
+    for each, symbols in zip(lengths, layer_streams):
+        codes = canonical(each)
+        bits += "".join(codes[int(symbol)] for symbol in symbols)
+    parts += [
+        head(shared, k),
+        codebooks[k].tobytes(),
+        *(n.tobytes() for n in lengths),
+        to_bytes(bits),
+    ]
+(scratch / "3_huffman.bin").write_bytes(b"".join(parts))
+size["Huffman"] = bytes_of("3_huffman.bin")
+print(f"{size['Huffman']:,} bytes")
+
+# %% [markdown]
+# ### Back again, from the file alone
+#
+# A compressed file is worth what a reader can get out of it. This one knows the format and nothing else.
+
+
+# %%
+class Reader:
+    def __init__(self, raw):
+        self.raw, self.at = raw, 0
+
+    def array(self, dtype, count):
+        taken = np.frombuffer(self.raw, dtype, count, offset=self.at)
+        self.at += taken.nbytes
+        return taken
+
+    def decoded(self, all_lengths, entries):
+        """`entries` symbols of each code, one stream after the other; ends on a whole byte."""
+        bits = "".join(map(str, np.unpackbits(np.frombuffer(self.raw[self.at :], np.uint8))))
+        place, streams = 0, []
+        for lengths in all_lengths:
+            symbol_of = {code: symbol for symbol, code in canonical(lengths).items()}
+            symbols, begun = [], place
+            while len(symbols) < entries:
+                place += 1
+                if bits[begun:place] in symbol_of:
+                    symbols.append(symbol_of[bits[begun:place]])
+                    begun = place
+            streams.append(np.array(symbols))
+        self.at += -(-place // 8)
+        return streams
+
+
+# %%
+def read_compressed(raw):
+    reader, network = Reader(raw), lenet()
+    for layer in (network[0], network[2], network[4]):
+        rows, columns, entries = map(int, reader.array("<u4", 3))
+        bias, book = reader.array("<f4", rows), reader.array("<f4", 31)
+        gaps, symbols = reader.decoded([reader.array("u1", 32), reader.array("u1", 32)], entries)
+        matrix = np.zeros(rows * columns, np.float32)
+        matrix[np.cumsum(gaps + 1) - 1] = np.concatenate([[0], book])[symbols]
+        layer.weight = nn.Parameter(torch.from_numpy(matrix.reshape(rows, columns)))
+        layer.bias = nn.Parameter(torch.from_numpy(bias.astype(np.float32)))
+    assert reader.at == len(raw)  # every byte was used
+    return network
+
+
+# %%
+decoded = read_compressed((scratch / "3_huffman.bin").read_bytes())
+claim(
+    "the decoded network gives the clustered network's logits, bit for bit",
+    np.array_equal(logits_28(decoded), logits_28(shared)),
+    f"{logits_28(decoded).size:,} logits of 450 pictures",
+)
+
+# %%
+stages = {"dense": whole, "pruned": lean, "clustered": shared, "Huffman": decoded}
+rate = {name: size["dense"] / size[name] for name in stages}
+rows = [
+    [name, f"{size[name]:,}", f"{rate[name]:.1f}", f"{right(each).mean():.2%}"]
+    for name, each in stages.items()
+]
+show.table(["stage", "bytes of the file", "times smaller", "test accuracy"], rows)
+
+# %%
+claim(
+    "the file is 25 times smaller or more, by pruning alone less than 10 times",
+    rate["Huffman"] >= 25 and rate["pruned"] < 10,
+    f"{rate['pruned']:.1f}, {rate['clustered']:.1f} and {rate['Huffman']:.1f} times after the three stages",
+)
+
+# %% [markdown]
+# And the accuracy? On 450 pictures one mistake is 0.22 points, and both networks are right about nearly all pictures. So count the pictures on which exactly one of the two
+# is right (*paired disagreements*), and do it for three seeds, since one could be lucky.
+
+
+# %%
+def compressed(seed):
+    """All stages for another seed, up to the weights that are decoded: (dense, compressed)."""
+    torch.manual_seed(seed)
+    dense = lenet()
+    train_28(dense, dense.parameters(), 20, 5e-3)
+    lean = pruned_28(dense)
+    pairs = [clustered(m[m != 0]) for m in (w.detach().numpy() for w in weights_of(lean))]
+    with torch.no_grad():
+        for weight, (book, owner) in zip(weights_of(lean), pairs):
+            weight[weight != 0] = torch.from_numpy(book[owner])
+    return dense, lean
+
+
+pairs = [(right(whole), right(decoded))]
+pairs += [tuple(map(right, compressed(seed))) for seed in (1, 2)]
+lost = [int((a & ~b).sum()) for a, b in pairs]
+won = [int((b & ~a).sum()) for a, b in pairs]
+show.table(
+    ["seed", "only the dense one is right", "only the compressed one is right"],
+    [[seed, l, w] for seed, (l, w) in enumerate(zip(lost, won))],
+)
+
+# %%
+change = (sum(won) - sum(lost)) / (3 * 450)
+claim(
+    "over three seeds, compression costs at most 1 point of accuracy",
+    change >= -0.01,
+    f"{100 * change:+.2f} points: {sum(lost)} pictures lost, {sum(won)} won, of 3 × 450",
+)
+
+# %% [markdown]
+# ### Is that as good as the paper's 40 times?
+#
+# The paper reports 1,070 kB → 27 kB for this architecture on MNIST, at an error that did not rise.
+
+# %%
+ours = [
+    f"{size['dense'] / 1000:.0f} kB",
+    f"{size['Huffman'] / 1000:.0f} kB",
+    f"{rate['Huffman']:.0f}",
+]
+paper = ["1070 kB", "27 kB", "40"]
+show.table(
+    ["LeNet-300-100", "before", "after", "times smaller"],
+    [["Han, Mao, Dally, MNIST", *paper], ["here, digits drawn with 28 × 28 points", *ours]],
+)
+
+# %% [markdown]
+# The figures look alike, and should be read with suspicion. Our pictures have 784 numbers, but how many of them are *news*? They were interpolated from 64.
+
+# %%
+rank = int(np.linalg.matrix_rank(data.upscaled(fit.images, 28).reshape(-1, 784)))
+folded = nn.Sequential(nn.Linear(64, 300), *copy.deepcopy(list(whole[1:])))
+with torch.no_grad():
+    folded[0].weight.copy_(whole[0].weight @ enlarge.T)  # W (E x) = (W E) x
+    folded[0].bias.copy_(whole[0].bias)
+    same = folded(flat_test).numpy()
+save_file(folded.state_dict(), scratch / "folded.safetensors")
+free = size["dense"] / bytes_of("folded.safetensors")
+apart = np.abs(same - logits_28(whole)).max()
+
+# %%
+claim(
+    "a network with 64 inputs gives the same logits, to rounding, from a file more than 5 times smaller",
+    rank <= 64 and apart < 1e-3 and free > 5,
+    f"rank {rank} of 784; {free:.1f} times smaller; logits apart by {apart:.0e}",
+)
+
+# %% [markdown]
+# A factor of five was there for nothing, without pruning one weight: the baseline was blown up. MNIST's 784 points carry more, though its border is empty as well. Our data are 1,122
+# training pictures against 60,000, and an easier task has more weights to spare; our error is higher, and known to about a point only. A compression rate
+# says as much about what you divide as about what you divide by. Ask: *smaller than what?*
+#
+# And what is gained when the model runs?
+
+# %%
+in_use = sum(p.numel() * p.element_size() for p in decoded.parameters())
+claim(
+    "decoded, the network takes as many bytes of memory as the dense one",
+    in_use == sum(p.numel() * p.element_size() for p in whole.parameters()),
+    f"{in_use:,} bytes",
+)
+
+# %%
+seen = {name: logits_28(each) for name, each in stages.items()}
+previous = None
+for name in stages:
+    gap = None if previous is None else float(np.abs(seen[name] - seen[previous]).max())
+    ledger.record(
+        "lenet_300_100",
+        name,
+        accuracy=right(stages[name]).mean(),
+        bytes=size[name],
+        max_abs_diff=gap,
+    )
+    previous = name
+
+# %% [markdown]
+# Deep Compression makes a file for the shop window of an app store, a modem, a firmware update. To gain time from it takes hardware that computes on the compressed form; the authors
+# built one, *EIE*. On an ordinary processor, remove filters.
+#
+# ## What we measured
+
+# %%
+show.table(
+    ["what", "bytes of the file", "accuracy", "time"],
+    [
+        ["80 % zeros", "same", f"{repaired[0]:.1%} for {dense[0]:.1%}", "same"],
+        ["80 % zeros, gzip", f"{bytes_of(files[3]) / bytes_of(files[0]):.0%}", "same as above", "same"],
+        ["half of the filters", f"{bytes_of('half_the_filters.safetensors') / bytes_of(files[0]):.0%}",
+         f"{tuned[0]:.1%} for {dense[0]:.1%}", f"1/{gain[450]:.1f} (450 pictures)"],
+        ["ResNet, a quarter of the inner channels", "", f"{large_accuracies[1]:.1%} for {large_accuracies[0]:.1%}",
+         f"1/{gain_large:.1f} (32 pictures)"],
+        ["Deep Compression", f"{1 / rate['Huffman']:.1%}", f"{pairs[0][1].mean():.1%} for {pairs[0][0].mean():.1%}", "same"],
+    ],
+    "each against its own dense network, measured here",
+)  # fmt: skip
+
+# %%
+ledger.picture("Zeros alone move no point; files that use them, and smaller networks, do")
+
+# %% [markdown]
+# ## What to remember
+#
+# - Zeros are free of charge only where a format or a kernel uses them; ask for the file and the time, not for the sparsity.
+# - Small cuts need no method. For hard ones: rank over all layers, follow the cubic schedule, hold the masks, train on.
+# - For bytes: prune, share values, code. For time on ordinary processors: remove filters, and let arithmetic decide.
+#
+# ## Where this breaks down
+#
+# These networks are far too large for their task, and such networks prune well. A compact one (MobileNet, say) has less to give. Accuracy is a mean: pruning
+# tends to hurt rare classes and unusual examples first, which 450 balanced digits cannot show; measure your own groups. Ranking by magnitude assumes
+# that scales are comparable, which batch normalisation and shared layers break. And in a language model of billions of weights no one retrains after each cut.
+#
+# ## What real teams use
+#
+# `torch.nn.utils.prune` for experiments; Torch-Pruning, which follows residual additions and concatenations by itself when filters go; on NVIDIA GPUs 2:4 with
+# cuSPARSELt through `torch.sparse` or TensorRT. For language models SparseGPT and Wanda prune in one shot with calibration data. On
+# phones XNNPACK has sparse kernels for 1 × 1 convolutions. Far more often than all of these, teams quantize first (lessons 09 and 10), train a smaller network (lesson 12), or choose a
+# smaller architecture, and prune last.
+#
+# ## Further reading
+#
+# - Y. LeCun, J. S. Denker, S. A. Solla, *Optimal Brain Damage*, NIPS 1989.
+# - S. Han, J. Pool, J. Tran, W. J. Dally, *Learning both Weights and Connections for Efficient Neural Networks*, NIPS 2015.
+# - S. Han, H. Mao, W. J. Dally, *Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and Huffman Coding*, ICLR 2016.
+# - H. Li et al., *Pruning Filters for Efficient ConvNets*, ICLR 2017; Z. Liu et al., *Learning Efficient Convolutional Networks through Network
+#   Slimming*, ICCV 2017.
+# - M. Zhu, S. Gupta, *To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression*, 2017, arXiv:1710.01878.
+# - J. Frankle, M. Carbin, *The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks*, ICLR 2019; J. Frankle et al., *Linear Mode Connectivity and
+#   the Lottery Ticket Hypothesis*, ICML 2020; A. Renda, J. Frankle, M. Carbin, *Comparing Rewinding and Fine-tuning in Neural Network Pruning*, ICLR 2020.
+# - A. Mishra et al., *Accelerating Sparse Deep Neural Networks*, 2021, arXiv:2104.08378.
+# - D. A. Huffman, *A Method for the Construction of Minimum-Redundancy Codes*, Proceedings of the IRE 40(9), 1952; RFC 1951, section 3.2.2, for canonical codes.
+# - D. Blalock et al., *What is the State of Neural Network Pruning?*, MLSys 2020.
