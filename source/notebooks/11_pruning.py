@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 11 Pruning and sparsity
 #
-# At 3 a.m. the edge devices run out of disk again. The team shipped a model with 80 % of its weights removed. The
-# new file has the same number of bytes as the old one, and answers in the same time.
+# At 3 a.m. the edge devices run out of disk again. The team shipped a model with 80 % of its weights removed. The new
+# file has the same number of bytes as the old one, and answers in the same time.
 #
 # ## You will be able to
 #
@@ -37,20 +37,20 @@ path.picture(here="11")
 # %% [markdown]
 # ## Which weights can go?
 #
-# Let the loss be $L(w)$ for weights $w \in \mathbb{R}^n$, and let pruning add a change $\delta \in \mathbb{R}^n$. To second
-# order,
+# Let the loss be $L(w)$ for weights $w \in \mathbb{R}^n$, and let pruning add a change $\delta \in \mathbb{R}^n$. To
+# second order,
 #
 # $$L(w + \delta) - L(w) \approx g^\top \delta + \tfrac12\, \delta^\top H \delta,$$
 #
-# with the gradient $g \in \mathbb{R}^n$ and the matrix of second derivatives $H \in \mathbb{R}^{n \times n}$. After training $g \approx 0$.
-# Setting weight $i$ to zero means $\delta_i = -w_i$ and all other $\delta_j = 0$, so that
+# with the gradient $g \in \mathbb{R}^n$ and the matrix of second derivatives $H \in \mathbb{R}^{n \times n}$. After
+# training $g \approx 0$. Setting weight $i$ to zero means $\delta_i = -w_i$ and all other $\delta_j = 0$, so that
 #
 # $$L(w + \delta) - L(w) \approx \tfrac12 H_{ii} w_i^2 .$$
 #
-# LeCun's *optimal brain damage* estimates $H_{ii}$ for each weight. If nothing is known about $H_{ii}$, the best guess is
-# that they are alike, and then the weights with the smallest magnitude $|w_i|$ cost least. This is *magnitude
-# pruning*. Before the next cell: half of the weights go. What accuracy do you expect if they are the smallest, if they are drawn at random, if
-# they are the largest?
+# LeCun's *optimal brain damage* estimates $H_{ii}$ for each weight. If nothing is known about $H_{ii}$, the best guess
+# is that they are alike, and then the weights with the smallest magnitude $|w_i|$ cost least. This is *magnitude
+# pruning*. Before the next cell: half of the weights go. What accuracy do you expect if they are the smallest, if they
+# are drawn at random, if they are the largest?
 
 # %%
 train_part, test = data.digits()
@@ -111,9 +111,10 @@ claim(
 #
 # ## What does "weights below a threshold" delete?
 #
-# **Where this goes wrong.** Another of the articles that this course grew from gives pruning as a formula, *remove neurons with
-# weights less than threshold*. The sentence holds two mistakes. A weight of −3 is *less than* 0.1; and a neuron has hundreds of weights, so
-# "a neuron with weights less than" does not say which. Run the formula as written, on weights:
+# **Where this goes wrong.** Another of the articles that this course grew from gives pruning as a formula, *remove
+# neurons with weights less than threshold*. The sentence holds two mistakes. A weight of −3 is *less than* 0.1; and a
+# neuron has hundreds of weights, so "a neuron with weights less than" does not say which. Run the formula as written,
+# on weights:
 
 # %%
 threshold = float(torch.cat([w.flatten() for w in scores["smallest"]]).median())
@@ -129,19 +130,20 @@ claim(
 )
 
 # %% [markdown]
-# With the same threshold on the *magnitude*, half of the weights went, and the accuracy stayed (the table above). Two methods hide in
-# that formula:
+# With the same threshold on the *magnitude*, half of the weights went, and the accuracy stayed (the table above). Two
+# methods hide in that formula:
 #
 # - *unstructured* pruning: single weights, by their magnitude. Shapes stay; zeros are scattered anywhere.
-# - *structured* pruning: whole neurons or filters, by a norm of all of their weights, such as the sum of
-#   magnitudes, $\lVert w \rVert_1 = \sum_i |w_i|$. Shapes shrink.
+# - *structured* pruning: whole neurons or filters, by a norm of all of their weights, such as the sum of magnitudes,
+#   $\lVert w \rVert_1 = \sum_i |w_i|$. Shapes shrink.
 #
 # Which of the two you mean decides whether anything becomes faster. Later sections do both.
 #
 # ## The same share in each layer, or the smallest anywhere?
 #
-# `masks_by` ranked all weights together: *global* pruning. Libraries often ask for a share *per layer*. One network could mislead,
-# so train three more, which differ by their seed, and prune all four at rising sparsity, still without training afterwards.
+# `masks_by` ranked all weights together: *global* pruning. Libraries often ask for a share *per layer*. One network
+# could mislead, so train three more, which differ by their seed, and prune all four at rising sparsity, still without
+# training afterwards.
 
 # %%
 networks = [network] + [
@@ -201,8 +203,8 @@ claim(
 )
 
 # %% [markdown]
-# Why? A guess: some layers bear much less than others, and a common share ignores it. The guess can be tested. Prune 80 % of a
-# *single* layer and leave the others whole.
+# Why? A guess: some layers bear much less than others, and a common share ignores it. The guess can be tested. Prune
+# 80 % of a *single* layer and leave the others whole.
 
 # %%
 names = ["first filters", "second filters", "first dense", "second dense"]
@@ -223,16 +225,17 @@ show.table(
 
 # %%
 claim(
-    "the large first dense layer bears its 80 % better than the small first filters bear theirs, in every "
+    "the large first dense layer bears its 80 % better than the small first filters bear theirs, "
+    "in every "
     "network; global pruning keeps a larger share of those filters",
     bool((alone[:, 2] > alone[:, 0]).all()) and all(k[0] > k[2] for k in kept),
     f"mean accuracy {alone[:, 2].mean():.1%} against {alone[:, 0].mean():.1%}",
 )
 
 # %% [markdown]
-# The guess holds here: a layer with ten thousand weights has room, one with 144 has not, and global ranking finds that out without being told.
-# It has a danger of its own: in a network whose layers differ in scale, it may empty one layer completely, and then
-# nothing passes. Look at the shares that it keeps.
+# The guess holds here: a layer with ten thousand weights has room, one with 144 has not, and global ranking finds that
+# out without being told. It has a danger of its own: in a network whose layers differ in scale, it may empty one layer
+# completely, and then nothing passes. Look at the shares that it keeps.
 #
 # ## Does training repair the damage?
 #
@@ -292,8 +295,8 @@ claim(
 )
 
 # %% [markdown]
-# PyTorch has this as `torch.nn.utils.prune`. It keeps the mask beside the weights and multiplies at each call. Is the file of such a
-# network smaller?
+# PyTorch has this as `torch.nn.utils.prune`. It keeps the mask beside the weights and multiplies at each call. Is the
+# file of such a network smaller?
 
 # %%
 from torch.nn.utils import prune
@@ -317,20 +320,23 @@ def bytes_of(name):
 claim(
     "the library's weights are ours, and its file is nearly twice as large as the dense one",
     same and bytes_of("with_masks.safetensors") > 1.9 * bytes_of("dense.safetensors"),
-    f"{', '.join(sorted(library.state_dict())[1:3])}: {bytes_of('with_masks.safetensors'):,} against "
+    f"{', "
+    f"'.join(sorted(library.state_dict())[1:3])}: {bytes_of('with_masks.safetensors'):,} against "
     f"{bytes_of('dense.safetensors'):,} bytes",
 )
 
 # %% [markdown]
-# `weight_orig` and `weight_mask` in place of `weight`: pruning doubled the file. `prune.remove(layer, "weight")` multiplies once and drops
-# the mask. That ends the surprise, not the problem: the zeros are still written out. First, though, how to get more of them.
+# `weight_orig` and `weight_mask` in place of `weight`: pruning doubled the file. `prune.remove(layer, "weight")`
+# multiplies once and drops the mask. That ends the surprise, not the problem: the zeros are still written out. First,
+# though, how to get more of them.
 #
 # ## How fast should weights go?
 #
-# *One-shot* pruning cuts once. *Gradual* pruning cuts a little, trains a little, cuts again, so that the network can adapt. How much when?
-# Let $\tau \in [0, 1]$ be the time since pruning began, as a share of its length, $s(\tau)$ the sparsity, $s_i$ and $s_f$ where it begins and
-# ends, and $r = s_f - s$ what is still to be pruned. Pruning at a constant pace so as to finish in time needs the rate
-# $r / (1 - \tau)$: what is left, over the time that is left. Early on there are many weights to choose from, so prune $p$ times as fast as that:
+# *One-shot* pruning cuts once. *Gradual* pruning cuts a little, trains a little, cuts again, so that the network can
+# adapt. How much when? Let $\tau \in [0, 1]$ be the time since pruning began, as a share of its length, $s(\tau)$ the
+# sparsity, $s_i$ and $s_f$ where it begins and ends, and $r = s_f - s$ what is still to be pruned. Pruning at a
+# constant pace so as to finish in time needs the rate $r / (1 - \tau)$: what is left, over the time that is left.
+# Early on there are many weights to choose from, so prune $p$ times as fast as that:
 #
 # $$\frac{dr}{d\tau} = -p\,\frac{r}{1-\tau} \;\Longrightarrow\; \frac{dr}{r} = -p\,\frac{d\tau}{1-\tau}
 # \;\Longrightarrow\; \ln r = p \ln(1-\tau) + c .$$
@@ -339,8 +345,8 @@ claim(
 #
 # $$s(\tau) = s_f + (s_i - s_f)\,(1-\tau)^p .$$
 #
-# With $p = 1$ this is a straight line. With $p = 3$ and $\tau = (t - t_0)/(n \Delta t)$, for a cut every $\Delta t$ steps from step $t_0$ on, $n$ cuts long, it
-# is the schedule of Zhu and Gupta (2017).
+# With $p = 1$ this is a straight line. With $p = 3$ and $\tau = (t - t_0)/(n \Delta t)$, for a cut every $\Delta t$
+# steps from step $t_0$ on, $n$ cuts long, it is the schedule of Zhu and Gupta (2017).
 
 
 # %%
@@ -358,13 +364,15 @@ plt.legend(loc="lower right")
 a_third = float(sparsity_at(1 / 3, 0.97) / 0.97)
 show.finding(
     f"The cubic schedule has done {a_third:.0%} of its pruning after a third of the time",
-    alt=f"Sparsity from 0 to 97 % over time: the line of power 1 is straight, that of power 3 rises steeply and flattens; at one third it has done {a_third:.0%} of the way",
+    alt=f"Sparsity from 0 to 97 % over time: the line of power 1 is straight, that of power 3 "
+    f"rises steeply and flattens; at one third it has done {a_third:.0%} of the way",
 )
 
 # %% [markdown]
-# Does it pay? A fair race: the same trained networks, the same number of steps, only the moment of the cuts differs. Six seeds, four sparsities
-# and three methods are 72 trainings. Small dense networks can be trained side by side, with one more axis in front:
-# weights $(M, in, out)$ for $M$ networks, and `torch.baddbmm` multiplies all of them in one call.
+# Does it pay? A fair race: the same trained networks, the same number of steps, only the moment of the cuts differs.
+# Six seeds, four sparsities and three methods are 72 trainings. Small dense networks can be trained side by side, with
+# one more axis in front: weights $(M, in, out)$ for $M$ networks, and `torch.baddbmm` multiplies all of them in one
+# call.
 
 # %%
 SIZES = [64, 100, 50, 10]  # pixels, two hidden layers, classes
@@ -473,15 +481,17 @@ show.finding(
 # %%
 line = 100 * (race["gradual, power 3"] - race["gradual, power 1"]).mean(1)
 claim(
-    "at 97 % the cubic schedule is ahead of one shot and of the straight line, at 80 % none of the "
+    "at 97 % the cubic schedule is ahead of one shot and of the straight line, at 80 % none of "
+    "the "
     "three is 2 points from another",
     gain[3] > 2 and line[3] > 2 and abs(gain[0]) < 2 and abs(line[0]) < 2,
-    f"at 97 %: {gain[3]:+.1f} and {line[3]:+.1f} points; at 80 %: {gain[0]:+.1f} and {line[0]:+.1f}",
+    f"at 97 %: {gain[3]:+.1f} and {line[3]:+.1f} points; at 80 %: {gain[0]:+.1f} and "
+    f"{line[0]:+.1f}",
 )
 
 # %% [markdown]
-# So the schedule matters where pruning is hard, and nowhere else. That the straight line comes last has a plain reading:
-# its last, painful cuts come late, and few steps are left to recover.
+# So the schedule matters where pruning is hard, and nowhere else. That the straight line comes last has a plain
+# reading: its last, painful cuts come late, and few steps are left to recover.
 #
 # ## What does the article's pruning call do?
 #
@@ -497,19 +507,21 @@ claim(
 
 # %%
 try:
-    import tensorflow_model_optimization
+    import tensorflow_model_optimization  # noqa: F401
 except ModuleNotFoundError as missing:
     print(missing)
 
 # %% [markdown]
-# The library is kept out on purpose. It works on Keras 2 models alone, brings `tf_keras`, a second Keras, with it, and the course's models are Keras 3. What
-# happens where it is installed can be read in its source (`sparsity/keras/prune.py` and `pruning_wrapper.py`) and its issues, and we have run
-# it in an environment of its own:
+# The library is kept out on purpose. It works on Keras 2 models alone, brings `tf_keras`, a second Keras, with it, and
+# the course's models are Keras 3. What happens where it is installed can be read in its source
+# (`sparsity/keras/prune.py` and `pruning_wrapper.py`) and its issues, and we have run it in an environment of its own:
 #
-# - a Keras 3 model is refused: *ValueError: `prune_low_magnitude` can only prune an object of the following types: keras.models.Sequential,
-#   …* (tensorflow/model-optimization, issue 1172), although a `Sequential` is what it got: one of the other Keras;
+# - a Keras 3 model is refused: *ValueError: `prune_low_magnitude` can only prune an object of the following types:
+#   keras.models.Sequential, …* (tensorflow/model-optimization, issue 1172), although a `Sequential` is what it got:
+#   one of the other Keras;
 # - with a Keras 2 model, `begin_step`, `end_step` and `ratio` are silently ignored. The function has no such
-#   parameters, and for a whole model it drops what it does not know. A constant sparsity of 50 % from step 0 stays in force;
+#   parameters, and for a whole model it drops what it does not know. A constant sparsity of 50 % from step 0 stays in
+#   force;
 # - `fit` then stops: *Prune() wrapper requires the UpdatePruningStep callback to be provided during training*;
 # - without `strip_pruning` at the end, masks are saved beside the weights, as in PyTorch above.
 #
@@ -524,8 +536,8 @@ claim(
 )
 
 # %% [markdown]
-# The repaired intention, *half of the weights, gradually*, takes a schedule, a mask that is renewed, and a mask that is held. In PyTorch, on the
-# digits network, with the begin at a tenth and the end at seven tenths of the steps:
+# The repaired intention, *half of the weights, gradually*, takes a schedule, a mask that is renewed, and a mask that
+# is held. In PyTorch, on the digits network, with the begin at a tenth and the end at seven tenths of the steps:
 
 
 # %%
@@ -578,9 +590,10 @@ claim(
 #
 # ## Was the small network hidden in the large one from the start?
 #
-# A pruned network has a fraction of the weights and works. Then why train the large one? Take the mask of a pruned network, and train with
-# that mask from the beginning. Frankle and Carbin did it in two ways. *Rewinding*: every surviving weight gets back the value that it had
-# *before* training. *Reinitialising*: it gets a new random value. If only the wiring mattered, the two would do alike. What do you expect?
+# A pruned network has a fraction of the weights and works. Then why train the large one? Take the mask of a pruned
+# network, and train with that mask from the beginning. Frankle and Carbin did it in two ways. *Rewinding*: every
+# surviving weight gets back the value that it had *before* training. *Reinitialising*: it gets a new random value. If
+# only the wiring mattered, the two would do alike. What do you expect?
 #
 # *Iterative* pruning finds the mask: train, cut the smallest 40 % of what is left, rewind, train again.
 
@@ -618,7 +631,8 @@ plt.ylabel("test accuracy (%)")
 plt.legend(loc="lower left")
 apart = 100 * (np.array(rewound[1:]) - np.array(reinitialised))
 show.finding(
-    f"With {kept[-2]:.1f} % of the weights, the first values are worth {apart[-2].mean():.0f} points",
+    f"With {kept[-2]:.1f} % of the weights, the first values are worth {apart[-2].mean():.0f} "
+    "points",
     alt="Test accuracy by weights left, mean and range of six seeds. Rewound: "
     + ", ".join(f"{100 * np.mean(a):.1f} % at {k:.3g} %" for k, a in zip(kept, rewound))
     + ". Reinitialised: "
@@ -627,7 +641,8 @@ show.finding(
 
 # %%
 claim(
-    "with less than 8 % of the weights, trained anew, the rewound networks stay within 3 points of the dense ones, on average",
+    "with less than 8 % of the weights, trained anew, the rewound networks stay within 3 points "
+    "of the dense ones, on average",
     100 * (rewound[0] - rewound[5]).mean() < 3 and kept[5] < 8,
     f"{np.mean(rewound[0]):.1%} dense, {np.mean(rewound[5]):.1%} with {kept[5]:.1f} %",
 )
@@ -643,20 +658,23 @@ claim(
 # %%
 sooner = np.array(early)[3].mean(axis=1)  # at 13 % of the weights
 claim(
-    f"after three epochs, with {kept[4]:.0f} % of the weights, the rewound networks are more than 10 points ahead",
+    f"after three epochs, with {kept[4]:.0f} % of the weights, the rewound networks are more "
+    "than 10 points ahead",
     sooner[0] - sooner[1] > 0.1,
     f"{sooner[0]:.1%} against {sooner[1]:.1%}",
 )
 
 # %% [markdown]
-# The mask alone is not the secret; mask and first values belong together. Frankle and Carbin call such a pair a *winning ticket*. Two cautions. To
-# find it, the large network was trained eight times, so nothing was saved. And in larger networks rewinding to step 0 fails; one rewinds to an early
-# step instead, or goes on from the trained weights with the learning rate rewound.
+# The mask alone is not the secret; mask and first values belong together. Frankle and Carbin call such a pair a
+# *winning ticket*. Two cautions. To find it, the large network was trained eight times, so nothing was saved. And in
+# larger networks rewinding to step 0 fails; one rewinds to an early step instead, or goes on from the trained weights
+# with the learning rate rewound.
 
 # %% [markdown]
 # ## What did all those zeros buy?
 #
-# Back to the digits network with 80 % of zeros, fine-tuned. Guess before you run: how many bytes has its file, and how much faster is it?
+# Back to the digits network with 80 % of zeros, fine-tuned. Guess before you run: how many bytes has its file, and how
+# much faster is it?
 
 # %%
 import gzip
@@ -699,15 +717,17 @@ observe(
 
 # %%
 claim(
-    "the file has exactly as many bytes as the dense one; packed by gzip, it has less than half of the dense one's",
+    "the file has exactly as many bytes as the dense one; packed by gzip, it has less than half "
+    "of the dense one's",
     bytes_of(files[1]) == bytes_of(files[0]) and bytes_of(files[3]) < 0.5 * bytes_of(files[2]),
     f"{bytes_of(files[1]):,}; packed {bytes_of(files[3]):,} against {bytes_of(files[2]):,}",
 )
 
 # %% [markdown]
-# A zero takes four bytes like any other number, and is multiplied like any other number. Savings come only from something that *uses* the zeros:
-# a packer, for the file on its way (unpacked in memory, it is as large as ever); a sparse format; a kernel, which is what
-# libraries call the routine that does the arithmetic. For what we built, the ledger takes the files as they lie on disk.
+# A zero takes four bytes like any other number, and is multiplied like any other number. Savings come only from
+# something that *uses* the zeros: a packer, for the file on its way (unpacked in memory, it is as large as ever); a
+# sparse format; a kernel, which is what libraries call the routine that does the arithmetic. For what we built, the
+# ledger takes the files as they lie on disk.
 
 # %%
 logits = {
@@ -727,14 +747,16 @@ for form, file in (("80 % zeros", files[1]), ("80 % zeros, gzip", files[3])):
 # %% [markdown]
 # ## When does a sparse format pay?
 #
-# *CSR* (compressed sparse rows) stores the values that are not zero, the column of each, and where each row begins. A float32 matrix
-# with $R$ rows, $C$ columns and density $d$ (the share that is *not* zero) then has, with 4-byte columns and row starts,
+# *CSR* (compressed sparse rows) stores the values that are not zero, the column of each, and where each row begins. A
+# float32 matrix with $R$ rows, $C$ columns and density $d$ (the share that is *not* zero) then has, with 4-byte
+# columns and row starts,
 #
 # $$\underbrace{4\,dRC}_{\text{values}} + \underbrace{4\,dRC}_{\text{columns}} + \underbrace{4\,(R+1)}_{\text{row starts}}
 # \quad\text{bytes, instead of}\quad 4\,RC .$$
 #
-# So it breaks even just below $d = 1/2$. For time there is no such formula: a dense product reads memory in order, with the processor's
-# widest instructions; a sparse one jumps. Measure, with a layer of 1,024 × 1,024 and one picture, then 32.
+# So it breaks even just below $d = 1/2$. For time there is no such formula: a dense product reads memory in order,
+# with the processor's widest instructions; a sparse one jumps. Measure, with a layer of 1,024 × 1,024 and one picture,
+# then 32.
 
 # %%
 from scipy import sparse as formats
@@ -755,7 +777,8 @@ show.table(["form", "bytes in memory", "bytes of the file"], rows)
 in_memory = {zeros: size for zeros, (_, size) in sparse_layers.items()}
 by_formula = {zeros: 8 * matrix.nnz + 4 * 1025 for zeros, (matrix, _) in sparse_layers.items()}
 claim(
-    "the formula gives the bytes; at 50 % zeros CSR is larger than the dense layer, at 90 % about a fifth of it",
+    "the formula gives the bytes; at 50 % zeros CSR is larger than the dense layer, at 90 % "
+    "about a fifth of it",
     in_memory == by_formula
     and in_memory[0.5] > layer.nbytes
     and 0.19 < in_memory[0.9] / layer.nbytes < 0.22,
@@ -766,7 +789,8 @@ claim(
 timed, dense_layer = {}, torch.from_numpy(layer)
 for batch in (1, 32):
     x = random.normal(size=(1024, batch)).astype(np.float32)
-    calls = {"dense": lambda x=torch.from_numpy(x): dense_layer @ x}
+    same_x = torch.from_numpy(x)
+    calls = {"dense": lambda same_x=same_x: dense_layer @ same_x}
     for zeros, (matrix, _) in sparse_layers.items():
         calls[f"CSR {zeros:.0%}"] = lambda x=x, matrix=matrix: matrix @ x
     timed[batch] = {
@@ -791,14 +815,15 @@ observe(
 )
 
 # %% [markdown]
-# Both products use one thread: the dense one is PyTorch's, the sparse one SciPy's. There is no density from which sparse is faster; it depends on the
-# batch, the kernel and the processor. Measure at yours.
+# Both products use one thread: the dense one is PyTorch's, the sparse one SciPy's. There is no density from which
+# sparse is faster; it depends on the batch, the kernel and the processor. Measure at yours.
 #
 # ## What is 2:4, and what would it save?
 #
-# Hardware dislikes zeros that may lie anywhere. The compromise of NVIDIA's sparse tensor cores: *of every four neighbouring weights in a row, two
-# are zero*. Then each survivor needs only 2 bits to say where in its group it lies, and the kernel knows in advance how much work each group is.
-# PyTorch's 2:4 kernels run on CUDA GPUs only, so no time is measured here; pattern, accuracy and bytes can be had anywhere.
+# Hardware dislikes zeros that may lie anywhere. The compromise of NVIDIA's sparse tensor cores: *of every four
+# neighbouring weights in a row, two are zero*. Then each survivor needs only 2 bits to say where in its group it lies,
+# and the kernel knows in advance how much work each group is. PyTorch's 2:4 kernels run on CUDA GPUs only, so no time
+# is measured here; pattern, accuracy and bytes can be had anywhere.
 
 
 # %%
@@ -832,7 +857,8 @@ claim(
 )
 
 # %% [markdown]
-# The bytes can be written down, and written out. Per group of four numbers of $b$ bits: two of $b$ bits and two places of 2 bits, so
+# The bytes can be written down, and written out. Per group of four numbers of $b$ bits: two of $b$ bits and two places
+# of 2 bits, so
 #
 # $$\frac{2b + 4}{4b} = \frac12 + \frac1b: \qquad b = 32:\ 0.531, \quad b = 16:\ 0.5625, \quad b = 8:\ 0.625 .$$
 
@@ -854,14 +880,15 @@ claim(
 )
 
 # %% [markdown]
-# Never less than half, then, and the gain shrinks as numbers get shorter. What one buys with the accuracy is a pattern that a machine can
-# multiply.
+# Never less than half, then, and the gain shrinks as numbers get shorter. What one buys with the accuracy is a pattern
+# that a machine can multiply.
 #
 # ## What if the zeros are whole filters?
 #
-# Then no format and no kernel are needed: build a smaller network. Output channel $j$ of a convolution is made by filter $j$ alone, so three things
-# belong to it: its filter and bias, the slice of the *next* layer's weights that reads the channel, and, behind `Flatten`, the columns of the dense
-# layer, $4 \times 4 = 16$ of them in a row for each channel here.
+# Then no format and no kernel are needed: build a smaller network. Output channel $j$ of a convolution is made by
+# filter $j$ alone, so three things belong to it: its filter and bias, the slice of the *next* layer's weights that
+# reads the channel, and, behind `Flatten`, the columns of the dense layer, $4 \times 4 = 16$ of them in a row for each
+# channel here.
 
 # %%
 first, second, hidden = network[0], network[2], network[7]
@@ -895,8 +922,9 @@ def narrower(network, first_count, second_count):
 
 
 # %% [markdown]
-# Is that the network that we think it is? An independent witness: leave the large network as it is and set the same filters *and their biases*
-# to zero. A channel without filter and bias is 0 everywhere, and adds nothing to what follows.
+# Is that the network that we think it is? An independent witness: leave the large network as it is and set the same
+# filters *and their biases* to zero. A channel without filter and bias is 0 everywhere, and adds nothing to what
+# follows.
 
 # %%
 small, zeroed = narrower(network, 8, 16), copy.deepcopy(network)
@@ -912,8 +940,8 @@ claim(
 )
 
 # %% [markdown]
-# Now count. A multiplication with its addition is one *multiply-accumulate*, MAC. A convolution does $C_{out} C_{in} k^2$ of them for each of
-# $H \times W$ points, a dense layer $N_{out} N_{in}$.
+# Now count. A multiplication with its addition is one *multiply-accumulate*, MAC. A convolution does $C_{out} C_{in}
+# k^2$ of them for each of $H \times W$ points, a dense layer $N_{out} N_{in}$.
 
 
 # %%
@@ -956,10 +984,12 @@ show.table(["filters", "parameters", "MACs for a picture"], rows)
 # %%
 before, cut, tuned = np.array(narrow_runs).T
 claim(
-    "half of the filters less: fewer than half of the parameters, about a quarter of the operations",
+    "half of the filters less: fewer than half of the parameters, about a quarter of the "
+    "operations",
     counts["half"][0] < 0.5 * counts["dense"][0]
     and 0.2 < counts["half"][1] / counts["dense"][1] < 0.3,
-    f"{counts['half'][0] / counts['dense'][0]:.2f} and {counts['half'][1] / counts['dense'][1]:.2f}",
+    f"{counts['half'][0] / counts['dense'][0]:.2f} and {counts['half'][1] / "
+    "counts['dense'][1]:.2f}",
 )
 
 # %%
@@ -1001,13 +1031,15 @@ ledger.record(
 )
 
 # %% [markdown]
-# With one picture a call is mostly overhead, which knows nothing of filters. To see what pruning does where arithmetic decides, take a
-# network that is large enough: the course's `small_resnet`, on digits drawn with 32 × 32 points (`data.upscaled`).
+# With one picture a call is mostly overhead, which knows nothing of filters. To see what pruning does where arithmetic
+# decides, take a network that is large enough: the course's `small_resnet`, on digits drawn with 32 × 32 points
+# (`data.upscaled`).
 #
-# It has *residual* blocks: two convolutions, whose result is *added* to the block's input. So the block's outputs must match its
-# inputs channel by channel, and only the channels *between* its two convolutions are free to go. And each convolution is followed by *batch
-# normalisation*, which subtracts a mean $\mu$, divides by $\sqrt{v + \epsilon}$, and multiplies by a learned $\gamma$, channel by channel. The
-# size of a filter says nothing then; what counts is the filter times its factor, $\lVert w \rVert_1\, |\gamma| / \sqrt{v + \epsilon}$.
+# It has *residual* blocks: two convolutions, whose result is *added* to the block's input. So the block's outputs must
+# match its inputs channel by channel, and only the channels *between* its two convolutions are free to go. And each
+# convolution is followed by *batch normalisation*, which subtracts a mean $\mu$, divides by $\sqrt{v + \epsilon}$, and
+# multiplies by a learned $\gamma$, channel by channel. The size of a filter says nothing then; what counts is the
+# filter times its factor, $\lVert w \rVert_1\, |\gamma| / \sqrt{v + \epsilon}$.
 
 
 # %%
@@ -1065,11 +1097,14 @@ large_accuracies = [accuracy_of(each, large_test) for each in (large, thinner)]
 
 # %%
 claim(
-    "three quarters of the inner channels less: fewer than 45 % of the parameters and operations, within 2 points of accuracy",
+    "three quarters of the inner channels less: fewer than 45 % of the parameters and "
+    "operations, within 2 points of accuracy",
     all(after < 0.45 * before for before, after in zip(*large_counts))
     and large_accuracies[0] - large_accuracies[1] <= 0.02,
-    f"parameters {large_counts[0][0]:,} → {large_counts[1][0]:,}, MACs {large_counts[0][1]:,} → {large_counts[1][1]:,}; "
-    f"accuracy {large_accuracies[0]:.1%} → {cut_accuracy:.1%} cut → {large_accuracies[1]:.1%} tuned",
+    f"parameters {large_counts[0][0]:,} → {large_counts[1][0]:,}, MACs {large_counts[0][1]:,} → "
+    f"{large_counts[1][1]:,}; "
+    f"accuracy {large_accuracies[0]:.1%} → {cut_accuracy:.1%} cut → {large_accuracies[1]:.1%} "
+    "tuned",
 )
 
 # %%
@@ -1087,15 +1122,17 @@ observe(
 )
 
 # %% [markdown]
-# Fewer parameters, fewer operations and less time, with an ordinary file and ordinary kernels. That is why teams that need speed on ordinary
-# processors prune filters, though unstructured pruning removes far more weights at the same accuracy.
+# Fewer parameters, fewer operations and less time, with an ordinary file and ordinary kernels. That is why teams that
+# need speed on ordinary processors prune filters, though unstructured pruning removes far more weights at the same
+# accuracy.
 
 # %% [markdown]
 # ## How small can the file become?
 #
-# *Deep Compression* (Han, Mao and Dally, 2016) stacks three ideas, each on what the one before left over: prune; let the survivors *share* a few
-# values; give frequent symbols short codes. The paper's small example is LeNet-300-100, 784 inputs, hidden layers of 300 and 100, 10 outputs, on MNIST's 28 × 28
-# pictures. MNIST does not ship with the course, so we draw our digits with 28 × 28 points. What that changes is asked at the end.
+# *Deep Compression* (Han, Mao and Dally, 2016) stacks three ideas, each on what the one before left over: prune; let
+# the survivors *share* a few values; give frequent symbols short codes. The paper's small example is LeNet-300-100,
+# 784 inputs, hidden layers of 300 and 100, 10 outputs, on MNIST's 28 × 28 pictures. MNIST does not ship with the
+# course, so we draw our digits with 28 × 28 points. What that changes is asked at the end.
 
 # %%
 enlarge = torch.from_numpy(data.upscaled(np.eye(64, dtype=np.float32).reshape(64, 8, 8), 28))
@@ -1170,9 +1207,11 @@ shares = [float((w != 0).float().mean()) for w in weights_of(lean)]
 print(f"{right(lean).mean():.1%} right; layers keep", ", ".join(f"{s:.1%}" for s in shares))
 
 # %% [markdown]
-# CSR spent 32 bits on a place. The paper spends 5: read the matrix row by row, and write for each survivor how many zeros precede it, the *gap*.
-# Gaps are mostly small; with 5 bits, up to 31. Where more zeros follow one another, a *filler*, a stored zero, bridges 31 of them (and takes a place itself).
-# If every weight survives with probability $d$, independently of the others, a gap has 32 zeros or more with probability $(1-d)^{32}$. Is that the share of fillers?
+# CSR spent 32 bits on a place. The paper spends 5: read the matrix row by row, and write for each survivor how many
+# zeros precede it, the *gap*. Gaps are mostly small; with 5 bits, up to 31. Where more zeros follow one another, a
+# *filler*, a stored zero, bridges 31 of them (and takes a place itself). If every weight survives with probability
+# $d$, independently of the others, a gap has 32 zeros or more with probability $(1-d)^{32}$. Is that the share of
+# fillers?
 
 
 # %%
@@ -1203,7 +1242,8 @@ print(f"gap 0: {none:.1%}; expected {shares[0]:.1%}; with the columns in random 
 
 # %%
 claim(
-    "survivors stand next to each other, more than twice as often as in a random order of the inputs",
+    "survivors stand next to each other, more than twice as often as in a random order of the "
+    "inputs",
     none > 2 * mixed,
     f"{none:.1%} against {mixed:.1%}",
 )
@@ -1213,13 +1253,15 @@ entries = sum(len(gaps) for gaps, _ in coded)
 claim(
     "places cost 5 bits and a few fillers, not CSR's 32: less than a fifth",
     5 * entries < 32 * sum(np.count_nonzero(m) for m in matrices) / 5,
-    f"{5 * entries / sum(np.count_nonzero(m) for m in matrices):.2f} bits for each weight that is left",
+    f"{5 * entries / sum(np.count_nonzero(m) for m in "
+    "matrices):.2f} bits for each weight that is left",
 )
 
 
 # %% [markdown]
-# Survivors come in runs, with long gaps between them: hence the many fillers, and the many zeros among the gaps, which will be cheap to code. Neighbouring
-# inputs were interpolated from the same points, and so bear almost the same news. Now into a file. A number of $b$ bits is $b$ characters `0` or `1`; eight of them make a byte.
+# Survivors come in runs, with long gaps between them: hence the many fillers, and the many zeros among the gaps, which
+# will be cheap to code. Neighbouring inputs were interpolated from the same points, and so bear almost the same news.
+# Now into a file. A number of $b$ bits is $b$ characters `0` or `1`; eight of them make a byte.
 
 
 # %%
@@ -1249,14 +1291,16 @@ print(f"{size['pruned']:,} bytes, {size['dense'] / size['pruned']:.1f} times sma
 # %% [markdown]
 # ### Stage 2: let weights share their values
 #
-# Of the bytes that are left, most are float32 values. Replace each layer's values by 31 *centroids*; a weight then is a number of 5 bits, its *cluster*. (31, since the
-# filler's zero takes one of 32 numbers.) For $n$ weights of $b$ bits and $k$ clusters the rate is
+# Of the bytes that are left, most are float32 values. Replace each layer's values by 31 *centroids*; a weight then is
+# a number of 5 bits, its *cluster*. (31, since the filler's zero takes one of 32 numbers.) For $n$ weights of $b$ bits
+# and $k$ clusters the rate is
 #
 # $$r = \frac{n b}{n \log_2 k + k b},$$
 #
-# codebook included. *k-means* finds the centroids: assign each value to the nearest, move each centroid to the mean of its values, repeat. In one dimension,
-# "nearest" is a search between midpoints. The paper starts with centroids spread evenly from the smallest value to the largest, so
-# that the few large weights, which matter most, get centroids of their own.
+# codebook included. *k-means* finds the centroids: assign each value to the nearest, move each centroid to the mean of
+# its values, repeat. In one dimension, "nearest" is a search between midpoints. The paper starts with centroids spread
+# evenly from the smallest value to the largest, so that the few large weights, which matter most, get centroids of
+# their own.
 
 
 # %%
@@ -1300,8 +1344,8 @@ claim(
 )
 
 # %% [markdown]
-# The centroids can be trained. A weight in cluster $c$ is $w_{ij} = q_{c}$ for $I_{ij} = c$, with centroids $q$ and the table of clusters $I$. By the
-# chain rule the gradient of a centroid is the sum over its weights:
+# The centroids can be trained. A weight in cluster $c$ is $w_{ij} = q_{c}$ for $I_{ij} = c$, with centroids $q$ and
+# the table of clusters $I$. By the chain rule the gradient of a centroid is the sum over its weights:
 #
 # $$\frac{\partial L}{\partial q_c} = \sum_{i,j} \frac{\partial L}{\partial w_{ij}}\, \frac{\partial w_{ij}}{\partial q_c}
 # = \sum_{i,j:\, I_{ij} = c} \frac{\partial L}{\partial w_{ij}} .$$
@@ -1369,21 +1413,25 @@ for axis, which, name in zip(axes, (0, 1), ("gap before the weight", "cluster of
     axis.set_ylabel("share (%)")
 most = [100 * np.bincount(stream).max() / len(stream) for stream in streams[0]]
 show.finding(
-    f"Evenly used, a symbol would have 3.1 %; the most frequent gap has {most[0]:.0f} %, the most frequent cluster {most[1]:.0f} %",
-    alt="Two bar charts for the first layer. Gaps: the small ones are frequent, the share falls with the gap, and 31, "
-    f"which holds the fillers, stands out; the largest share is {most[0]:.1f} %. Clusters: two humps on either side of zero; the largest share is {most[1]:.1f} %.",
+    f"Evenly used, a symbol would have 3.1 %; the most frequent gap has {most[0]:.0f} %, the "
+    f"most frequent cluster {most[1]:.0f} %",
+    alt="Two bar charts for the first layer. Gaps: the small ones are frequent, the share falls "
+    "with the gap, and 31, "
+    f"which holds the fillers, stands out; the largest share is {most[0]:.1f} %. Clusters: two "
+    f"humps on either side of zero; the largest share is {most[1]:.1f} %.",
 )
 
 # %% [markdown]
-# If symbol $s$ has probability $p_s$ and a code of $\ell_s$ bits, the mean length is $\bar\ell = \sum_s p_s \ell_s$. Codes that can be told apart without
-# separators (none begins another) obey *Kraft's inequality*, $\sum_s 2^{-\ell_s} \le 1$. Then
+# If symbol $s$ has probability $p_s$ and a code of $\ell_s$ bits, the mean length is $\bar\ell = \sum_s p_s \ell_s$.
+# Codes that can be told apart without separators (none begins another) obey *Kraft's inequality*, $\sum_s 2^{-\ell_s}
+# \le 1$. Then
 #
 # $$H - \bar\ell = \sum_s p_s \log_2 \frac{1}{p_s} - \sum_s p_s \ell_s = \sum_s p_s \log_2 \frac{2^{-\ell_s}}{p_s}
 # \;\le\; \log_2 \sum_s 2^{-\ell_s} \;\le\; 0,$$
 #
-# where the first "≤" holds because the logarithm is concave (the mean of logarithms is at most the logarithm of the mean). So no code is
-# shorter than the *entropy* $H$. *Huffman's* code comes within one bit of it: join the two rarest symbols to one, again and again; each
-# join makes the codes of what is in it one bit longer.
+# where the first "≤" holds because the logarithm is concave (the mean of logarithms is at most the logarithm of the
+# mean). So no code is shorter than the *entropy* $H$. *Huffman's* code comes within one bit of it: join the two rarest
+# symbols to one, again and again; each join makes the codes of what is in it one bit longer.
 
 # %%
 import heapq
@@ -1418,8 +1466,8 @@ example = huffman_lengths([8, 4, 2, 1, 1])
 print("lengths", example, "codes", canonical(example))
 
 # %% [markdown]
-# Because codes are counted upwards, the lengths alone determine them: 32 bytes are all that a reader needs. That is a *canonical* Huffman code, as in
-# gzip's format.
+# Because codes are counted upwards, the lengths alone determine them: 32 bytes are all that a reader needs. That is a
+# *canonical* Huffman code, as in gzip's format.
 
 # %%
 rows, bounds = [], []
@@ -1531,8 +1579,9 @@ claim(
 )
 
 # %% [markdown]
-# And the accuracy? On 450 pictures one mistake is 0.22 points, and both networks are right about nearly all pictures. So count the pictures on which exactly one of the two
-# is right (*paired disagreements*), and do it for three seeds, since one could be lucky.
+# And the accuracy? On 450 pictures one mistake is 0.22 points, and both networks are right about nearly all pictures.
+# So count the pictures on which exactly one of the two is right (*paired disagreements*), and do it for three seeds,
+# since one could be lucky.
 
 
 # %%
@@ -1555,7 +1604,7 @@ lost = [int((a & ~b).sum()) for a, b in pairs]
 won = [int((b & ~a).sum()) for a, b in pairs]
 show.table(
     ["seed", "only the dense one is right", "only the compressed one is right"],
-    [[seed, l, w] for seed, (l, w) in enumerate(zip(lost, won))],
+    [[seed, *each] for seed, each in enumerate(zip(lost, won))],
 )
 
 # %%
@@ -1584,7 +1633,8 @@ show.table(
 )
 
 # %% [markdown]
-# The figures look alike, and should be read with suspicion. Our pictures have 784 numbers, but how many of them are *news*? They were interpolated from 64.
+# The figures look alike, and should be read with suspicion. Our pictures have 784 numbers, but how many of them are
+# *news*? They were interpolated from 64.
 
 # %%
 rank = int(np.linalg.matrix_rank(data.upscaled(fit.images, 28).reshape(-1, 784)))
@@ -1599,15 +1649,17 @@ apart = np.abs(same - logits_28(whole)).max()
 
 # %%
 claim(
-    "a network with 64 inputs gives the same logits, to rounding, from a file more than 5 times smaller",
+    "a network with 64 inputs gives the same logits, to rounding, from a file more than 5 times "
+    "smaller",
     rank <= 64 and apart < 1e-3 and free > 5,
     f"rank {rank} of 784; {free:.1f} times smaller; logits apart by {apart:.0e}",
 )
 
 # %% [markdown]
-# A factor of five was there for nothing, without pruning one weight: the baseline was blown up. MNIST's 784 points carry more, though its border is empty as well. Our data are 1,122
-# training pictures against 60,000, and an easier task has more weights to spare; our error is higher, and known to about a point only. A compression rate
-# says as much about what you divide as about what you divide by. Ask: *smaller than what?*
+# A factor of five was there for nothing, without pruning one weight: the baseline was blown up. MNIST's 784 points
+# carry more, though its border is empty as well. Our data are 1,122 training pictures against 60,000, and an easier
+# task has more weights to spare; our error is higher, and known to about a point only. A compression rate says as much
+# about what you divide as about what you divide by. Ask: *smaller than what?*
 #
 # And what is gained when the model runs?
 
@@ -1634,8 +1686,9 @@ for name in stages:
     previous = name
 
 # %% [markdown]
-# Deep Compression makes a file for the shop window of an app store, a modem, a firmware update. To gain time from it takes hardware that computes on the compressed form; the authors
-# built one, *EIE*. On an ordinary processor, remove filters.
+# Deep Compression makes a file for the shop window of an app store, a modem, a firmware update. To gain time from it
+# takes hardware that computes on the compressed form; the authors built one, *EIE*. On an ordinary processor, remove
+# filters.
 #
 # ## What we measured
 
@@ -1660,33 +1713,42 @@ ledger.picture("Zeros alone move no point; files that use them, and smaller netw
 # %% [markdown]
 # ## What to remember
 #
-# - Zeros are free of charge only where a format or a kernel uses them; ask for the file and the time, not for the sparsity.
-# - Small cuts need no method. For hard ones: rank over all layers, follow the cubic schedule, hold the masks, train on.
+# - Zeros are free of charge only where a format or a kernel uses them; ask for the file and the time, not for the
+#   sparsity.
+# - Small cuts need no method. For hard ones: rank over all layers, follow the cubic schedule, hold the masks, train
+#   on.
 # - For bytes: prune, share values, code. For time on ordinary processors: remove filters, and let arithmetic decide.
 #
 # ## Where this breaks down
 #
-# These networks are far too large for their task, and such networks prune well. A compact one (MobileNet, say) has less to give. Accuracy is a mean: pruning
-# tends to hurt rare classes and unusual examples first, which 450 balanced digits cannot show; measure your own groups. Ranking by magnitude assumes
-# that scales are comparable, which batch normalisation and shared layers break. And in a language model of billions of weights no one retrains after each cut.
+# These networks are far too large for their task, and such networks prune well. A compact one (MobileNet, say) has
+# less to give. Accuracy is a mean: pruning tends to hurt rare classes and unusual examples first, which 450 balanced
+# digits cannot show; measure your own groups. Ranking by magnitude assumes that scales are comparable, which batch
+# normalisation and shared layers break. And in a language model of billions of weights no one retrains after each cut.
 #
 # ## What real teams use
 #
-# `torch.nn.utils.prune` for experiments; Torch-Pruning, which follows residual additions and concatenations by itself when filters go; on NVIDIA GPUs 2:4 with
-# cuSPARSELt through `torch.sparse` or TensorRT. For language models SparseGPT and Wanda prune in one shot with calibration data. On
-# phones XNNPACK has sparse kernels for 1 × 1 convolutions. Far more often than all of these, teams quantize first (lessons 09 and 10), train a smaller network (lesson 12), or choose a
-# smaller architecture, and prune last.
+# `torch.nn.utils.prune` for experiments; Torch-Pruning, which follows residual additions and concatenations by itself
+# when filters go; on NVIDIA GPUs 2:4 with cuSPARSELt through `torch.sparse` or TensorRT. For language models SparseGPT
+# and Wanda prune in one shot with calibration data. On phones XNNPACK has sparse kernels for 1 × 1 convolutions. Far
+# more often than all of these, teams quantize first (lessons 09 and 10), train a smaller network (lesson 12), or
+# choose a smaller architecture, and prune last.
 #
 # ## Further reading
 #
 # - Y. LeCun, J. S. Denker, S. A. Solla, *Optimal Brain Damage*, NIPS 1989.
-# - S. Han, J. Pool, J. Tran, W. J. Dally, *Learning both Weights and Connections for Efficient Neural Networks*, NIPS 2015.
-# - S. Han, H. Mao, W. J. Dally, *Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization and Huffman Coding*, ICLR 2016.
-# - H. Li et al., *Pruning Filters for Efficient ConvNets*, ICLR 2017; Z. Liu et al., *Learning Efficient Convolutional Networks through Network
-#   Slimming*, ICCV 2017.
-# - M. Zhu, S. Gupta, *To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression*, 2017, arXiv:1710.01878.
-# - J. Frankle, M. Carbin, *The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks*, ICLR 2019; J. Frankle et al., *Linear Mode Connectivity and
-#   the Lottery Ticket Hypothesis*, ICML 2020; A. Renda, J. Frankle, M. Carbin, *Comparing Rewinding and Fine-tuning in Neural Network Pruning*, ICLR 2020.
+# - S. Han, J. Pool, J. Tran, W. J. Dally, *Learning both Weights and Connections for Efficient Neural Networks*, NIPS
+#   2015.
+# - S. Han, H. Mao, W. J. Dally, *Deep Compression: Compressing Deep Neural Networks with Pruning, Trained Quantization
+#   and Huffman Coding*, ICLR 2016.
+# - H. Li et al., *Pruning Filters for Efficient ConvNets*, ICLR 2017; Z. Liu et al., *Learning Efficient Convolutional
+#   Networks through Network Slimming*, ICCV 2017.
+# - M. Zhu, S. Gupta, *To Prune, or Not to Prune: Exploring the Efficacy of Pruning for Model Compression*, 2017,
+#   arXiv:1710.01878.
+# - J. Frankle, M. Carbin, *The Lottery Ticket Hypothesis: Finding Sparse, Trainable Neural Networks*, ICLR 2019; J.
+#   Frankle et al., *Linear Mode Connectivity and the Lottery Ticket Hypothesis*, ICML 2020; A. Renda, J. Frankle, M.
+#   Carbin, *Comparing Rewinding and Fine-tuning in Neural Network Pruning*, ICLR 2020.
 # - A. Mishra et al., *Accelerating Sparse Deep Neural Networks*, 2021, arXiv:2104.08378.
-# - D. A. Huffman, *A Method for the Construction of Minimum-Redundancy Codes*, Proceedings of the IRE 40(9), 1952; RFC 1951, section 3.2.2, for canonical codes.
+# - D. A. Huffman, *A Method for the Construction of Minimum-Redundancy Codes*, Proceedings of the IRE 40(9), 1952; RFC
+#   1951, section 3.2.2, for canonical codes.
 # - D. Blalock et al., *What is the State of Neural Network Pruning?*, MLSys 2020.
