@@ -158,7 +158,7 @@ check("11.3", bytes_by_format)
 def huffman_decode(lengths, raw, count):
     """Symbols of a canonical Huffman code.
 
-    lengths: ints, the bits of each symbol's code, 0 for a symbol without one, 60 at the most. Codes
+    lengths: ints, the bits of each symbol's code, 0 for a symbol without one, at most 60. Codes
     are canonical: sorted by (length, symbol), each is the one before plus 1, shifted left to its
     length; the first is all zeros. raw: bytes, the codes one after the other, the most
     significant bit of each byte first; what follows the last code is ignored. count: how many
