@@ -399,9 +399,9 @@ show.finding(
 
 # %% [markdown]
 # Does it pay? A fair race: the same trained networks, the same number of steps, only the moment of the cuts differs.
-# Six seeds, four sparsities and three methods are 72 trainings. Small dense networks can be trained side by side, with
-# one more axis in front: weights $(M, in, out)$ for $M$ networks, and `torch.baddbmm` multiplies all of them in one
-# call.
+# Six seeds, three sparsities and three methods are 54 trainings. Small dense networks can be trained side by side,
+# with one more axis in front: weights $(M, in, out)$ for $M$ networks, and `torch.baddbmm` multiplies all of them in
+# one call.
 
 # %%
 SIZES = [64, 100, 50, 10]  # pixels, two hidden layers, classes
@@ -474,21 +474,21 @@ def train_stack(stack, epochs, masks=None, schedule=None, seed=0):
 
 
 # %%
-seeds, levels = range(6), np.array([0.8, 0.9, 0.95, 0.98])
+seeds, levels = range(6), np.array([0.8, 0.95, 0.98])
 start = fresh_stack(seeds)
 trained, _, _ = train_stack(start, epochs=20)
-four_times = [each.repeat(4, 1, 1) for each in trained]  # each seed once for each level
+three_times = [each.repeat(3, 1, 1) for each in trained]  # each seed once for each level
 goal = levels.repeat(6)
 methods = {"one shot": lambda share: goal}
 for name, power in (("gradual, power 1", 1), ("gradual, power 3", 3)):
     methods[name] = lambda share, power=power: sparsity_at(share / 0.7, goal, power=power)
 race = {
-    name: accuracies(train_stack(four_times, 16, schedule=rule, seed=1)[0]).reshape(4, 6)
+    name: accuracies(train_stack(three_times, 16, schedule=rule, seed=1)[0]).reshape(3, 6)
     for name, rule in methods.items()
 }
 
 # %%
-places = np.arange(4)
+places = np.arange(3)
 for i, (name, colour) in enumerate(zip(race, (show.GREY, show.ORANGE, show.BLUE))):
     middle, low, high = (f(100 * race[name], axis=1) for f in (np.mean, np.min, np.max))
     at = places + 0.2 * (i - 1)
@@ -499,7 +499,7 @@ plt.ylabel("test accuracy (%)")
 plt.legend(loc="lower left")
 gain = 100 * (race["gradual, power 3"] - race["one shot"]).mean(1)
 show.finding(
-    f"Cubic against one shot: {gain[0]:+.1f} points at 80 %, {gain[3]:+.1f} at 98 %",
+    f"Cubic against one shot: {gain[0]:+.1f} points at 80 %, {gain[2]:+.1f} at 98 %",
     alt="Test accuracy after 16 epochs, mean and range of six seeds. "
     + "; ".join(
         f"{n}: " + ", ".join(f"{100 * a:.1f} % at {s:.0%}" for s, a in zip(levels, r.mean(1)))
@@ -512,8 +512,8 @@ line = 100 * (race["gradual, power 3"] - race["gradual, power 1"]).mean(1)
 claim(
     "at 98 % the cubic schedule is more than 10 points ahead of one shot and of the line; at 80 % "
     "it is within 2 points of both",
-    min(gain[3], line[3]) > 10 and max(abs(gain[0]), abs(line[0])) < 2,
-    f"at 98 %: {gain[3]:+.1f} and {line[3]:+.1f} points; "
+    min(gain[2], line[2]) > 10 and max(abs(gain[0]), abs(line[0])) < 2,
+    f"at 98 %: {gain[2]:+.1f} and {line[2]:+.1f} points; "
     f"at 80 %: {gain[0]:+.1f} and {line[0]:+.1f}",
 )
 
@@ -749,16 +749,16 @@ def runs(network, pixels):
 
 
 taken = measure.latencies_ms(
-    {"dense": runs(network, pictures), "80 % zeros": runs(sparse, pictures)}, rounds=30
+    {"dense": runs(network, pictures), "80 % zeros": runs(sparse, pictures)}, rounds=60
 )
-ratio = np.median(taken["dense"]) / np.median(taken["80 % zeros"])
+ratio = np.median(taken["dense"] / taken["80 % zeros"])  # each round against itself
 
 # %%
 observe(
     "the network with 80 % zeros is as fast as the dense one, to within a fifth",
     5 / 6 < ratio < 6 / 5,
-    "; ".join(f"{name} {measure.spread(ms)} ms" for name, ms in taken.items())
-    + " for 450 pictures",
+    f"{ratio:.2f} times as fast: "
+    + "; ".join(f"{name} {measure.spread(ms)} ms" for name, ms in taken.items()),
 )
 
 # %%
@@ -1445,13 +1445,13 @@ for axis, which, name in zip(
     axis.bar(np.arange(32), 100 * counts / counts.sum(), color=(show.BLUE, show.ORANGE)[which])
     axis.set_xlabel(name)
     axis.set_ylabel("share (%)")
-shares_of = [np.bincount(stream, minlength=32) / len(stream) for stream in streams[0]]
+gap, cluster = (np.bincount(stream, minlength=32) / len(stream) for stream in streams[0])
 show.finding(
-    f"{shares_of[0][0]:.0%} of the gaps are 0; 32 symbols used evenly would have {1 / 32:.1%} each",
-    alt="Two bar charts for the first layer. Gaps: "
-    f"0 has {shares_of[0][0]:.1%}, 31, which holds the fillers, {shares_of[0][31]:.1%}, all between "
-    f"at most {shares_of[0][1:31].max():.1%}. Clusters: the filler has {shares_of[1][0]:.1%}; the others "
-    "form two humps on either side of zero, with next to nothing between them and at the ends.",
+    f"{gap[0]:.0%} of the gaps are 0; 32 symbols used evenly would have {1 / 32:.1%} each",
+    alt=f"Two bar charts for the first layer. Gaps: 0 has {gap[0]:.1%}, 31, which holds the "
+    f"fillers, {gap[31]:.1%}, all between at most {gap[1:31].max():.1%}. Clusters: the filler has "
+    f"{cluster[0]:.1%}; the others form two humps on either side of zero, with next to nothing "
+    "between them and at the ends.",
 )
 
 # %% [markdown]
@@ -1674,7 +1674,8 @@ show.table(
 # *news*? They were interpolated from 64.
 
 # %%
-rank = int(np.linalg.matrix_rank(data.upscaled(fit.images, 28).reshape(-1, 784)))
+# X E has at most the rank of X, (1122, 64), whatever E, (64, 784), is
+rank = int(np.linalg.matrix_rank(fit.images.reshape(-1, 64)))
 folded = nn.Sequential(nn.Linear(64, 300), *copy.deepcopy(list(whole[1:])))
 with torch.no_grad():
     folded[0].weight.copy_(whole[0].weight @ enlarge.T)  # W (E x) = (W E) x
@@ -1689,7 +1690,7 @@ claim(
     "a network with 64 inputs gives the same logits, to rounding, from a file more than 5 times "
     "smaller",
     rank <= 64 and apart < 1e-3 and free > 5,
-    f"rank {rank} of 784; {free:.1f} times smaller; logits apart by {apart:.0e}",
+    f"rank at most {rank} of 784; {free:.1f} times smaller; logits apart by {apart:.0e}",
 )
 
 # %% [markdown]
