@@ -1867,7 +1867,7 @@ claim(
 
 # %% [markdown]
 # Read it with care. The compressed network was trained longer in all, which may pay for part of what pruning costs.
-# "At no loss" is shown for this task, to within what 1,350 answers can tell.
+# What is shown is a loss of less than a point, on this task, with 1,350 answers; "no loss" would need many more.
 #
 # ### Is that as good as the paper's 40 times?
 #
