@@ -14,9 +14,9 @@
 #
 # ## Before you start
 #
-# Lesson 09 derives the *scale* and the *zero point* that this lesson's tools compute: a number $x$ is kept as the whole
-# number $q$ with $x \approx s\,(q - z)$. *int8* means −128 to 127, *uint8* 0 to 255. Lesson 01 made one int8 model with
-# one call; here we ask what the call did, what it cost, and what else there is.
+# Lesson 09 derives the *scale* and the *zero point* that this lesson's tools compute: a number $x$ is kept as the
+# whole number $q$ with $x \approx s\,(q - z)$. *int8* means −128 to 127, *uint8* 0 to 255. Lesson 01 made one int8
+# model with one call; here we ask what the call did, what it cost, and what else there is.
 
 # %%
 import inspect
@@ -40,12 +40,12 @@ path.picture(here="10")
 # In the digits network there is so little to compute that the call itself takes a good part of the time. To learn
 # something about arithmetic we need more of it. Two networks, over the same digits enlarged to 32 × 32 points:
 #
-# - `wide`, five dense layers, four of them 1,024 × 1,024: all its time goes into matrix products;
+# - `wide`, five dense layers, four of them 1,024 × 1,024: little else than matrix products;
 # - `small_resnet`, nine convolutions in three *residual blocks* (a block adds its result to its input) and one small
-#   dense layer: all its time goes into convolutions.
+#   dense layer: little else than convolutions.
 #
-# Both are trained here, side by side, each in a process of its own, which ends and takes PyTorch's memory with it. What
-# stays are files: the ONNX model, the weights alone, and the model prepared for ONNX Runtime's quantizer
+# Both are trained here, side by side, each in a process of its own, which ends and takes PyTorch's memory with it.
+# What stays are files: the ONNX model, the weights alone, and the model prepared for ONNX Runtime's quantizer
 # (`quant_pre_process` merges operators and infers shapes anew).
 
 # %%
@@ -115,8 +115,8 @@ def pixels(name, part):
 
 
 # %% [markdown]
-# All times in this lesson are taken with one thread, for every runtime alike. (How many threads to use is a question for
-# lesson 13.)
+# All times in this lesson are taken with one thread, for every runtime alike. (How many threads to use is a question
+# for lesson 13.)
 
 
 # %%
@@ -255,13 +255,14 @@ observe(
 )
 
 # %% [markdown]
-# The same call, on the same machine, in the same runtime. "int8 is faster" is a statement about a network, a runtime and
-# a processor together, never about int8.
+# The same call, on the same machine, in the same runtime. "int8 is faster" is a statement about a network, a runtime
+# and a processor together, never about int8.
 #
 # ## Which operator takes the time?
 #
 # ONNX Runtime has a profiler built in. It writes a list of events; those of the category `Node` whose names end in
-# `_kernel_time` say how many microseconds an operator took, in `dur`. (Exercise 10.2 has you read such a list with care.)
+# `_kernel_time` say how many microseconds an operator took, in `dur`. (Exercise 10.2 has you read such a list with
+# care.)
 
 
 # %%
@@ -303,9 +304,9 @@ observe(
 )
 
 # %% [markdown]
-# So it is not the conversion to whole numbers and back that costs, as one might guess: the integer convolution itself is
-# slow. Its maintainers say as much: they recommend the static method for convolutions and had not optimised `ConvInteger`
-# (ONNX Runtime issue 12854). Can we find out more? Change one thing, the type of the weights:
+# So it is not the conversion to whole numbers and back that costs, as one might guess: the integer convolution itself
+# is slow. Its maintainers say as much: they recommend the static method for convolutions and had not optimised
+# `ConvInteger` (ONNX Runtime issue 12854). Can we find out more? Change one thing, the type of the weights:
 
 # %%
 unsigned = scratch / "small_resnet_dynamic_unsigned.onnx"
@@ -322,11 +323,18 @@ observe(
     f"{of_conv['dynamic, weights uint8']:.1f} ms",
 )
 
+# %%
+in_float = dict((op, ms) for op, ms, _ in profiles["float32"])["Conv"]
+observe(
+    "and with unsigned weights they still take longer than the nine float convolutions",
+    of_conv["dynamic, weights uint8"] > in_float,
+    f"{of_conv['dynamic, weights uint8']:.1f} ms against {in_float:.1f} ms",
+)
+
 # %% [markdown]
-# One bit of meaning, the sign, changed nothing but the kernel that the runtime could choose. The byte instructions of
-# x86 multiply unsigned by signed numbers; a convolution takes its weights as the first factor, which should be the
-# unsigned one. That is a likely reason for the gap, not one that we have tested. It still leaves `ConvInteger` no
-# faster than the float convolution. Two ways out: leave convolutions alone
+# Nothing but the type of the weights differs. The byte instructions of x86 multiply unsigned by
+# signed numbers; a convolution takes its weights as the first factor, which should be the unsigned one. That is a
+# likely reason for the gap, not one that we have tested. Two ways out: leave convolutions alone
 # (`op_types_to_quantize=["MatMul", "Gemm"]`), or fix the activations' scales beforehand.
 #
 # ## What does static quantization fix beforehand?
@@ -466,8 +474,8 @@ claim(
 )
 
 # %% [markdown]
-# Every grid is 255 times too coarse, and an ordinary picture rounds to 0 or 1 on it. Again no error. At least this
-# failure shows in the accuracy. The next one does not.
+# The grids are some 255 times too coarse: on the input's, an ordinary picture rounds to 0 or 1. Again no error. At
+# least this failure shows in the accuracy. The next one does not.
 #
 # ## How many images does calibration need?
 #
@@ -539,10 +547,10 @@ claim(
 )
 
 # %% [markdown]
-# The grid ends where the largest calibrated value was; what lies beyond is set to the end (it *saturates*). The largest
-# logit of a sure answer is cut, it mostly stays the largest, and the class is right. A threshold on probabilities, a
-# temperature, a distillation loss: all of them read the logits and get another answer. Compare logits, and calibrate on
-# as many images as you can afford.
+# The grid ends where the largest calibrated value was; what lies beyond is set to the end (it *saturates*). The
+# largest logit of a sure answer is cut, it mostly stays the largest, and the class is right. A threshold on
+# probabilities, a temperature, a distillation loss: all of them read the logits and get another answer. Compare
+# logits, and calibrate on as many images as you can afford.
 #
 # ## What does LiteRT make of the same networks?
 #
@@ -682,10 +690,11 @@ claim(
 )
 
 # %% [markdown]
-# That is a service, not a fault: existing callers keep working, and the file begins with a step that rounds. On a
-# microcontroller without floating point it is an error. There one sets `inference_input_type`, as in our last form, and rounds
-# the input oneself, with the scale and zero point that the file carries. The dynamic form leaves most tensors in
-# float32. Two are int8, the two largest sets of weights; small ones are not worth rounding to this converter.
+# That is a service, not a fault: existing callers keep working, and the file begins with a step that rounds. A
+# microcontroller without floating point cannot run it. There one sets `inference_input_type`, as in our last form, and
+# rounds the input oneself, with the scale and zero point that the file carries. The dynamic form leaves most tensors
+# in float32. Two are int8. The converter's rule, in its source, is to leave weights of fewer than 1,024 numbers as
+# they are; in the digits network two sets of weights are larger.
 #
 # **Where this goes wrong.** The caller has floats, the model wants int8, and NumPy has `astype`:
 
@@ -742,9 +751,22 @@ claim(
 # %% [markdown]
 # ## Is half precision the easy half?
 #
-# Sixteen bits need no calibration. There are two ways to spend them. *float16* has 5 bits of exponent and 10 of
-# fraction: three digits, up to 65,504. *bfloat16* has 8 and 7: two digits, and float32's whole range. Networks mind
-# overflow more than the third digit, and so bfloat16 is what one trains in.
+# Sixteen bits need no calibration. There are two ways to spend them, on the exponent or on the fraction:
+
+# %%
+import ml_dtypes
+
+kinds = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+limits = {name: ml_dtypes.finfo(kind) for name, kind in kinds.items()}
+show.table(
+    ["type", "bits of the exponent", "bits of the fraction", "largest number", "next after 1"],
+    [[n, f.bits - 1 - f.nmant, f.nmant, f"{float(f.max):.3g}", f"1 + {float(f.eps):.2g}"]
+     for n, f in limits.items()],
+)  # fmt: skip
+
+# %% [markdown]
+# bfloat16 has float32's range and two digits, float16 three digits and a range that training can leave: so one mostly
+# trains in bfloat16. For a finished network, whose numbers are known, float16 is the more exact of the two.
 
 # %%
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -817,11 +839,11 @@ observe("on the processor, ONNX Runtime has no bfloat16 matrix product", "MatMul
 #
 # ## What do the processor's instructions have to do with it?
 #
-# An int8 product moves a quarter of the bytes, and that helps any processor where bytes are the limit. To *compute* faster, the
-# processor needs an instruction for it. Newer x86 processors have some: *VNNI* multiplies bytes and adds four products in
-# one step; *AVX512_BF16* does two bfloat16 products. (ARM has its own, SDOT and BFDOT.) One would have to buy several
-# machines to see what that is worth. Or withhold the instructions: oneDNN, the library that computes PyTorch's matrix
-# products on x86, reads from `ONEDNN_MAX_CPU_ISA` how new an instruction set it may use.
+# An int8 product moves a quarter of the bytes, and that helps any processor where bytes are the limit. To *compute*
+# faster, the processor needs an instruction for it. Newer x86 processors have some: *VNNI* multiplies bytes and adds
+# four products in one step; *AVX512_BF16* does two bfloat16 products. (ARM has its own, SDOT and BFDOT.) One would
+# have to buy several machines to see what that is worth. Or withhold the instructions: oneDNN, the library that
+# computes PyTorch's matrix products on x86, reads from `ONEDNN_MAX_CPU_ISA` how new an instruction set it may use.
 
 # %%
 PRODUCT = """
@@ -890,15 +912,16 @@ observe(
 # ## When is it worth training with the rounding?
 #
 # All of the above is *post-training quantization* (PTQ): the network never learns that it will be rounded.
-# *Quantization-aware training* (QAT) rounds in the forward pass, so that the loss feels it. The obstacle is the gradient. With a grid of
-# step $s$ and levels $q_{min}$ to $q_{max}$,
+# *Quantization-aware training* (QAT) rounds in the forward pass, so that the loss feels it. The obstacle is the
+# gradient. With a grid of step $s$ and levels $q_{min}$ to $q_{max}$,
 #
 # $$\hat x = s\,\operatorname{clip}\big(\operatorname{round}(x/s),\, q_{min},\, q_{max}\big), \qquad
 # \frac{d\hat x}{dx} = 0 \text{ almost everywhere},$$
 #
-# because rounding is a staircase, and nothing would be learned. The *straight-through estimator* (Bengio and others, 2013) takes, on the way back only, the
-# slope that the staircase has on average: 1 inside the grid's range, 0 outside. In code: add to the clipped $x$ the
-# rounding error as a constant. The value is $\hat x$, the gradient that of the clip.
+# because rounding is a staircase, and nothing would be learned. The *straight-through estimator* (Bengio and others,
+# 2013) takes, on the way back only, the slope that the staircase has on average: 1 inside the grid's range, 0 outside.
+# In code: add to the clipped $x$ the rounding error as a constant. The value is $\hat x$, the gradient that of the
+# clip.
 
 # %%
 import torch
@@ -984,8 +1007,9 @@ def fine_tuned(network, seed, epochs=4):
 
 
 # %% [markdown]
-# Three ways to each pair of bits: PTQ; QAT, a few epochs that start from the trained network; and, to be fair, the same few
-# epochs *without* rounding, then PTQ. If the third were as good as the second, QAT would owe its gain to more training.
+# Three ways to each pair of bits: PTQ; QAT, a few epochs that start from the trained network; and, to be fair, the
+# same few epochs *without* rounding, then PTQ. If the third were as good as the second, QAT would owe its gain to more
+# training.
 
 # %%
 BITS = [(8, 8), (4, 4), (3, 3), (2, 4)]
@@ -1036,17 +1060,18 @@ claim(
 )
 
 # %% [markdown]
-# This is a simulation: the rounded numbers are computed in float32. At 8 bits its grids can be written into a QDQ file;
-# for 3 bits neither of our runtimes has a kernel. And PTQ was given the simplest grid, up to the largest weight;
-# lesson 09 shows that a tighter range helps it. The order of work that follows: PTQ at 8 bits first, look at the logits,
-# then better calibration, and only then pay for training.
+# This is a simulation: the rounded numbers are computed in float32. At 8 bits its grids can be written into a QDQ
+# file; for 3 bits neither of our runtimes has an operator. And PTQ was given the simplest grid, up to the largest
+# weight; lesson 09 shows that a tighter range helps it. The order of work that follows: PTQ at 8 bits first, look at
+# the logits, then better calibration, and only then pay for training.
 #
 # ## Is any of them worse than float32?
 #
-# Every form answered the same 450 images. The images on which both forms are right, or both wrong, cancel. Let $b$ count the
-# images that only float32 read rightly, $c$ those that only the other form did, of $n$. The change in accuracy is $(c - b)/n$. An
-# interval for it, good also where $b$ and $c$ are small, comes from Agresti and Min (2005): add half an image to each of
-# the four counts (both right, both wrong, $b$, $c$), and use the usual standard error of a paired difference,
+# Every form answered the same 450 images. The images on which both forms are right, or both wrong, cancel. Let $b$
+# count the images that only float32 read rightly, $c$ those that only the other form did, of $n$. The change in
+# accuracy is $(c - b)/n$. An interval for it, good also where $b$ and $c$ are small, comes from Agresti and Min
+# (2005): add half an image to each of the four counts (both right, both wrong, $b$, $c$), and use the usual standard
+# error of a paired difference,
 #
 # $$\hat\delta = \frac{\tilde c - \tilde b}{\tilde n}, \qquad
 # \hat\delta \pm 1.96\,\frac{1}{\tilde n}\sqrt{\tilde b + \tilde c - \frac{(\tilde c - \tilde b)^2}{\tilde n}},
@@ -1087,8 +1112,8 @@ claim(
 )
 
 # %% [markdown]
-# That is about these 450 images. About others the interval in the table below speaks: even with no disagreement at all it leaves
-# about half a point open, to either side.
+# That is about these 450 images. About others the interval in the table below speaks: even with no disagreement at all
+# it leaves about half a point open, to either side.
 #
 # ## What we measured
 #
@@ -1123,8 +1148,8 @@ show.table(
 
 # %% [markdown]
 # A form is worth keeping if no other is at least as small and at least as fast, and better in one of the two: those
-# that remain are the *Pareto front*. (Their accuracies cannot be told apart, so two axes are enough.) Exercise 10.5 has you write it for
-# any number of axes.
+# that remain are the *Pareto front*. (Their accuracies cannot be told apart, so two axes are enough.) Exercise 10.5
+# has you write it for any number of axes.
 
 
 # %%
@@ -1146,11 +1171,12 @@ fronts = {(name, batch): front(name, batch) for name in LARGE for batch in (1, 3
 # %%
 from matplotlib.ticker import LogLocator, NullLocator
 
-figure, axes = plt.subplots(2, 2, figsize=(9, 6.2), sharey="row")
 forms = list(dict.fromkeys(form for _, form in every))
 markers = dict(zip(forms, "osD^osD^"))
 colours = {form: show.BLUE if form.startswith("ONNX") else show.ORANGE for form in forms}
-for (name, batch), axis in zip(fronts, axes.ravel()):
+
+
+def draw(axis, name, batch):
     for form in forms:
         filled = colours[form] if form in fronts[name, batch] else "white"
         at = (latency[name, form, batch].median, every[name, form][1])
@@ -1162,6 +1188,12 @@ for (name, batch), axis in zip(fronts, axes.ravel()):
     axis.xaxis.set_major_formatter(lambda ms, _: f"{ms:g}")
     axis.yaxis.set_major_formatter(lambda size, _: show.bytes_text(round(size)))
     axis.margins(0.2)
+
+
+# %%
+figure, axes = plt.subplots(2, 2, figsize=(9, 6.2), sharey="row")
+for (name, batch), axis in zip(fronts, axes.ravel()):
+    draw(axis, name, batch)
 for axis in axes[1]:
     axis.set_xlabel("latency (ms)")
 for axis in axes[:, 0]:
@@ -1171,8 +1203,8 @@ figure.legend(keys, forms, loc="center left", bbox_to_anchor=(1, 0.5), fontsize=
 best = {key: ", ".join(each) for key, each in fronts.items()}
 of_float = sum("float" in form for each in fronts.values() for form in each)
 show.finding(
-    f"Pareto fronts (filled): {of_float} of {sum(map(len, fronts.values()))} points on them "
-    "are float forms",
+    f"Of the {sum(map(len, fronts.values()))} places on the four Pareto fronts (filled) "
+    f"float forms hold {of_float}",
     alt="File size against latency, both logarithmic, for each form of both networks, with one "
     "image and with 32. On the front: "
     + "; ".join(f"{name}, batch of {batch}: {each}" for (name, batch), each in best.items()),
@@ -1227,7 +1259,14 @@ for (name, form), (was, now, file) in smaller.items():
     ledger.record(name, form, accuracy=accuracy_of(now), bytes=size, max_abs_diff=moved)
 
 # %%
-ledger.picture("Smaller forms of the digits models, at nearly the same height")
+claim(
+    "in each of these files a digits model stays within 1 point of its float32 accuracy",
+    all(abs(accuracy_of(now) - accuracy_of(was)) <= 0.01 for was, now, _ in smaller.values()),
+    ", ".join(f"{form} {accuracy_of(now):.2%}" for (_, form), (_, now, _) in smaller.items()),
+)
+
+# %%
+ledger.picture("Smaller files of the digits models, within a point of the same height")
 
 # %% [markdown]
 # ## What to remember
@@ -1238,18 +1277,19 @@ ledger.picture("Smaller forms of the digits models, at nearly the same height")
 #
 # ## Where this breaks down
 #
-# Networks that are nearly always right on 450 easy images lose no accuracy that could be seen; harder tasks do. The latencies are of
-# one machine, one thread, and of inputs that fit the processor's caches; weights of gigabytes are limited by memory,
-# and there even int8 that is only unpacked helps. The four oneDNN runs withhold instructions from that library, not
-# from ONNX Runtime or LiteRT. QAT was shown with one seed, on one small network, and with simulated arithmetic.
+# Networks that are nearly always right on 450 easy images lose no accuracy that could be seen; harder tasks do. The
+# latencies are of one machine, one thread, and of inputs that fit the processor's caches; weights of gigabytes are
+# limited by memory, and there even int8 that is only unpacked helps. The four oneDNN runs withhold instructions from
+# that library, not from ONNX Runtime or LiteRT. QAT was shown with one seed, on one small network, and with simulated
+# arithmetic.
 #
 # ## What real teams use
 #
 # ONNX Runtime's static quantization or OpenVINO's NNCF on servers with x86; LiteRT on phones and microcontrollers;
 # TensorRT on NVIDIA GPUs, with int8 or 8-bit floats. In PyTorch, torchao: its `quantize_pt2e` does PTQ and QAT on
-# exported programs. Large language models mostly keep weights in 4 or 8 bits and compute in bfloat16. Sensitive layers, mostly
-# the first and the last, are left in float (`nodes_to_exclude`), chosen by measuring one layer at a time. A release
-# then waits for a gate on parity, accuracy and latency, on the hardware that serves.
+# exported programs. Large language models mostly keep weights in 4 or 8 bits and compute in bfloat16. Sensitive
+# layers, mostly the first and the last, are left in float (`nodes_to_exclude`), chosen by measuring one layer at a
+# time. A release then waits for a gate on parity, accuracy and latency, on the hardware that serves.
 #
 # ## Further reading
 #

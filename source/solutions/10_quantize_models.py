@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 10 Quantize the models: exercises
 #
-# Five small tools round a quantized model: for its input, its profile, its accuracy, its training, and the choice between
-# its forms. Fill in what is missing, run the cell, then its check.
+# Five small tools round a quantized model: for its input, its profile, its accuracy, its training, and the choice
+# between its forms. Fill in what is missing, run the cell, then its check.
 
 # %%
 import numpy as np
@@ -14,8 +14,8 @@ scratch = begin("10")
 # %% [markdown]
 # ### 10.1 Floats for an int8 input ★☆☆ · 10 minutes
 #
-# A camera's new firmware calls the int8 model itself. The first version used `astype`, and every pixel below 1 became 0.
-# Write the step between the picture and the model, with the scale and the zero point that stand in the file.
+# A camera's new firmware calls the int8 model itself. The first version used `astype`, and every pixel below 1 became
+# 0. Write the step between the picture and the model, with the scale and the zero point that stand in the file.
 
 
 # %%
@@ -45,15 +45,16 @@ def to_int8(values, scale, zero_point):
 check("10.1", to_int8)
 
 # %% [markdown] tags=["solution"]
-# The order matters: clip *before* the conversion, because `astype` wraps round (128 becomes −128, a white pixel black),
-# and round before both, because `astype` cuts off. NaN would become some number, which one depends on the processor. On
-# the device one folds all this into a table: the camera has 256 grey levels, so 256 int8 numbers, computed once, do.
+# The order matters: clip *before* the conversion, because `astype` wraps round (128 becomes −128, a white pixel
+# black), and round before both, because `astype` cuts off. NaN would become some number, which one depends on the
+# processor. On the device one folds all this into a table: the camera has 256 grey levels, so 256 int8 numbers,
+# computed once, do.
 
 # %% [markdown]
 # ### 10.2 Who takes the time? ★★☆ · 15 minutes
 #
-# The monthly performance review asks for one table for each model: which operator takes which share. Profiles of four versions of
-# the runtime lie there, some with entries that others do not have. Write the reader.
+# The monthly performance review asks for one table for each model: which operator takes which share. Profiles of four
+# versions of the runtime lie there, some with entries that others do not have. Write the reader.
 
 
 # %%
@@ -78,23 +79,24 @@ def share_by_operator(events):
         raise ValueError(
             "expected operators that took time, got none: did the profiled session run?"
         )
-    return sorted(((op, dur / total) for op, dur in took.items()), key=lambda each: (-each[1], each[0]))  # fmt: skip
+    shares = [(operator, dur / total) for operator, dur in took.items()]
+    return sorted(shares, key=lambda each: (-each[1], each[0]))
 
 
 # %%
 check("10.2", share_by_operator)
 
 # %% [markdown] tags=["solution"]
-# What is left out is the point. `model_run` and `SequentialExecutor::Execute` hold all operators' time once more; older
-# versions wrote `_fence_before` and `_fence_after` events, also of the category `Node`. Whoever adds up every `dur` reports shares of
-# more than 100 % of nothing in particular. Shares are of the time *inside* operators: compare the total with the
-# latency from outside, and the difference is the runtime's own.
+# What is left out is the point. `model_run` and `SequentialExecutor::Execute` hold all operators' time once more;
+# older versions wrote `_fence_before` and `_fence_after` events, also of the category `Node`. Whoever adds up every
+# `dur` reports shares of more than 100 % of nothing in particular. Shares are of the time *inside* operators: compare
+# the total with the latency from outside, and the difference is the runtime's own.
 
 # %% [markdown]
 # ### 10.3 Did it lose anything? ★★☆ · 15 minutes
 #
-# "The int8 model has 98.9 %, the old one 99.1 %, so we lost accuracy", says the release note. On 450 images that is one.
-# Write the comparison that the release gate should print: on the same images, with an interval.
+# "The int8 model has 98.9 %, the old one 99.1 %, so we lost accuracy", says the release note. On 450 images that is
+# one. Write the comparison that the release gate should print: on the same images, with an interval.
 
 
 # %%
@@ -113,7 +115,8 @@ def paired_change(labels, before, after):
     labels, before, after = np.asarray(labels), np.asarray(before), np.asarray(after)
     if not labels.shape == before.shape == after.shape or labels.ndim != 1 or len(labels) == 0:
         raise ValueError(
-            f"expected three arrays (N,), N from 1, got {labels.shape}, {before.shape}, {after.shape}"
+            f"expected three arrays (N,), N from 1, got {labels.shape}, {before.shape} and "
+            f"{after.shape}"
         )
     was, now = before == labels, after == labels
     lost, won = int((was & ~now).sum()), int((now & ~was).sum())
@@ -126,17 +129,17 @@ def paired_change(labels, before, after):
 check("10.3", paired_change)
 
 # %% [markdown] tags=["solution"]
-# Two intervals, one round each accuracy, would be wider and the wrong question: they allow for the luck of hard images,
-# which both forms had alike. Only disagreements count. The added halves keep the interval from shrinking to a point where nothing
-# disagreed; without them 450 equal answers would prove that no image ever changes. A second way is to draw the
-# examples anew, with replacement, some thousand times (the *bootstrap*), and to take quantiles of $(c - b)/N$; with no
-# disagreement it, too, claims certainty.
+# Two intervals, one round each accuracy, would be wider and the wrong question: they allow for the luck of hard
+# images, which both forms had alike. Only disagreements count. The added halves keep the interval from shrinking to a
+# point where nothing disagreed; without them 450 equal answers would prove that no image ever changes. A second way is
+# to draw the examples anew, with replacement, some thousand times (the *bootstrap*), and to take quantiles of
+# $(c - b)/N$; with no disagreement it, too, claims certainty.
 
 # %% [markdown]
 # ### 10.4 Straight through ★★★ · 20 minutes
 #
-# The accelerator's team trains with its own framework, which has no rounding that lets a gradient through. They ask for a
-# reference in NumPy to hold theirs against: value and gradient, with a step for each channel.
+# The accelerator's team trains with its own framework, which has no rounding that lets a gradient through. They ask
+# for a reference in NumPy to hold theirs against: value and gradient, with a step for each channel.
 
 
 # %%
@@ -156,8 +159,9 @@ def fake_quantize(x, step, least, greatest, upstream):
     step = np.asarray(step)
     if step.shape != x.shape[:1] or not (step > 0).all() or least >= greatest:
         raise ValueError(
-            f"expected {x.shape[:1]} steps above 0 and least < greatest, got {step.shape}, {least}, {greatest}"
-        )  # fmt: skip
+            f"expected steps above 0, {x.shape[:1]}, and least < greatest, got {step.shape}, "
+            f"{least}, {greatest}"
+        )
     step = step.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (C, 1, …): along the first axis
     levels = x / step
     value = np.clip(np.rint(levels), least, greatest) * step
@@ -169,11 +173,11 @@ def fake_quantize(x, step, least, greatest, upstream):
 check("10.4", fake_quantize)
 
 # %% [markdown] tags=["solution"]
-# NumPy aligns shapes at their *last* axis. A step of shape (C,) against x of shape (C, C) is no error: it scales columns
-# instead of rows, and only a square layer hides it. Hence the reshape to (C, 1, …). The gradient is cut outside the
-# range for a reason: a weight that is clipped already does not change the result when it moves further out. Whether
-# *at* the end it passes is a convention; frameworks differ, so a reference must say. In PyTorch the whole thing is
-# `inside + (on_grid - inside).detach()`, as in the lesson.
+# NumPy aligns shapes at their *last* axis. A step of shape (C,) against x of shape (C, C) is no error: it scales
+# columns instead of rows, and only a square layer hides it. Hence the reshape to (C, 1, …). The gradient is cut
+# outside the range for a reason: a weight that is clipped already does not change the result when it moves further
+# out. Whether *at* the end it passes is a convention; frameworks differ, so a reference must say. In PyTorch the whole
+# thing is `inside + (on_grid - inside).detach()`, as in the lesson.
 
 # %% [markdown]
 # ### 10.5 Which ones may go? ★★☆ · 10 minutes
@@ -208,6 +212,6 @@ check("10.5", worth_keeping)
 
 # %% [markdown] tags=["solution"]
 # All pairs at once, N² K comparisons: for forty forms nothing. With many more one sorts by the first cost and sweeps.
-# Two things go wrong in practice. A measurement that is missing (NaN) compares as neither less nor more, so such a form
-# would stay for ever; better to ask. And costs with noise, such as latencies, make a front of accidents: round them to
-# what you can tell apart before you ask who is beaten.
+# Two things go wrong in practice. A measurement that is missing (NaN) compares as neither less nor more, so such a
+# form would stay for ever; better to ask. And costs with noise, such as latencies, make a front of accidents: round
+# them to what you can tell apart before you ask who is beaten.
