@@ -1089,11 +1089,11 @@ claim(
 #
 # ## Is any of them worse than float32?
 #
-# Every form answered the same 450 images. The images on which both forms are right, or both wrong, cancel. Let $b$
-# count the images that only float32 read rightly, $c$ those that only the other form did, of $n$. The change in
-# accuracy is $(c - b)/n$. An interval for it, good also where $b$ and $c$ are small, comes from Agresti and Min
-# (2005): add half an image to each of the four counts (both right, both wrong, $b$, $c$), and use the usual standard
-# error of a paired difference,
+# Lesson 09 asks whether two models differ at all. A release asks: by how much, at worst? Every form answered the same
+# 450 images. The images on which both forms are right, or both wrong, cancel. Let $b$ count the images that only
+# float32 read rightly, $c$ those that only the other form did, of $n$. The change in accuracy is $(c - b)/n$. An
+# interval for it, good also where $b$ and $c$ are small, comes from Agresti and Min (2005): add half an image to each
+# of the four counts (both right, both wrong, $b$, $c$), and use the usual standard error of a paired difference,
 #
 # $$\hat\delta = \frac{\tilde c - \tilde b}{\tilde n}, \qquad
 # \hat\delta \pm 1.96\,\frac{1}{\tilde n}\sqrt{\tilde b + \tilde c - \frac{(\tilde c - \tilde b)^2}{\tilde n}},
@@ -1289,7 +1289,7 @@ for form, files in {"dynamic int8": dynamic, "static int8": qdq, "float16": half
 for form in LITE[1:]:
     file = scratch / f"digits_keras {form}.tflite"
     was, now = (lite_logits["digits_keras", each] for each in ("float32", form))
-    smaller["digits_keras", f"LiteRT {form}"] = (was, now, file)
+    smaller["digits_keras", f"tflite {form}"] = (was, now, file)
 for (name, form), (was, now, file) in smaller.items():
     moved = convert.parity(was, now).max_abs_diff
     size = file.stat().st_size
