@@ -75,8 +75,12 @@ def wide() -> nn.Sequential:
     It maps pixels, float32 (N, 1, 32, 32), 0 to 1 (`data.upscaled`), to logits, float32 (N, 10), by 4,208,650 weights,
     drawn from PyTorch's global random numbers: 16.8 MB. It starts in training mode.
     """
-    hidden = [layer for _ in range(4) for layer in (nn.Linear(1024, 1024), nn.ReLU())]
-    return nn.Sequential(nn.Flatten(), *hidden, nn.Linear(1024, 10))
+    hidden = [nn.Linear(1024, 1024) for _ in range(4)]
+    for layer in hidden:  # PyTorch's own first weights are smaller, and training then takes twice as long
+        nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+        nn.init.zeros_(layer.bias)
+    both = [each for layer in hidden for each in (layer, nn.ReLU())]
+    return nn.Sequential(nn.Flatten(), *both, nn.Linear(1024, 10))
 
 
 class Residual(nn.Module):
@@ -109,8 +113,8 @@ def small_resnet() -> nn.Sequential:
     return nn.Sequential(*stem, *blocks, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(128, 10))
 
 
-def train_wide(images: np.ndarray, labels: np.ndarray, *, seed: int, epochs: int = 12) -> nn.Sequential:
-    """Trains a new `wide`, in about 5 seconds of one core: about 96 % of the test digits right.
+def train_wide(images: np.ndarray, labels: np.ndarray, *, seed: int, epochs: int = 6) -> nn.Sequential:
+    """Trains a new `wide`, in about 3 seconds of one core: about 97 % of the test digits right.
 
     images: float32 (N, 32, 32), 0 to 1, N from 64. labels, seed: as for `train`. Returns the network in evaluation
     mode. Raises ValueError for fewer images than a batch.

@@ -1,0 +1,217 @@
+# %% [markdown]
+# # 10 Quantize the models: exercises
+#
+# Five small tools round a quantized model: for its input, its profile, its accuracy, its training, and the choice
+# between its forms. Fill in what is missing, run the cell, then its check.
+
+# %%
+import numpy as np
+
+from course_lib.idioms import begin, check
+
+scratch = begin("10")
+
+# %% [markdown]
+# ### 10.1 Floats for an int8 input ★☆☆ · 10 minutes
+#
+# A camera's new firmware calls the int8 model itself. The first version used `astype`, and every pixel below 1 became
+# 0. Write the step between the picture and the model, with the scale and the zero point that stand in the file.
+
+
+# %%
+def to_int8(values, scale, zero_point):
+    """The whole numbers that stand for values: the nearest to value / scale + zero_point.
+
+    values: float16, float32 or float64, of any shape, empty too. scale: float, finite, above 0.
+    zero_point: int, -128 to 127. Computed in float64, so that float16 values lose nothing more.
+    Rounded to the nearest whole number, ties to the even one, then the zero point is added;
+    what lies outside -128 to 127, infinities included, goes to the nearer end. Returns a new
+    int8 array of the same shape. Raises ValueError for NaN, another scale, another zero point.
+    """
+    # SOLUTION
+    if not 0 < scale < np.inf or not -128 <= zero_point <= 127:
+        raise ValueError(
+            f"expected a scale above 0 and a zero point in int8, got {scale}, {zero_point}"
+        )
+    wide = np.asarray(values, np.float64)
+    if np.isnan(wide).any():
+        raise ValueError("expected numbers, got NaN: no whole number stands for it")
+    with np.errstate(over="ignore"):  # what overflows goes to an end
+        steps = np.rint(wide / scale)
+    return np.clip(steps + zero_point, -128, 127).astype(np.int8)
+
+
+# %%
+check("10.1", to_int8)
+
+# %% [markdown] tags=["solution"]
+# The order matters: clip *before* the conversion, because `astype` wraps round (128 becomes −128, a white pixel
+# black), and round before both, because `astype` cuts off. NaN would become some number, which one depends on the
+# processor. On the device one folds all this into a table: the camera has 256 grey levels, so 256 int8 numbers,
+# computed once, do.
+
+# %% [markdown]
+# ### 10.2 Who takes the time? ★★☆ · 15 minutes
+#
+# The monthly performance review asks for one table for each model: which operator takes which share. Profiles of four
+# versions of the runtime lie there, some with entries that others do not have. Write the reader.
+
+
+# %%
+def share_by_operator(events):
+    """The share of the operators' time that each kind of operator took.
+
+    events: a list of dicts, an ONNX Runtime profile as JSON holds it. An operator's run is an
+    event with "cat" equal to "Node" and a "name" that ends in "_kernel_time"; it has "dur", in
+    microseconds, and its kind in "args", under "op_name". All other events are passed over;
+    they may lack any of these keys, and their durations count nowhere. Returns a list of
+    (operator, share), the largest share first, equal shares by name; shares are floats that
+    add up to 1. Raises ValueError where no operator ran, or all took 0.
+    """
+    # SOLUTION
+    took = {}
+    for event in events:
+        if event.get("cat") == "Node" and event.get("name", "").endswith("_kernel_time"):
+            operator = event["args"]["op_name"]
+            took[operator] = took.get(operator, 0) + event["dur"]
+    total = sum(took.values())
+    if total <= 0:
+        raise ValueError(
+            "expected operators that took time, got none: did the profiled session run?"
+        )
+    shares = [(operator, dur / total) for operator, dur in took.items()]
+    return sorted(shares, key=lambda each: (-each[1], each[0]))
+
+
+# %%
+check("10.2", share_by_operator)
+
+# %% [markdown] tags=["solution"]
+# What is left out is the point. `model_run` and `SequentialExecutor::Execute` hold all operators' time once more;
+# older versions wrote `_fence_before` and `_fence_after` events, also of the category `Node`. Whoever adds up every
+# `dur` reports shares of more than 100 % of nothing in particular. Shares are of the time *inside* operators: compare
+# the total with the latency from outside, and the difference is the runtime's own.
+
+# %% [markdown]
+# ### 10.3 Did it lose anything? ★★☆ · 15 minutes
+#
+# "The int8 model has 98.9 %, the old one 99.1 %, so we lost accuracy", says the release note. On 450 images that is
+# one. Write the comparison that the release gate should print: on the same images, with an interval.
+
+
+# %%
+def paired_change(labels, before, after):
+    """How a model's accuracy changed, on the same examples, with a 95 % interval.
+
+    labels, before, after: int arrays (N,), N from 1: what is right, what the old form answered,
+    what the new form answered. Returns (lost, won, low, high): plain ints, how many examples
+    only the old form, only the new form got right; and plain floats, the interval of the
+    change of the accuracy, new minus old, as shares. With b = lost + 1/2, c = won + 1/2 and
+    m = N + 2 it is (c - b) / m, plus and minus 1.96 / m times the root of
+    b + c - (c - b)^2 / m. (Agresti and Min, 2005.) Raises ValueError for no example, shapes
+    that differ, and more than one axis (logits are no answers).
+    """
+    # SOLUTION
+    labels, before, after = np.asarray(labels), np.asarray(before), np.asarray(after)
+    if not labels.shape == before.shape == after.shape or labels.ndim != 1 or len(labels) == 0:
+        raise ValueError(
+            f"expected three arrays (N,), N from 1, got {labels.shape}, {before.shape} and "
+            f"{after.shape}"
+        )
+    was, now = before == labels, after == labels
+    lost, won = int((was & ~now).sum()), int((now & ~was).sum())
+    b, c, m = lost + 0.5, won + 0.5, len(labels) + 2
+    reach = 1.96 * np.sqrt(b + c - (c - b) ** 2 / m) / m
+    return lost, won, float((c - b) / m - reach), float((c - b) / m + reach)
+
+
+# %%
+check("10.3", paired_change)
+
+# %% [markdown] tags=["solution"]
+# Two intervals, one round each accuracy, would be wider and the wrong question: they allow for the luck of hard
+# images, which both forms had alike. Only disagreements count. The added halves keep the interval from shrinking to a
+# point where nothing disagreed; without them 450 equal answers would prove that no image ever changes. A second way is
+# to draw the examples anew, with replacement, some thousand times (the *bootstrap*), and to take quantiles of
+# $(c - b)/N$; with no disagreement it, too, claims certainty.
+
+# %% [markdown]
+# ### 10.4 Straight through ★★★ · 20 minutes
+#
+# The accelerator's team trains with its own framework, which has no rounding that lets a gradient through. They ask
+# for a reference in NumPy to hold theirs against: value and gradient, with a step for each channel.
+
+
+# %%
+def fake_quantize(x, step, least, greatest, upstream):
+    """Rounds to a grid for each channel, and gives the straight-through gradient.
+
+    x: float array (C, ...), any further axes or none. step: float array (C,), above 0, the
+    grid's step in each channel, which belongs to the FIRST axis of x. least, greatest: whole
+    numbers, the lowest and the highest level, least < greatest. upstream: the gradient of the
+    loss in respect of the result, of x's shape. Returns (value, gradient), both of the shape
+    and dtype of x. value: step times the nearest level, ties to the even one, clipped to the
+    levels. gradient: upstream where x / step lies in least to greatest, ends included; 0
+    elsewhere. x and upstream stay as they are. Raises ValueError for steps of another number
+    than C, steps that are not above 0, and least >= greatest.
+    """
+    # SOLUTION
+    step = np.asarray(step)
+    if step.shape != x.shape[:1] or not (step > 0).all() or least >= greatest:
+        raise ValueError(
+            f"expected steps above 0, {x.shape[:1]}, and least < greatest, got {step.shape}, "
+            f"{least}, {greatest}"
+        )
+    step = step.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (C, 1, …): along the first axis
+    levels = x / step
+    value = np.clip(np.rint(levels), least, greatest) * step
+    passes = (levels >= least) & (levels <= greatest)
+    return value.astype(x.dtype), np.where(passes, upstream, 0).astype(x.dtype)
+
+
+# %%
+check("10.4", fake_quantize)
+
+# %% [markdown] tags=["solution"]
+# NumPy aligns shapes at their *last* axis. A step of shape (C,) against x of shape (C, C) is no error: it scales
+# columns instead of rows, and only a square layer hides it. Hence the reshape to (C, 1, …). The gradient is cut
+# outside the range for a reason: a weight that is clipped already does not change the result when it moves further
+# out. Whether *at* the end it passes is a convention; frameworks differ, so a reference must say. In PyTorch the whole
+# thing is `inside + (on_grid - inside).detach()`, as in the lesson.
+
+# %% [markdown]
+# ### 10.5 Which ones may go? ★★☆ · 10 minutes
+#
+# The model store holds forty forms of one model, each with its bytes, its latency on three processors and its error
+# rate. Storage wants to delete those that nobody could prefer. Write the rule, for any number of costs.
+
+
+# %%
+def worth_keeping(costs):
+    """Which forms are on the Pareto front.
+
+    costs: float array (N, K), K from 1, a row for each form, a column for each cost; less is
+    better. N may be 0; infinity is allowed. A form may go if some other form is at most as
+    costly in every column and less costly in at least one. Forms with equal rows do not send
+    each other away. Returns a bool array (N,), True for those to keep. Raises ValueError for
+    NaN, for K = 0 and for other than two axes.
+    """
+    # SOLUTION
+    costs = np.asarray(costs)
+    if costs.ndim != 2 or costs.shape[1] == 0 or np.isnan(costs).any():
+        raise ValueError(
+            f"expected numbers (N, K), K from 1, without NaN, got shape {costs.shape}"
+        )
+    no_worse = (costs[:, None] <= costs).all(axis=2)  # [i, j]: i at most as costly as j everywhere
+    better = (costs[:, None] < costs).any(axis=2)
+    return ~(no_worse & better).any(axis=0)
+
+
+# %%
+check("10.5", worth_keeping)
+
+# %% [markdown] tags=["solution"]
+# All pairs at once, N² K comparisons: for forty forms nothing. With many more one sorts by the first cost and sweeps.
+# Two things go wrong in practice. A measurement that is missing (NaN) compares as neither less nor more, so such a
+# form would stay for ever; better to ask. And costs with noise, such as latencies, make a front of accidents: round
+# them to what you can tell apart before you ask who is beaten.
