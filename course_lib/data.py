@@ -55,6 +55,23 @@ def hold_out(digits: Digits, count: int = 225, seed: int = 0) -> tuple[Digits, D
     return Digits(parts[0], parts[2]), Digits(parts[1], parts[3])
 
 
+def upscaled(images: np.ndarray, side: int = 32) -> np.ndarray:
+    """The same pictures with more points, interpolated linearly between the old ones: larger work, not more knowledge.
+
+    images: float32 (N, H, H), H from 2. side: points along a side of the result, H or more.
+    Returns float32 (N, side, side). Raises ValueError for pictures that are not square, or a smaller side.
+    """
+    if images.ndim != 3 or images.shape[1] != images.shape[2] or not 2 <= images.shape[1] <= side:
+        raise ValueError(f"expected square pictures (N, H, H), H from 2 to {side}, got shape {images.shape}")
+    old = images.shape[1]
+    at = np.clip((np.arange(side) + 0.5) * old / side - 0.5, 0, old - 1)  # each new point, measured in old ones
+    left = np.minimum(at.astype(int), old - 2)
+    between = np.zeros((side, old), np.float32)
+    between[np.arange(side), left] = 1 - (at - left)
+    between[np.arange(side), left + 1] = at - left
+    return between @ images @ between.T
+
+
 def mnist(folder: Path | str) -> tuple[Digits, Digits]:
     """MNIST, from its four IDX files, as they are or with .gz: train-images-idx3-ubyte, train-labels-idx1-ubyte,
     t10k-images-idx3-ubyte and t10k-labels-idx1-ubyte.

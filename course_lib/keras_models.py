@@ -1,10 +1,13 @@
 """The course's networks in Keras, on TensorFlow. This module imports TensorFlow: one framework a kernel."""
 
+from collections.abc import Mapping
+
 from course_lib.idioms import quiet
 
 quiet.frameworks()
 
 import keras  # noqa: E402 - after TensorFlow's start-up messages are switched off
+import numpy as np  # noqa: E402
 
 
 def digits_cnn(dropout: float = 0.3) -> keras.Sequential:
@@ -30,3 +33,49 @@ def digits_cnn(dropout: float = 0.3) -> keras.Sequential:
         ],
         name="digits_cnn",
     )
+
+
+def wide(weights: Mapping[str, np.ndarray]) -> keras.Sequential:
+    """The Keras twin of `torch_models.wide`, with its weights.
+
+    weights: by the names of the PyTorch network's state dict. Returns a model from `pixels`, float32 (N, 32, 32, 1), to
+    logits, float32 (N, 10). Raises KeyError for a weight that is missing, ValueError for one of another shape.
+    """
+    layers = keras.layers
+    hidden = [layers.Dense(1024, activation="relu") for _ in range(4)]
+    pixels = keras.Input((32, 32, 1), name="pixels")
+    model = keras.Sequential([pixels, layers.Flatten(), *hidden, layers.Dense(10, name="logits")], name="wide")
+    for layer, number in zip(model.layers[1:], (1, 3, 5, 7, 9)):
+        layer.set_weights([weights[f"{number}.weight"].T, weights[f"{number}.bias"]])
+    return model
+
+
+def small_resnet(weights: Mapping[str, np.ndarray]) -> keras.Model:
+    """The Keras twin of `torch_models.small_resnet`, with its weights; arguments, result and errors as for `wide`."""
+    pixels = keras.Input((32, 32, 1), name="pixels")
+    x = keras.layers.ReLU()(_convolution(pixels, weights, "0", "1", 2))
+    for block, stride in ((3, 1), (4, 2), (5, 2)):
+        inner = keras.layers.ReLU()(_convolution(x, weights, f"{block}.body.0", f"{block}.body.1", stride))
+        inner = _convolution(inner, weights, f"{block}.body.3", f"{block}.body.4")
+        skip = x if block == 3 else _convolution(x, weights, f"{block}.skip.0", f"{block}.skip.1", stride)
+        x = keras.layers.ReLU()(keras.layers.Add()([inner, skip]))
+    logits = keras.layers.Dense(10, name="logits")
+    model = keras.Model(pixels, logits(keras.layers.GlobalAveragePooling2D()(x)), name="small_resnet")
+    logits.set_weights([weights["8.weight"].T, weights["8.bias"]])
+    return model
+
+
+def _convolution(x, weights: Mapping[str, np.ndarray], name: str, normalisation: str, stride: int = 1):
+    """A convolution without bias and its batch normalisation, with the weights of those names."""
+    kernel = weights[f"{name}.weight"].transpose(2, 3, 1, 0)  # PyTorch keeps (out, in, height, width)
+    size, _, _, filters = kernel.shape
+    # At stride 2 Keras's "same" would add points below and to the right alone, PyTorch's padding=1 adds them all round.
+    padded = keras.layers.ZeroPadding2D(size // 2)(x) if stride > 1 and size > 1 else x
+    convolution = keras.layers.Conv2D(filters, size, stride, "same" if stride == 1 else "valid", use_bias=False)
+    normalise = keras.layers.BatchNormalization(epsilon=1e-5)  # PyTorch's; Keras has 1e-3
+    result = normalise(convolution(padded))
+    convolution.set_weights([kernel])
+    normalise.set_weights(
+        [weights[f"{normalisation}.{part}"] for part in ("weight", "bias", "running_mean", "running_var")]
+    )
+    return result

@@ -69,3 +69,28 @@ def test_the_twins_converted_files_that_ship_answer_as_their_ledger_rows_say():
         assert abs((answers[form].argmax(axis=1) == test.labels).mean() - row["accuracy"]) <= 0.005
         assert file.stat().st_size == row["bytes"] < 200_000
     assert abs(answers["onnx"] - answers["tflite"]).max() < 1e-3
+
+
+def test_the_large_twins_answer_as_the_torch_networks_whose_weights_they_have(tmp_path):
+    torch_side = (
+        "import sys, numpy as np, torch; from course_lib import torch_models; torch.manual_seed(0); torch.set_num_threads(1)\n"
+        "x = torch.rand(3, 1, 32, 32)\n"
+        "for make in (torch_models.wide, torch_models.small_resnet):\n"
+        "    network = make(); network(x); network.eval()\n"  # a call in training mode moves the stored averages
+        "    state = {name: each.numpy() for name, each in network.state_dict().items()}\n"
+        "    answers = network(x).detach().numpy()\n"
+        "    np.savez(f'{sys.argv[1]}/{make.__name__}.npz', x=x[:, 0, :, :, None], answers=answers, **state)\n"
+    )
+    made = subprocess.run(
+        [sys.executable, "-c", torch_side, str(tmp_path)], capture_output=True, text=True, cwd=CHECKOUT
+    )
+    if "No module named 'torch'" in made.stderr:
+        pytest.skip("PyTorch is not installed here")
+    assert made.returncode == 0, made.stderr
+    said, _ = in_python(
+        "import numpy as np; from course_lib import keras_models\n"
+        "for make in (keras_models.wide, keras_models.small_resnet):\n"
+        f"    kept = np.load(f'{tmp_path.as_posix()}/{{make.__name__}}.npz')\n"
+        "    print(float(np.abs(make(kept)(kept['x']) - kept['answers']).max()))"
+    )
+    assert len(said) == 2 and all(float(difference) < 1e-4 for difference in said)

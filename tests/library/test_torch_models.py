@@ -1,4 +1,4 @@
-"""The course's network in PyTorch: its form, its training, its weights that ship."""
+"""The course's networks in PyTorch: their form, their training, the weights that ship."""
 
 import json
 
@@ -99,3 +99,34 @@ def test_training_again_makes_an_equivalent_model():
     shipped = torch_models.logits_of(torch_models.load_digits_cnn(), test.images).argmax(axis=1)
     assert (again == shipped).mean() >= 0.97
     assert abs((again == test.labels).mean() - (shipped == test.labels).mean()) <= 0.015
+
+
+@pytest.mark.parametrize(("make", "count"), [(torch_models.wide, 4_208_650), (torch_models.small_resnet, 308_074)])
+def test_the_large_networks_have_the_form_that_they_promise(make, count):
+    network = make()
+    assert sum(p.numel() for p in network.parameters()) == count
+    assert network.training
+    assert network(torch.zeros(2, 1, 32, 32)).shape == (2, 10)
+
+
+def test_a_residual_block_without_weights_passes_its_positive_input_on():
+    block = torch_models.Residual(4, 4).eval()
+    for weight in block.parameters():
+        torch.nn.init.zeros_(weight)
+    x = torch.rand(2, 4, 6, 6)
+    assert torch.equal(block(x), x)
+    assert torch_models.Residual(4, 8, 2)(x).shape == (2, 8, 3, 3)
+
+
+@pytest.mark.parametrize(("train", "epochs"), [(torch_models.train_wide, 4), (torch_models.train_small_resnet, 6)])
+def test_the_large_networks_learn_and_leave_global_random_numbers_alone(train, epochs):
+    images, labels = some(512)
+    state = torch.get_rng_state()
+    large = data.upscaled(images)
+    network = train(large, labels, seed=0, epochs=epochs)
+    assert torch.equal(state, torch.get_rng_state())
+    assert not network.training
+    answers = torch_models.logits_of(network, large).argmax(axis=1)
+    assert (answers == labels).mean() > 0.5
+    with pytest.raises(ValueError, match="expected 64 images or more"):
+        train(large[:63], labels[:63], seed=0)
