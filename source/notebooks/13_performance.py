@@ -14,9 +14,9 @@
 #
 # ## Before you start
 #
-# Lesson 01 measured a first latency. Lessons 04 and 06 train and export the digits network. Whatever here is a *time* was
-# taken on the machine that built this page. Run it on yours: the sentences marked "observed" may come out otherwise, those
-# marked "claim" may not.
+# Lesson 01 measured a first latency. Lessons 04 and 06 train and export the digits network. Whatever here is a *time*
+# was taken on the machine that built this page. Run it on yours: the sentences marked "observed" may come out
+# otherwise, those marked "claim" may not.
 
 # %%
 import json
@@ -89,9 +89,9 @@ pictures = {name: data.upscaled(test.images)[:, None] for name in files}  # (450
 pictures["digits_cnn"] = test.images[:, None].copy()  # (450, 1, 8, 8)
 
 # %% [markdown]
-# Now the operations. An ONNX file lists its operators and the tensors between them; *shape inference* fills in how large
-# each tensor is, for a batch of our choice. By convention a multiplication and an addition are two operations. They
-# are called FLOPs, *floating-point operations*; FLOPS, or FLOP/s, are those *per second*. (Papers that count a
+# Now the operations. An ONNX file lists its operators and the tensors between them; *shape inference* fills in how
+# large each tensor is, for a batch of our choice. By convention a multiplication and an addition are two operations.
+# They are called FLOPs, *floating-point operations*; FLOPS, or FLOP/s, are those *per second*. (Papers that count a
 # multiply-add as one report half: look before you compare.)
 #
 # - One output of a dense layer is a sum over $N_{in}$ products: $F = 2\,b\,N_{in} N_{out}$ for a batch of $b$.
@@ -155,9 +155,9 @@ claim(
 # %% [markdown]
 # ## How fast is this machine?
 #
-# "Speed of the hardware" on a data sheet is a product: cores × clock × operations a cycle. We would rather have what a program can reach, and
-# measure it with the friendliest work there is: a large matrix product, in the same library that will run our networks.
-# `alone` wraps a single operator as a model; we will need it again.
+# "Speed of the hardware" on a data sheet is a product: cores × clock × operations a cycle. We would rather have what a
+# program can reach, and measure it with the friendliest work there is: a large matrix product, in the same library
+# that will run our networks. `alone` wraps a single operator as a model; we will need it again.
 
 
 # %%
@@ -170,6 +170,7 @@ def session(model, threads=1, **settings):
     return onnxruntime.InferenceSession(model, options, providers=where)
 
 
+# %%
 def alone(nodes, weights, shape):
     """Operators that all read one input, (float32, `shape`), as a model in bytes."""
     kind = onnx.TensorProto.FLOAT
@@ -187,6 +188,9 @@ def fastest_s(call, times=8):
 # %%
 random = np.random.default_rng(0)
 peak = {}  # FLOP/s
+
+
+# %%
 for threads in (1, 2):
     for n in (512, 1024):
         square = random.normal(size=(n, n)).astype(np.float32)
@@ -197,12 +201,12 @@ for threads in (1, 2):
 print(", ".join(f"{t} thread(s): {each / 1e9:.0f} GFLOP/s" for t, each in peak.items()))
 
 # %% [markdown]
-# Here we take the *best* of several runs, on purpose: a limit is what the machine can do when nothing disturbs it. With two threads the
-# figure doubles only where a second core is free (on a busy or shared machine it is not).
+# Here we take the *best* of several runs, on purpose: a limit is what the machine can do when nothing disturbs it.
+# With two threads the figure doubles only where a second core is free (on a busy or shared machine it is not).
 #
-# So much for arithmetic. And the bytes? Between the processor and its memory lie the *caches*, small fast memories that keep
-# what was used last. So "how many bytes a second" has no single answer; it depends on how much data there is. We read arrays
-# of growing size, over and over.
+# So much for arithmetic. And the bytes? Between the processor and its memory lie the *caches*, small fast memories
+# that keep what was used last. So "how many bytes a second" has no single answer; it depends on how much data there
+# is. We read arrays of growing size, over and over.
 
 
 # %%
@@ -214,6 +218,7 @@ def reading_speed(size):
     return size * repeat / seconds
 
 
+# %%
 def copying_speed(size):
     """Bytes a second, each byte counted twice: it is read and written."""
     numbers = np.ones(size // 4, np.float32)
@@ -232,6 +237,7 @@ def bandwidth(size):
     return float(np.exp(np.interp(np.log(size), np.log(sizes), np.log(reading))))
 
 
+# %%
 memory, caches = reading[-1], reading[:-4].max()
 
 # %%
@@ -244,8 +250,10 @@ plt.xlabel("bytes that are read again and again")
 plt.ylabel("GB/s, one thread")
 show.finding(
     f"What fits into the caches was read up to {caches / memory:.0f} times as fast as memory",
-    alt=f"Reading speed by array size: at most {caches / 1e9:.0f} GB/s while the array fits into the caches, "
-    f"{memory / 1e9:.0f} GB/s from memory at 128 MiB; copying 128 MiB moves {copying / 1e9:.0f} GB/s.",
+    alt=f"Reading speed by array size: at most {caches / 1e9:.0f} GB/s while the array fits into "
+    "the caches, "
+    f"{memory / 1e9:.0f} GB/s from memory at 128 MiB; copying 128 MiB moves {copying / 1e9:.0f} "
+    "GB/s.",
 )
 
 # %%
@@ -256,7 +264,8 @@ observe(
 )
 
 # %% [markdown]
-# The dip on the left, if there is one, is Python: the smallest arrays are read in a microsecond, and the call is part of what we time.
+# The dip on the left, if there is one, is Python: the smallest arrays are read in a microsecond, and the call is part
+# of what we time.
 #
 # The last constant is that call itself. What does ONNX Runtime take to do nothing?
 
@@ -266,7 +275,8 @@ one = np.zeros((1, 1), np.float32)
 idle = measure.latencies_ms({"nothing": lambda: nothing.run(None, {"x": one})}, rounds=400)
 overhead = float(np.median(idle["nothing"])) / 1000
 print(
-    f"a call that computes nothing: {measure.spread(1000 * idle['nothing'])} µs, median (quartiles)"
+    f"a call that computes nothing: {measure.spread(1000 * idle['nothing'])} µs, median "
+    "(quartiles)"
 )
 
 # %% [markdown]
@@ -277,26 +287,27 @@ print(
 # $$t \ge \frac{F}{P}, \qquad t \ge \frac{B}{W}, \qquad\text{so}\qquad t \ge \max\left(\frac{F}{P}, \frac{B}{W}\right).$$
 #
 # The processor does both at the same time, so the larger one counts, not the sum. Add the call, $t_0$, and we have a
-# prediction. This is the *roofline model*. Its name comes from the picture: divide $F$ by $t$ and write
-# $I = F/B$ for the *intensity*, operations a byte:
+# prediction. This is the *roofline model*. Its name comes from the picture: divide $F$ by $t$ and write $I = F/B$ for
+# the *intensity*, operations a byte:
 #
 # $$\frac{F}{t} \le \min(P,\; W \cdot I).$$
 #
-# A slope, then a flat roof. They meet at the *ridge*, $I^* = P/W$. A layer left of it is *memory-bound*: more
-# FLOPS do nothing for it. Only right of it the article's formula is the right one.
+# A slope, then a flat roof. They meet at the *ridge*, $I^* = P/W$. A layer left of it is *memory-bound*: more FLOPS do
+# nothing for it. Only right of it the article's formula is the right one.
 #
 # Where does a dense layer lie? With $N \times M$ float32 weights and a batch of $b$,
 #
 # $$I = \frac{2\,b\,N M}{4\,(N M + b N + b M)} \;\longrightarrow\; \frac{b}{2} \quad\text{for}\quad N, M \gg b.$$
 #
-# Each weight is read once and used $b$ times. Before you go on: at which batch does a dense layer
-# reach the ridge of this machine, read from memory? And from the caches?
+# Each weight is read once and used $b$ times. Before you go on: at which batch does a dense layer reach the ridge of
+# this machine, read from memory? And from the caches?
 
 # %%
 ridge = {"memory": peak[1] / memory, "caches": peak[1] / caches}
 for where, intensity in ridge.items():
     print(
-        f"ridge with weights in {where}: {intensity:.1f} FLOPs a byte, so from a batch of {math.ceil(2 * intensity)}"
+        f"weights in {where}: ridge at {intensity:.1f} FLOPs a byte, "
+        f"so at a batch of {math.ceil(2 * intensity)}"
     )
 dense = [row for row in work(files["wide"], 1) if row[0] == "Gemm"]
 
@@ -309,9 +320,9 @@ claim(
 )
 
 # %% [markdown]
-# Now the test. Each dense layer and each convolution becomes a model of its own; we predict its time, then take it. Each is
-# called again and again, so its weights stay in a cache if they fit: the bandwidth in the
-# prediction is the one measured for as many bytes.
+# Now the test. Each dense layer and each convolution becomes a model of its own; we predict its time, then take it.
+# Each is called again and again, so its weights stay in a cache if they fit: the bandwidth in the prediction is the
+# one measured for as many bytes.
 
 
 # %%
@@ -326,6 +337,7 @@ def layers(name, batch):
             yield session(alone([node], own, pixels.shape)), node.input[0], pixels, flops, moved
 
 
+# %%
 def roofline_s(flops, moved, bytes_per_s):
     return overhead + max(flops / peak[1], moved / bytes_per_s)
 
@@ -349,13 +361,13 @@ for name, batch in (
         measured.append((name, batch, flops / peak[1], expected, np.median(taken[i]) / 1000))
 
 # %%
-show.table(
-    ["layer of wide", "batch", "operations / speed (ms)", "roofline (ms)", "measured (ms)", "article off by", "roofline off by"],
-    [
-        [1 + i % 5, b, f"{1e3 * a:.3f}", f"{1e3 * r:.3f}", f"{1e3 * t:.3f}", f"{t / a:.1f}", f"{t / r:.1f}"]
-        for i, (name, b, a, r, t) in enumerate(measured) if name == "wide"
-    ],
-)  # fmt: skip
+header = ["layer", "batch", "article (ms)", "roofline (ms)", "measured (ms)", "off by", "off by"]
+rows = [
+    [1 + i % 5, b, *[f"{1e3 * each:.3f}" for each in (a, r, t)], f"{t / a:.1f}", f"{t / r:.1f}"]
+    for i, (name, b, a, r, t) in enumerate(measured)
+    if name == "wide"
+]
+show.table(header, rows, "wide; off by: measured over the article's, and over the roofline's")
 
 # %%
 figure, axes = plt.subplots(1, 2, figsize=(9, 4), sharex=True, sharey=True)
@@ -370,21 +382,28 @@ for axis, column, said in zip(axes, (2, 3), ("operations / speed", "roofline")):
     axis.set_xlabel(f"predicted by {said} (ms)")
 axes[0].set_ylabel("measured (ms)")
 axes[0].legend()
-off = {n: np.array([[max(p / row[4], row[4] / p) for p in row[2:4]] for row in measured if row[0] == n])
-       for n in ("wide", "small_resnet")}  # fmt: skip
+off = {name: [] for name in ("wide", "small_resnet")}  # by what factor, article and roofline
+for name, _, *expected, seconds in measured:
+    off[name].append([max(each / seconds, seconds / each) for each in expected])
+off = {name: np.array(each) for name, each in off.items()}
 near = {n: (each <= 2).sum(axis=0) for n, each in off.items()}  # article's, roofline's
 show.finding(
-    f"Within a factor of two: {near['wide'][1]} of wide's {len(off['wide'])} layers with the roofline, "
+    f"Within a factor of two: {near['wide'][1]} of wide's {len(off['wide'])} layers with the "
+    "roofline, "
     f"{near['wide'][0]} with the article's formula",
-    alt="Measured against predicted time of each layer, with a grey band of a factor of two. In the band lie "
-    f"{near['wide'][0]} of wide's {len(off['wide'])} points with operations / speed and {near['wide'][1]} with the "
-    f"roofline; of small_resnet's {len(off['small_resnet'])}, {near['small_resnet'][0]} and {near['small_resnet'][1]}.",
+    alt="Measured against predicted time of each layer, with a grey band of a factor of two. In "
+    "the band lie "
+    f"{near['wide'][0]} of wide's {len(off['wide'])} points with operations / speed and "
+    f"{near['wide'][1]} with the "
+    f"roofline; of small_resnet's {len(off['small_resnet'])}, {near['small_resnet'][0]} and "
+    f"{near['small_resnet'][1]}.",
 )
 
 # %%
 within = off["wide"][:, 1] <= 2
 observe(
-    "for four fifths of wide's layers, at every batch, the roofline is right within a factor of two or so",
+    "for four fifths of wide's layers, at every batch, the roofline is right within a factor of "
+    "two or so",
     np.mean(off["wide"][:, 1] <= 2.2) >= 0.8,
     f"{within.sum()} of {len(within)} within 2; the worst is off by {off['wide'][:, 1].max():.1f}",
 )
@@ -398,15 +417,16 @@ observe(
 )
 
 # %% [markdown]
-# The roofline is no law of nature for each layer. It says what a machine *could* do; kernels stay below, and
-# those for odd shapes (a last layer of ten outputs, a first convolution with one channel) stay far below: they do not fill the
+# The roofline is no law of nature for each layer. It says what a machine *could* do; kernels stay below, and those for
+# odd shapes (a last layer of ten outputs, a first convolution with one channel) stay far below: they do not fill the
 # processor's vector registers. It is a bound that is often close. The article's formula is the same bound without the
 # bytes and without the call, and it is off most where serving happens: one small request at a time.
 #
-# **Where this goes wrong: a benchmark that keeps its weights warm.** We called each layer again and again. In a service with
-# three models, or between two rare requests, the weights have left the caches. What does the same layer cost then? We
-# give one model 24 such layers with weights of their own, 96 MiB, which it uses in turn; against it stand 24 calls in a row
-# of a model with one. (With 24 equal copies nothing would get cold: ONNX Runtime notices and keeps one.) Predict the factor before you look: the two bandwidths are a few cells above.
+# **Where this goes wrong: a benchmark that keeps its weights warm.** We called each layer again and again. In a
+# service with three models, or between two rare requests, the weights have left the caches. What does the same layer
+# cost then? We give one model 24 such layers with weights of their own, 96 MiB, which it uses in turn; against it
+# stand 24 calls in a row of a model with one. (With 24 equal copies nothing would get cold: ONNX Runtime notices and
+# keeps one.) Predict the factor before you look: the two bandwidths are a few cells above.
 
 # %%
 layer = {"transB": 1}
@@ -432,9 +452,10 @@ for b in batches:
 # %%
 flops, moved = np.array([(2 * b * 2**20, 4 * (2**20 + 2 * b * 2**10)) for b in batches]).T
 roof = np.geomspace(0.2, 200, 100)
-for where, colour in (("caches", show.BLUE), ("memory", show.ORANGE)):
-    plt.loglog(roof, np.minimum(peak[1], {"caches": bandwidth(4e6), "memory": memory}[where] * roof) / 1e9,
-               color=colour, label=f"roof, weights in {where}")  # fmt: skip
+slopes = {"caches": (bandwidth(4e6), show.BLUE), "memory": (memory, show.ORANGE)}
+for where, (speed, colour) in slopes.items():
+    limit = np.minimum(peak[1], speed * roof) / 1e9
+    plt.loglog(roof, limit, color=colour, label=f"roof, weights in {where}")
 for warmth, colour, mark in (("warm", show.BLUE, "o"), ("cold", show.ORANGE, "s")):
     speed = flops / np.array(by_warmth[warmth]) / 1e6
     plt.plot(flops / moved, speed, mark, color=colour, label=f"measured, {warmth}")
@@ -445,11 +466,14 @@ plt.ylabel("GFLOP/s")
 plt.legend(loc="lower right", fontsize="small")
 colder = np.array(by_warmth["cold"]) / np.array(by_warmth["warm"])
 show.finding(
-    f"One picture through a 1,024 × 1,024 layer takes {colder[0]:.1f} times as long when its weights come from memory, "
+    f"One picture through a 1,024 × 1,024 layer takes {colder[0]:.1f} times as long when its "
+    "weights come from memory, "
     f"64 pictures {colder[-1]:.1f} times",
-    alt="Roofline of this machine with two slopes, for weights in the caches and in memory, and a dense layer at batches from 1 to 64. "
+    alt="Roofline of this machine with two slopes, for weights in the caches and in memory, and "
+    "a dense layer at batches from 1 to 64. "
     f"At batch 1 it reaches {flops[0] / by_warmth['warm'][0] / 1e6:.0f} GFLOP/s warm and "
-    f"{flops[0] / by_warmth['cold'][0] / 1e6:.0f} cold, at batch 64 {flops[-1] / by_warmth['warm'][-1] / 1e6:.0f} and "
+    f"{flops[0] / by_warmth['cold'][0] / 1e6:.0f} cold, at batch 64 "
+    f"{flops[-1] / by_warmth['warm'][-1] / 1e6:.0f} and "
     f"{flops[-1] / by_warmth['cold'][-1] / 1e6:.0f}.",
 )
 
@@ -461,8 +485,9 @@ observe(
 )
 
 # %% [markdown]
-# This is also why int8 can pay even where the processor multiplies no faster: a memory-bound layer with weights of one byte has a
-# quarter of the bytes to fetch. And it is why a large language model, whose weights fit in no cache, lives on the slope.
+# This is also why int8 can pay even where the processor multiplies no faster: a memory-bound layer with weights of one
+# byte has a quarter of the bytes to fetch. And it is why a large language model, whose weights fit in no cache, lives
+# on the slope.
 #
 # Move the batch: where does it stop paying?
 
@@ -479,7 +504,8 @@ def roofline_picture(batch):
     plt.ylabel("GFLOP/s")
     bound = "memory-bound" if could < peak[1] else "compute-bound"
     each = 1e6 * 2 * 2**20 / could
-    return f"batch {batch}: {bound}, {each:.0f} µs a picture at the best, {could / peak[1]:.0%} of the peak"
+    share = f"{could / peak[1]:.0%} of the peak"
+    return f"batch {batch}: {bound}, {each:.0f} µs a picture at the best, {share}"
 
 
 # %%
@@ -507,7 +533,8 @@ ipywidgets.VBox([knob, drawn])
 said = roofline_picture(4)
 show.finding(
     f"A dense layer from memory, {said}",
-    alt=f"The slider's first picture: the roof with weights from memory, and the layer on it. {said}.",
+    alt="The slider's first picture: the roof with weights from memory, and the layer on it. "
+    f"{said}.",
 )
 
 # %% [markdown]
@@ -538,8 +565,10 @@ plt.axhline(np.median(first), color=show.GREY, lw=1)
 plt.xlabel("call")
 plt.ylabel("time (ms, logarithmic)")
 show.finding(
-    f"One call may take anything from {first.min():.2f} to {first.max():.2f} ms; the median is {np.median(first):.2f} ms",
-    alt=f"The times of 300 calls. The first took {first[0]:.2f} ms, the median {np.median(first):.2f} ms, the slowest {first.max():.2f} ms.",
+    f"One call may take anything from {first.min():.2f} to {first.max():.2f} ms; the median is "
+    f"{np.median(first):.2f} ms",
+    alt=f"The times of 300 calls. The first took {first[0]:.2f} ms, the median "
+    f"{np.median(first):.2f} ms, the slowest {first.max():.2f} ms.",
 )
 
 # %%
@@ -552,9 +581,11 @@ observe(
 # %% [markdown]
 # What to do about it, and what `measure.latencies_ms` does:
 #
-# - *Warm up*: leave the first calls out. They allocate memory and fill caches. (Report them apart, if a cold start matters to you.)
+# - *Warm up*: leave the first calls out. They allocate memory and fill caches. (Report them apart, if a cold start
+#   matters to you.)
 # - *Repeat, and give the spread*: a median with quartiles. The mean follows the worst disturbance.
-# - *Take turns*: compare two forms call by call, in random order. The machine of the second minute is not that of the first.
+# - *Take turns*: compare two forms call by call, in random order. The machine of the second minute is not that of the
+#   first.
 # - *Use a clock that only goes forwards.* `time.time()` is the wall clock, and a time server may set it back.
 
 # %%
@@ -567,8 +598,8 @@ claim(
 
 # %% [markdown]
 # The articles also call a "response time" of 0.5 what is a time divided by an objective: 50 ms of 100 ms. That is a
-# ratio, and it has no unit. And they call *effect* the relative change: −50 % of time. Two such figures cannot be added, nor undone by their
-# opposites:
+# ratio, and it has no unit. And they call *effect* the relative change: −50 % of time. Two such figures cannot be
+# added, nor undone by their opposites:
 
 # %%
 halved = 100 * (1 - 0.5)
@@ -584,8 +615,9 @@ claim(
 #
 # ## How many requests make a p99?
 #
-# The *p99* is the time that 99 of 100 requests stay below. A dashboard computes one from any number of requests. From how many may you
-# believe it? Take 100 requests whose true p99 we know, ten thousand times. (Times that are exponential have their p99 at $\ln 100$ means.)
+# The *p99* is the time that 99 of 100 requests stay below. A dashboard computes one from any number of requests. From
+# how many may you believe it? Take 100 requests whose true p99 we know, ten thousand times. (Times that are
+# exponential have their p99 at $\ln 100$ means.)
 
 # %%
 draws = np.sort(np.random.default_rng(0).exponential(1.0, (10_000, 100)), axis=1)
@@ -599,7 +631,8 @@ claim(
 
 # %% [markdown]
 # The benchmark *MLPerf Inference* asks the question the other way round. Fix a bound $T$. Each of $n$ requests is
-# below it with probability $p$, each for itself, so the number that are is *binomial*, and the share $\hat p$ that are has
+# below it with probability $p$, each for itself, so the number that are is *binomial*, and the share $\hat p$ that are
+# has
 #
 # $$\operatorname{mean}(\hat p) = p, \qquad \operatorname{sd}(\hat p) = \sqrt{p(1-p)/n}.$$
 #
@@ -607,8 +640,8 @@ claim(
 #
 # $$z \sqrt{\frac{p(1-p)}{n}} \le m, \qquad z = \Phi^{-1}\!\left(\frac{1 + C}{2}\right), \qquad\text{hence}\qquad n = \frac{z^2\, p (1 - p)}{m^2}.$$
 #
-# What margin $m$? Half a percent is much for a p99 and little for a median. MLPerf takes a twentieth of what is left above
-# $p$: $m = (1 - p)/20$. Then $n = 400\, z^2\, p/(1-p)$. With $C$ = 99 %:
+# What margin $m$? Half a percent is much for a p99 and little for a median. MLPerf takes a twentieth of what is left
+# above $p$: $m = (1 - p)/20$. Then $n = 400\, z^2\, p/(1-p)$. With $C$ = 99 %:
 
 
 # %%
@@ -618,6 +651,7 @@ def queries_needed(share, confidence=0.99):
     return z**2 * share * (1 - share) / margin**2
 
 
+# %%
 needed = {share: queries_needed(share) for share in (0.90, 0.95, 0.99)}
 rounded_up = {share: math.ceil(count / 2**13) * 2**13 for share, count in needed.items()}
 show.table(
@@ -627,7 +661,8 @@ show.table(
 
 # %%
 claim(
-    "rounded, these are the query counts of MLPerf's paper (table IV), and so are the multiples that it asks for",
+    "rounded, these are the query counts of MLPerf's paper (table IV), and so are the multiples "
+    "that it asks for",
     [round(count) for count in needed.values()] == [23_886, 50_425, 262_742]
     and list(rounded_up.values()) == [24_576, 57_344, 270_336],
     ", ".join(f"p{100 * share:.0f}: {count:,.0f}" for share, count in needed.items()),
@@ -643,6 +678,9 @@ for share, count in needed.items():
     count = round(count)
     below = runs.binomial(count, share, 20_000) / count
     inside[share] = np.mean(abs(below - share) <= (1 - share) / 20)
+
+
+# %%
 claim(
     "with so many queries the share lies within the margin in 99 % of the benchmarks",
     all(abs(each - 0.99) < 0.003 for each in inside.values()),
@@ -650,9 +688,10 @@ claim(
 )
 
 # %% [markdown]
-# Two things to keep in mind. The derivation needs requests that do not influence each other; in a queue they do, and a stall hits hundreds
-# at once, so that real data are worth less than their number. And without a quarter of a million requests you can still
-# be honest: quote an interval. The same normal distribution says between which *ranks* of the sorted times the true p99 lies.
+# Two things to keep in mind. The derivation needs requests that do not influence each other; in a queue they do, and a
+# stall hits hundreds at once, so that real data are worth less than their number. And without a quarter of a million
+# requests you can still be honest: quote an interval. The same normal distribution says between which *ranks* of the
+# sorted times the true p99 lies.
 
 
 # %%
@@ -663,6 +702,7 @@ def p99_interval(times, confidence=0.95):
     return tuple(np.sort(times)[ranks - 1])
 
 
+# %%
 rows = np.random.default_rng(1).exponential(1.0, (2_000, 2_000))
 intervals = np.array([p99_interval(row) for row in rows])
 covered = np.mean((intervals[:, 0] <= np.log(100)) & (np.log(100) <= intervals[:, 1]))
@@ -676,12 +716,12 @@ claim(
 # ## Why does the dashboard show 2 ms while users wait for a second?
 #
 # A client sends a request, waits for the answer, then sends the next one. That is a *closed loop*. Once in a while the
-# server stalls, for a collection of garbage, say. The client waits, and notes *one* slow request. But in the meantime a
-# hundred other users would have come, and did not, because our client was polite. Real users do not wait for each other: theirs is an *open
-# loop*. To leave out just those that would have waited is called *coordinated omission*.
+# server stalls, for a collection of garbage, say. The client waits, and notes *one* slow request. But in the meantime
+# a hundred other users would have come, and did not, because our client was polite. Real users do not wait for each
+# other: theirs is an *open loop*. To leave out just those that would have waited is called *coordinated omission*.
 #
-# First without a clock. A request every 10 ms for a minute, 1 ms of work each, and one stall of two seconds. In the open loop a request that is due
-# while the server is busy waits, and its time counts from when it was *due*:
+# First without a clock. A request every 10 ms for a minute, 1 ms of work each, and one stall of two seconds. In the
+# open loop a request that is due while the server is busy waits, and its time counts from when it was *due*:
 #
 # $$\text{done}_i = \max(\text{due}_i,\ \text{done}_{i-1}) + s_i, \qquad \text{latency}_i = \text{done}_i - \text{due}_i.$$
 
@@ -697,9 +737,11 @@ open_ms, closed_ms = 1000 * (done - due), 1000 * service
 # %%
 p99 = {"closed": load.percentile(closed_ms, 0.99), "open": load.percentile(open_ms, 0.99)}
 claim(
-    "one stall of 2 s in a minute: the closed loop's p99 is 1 ms, the open loop's more than a second",
+    "one stall of 2 s in a minute: the closed loop's p99 is 1 ms, the open loop's more than a "
+    "second",
     p99["closed"] < 1.01 and p99["open"] > 1000,
-    f"{p99['closed']:.0f} and {p99['open']:.0f} ms; slow by more than 10 ms: {np.sum(closed_ms > 10)} and {np.sum(open_ms > 10)}",
+    f"{p99['closed']:.0f} and {p99['open']:.0f} ms; slow by more than 10 ms: "
+    f"{np.sum(closed_ms > 10)} and {np.sum(open_ms > 10)}",
 )
 
 # %%
@@ -713,8 +755,10 @@ plt.xlabel("time (s)")
 plt.ylabel("latency (ms)")
 plt.legend()
 show.finding(
-    f"The same stall is {np.sum(closed_ms > 10)} slow request or {np.sum(open_ms > 10)}, depending on who counts",
-    alt=f"Latency over time around a stall of two seconds. The open loop shows a slope of {np.sum(open_ms > 10)} requests that waited, "
+    f"The same stall is {np.sum(closed_ms > 10)} slow request or {np.sum(open_ms > 10)}, "
+    "depending on who counts",
+    alt="Latency over time around a stall of two seconds. The open loop shows a slope of "
+    f"{np.sum(open_ms > 10)} requests that waited, "
     "from two seconds down to one millisecond; the closed loop shows a single point.",
 )
 
@@ -743,8 +787,12 @@ real = {
     "open": load.open_loop(stalls_once, np.arange(200) * 0.005),
 }
 real_p99 = {name: load.percentile(outcome.latency_ms, 0.99) for name, outcome in real.items()}
+
+
+# %%
 observe(
-    "on a real model with one real stall of 0.3 s, the closed loop's p99 does not see it and the open loop's does",
+    "on a real model with one real stall of 0.3 s, the closed loop's p99 does not see it and the "
+    "open loop's does",
     real_p99["closed"] < 50 < real_p99["open"],
     f"{real_p99['closed']:.1f} and {real_p99['open']:.0f} ms",
 )
@@ -761,36 +809,45 @@ observe(
 # | Server | many users | pictures at random times, as they come | the rate at which p99 keeps a bound |
 # | Offline | a night's archive | everything at once | pictures a second |
 #
-# "At random times" means that users do not agree with each other: in each short moment $dt$ a request arrives with probability
-# $\lambda\,dt$, whatever came before. Such arrivals are a *Poisson process*. The chance that nothing arrives for a time $t$ is
-# $(1 - \lambda\,dt)^{t/dt} \to e^{-\lambda t}$, so the gaps are *exponential*, with mean $1/\lambda$ and variance $1/\lambda^2$. Is our
-# generator's schedule one?
+# "At random times" means that users do not agree with each other: in each short moment $dt$ a request arrives with
+# probability $\lambda\,dt$, whatever came before. Such arrivals are a *Poisson process*. The chance that nothing
+# arrives for a time $t$ is $(1 - \lambda\,dt)^{t/dt} \to e^{-\lambda t}$, so the gaps are *exponential*, with mean
+# $1/\lambda$ and variance $1/\lambda^2$. Is our generator's schedule one?
 
 # %%
 from scipy import stats
 
 gaps = np.diff(load.poisson_arrivals(200, 50_000, seed=13), prepend=0)
 fits = stats.kstest(gaps, stats.expon(scale=1 / 200).cdf)  # Kolmogorov–Smirnov
+
+
+# %%
 claim(
     "200 a second: the gaps have the exponential distribution's mean, variance, and shape",
     abs(200 * gaps.mean() - 1) < 0.02
     and abs(200**2 * gaps.var() - 1) < 0.05
     and fits.pvalue > 0.01,
-    f"mean {1e3 * gaps.mean():.3f} ms, variance {1e6 * gaps.var():.2f} ms², largest gap between the curves {fits.statistic:.4f}",
+    f"mean {1e3 * gaps.mean():.3f} ms, variance {1e6 * gaps.var():.2f} ms², largest gap between "
+    f"the curves {fits.statistic:.4f}",
 )
 
 # %%
 per_second = np.bincount(np.floor(np.cumsum(gaps)).astype(int))[:-1]
 even = stats.kstest(np.full(50_000, 1 / 200), stats.expon(scale=1 / 200).cdf)
+
+
+# %%
 claim(
-    "the counts of each second have variance and mean alike, as Poisson's have; an even schedule fails the same test",
+    "the counts of each second have variance and mean alike, as Poisson's have; an even schedule "
+    "fails the same test",
     abs(per_second.var() / per_second.mean() - 1) < 0.35 and even.pvalue < 1e-6,
-    f"mean {per_second.mean():.1f}, variance {per_second.var():.1f}; even: {even.statistic:.2f} apart",
+    f"mean {per_second.mean():.1f}, variance {per_second.var():.1f}; even: {even.statistic:.2f} "
+    "apart",
 )
 
 # %% [markdown]
-# Now the four, on `wide`, one thread, one worker. A real benchmark runs a minute or more; ours run a second or two and say so.
-
+# Now the four, on `wide`, one thread, one worker. A real benchmark runs a minute or more; ours run a second or two and
+# say so.
 
 # %%
 wide = session(files["wide"])
@@ -805,6 +862,7 @@ def capacity(service_ms):
     return 1000 / service_ms.mean()  # requests a second that one worker can do
 
 
+# %%
 single = load.closed_loop(answer(1), 1500)
 multi = load.closed_loop(answer(8), 300)
 offline = load.open_loop(
@@ -814,6 +872,9 @@ offline = load.open_loop(
 # %%
 rate = 0.5 * capacity(single.service_ms)
 server = load.open_loop(answer(1), load.poisson_arrivals(rate, int(1.5 * rate), seed=0))
+
+
+# %%
 show.table(
     ["scenario", "queries", "quoted"],
     [
@@ -836,21 +897,22 @@ show.table(
 # %%
 low, high = p99_interval(server.latency_ms)
 observe(
-    "half busy, the server's p99 is above SingleStream's p90: requests wait though half of the time nothing is to do",
+    "half busy, the server's p99 is above SingleStream's p90: requests wait though half of the "
+    "time nothing is to do",
     load.percentile(server.latency_ms, 0.99) > load.percentile(single.latency_ms, 0.9),
     f"95 % interval of the server's p99: {low:.2f} to {high:.2f} ms",
 )
 
 # %% [markdown]
-# Why waiting, at half load? Because users do not come evenly: two within one service time, and the second waits. Queueing
-# theory has the mean. With rate $\lambda$, service time $S$ and *utilisation* $\rho = \lambda \operatorname{E}[S] < 1$, one worker and Poisson arrivals
-# (Pollaczek and Khinchine, 1930):
+# Why waiting, at half load? Because users do not come evenly: two within one service time, and the second waits.
+# Queueing theory has the mean. With rate $\lambda$, service time $S$ and *utilisation* $\rho = \lambda
+# \operatorname{E}[S] < 1$, one worker and Poisson arrivals (Pollaczek and Khinchine, 1930):
 #
 # $$\operatorname{E}[\text{latency}] = \operatorname{E}[S] + \frac{\lambda \operatorname{E}[S^2]}{2 (1 - \rho)}.$$
 #
 # The second moment says: a few slow calls hurt more than the mean shows. The $1 - \rho$ below says: the last bit of
-# utilisation is the dearest. For exponential $S$ with mean $1/\mu$ the formula becomes $1/(\mu - \lambda)$. First the theory against
-# the simulated queue, then the measured service times against real requests.
+# utilisation is the dearest. For exponential $S$ with mean $1/\mu$ the formula becomes $1/(\mu - \lambda)$. First the
+# theory against the simulated queue, then the measured service times against real requests.
 
 
 # %%
@@ -863,10 +925,14 @@ exponential = np.random.default_rng(1).exponential(0.01, 400_000)  # μ = 100 a 
 simulated = (
     load.simulate(load.poisson_arrivals(80, 400_000, seed=2), exponential).latency_ms.mean() / 1000
 )
+
+
+# %%
 claim(
     "simulated, formula, and 1/(μ − λ) agree within 5 %",
     abs(simulated / 0.05 - 1) < 0.05 and abs(mean_latency(80, exponential) / 0.05 - 1) < 0.05,
-    f"{1e3 * simulated:.1f}, {1e3 * mean_latency(80, exponential):.1f} and {1e3 / (100 - 80):.1f} ms",
+    f"{1e3 * simulated:.1f}, {1e3 * mean_latency(80, exponential):.1f} and "
+    f"{1e3 / (100 - 80):.1f} ms",
 )
 
 # %%
@@ -876,6 +942,9 @@ shares = np.array([0.1, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95])
 rates = shares * capacity(single.service_ms)
 schedules = [load.poisson_arrivals(rate, 40_000, seed=4) for rate in rates]
 latencies = [load.simulate(due, drawn).latency_ms for due in schedules]
+
+
+# %%
 tried = {0.3: None, 0.5: server.latency_ms, 0.7: None}
 for share in (0.3, 0.7):
     rate = share * capacity(single.service_ms)
@@ -900,8 +969,10 @@ plt.legend()
 knee = [load.percentile(each, 0.99) for each in latencies]
 show.finding(
     f"From 30 % to 90 % busy the simulated p99 grows {knee[5] / knee[1]:.0f}-fold",
-    alt=f"Latency against utilisation. The simulated p99 is {knee[1]:.2f} ms at 30 %, {knee[3]:.2f} ms at 70 % and {knee[5]:.2f} ms at 90 %; "
-    f"with real requests it was {', '.join(f'{load.percentile(e, 0.99):.2f} ms at {s:.0%}' for s, e in tried.items())}.",
+    alt=f"Latency against utilisation. The simulated p99 is {knee[1]:.2f} ms at 30 %, "
+    f"{knee[3]:.2f} ms at 70 % and {knee[5]:.2f} ms at 90 %; "
+    "with real requests it was "
+    f"{', '.join(f'{load.percentile(e, 0.99):.2f} ms at {s:.0%}' for s, e in tried.items())}.",
 )
 
 # %%
@@ -913,13 +984,13 @@ observe(
 )
 
 # %% [markdown]
-# So the answer to "how many requests a second can it do?" is a question back: within which p99? That is the Server scenario's
-# figure, and lesson 18 lets an autoscaler keep it.
+# So the answer to "how many requests a second can it do?" is a question back: within which p99? That is the Server
+# scenario's figure, and lesson 18 lets an autoscaler keep it.
 #
 # ## Where does the time go inside the model?
 #
-# ONNX Runtime has a profiler. Switched on, it writes a JSON list of events: when each operator of each call began (`ts`) and how
-# long it took (`dur`), in microseconds.
+# ONNX Runtime has a profiler. Switched on, it writes a JSON list of events: when each operator of each call began
+# (`ts`) and how long it took (`dur`), in microseconds.
 
 # %%
 profiled = session(
@@ -937,6 +1008,9 @@ for e in events:
     if e["cat"] == "Node" and e["name"].endswith("_kernel_time"):
         by_node[e["args"]["node_index"], e["args"]["op_name"]].append(e["dur"])
 node_ms = {key: np.median(each[3:]) / 1000 for key, each in by_node.items()}  # three warm up
+
+
+# %%
 in_nodes = sum(node_ms.values())
 covered = sum(sum(each[3:]) for each in by_node.values()) / sum(runs[3:])
 by_kind = Counter()
@@ -958,19 +1032,21 @@ show.finding(
 
 # %%
 observe(
-    "the operators' times add up to 80 % of the call or more; the rest is the runtime between them",
+    "the operators' times add up to 80 % of the call or more; the rest is the runtime between "
+    "them",
     0.8 < covered < 1.01,
     f"{covered:.1%} of the time of all calls",
 )
 
 # %% [markdown]
-# A list like this ends most discussions: what takes 1 % of the time cannot save 2 %. It is *Amdahl's law*: if a share $f$ of the time becomes $k$ times as fast,
-# the whole becomes $1/(1 - f + f/k)$ times as fast, at most $1/(1-f)$.
+# A list like this ends most discussions: what takes 1 % of the time cannot save 2 %. It is *Amdahl's law*: if a share
+# $f$ of the time becomes $k$ times as fast, the whole becomes $1/(1 - f + f/k)$ times as fast, at most $1/(1-f)$.
 
 # %%
 share = by_kind["Gemm"] / in_nodes
 claim(
-    "removing something without which the call takes 1 − f of its time gains a factor of 1/(1 − f) at the most",
+    "removing something without which the call takes 1 − f of its time gains a factor of 1/(1 − "
+    "f) at the most",
     all(1 / (1 - share + share / k) <= 1 / (1 - share) for k in (2, 10, 1e9)),
     f"the last dense layer, removed: at most {1 / (1 - share):.3f} times",
 )
@@ -978,8 +1054,8 @@ claim(
 # %% [markdown]
 # ## What does the runtime do to the graph?
 #
-# The profile names operators that the file does not hold, or lacks some that it does. When a session is made, ONNX Runtime rewrites the
-# graph, on four levels:
+# The profile names operators that the file does not hold, or lacks some that it does. When a session is made, ONNX
+# Runtime rewrites the graph, on four levels:
 #
 # - *disabled*: as in the file;
 # - *basic*: what changes nothing but the graph: constants computed ahead, operators without effect dropped;
@@ -996,14 +1072,17 @@ levels = {
     "extended": LEVEL.ORT_ENABLE_EXTENDED, "all": LEVEL.ORT_ENABLE_ALL,
 }  # fmt: skip
 by_level, kinds = {}, {}
+
+
+# %%
 for said, level in levels.items():
-    out = scratch / f"{said}.onnx"
-    session(files["small_resnet"], graph_optimization_level=level, optimized_model_filepath=str(out),
-            log_severity_level=3)  # level "all" warns that its file suits this machine alone  # fmt: skip
-    kinds[said] = Counter(
-        f"{node.domain} {node.op_type}".strip() for node in onnx.load(out).graph.node
-    )
-    by_level[said] = session(files["small_resnet"], graph_optimization_level=level)
+    settings = {"graph_optimization_level": level}
+    by_level[said] = session(files["small_resnet"], **settings)
+    settings["optimized_model_filepath"] = str(scratch / f"{said}.onnx")
+    settings["log_severity_level"] = 3  # level "all" warns that its file suits this machine alone
+    session(files["small_resnet"], **settings)
+    nodes = onnx.load(scratch / f"{said}.onnx").graph.node
+    kinds[said] = Counter(f"{node.domain} {node.op_type}".strip() for node in nodes)
 
 # %%
 calls = {said: lambda s=s: s.run(None, many) for said, s in by_level.items()}
@@ -1018,10 +1097,15 @@ show.table(
 answers = {said: s.run(None, many)[0] for said, s in by_level.items()}
 size = abs(answers["disabled"]).max()
 apart = max(abs(each - answers["disabled"]).max() / size for each in answers.values())
+
+
+# %%
 claim(
-    "fusion leaves fewer operators, and no level moves a logit by more than a ten-thousandth of the largest",
+    "fusion leaves fewer operators, and no level moves a logit by more than a ten-thousandth of "
+    "the largest",
     kinds["extended"].total() < kinds["disabled"].total() and apart < 1e-4,
-    f"{kinds['disabled'].total()} operators, then {kinds['extended'].total()}; {apart:.1e} of the largest logit",
+    f"{kinds['disabled'].total()} operators, then {kinds['extended'].total()}; {apart:.1e} of "
+    "the largest logit",
 )
 
 # %%
@@ -1033,9 +1117,9 @@ observe(
 )
 
 # %% [markdown]
-# Level *all* is the default, and there is seldom a reason to change it. One is start-up: a service that loads a large model can keep the
-# optimised graph in a file, so that it need not be made again. We do it for the digits network, at level *extended*, and enter it into
-# the ledger.
+# Level *all* is the default, and there is seldom a reason to change it. One is start-up: a service that loads a large
+# model can keep the optimised graph in a file, so that it need not be made again. We do it for the digits network, at
+# level *extended*, and enter it into the ledger.
 
 # %%
 kept = scratch / "extended.onnx"
@@ -1056,6 +1140,9 @@ ledger.record(
     bytes=kept.stat().st_size,
     max_abs_diff=same.max_abs_diff,
 )
+
+
+# %%
 claim(
     "the same answers to all 450 test pictures",
     same.agreement == 1,
@@ -1063,13 +1150,16 @@ claim(
 )
 
 # %% [markdown]
-# **Where this goes wrong: the optimised file is shipped.** It is an ONNX file by its name. But a fused operator is no operator of the
-# ONNX standard. Another runtime, here ONNX's own reference implementation, cannot read it:
+# **Where this goes wrong: the optimised file is shipped.** It is an ONNX file by its name. But a fused operator is no
+# operator of the ONNX standard. Another runtime, here ONNX's own reference implementation, cannot read it:
 
 # %%
 from onnx.reference import ReferenceEvaluator
 
 domains = {node.domain or "ai.onnx" for node in onnx.load(kept).graph.node}
+
+
+# %%
 try:
     ReferenceEvaluator(str(kept)).run(None, {"pixels": pictures["digits_cnn"][:1]})
     refused = ""
@@ -1079,25 +1169,34 @@ print(refused)
 
 # %%
 claim(
-    "the optimised file holds operators outside the standard, and the reference implementation refuses it",
+    "the optimised file holds operators outside the standard, and the reference implementation "
+    "refuses it",
     len(domains) > 1 and refused != "",
     ", ".join(sorted(domains)),
 )
 
 # %% [markdown]
-# Fused at level *all*, it would also be tied to processors like this one. Ship the plain file and optimise where it runs.
+# Fused at level *all*, it would also be tied to processors like this one. Ship the plain file and optimise where it
+# runs.
 #
 # ## How many threads, and how many processors has a container?
 #
-# An operator's work can be shared among threads (*intra-op*). More threads than processors share nothing: they take turns.
+# An operator's work can be shared among threads (*intra-op*). More threads than processors share nothing: they take
+# turns. (For once we do not measure in turns: ONNX Runtime's idle threads stay awake for a while, waiting for work,
+# and those of one session would disturb the next.)
 
 # %%
-by_threads = {count: session(files["small_resnet"], threads=count) for count in (1, 2, 4, 8)}
-calls = {count: lambda s=s: s.run(None, many) for count, s in by_threads.items()}
-thread_ms = measure.latencies_ms(calls, rounds=10, warm_up=2)
-calls = {count: lambda s=s: s.run(None, picture) for count, s in by_threads.items()}
-thread_ms_one = measure.latencies_ms(calls, rounds=30)
-del by_threads
+thread_ms, thread_ms_one = {}, {}
+for count in (1, 2, 4, 8):
+    s = session(files["small_resnet"], threads=count)
+    calls = {"many": lambda s=s: s.run(None, many)}
+    thread_ms[count] = measure.latencies_ms(calls, rounds=10, warm_up=2)["many"]
+    calls = {"one": lambda s=s: s.run(None, picture)}
+    thread_ms_one[count] = measure.latencies_ms(calls, rounds=40)["one"]
+    del s, calls
+
+
+# %%
 show.table(
     ["threads", "32 pictures (ms)", "one picture (ms)", "processors that work on 32, at the best"],
     [[t, measure.spread(thread_ms[t]), measure.spread(thread_ms_one[t]),
@@ -1109,7 +1208,8 @@ median_at = {count: np.median(each) for count, each in thread_ms.items()}
 observe(
     "eight threads are slower than the best number of threads by a fifth or more",
     median_at[8] > 1.2 * min(median_at.values()),
-    f"{median_at[8]:.1f} ms with 8, {min(median_at.values()):.1f} ms with {min(median_at, key=median_at.get)}",
+    f"{median_at[8]:.1f} ms with 8, {min(median_at.values()):.1f} ms with "
+    f"{min(median_at, key=median_at.get)}",
 )
 
 # %% [markdown]
@@ -1124,7 +1224,7 @@ observe(
 
 # %%
 def quota():
-    """Processors' worth of time that this container may use; None without limit, or where nothing says so."""
+    """Processors' worth of time that this container may use; None where nothing limits it."""
     new, old = Path("/sys/fs/cgroup/cpu.max"), Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
     if new.is_file():
         most, period = new.read_text().split()
@@ -1135,6 +1235,7 @@ def quota():
     return None if most.strip() in ("max", "-1") else int(most) / int(period)
 
 
+# %%
 DEFAULT = f"""
 import os, psutil, onnxruntime
 if {{narrow}} and hasattr(os, "sched_setaffinity"):
@@ -1148,6 +1249,9 @@ result = [allowed, psutil.Process().num_threads() - before + 1]
 # %%
 allowed, made = measure.fresh_process(DEFAULT.format(narrow=False)).result
 one_allowed, made_on_one = measure.fresh_process(DEFAULT.format(narrow=True)).result
+
+
+# %%
 show.table(
     ["who says", "processors"],
     [["the machine", os.cpu_count()], ["affinity of this process", allowed],
@@ -1164,12 +1268,27 @@ observe(
 )
 
 # %% [markdown]
-# On a machine of 64 processors that means 64 threads in a pod that was granted two. They use the period's budget up in its first
-# milliseconds, and then the kernel stops all of them until the next period: *throttling*, seen as a p99 near 100 ms, the usual
-# period. Set `intra_op_num_threads` to the limit, in every container.
+# On a machine of 64 processors that means 64 threads in a pod that was granted two. The quota is counted in periods,
+# of 100 ms by default. When it is used up, the kernel stops all threads until the next period. That is *throttling*.
+# How long do 64 busy threads run?
+
+# %%
+granted, machine, period_ms = 2, 64, 100.0
+runs_ms = granted * period_ms / machine
+claim(
+    "64 busy threads on a quota of 2 run for about 3 ms of each 100, and stand still for the "
+    "others",
+    runs_ms == 3.125,
+    f"{runs_ms:.1f} ms, then {period_ms - runs_ms:.1f} ms of nothing",
+)
+
+# %% [markdown]
+# A request that meets the pause waits for it: the p99 comes near the period, whatever the model takes. Set
+# `intra_op_num_threads` to the limit, in every container.
 #
-# And should one request use two threads, or two requests one each? Sharing an operator has a cost, so for throughput one thread
-# a request is rarely beaten; for the latency of a single request more threads help, as far as the table above shows.
+# And should one request use two threads, or two requests one each? Sharing an operator has a cost, so for throughput
+# one thread a request is rarely beaten; for the latency of a single request more threads help, as far as the table
+# above shows.
 #
 # ## What does a batch buy?
 #
@@ -1177,8 +1296,8 @@ observe(
 #
 # $$t(b) = \alpha + \beta b, \qquad \text{throughput}(b) = \frac{b}{\alpha + \beta b} \;\longrightarrow\; \frac{1}{\beta}.$$
 #
-# At $b = \alpha/\beta$ half of the limit is reached. We fit both by least squares, with relative errors (a tenth of a millisecond counts more
-# at batch 1 than at batch 64), and leave one batch out to test the prediction with.
+# At $b = \alpha/\beta$ half of the limit is reached. We fit both by least squares, with relative errors (a tenth of a
+# millisecond counts more at batch 1 than at batch 64), and leave one batch out to test the prediction with.
 
 # %%
 measured_at, held_out = np.array([1, 2, 4, 8, 16, 32, 64]), 48
@@ -1199,6 +1318,7 @@ def fit(sizes, times_ms):
     return np.linalg.lstsq(columns, np.ones_like(sizes), rcond=None)[0]
 
 
+# %%
 claim(
     "from exact times the fit gives α and β back",
     np.allclose(fit([1, 2, 8], [1.25, 1.5, 3.0]), [1.0, 0.25]),
@@ -1209,11 +1329,17 @@ claim(
 lines = {n: fit(measured_at, [t[int(b)] for b in measured_at]) for n, t in batch_ms.items()}
 predicted = {n: held_out / (a + b * held_out) for n, (a, b) in lines.items()}  # pictures a ms
 reached = {n: held_out / t[held_out] for n, t in batch_ms.items()}
-show.table(
-    ["network", "α (µs)", "β (µs)", "batch 1, pictures/s", f"batch {held_out}", "predicted", "limit 1/β"],
-    [[n, f"{1000 * a:.0f}", f"{1000 * b:.0f}", f"{1000 / batch_ms[n][1]:,.0f}", f"{1000 * reached[n]:,.0f}",
-      f"{1000 * predicted[n]:,.0f}", f"{1000 / b:,.0f}"] for n, (a, b) in lines.items()],
-)  # fmt: skip
+header = ["network", "α (µs)", "β (µs)", "batch 1", "batch 48", "predicted", "limit 1/β"]
+rows = []
+for n, (a, b) in lines.items():
+    speeds = [1 / batch_ms[n][1], reached[n], predicted[n], 1 / b]
+    rows.append(
+        [n, f"{1000 * a:.0f}", f"{1000 * b:.0f}", *[f"{1000 * each:,.0f}" for each in speeds]]
+    )
+
+
+# %%
+show.table(header, rows, "Pictures a second")
 
 # %%
 for (name, (a, b)), colour in zip(lines.items(), show.PALETTE):
@@ -1233,11 +1359,12 @@ plt.ylabel("throughput, over that of batch 1")
 plt.xticks(measured_at, measured_at)
 plt.legend()
 gains = {name: reached[name] * batch_ms[name][1] for name in files}
+said = ", ".join(f"{name} {gain:.1f}" for name, gain in gains.items())
 show.finding(
-    "A batch of 48 gives " + ", ".join(f"{name} {gain:.1f}" for name, gain in gains.items()) + " times batch 1's throughput",
-    alt="Throughput over that of batch 1, against the batch, with the fitted curves. At batch 48: "
-    + ", ".join(f"{name} {gain:.1f} times" for name, gain in gains.items()) + ".",
-)  # fmt: skip
+    f"A batch of 48 gives {said} times batch 1's throughput",
+    alt="Throughput over that of batch 1, against the batch, with the fitted curves. At batch "
+    f"48, times batch 1's: {said}.",
+)
 
 # %%
 errors = {name: predicted[name] / reached[name] for name in files}
@@ -1248,13 +1375,13 @@ observe(
 )
 
 # %% [markdown]
-# Why do the three gain so differently? The roofline knew: `digits_cnn` is overhead, shared by the batch; `wide` is memory-bound
-# at batch 1, and its weights are fetched once for all; `small_resnet` uses each weight for hundreds of points of a
-# single picture, so it was near the arithmetic roof from the start.
+# Why do the three gain so differently? The roofline knew: `digits_cnn` is overhead, shared by the batch; `wide` is
+# memory-bound at batch 1, and its weights are fetched once for all; `small_resnet` uses each weight for hundreds of
+# points of a single picture, so it was near the arithmetic roof from the start.
 #
-# A batch must be collected before it can be computed. The easiest way waits for nothing: while the model works, requests pile up; when it is
-# free, it takes all of them, up to a most. That is *dynamic batching*, and lesson 14 builds it into a server. What
-# does it change when more requests come than one at a time can be done?
+# A batch must be collected before it can be computed. The easiest way waits for nothing: while the model works,
+# requests pile up; when it is free, it takes all of them, up to a most. That is *dynamic batching*, and lesson 14
+# builds it into a server. What does it change when more requests come than one at a time can be done?
 
 
 # %%
@@ -1275,6 +1402,9 @@ def batching(due, alpha, beta, most):
 alpha, beta = lines["digits_cnn"]
 one_by_one = 1 / (alpha + beta)  # requests a ms
 comes = np.array([0.5, 0.8, 0.95, 1.2, 1.5, 2.0])
+
+
+# %%
 tail = {
     most: [
         load.percentile(
@@ -1293,15 +1423,18 @@ plt.axvline(1, color=show.GREY, ls="--")
 plt.xlabel("requests that come, over what the model can do one by one")
 plt.ylabel("p99 of the latency (ms, logarithmic)")
 plt.legend()
+said = [f"{c:g}: {a:.2f} ms and {b:.2f} ms" for c, a, b in zip(comes, tail[1], tail[32])]
 show.finding(
-    f"At half as many again as fit one by one, batching keeps the p99 at {tail[32][4]:.2f} ms instead of {tail[1][4]:.0f} ms",
-    alt="Simulated p99 against load, for digits_cnn's fitted α and β. " + "; ".join(
-        f"load {c:g}: {a:.2f} ms one by one, {b:.2f} ms in batches" for c, a, b in zip(comes, tail[1], tail[32])) + ".",
-)  # fmt: skip
+    f"At load 1.5, taking all that wait keeps the p99 at {tail[32][4]:.2f} ms, not "
+    f"{tail[1][4]:.0f} ms",
+    alt="Simulated p99 against load, for digits_cnn's fitted α and β, one by one and in batches. "
+    f"At load {'; '.join(said)}.",
+)
 
 # %%
 observe(
-    "one by one, the queue grows without end above load 1; in batches the p99 stays below twenty single calls",
+    "one by one, the queue grows without end above load 1; in batches the p99 stays below twenty "
+    "single calls",
     tail[1][4] > 100 * (alpha + beta) and tail[32][4] < 20 * (alpha + beta),
     f"a single call takes {alpha + beta:.3f} ms",
 )
@@ -1309,16 +1442,18 @@ observe(
 # %% [markdown]
 # ## Why does the service never give its memory back?
 #
-# ONNX Runtime takes memory from the system in large pieces and keeps it for the next call. Such a store is called an *arena*. It makes
-# calls faster, and it never shrinks by itself: one batch of 1,024, once, and the pod stays as large as it was then. Four fresh
-# processes' worth of numbers, in two:
+# ONNX Runtime takes memory from the system in large pieces and keeps it for the next call. Such a store is called an
+# *arena*. It makes calls faster, and it never shrinks by itself: one batch of 1,024, once, and the pod stays as large
+# as it was then. In two fresh processes, with the arena and without:
 
 # %%
 ARENA = f"""
 import numpy as np, onnxruntime, psutil
-options, resident = onnxruntime.SessionOptions(), lambda: psutil.Process().memory_info().rss / 2**20
+options = onnxruntime.SessionOptions()
 options.intra_op_num_threads, options.enable_cpu_mem_arena = 1, {{arena}}
-session = onnxruntime.InferenceSession({str(files["small_resnet"])!r}, options, providers=["CPUExecutionProvider"])
+file, where = {str(files["small_resnet"])!r}, ["CPUExecutionProvider"]
+session = onnxruntime.InferenceSession(file, options, providers=where)
+resident = lambda: psutil.Process().memory_info().rss / 2**20
 one, many = np.zeros((1, 1, 32, 32), "f4"), np.zeros((1024, 1, 32, 32), "f4")
 result = []
 for pixels in (one, many, one):
@@ -1331,6 +1466,9 @@ if {{arena}}:
     result.append(resident())
 """
 arena_mib = {on: measure.fresh_process(ARENA.format(arena=on)).result for on in (True, False)}
+
+
+# %%
 show.table(
     ["resident memory (MiB) after", "with arena", "without"],
     [[said, f"{a:.0f}", f"{b:.0f}" if b else ""] for said, a, b in zip(
@@ -1341,19 +1479,21 @@ show.table(
 # %%
 grown = {on: each[2] - each[0] for on, each in arena_mib.items()}
 observe(
-    "after the large batch the process with an arena keeps more than the other, and shrinkage gives most of it back",
+    "after the large batch the process with an arena keeps more than the other, and shrinkage "
+    "gives most of it back",
     grown[True] > grown[False] and arena_mib[True][3] - arena_mib[True][0] < 0.5 * grown[True],
-    f"{grown[True]:.0f} and {grown[False]:.0f} MiB kept; {arena_mib[True][3] - arena_mib[True][0]:.0f} MiB after shrinkage",
+    f"{grown[True]:.0f} and {grown[False]:.0f} MiB kept; "
+    f"{arena_mib[True][3] - arena_mib[True][0]:.0f} MiB after shrinkage",
 )
 
 # %% [markdown]
-# So bound the batch that a server accepts: it bounds the memory as well, and the memory limit of a pod must hold the largest. The shrinkage is a run option, asked
-# for with a call now and then.
+# So bound the batch that a server accepts: it bounds the memory as well, and the memory limit of a pod must hold the
+# largest. The shrinkage is a run option, asked for with a call now and then.
 #
 # ## What has the operating system to do with it?
 #
-# Another of the articles advises to "optimise the operating system by tuning kernel parameters", and leaves it there. Here is what
-# matters for inference, and what this machine says. Reading needs no rights; setting mostly needs root.
+# Another of the articles advises to "optimise the operating system by tuning kernel parameters", and leaves it there.
+# Here is what matters for inference, and what this machine says. Reading needs no rights; setting mostly needs root.
 
 
 # %%
@@ -1364,28 +1504,33 @@ def told(place):
         return "not to be seen here"
 
 
+# %%
 show.table(
     ["what", "what it does", "here"],
     [
         ["frequency governor", "“powersave” clocks down between requests: slow first calls",
          told("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor")],
-        ["transparent huge pages", "pages of 2 MiB instead of 4 KiB: fewer look-ups for large weights",
+        ["transparent huge pages", "pages of 2 MiB, not 4 KiB: fewer look-ups of addresses",
          told("/sys/kernel/mm/transparent_hugepage/enabled")],
         ["memory nodes (NUMA)", "memory of another socket is slower: pin a process to one node",
          told("/sys/devices/system/node/online")],
-        ["processors offered", "two that share a core are not two", told("/sys/devices/system/cpu/smt/control")],
-        ["swapping", "a model in swap answers in seconds; 0 to 100 or more, how eager", told("/proc/sys/vm/swappiness")],
+        ["hyper-threading (SMT)", "two processors of one core are not two",
+         told("/sys/devices/system/cpu/smt/control")],
+        ["swapping", "a model in swap answers in seconds; how eager, from 0",
+         told("/proc/sys/vm/swappiness")],
     ],
 )  # fmt: skip
 
 # %% [markdown]
-# Without root a process can choose its processors (`os.sched_setaffinity`, `taskset`), its number of threads, its priority downwards (`os.nice`), and
-# ask for huge pages where the table says `madvise`. Everything else is the node's: ask for it there, and measure before and after. macOS and Windows show none of these files.
+# Without root a process can choose its processors (`os.sched_setaffinity`, `taskset`), its number of threads, its
+# priority downwards (`os.nice`), and ask for huge pages where the table says `madvise`. Everything else is the node's:
+# ask for it there, and measure before and after. macOS and Windows show none of these files.
 #
 # ## Which hardware would help?
 #
 # The roofline answers before anything is bought. The peaks and bandwidths below are not measured here: they are
-# *catalogue figures*, from the sources named, at the precision named. We take the best case of each, $\min(P, W I)$, for one dense layer.
+# *catalogue figures*, from the sources named, at the precision named. We take the best case of each, $\min(P, W I)$,
+# for one dense layer.
 
 # %%
 CATALOGUE = {  # name: (operations a second, bytes of memory a second, bytes of a weight, source)
@@ -1394,6 +1539,9 @@ CATALOGUE = {  # name: (operations a second, bytes of memory a second, bytes of 
     "TPU v1, int8": (92e12, 34e9, 1, "Jouppi et al. 2017"),
     "TPU v4, bf16": (275e12, 1_200e9, 2, "Jouppi et al. 2023"),
 }
+
+
+# %%
 machines = {"this machine, one thread": (peak[1], memory, 4, "measured above"), **CATALOGUE}
 
 
@@ -1417,8 +1565,12 @@ show.table(
 # %%
 gain_one = {n: pictures_a_second(n, 1) / pictures_a_second(base, 1) for n in CATALOGUE}
 gain_many = {n: pictures_a_second(n, 512) / pictures_a_second(base, 512) for n in CATALOGUE}
+
+
+# %%
 claim(
-    "at batch 1 each catalogue machine's gain is that of its bandwidth and its bytes a weight, not of its operations",
+    "at batch 1 each catalogue machine's gain is that of its bandwidth and its bytes a weight, "
+    "not of its operations",
     all(
         abs(gain_one[n] / (w / each * 4 / memory) - 1) < 0.01
         for n, (_, w, each, _) in CATALOGUE.items()
@@ -1430,14 +1582,15 @@ claim(
 )
 
 # %% [markdown]
-# A processor made for matrices has a ridge of hundreds or thousands of operations a byte. It is fed by batches, or
-# it waits. An *FPGA*, a chip whose circuits are programmed for one model, goes the other way: it keeps the weights in memory on the chip, as
-# Microsoft's Brainwave does, so that a batch of one is enough, as long as the model fits. (And a small model with a call
-# overhead, like `digits_cnn`, gains on none of them: its time is not in the roofline at all.)
+# A processor made for matrices has a ridge of hundreds or thousands of operations a byte. It is fed by batches, or it
+# waits. An *FPGA*, a chip whose circuits are programmed for one model, goes the other way: it keeps the weights in
+# memory on the chip, as Microsoft's Brainwave does, so that a batch of one is enough, as long as the model fits. (And
+# a small model with a call overhead, like `digits_cnn`, gains on none of them: its time is not in the roofline at
+# all.)
 #
-# Is it worth its price? We invent no prices. They change by the month; put yours in. A machine that costs $c$ an hour and does $r$ pictures a
-# second costs $10^6\,c / (3600\,r)$ for a million. So a machine pays off if it costs *at most* as many times more as it does more pictures. That factor
-# needs no price at all:
+# Is it worth its price? We invent no prices. They change by the month; put yours in. A machine that costs $c$ an hour
+# and does $r$ pictures a second costs $10^6\,c / (3600\,r)$ for a million. So a machine pays off if it costs *at most*
+# as many times more as it does more pictures. That factor needs no price at all:
 
 # %%
 price_an_hour = {base: None, "NVIDIA A100 40 GB, bf16": None}  # yours, in any currency
@@ -1447,14 +1600,17 @@ def a_million(price, rate):
     return 1e6 * price / (3600 * rate)
 
 
+# %%
 for name in CATALOGUE:
     print(
-        f"{name}: may cost up to {gain_one[name]:,.0f} times one core at batch 1, {gain_many[name]:,.0f} times at 512"
+        f"{name}: may cost up to {gain_one[name]:,.0f} times one core at batch 1, "
+        f"{gain_many[name]:,.0f} times at 512"
     )
 for name, price in price_an_hour.items():
     if price is not None:
         print(
-            f"{name}: {a_million(price, pictures_a_second(name, 512)):.6f} for a million pictures, batch 512"
+            f"{name}: {a_million(price, pictures_a_second(name, 512)):.6f} for a million "
+            "pictures, batch 512"
         )
 
 # %%
@@ -1468,8 +1624,8 @@ claim(
 # %% [markdown]
 # ## And on a GPU?
 #
-# The cell below measures one where PyTorch finds one. The trap is in its middle. A call on a GPU only *orders* the work and returns; a
-# clock stopped there times the order. `synchronize()` waits for the work.
+# The cell below measures one where PyTorch finds one. The trap is in its middle. A call on a GPU only *orders* the
+# work and returns; a clock stopped there times the order. `synchronize()` waits for the work.
 
 # %%
 GPU = """
@@ -1489,8 +1645,12 @@ for batch in (1, 64, 1024):
 on_gpu = measure.fresh_process(GPU).result if by_torch["gpu"] else []
 if not on_gpu:
     print(
-        "No GPU here. With one: wide at batches 1, 64 and 1,024, the time until a call returns, and until it is done."
+        "No GPU here. With one: wide at batches 1, 64 and 1,024, the time until a call returns, "
+        "and until it is done."
     )
+
+
+# %%
 show.table(
     ["batch", "call returns (ms)", "work done (ms)"],
     [[b, f"{o:.3f}", f"{d:.3f}"] for b, o, d in on_gpu],
@@ -1499,12 +1659,13 @@ show.table(
 # %% [markdown]
 # ## TensorRT, OpenVINO, Core ML: what does each need?
 #
-# ONNX Runtime hands parts of a graph to an *execution provider*, an adapter to a vendor's library. The build that is installed decides which exist.
+# ONNX Runtime hands parts of a graph to an *execution provider*, an adapter to a vendor's library. The build that is
+# installed decides which exist.
 
 # %%
 NEEDS = {
-    "CUDAExecutionProvider": "an NVIDIA GPU, its driver, CUDA and cuDNN; the package onnxruntime-gpu",
-    "TensorrtExecutionProvider": "the same and TensorRT; builds an engine at the first call: minutes",
+    "CUDAExecutionProvider": "an NVIDIA GPU, driver, CUDA, cuDNN; package onnxruntime-gpu",
+    "TensorrtExecutionProvider": "the same and TensorRT; builds an engine at the start",
     "OpenVINOExecutionProvider": "an Intel processor or GPU; the package onnxruntime-openvino",
     "CoreMLExecutionProvider": "an Apple device; in the package for macOS",
     "DmlExecutionProvider": "Windows with a DirectX 12 GPU; the package onnxruntime-directml",
@@ -1513,6 +1674,9 @@ NEEDS = {
     "CPUExecutionProvider": "nothing: it is always there",
 }
 available = onnxruntime.get_available_providers()
+
+
+# %%
 show.table(
     ["provider", "in this build", "needs"],
     [
@@ -1522,7 +1686,8 @@ show.table(
 )
 
 # %% [markdown]
-# **Where this goes wrong: the GPU that was never used.** Ask for a provider that is not there. What do you expect, an error?
+# **Where this goes wrong: the GPU that was never used.** Ask for a provider that is not there. What do you expect, an
+# error?
 
 # %%
 absent = next(name for name in NEEDS if name not in available)
@@ -1539,14 +1704,15 @@ claim(
 )
 
 # %% [markdown]
-# In a log of thousands of lines that warning is lost, and the service is "slow on the GPU". The line that mends it is a check at the start:
-# `if wanted not in session.get_providers(): raise RuntimeError(…)`. One of the articles says that TensorRT prunes and ONNX Runtime converts. Both
-# run models, and rewrite graphs in order to run them. Neither prunes; converters stand in lessons 06 and 07.
+# In a log of thousands of lines that warning is lost, and the service is "slow on the GPU". The line that mends it is
+# a check at the start: `if wanted not in session.get_providers(): raise RuntimeError(…)`. One of the articles says
+# that TensorRT prunes and ONNX Runtime converts. Both run models, and rewrite graphs in order to run them. Neither
+# prunes; converters stand in lessons 06 and 07.
 #
 # ## What we measured
 #
-# Where does the time of each workload go? The roofline splits it: what the arithmetic needs, what the bytes need, and what is left over. Each
-# share suggests another remedy.
+# Where does the time of each workload go? The roofline splits it: what the arithmetic needs, what the bytes need, and
+# what is left over. Each share suggests another remedy.
 
 # %%
 WORKLOADS = (
@@ -1564,6 +1730,7 @@ REMEDY = {
 }
 
 
+# %%
 def split(name, batch):
     """Of a workload: shares of its measured time that arithmetic and bytes need, and the rest."""
     rows = work(files[name], batch)
@@ -1578,35 +1745,49 @@ def split(name, batch):
 
 # %%
 splits = {workload: split(*workload) for workload in WORKLOADS}
-show.table(
-    ["workload", "ms", "arithmetic", "bytes", "the rest", "so try first"],
-    [[f"{n}, batch {b}", f"{batch_ms[n][b]:.3f}", *[f"{each:.0%}" for each in s.values()], REMEDY[max(s, key=s.get)]]
-     for (n, b), s in splits.items()],
-)  # fmt: skip
+header = ["workload", "ms", "arithmetic", "bytes", "the rest", "so try first"]
+rows = [
+    [
+        f"{n}, {b}",
+        f"{batch_ms[n][b]:.3f}",
+        *[f"{x:.0%}" for x in s.values()],
+        REMEDY[max(s, key=s.get)],
+    ]
+    for (n, b), s in splits.items()
+]
+
+
+# %%
+show.table(header, rows, "Workloads: network and batch")
 
 # %% [markdown]
-# The rest is also what our kernels stay below the roof. The second guide is about forms of one model: the ledger knows accuracy and bytes of
-# each; time we take now, in turns, for the ONNX files that the course ships.
+# The rest is also what our kernels stay below the roof. The second guide is about forms of one model: the ledger knows
+# accuracy and bytes of each; time we take now, in turns, for the ONNX files that the course ships.
 
 # %%
 shipped = {
-    ("digits_cnn", "onnx"): models.path("digits_cnn", 1), ("digits_cnn", "int8"): models.path("digits_cnn", 2),
-    ("digits_cnn", "onnx v3"): models.path("digits_cnn", 3), ("digits_cnn", "onnx extended"): kept,
+    ("digits_cnn", "onnx"): models.path("digits_cnn", 1),
+    ("digits_cnn", "int8"): models.path("digits_cnn", 2),
+    ("digits_cnn", "onnx v3"): models.path("digits_cnn", 3),
+    ("digits_cnn", "onnx extended"): kept,
     ("digits_keras", "onnx"): models.path("digits_keras", 1),
-}  # fmt: skip
+}
 rows = {(row.model, row.form): row for row in ledger.rows()}
 calls = {}
 for key, file in shipped.items():
     s = session(file)
     start = s.get_inputs()[0]
-    flat = test.images[:1, ..., None] if start.shape[-1] == 1 else test.images[:1, None]
-    calls[key] = lambda s=s, feed={start.name: flat.copy()}: s.run(None, feed)
+    flat = (test.images[:1, ..., None] if start.shape[-1] == 1 else test.images[:1, None]).copy()
+    calls[key] = lambda s=s, name=start.name, flat=flat: s.run(None, {name: flat})
 form_ms = measure.latencies_ms(calls, rounds=300)
 candidates = {
     key: (rows[key].accuracy, rows[key].bytes, float(np.median(form_ms[key])))
     for key in shipped
     if key in rows
 }
+
+
+# %%
 show.table(
     ["form", "accuracy", "bytes", "ms for one picture"],
     [
@@ -1618,11 +1799,12 @@ show.table(
 
 # %%
 def beaten(one, other):
-    """Whether `other` is at least as good in accuracy, bytes and time, and better in one of them."""
+    """Whether `other` is as good in accuracy, bytes and time, and better in one of them."""
     no_worse = other[0] >= one[0] and other[1] <= one[1] and other[2] <= one[2]
     return no_worse and other != one
 
 
+# %%
 def advise(least_accuracy=0.0, most_bytes=math.inf, most_ms=math.inf):
     """The forms that fit, without those that another one beats; the most accurate first."""
     fitting = {
@@ -1643,6 +1825,9 @@ cases = {
     "at most one mistake in a hundred": {"least_accuracy": 0.99},
     "both": {"most_bytes": 30_000, "least_accuracy": 0.99},
 }  # fmt: skip
+
+
+# %%
 show.table(
     ["what is needed", "forms to choose from"],
     [
@@ -1670,37 +1855,44 @@ claim(
     rows["digits_cnn", "onnx extended"].accuracy == rows["digits_cnn", "onnx v3"].accuracy
     and abs(rows["digits_cnn", "onnx extended"].bytes / rows["digits_cnn", "onnx v3"].bytes - 1)
     < 0.1,
-    f"{rows['digits_cnn', 'onnx extended'].bytes:,} and {rows['digits_cnn', 'onnx v3'].bytes:,} bytes",
+    f"{rows['digits_cnn', 'onnx extended'].bytes:,} and {rows['digits_cnn', 'onnx v3'].bytes:,} "
+    "bytes",
 )
 
 # %% [markdown]
 # ## What to remember
 #
-# - Time is at least the larger of operations over speed and bytes over bandwidth, plus the call. Find out which it is before you buy or optimise.
+# - Time is at least the larger of operations over speed and bytes over bandwidth, plus the call. Find out which it is
+#   before you buy or optimise.
 # - Count a latency from when the request was due, with its spread, over as many requests as its percentile needs.
-# - Threads, batches, levels and arenas are knobs, and each can hurt: measure in turns, on the machine that serves, within the container's limit.
+# - Threads, batches, levels and arenas are knobs, and each can hurt: measure in turns, on the machine that serves,
+#   within the container's limit.
 #
 # ## Where this breaks down
 #
-# The roofline knows two roofs. Real kernels have more: instructions that do not fill the vector registers, several levels of cache, look-ups of
-# addresses, other tenants of the machine. The bandwidth was read by one thread with friendly strides; a machine
-# with more than 128 MiB of cache needs larger arrays. $\alpha + \beta b$ bends where the batch leaves a cache. The queue formulas assume Poisson arrivals and
-# independent service times; real traffic comes in bursts. Runs of a second show neither heat nor neighbours of another hour.
+# The roofline knows two roofs. Real kernels have more: instructions that do not fill the vector registers, several
+# levels of cache, look-ups of addresses, other tenants of the machine. The bandwidth was read by one thread with
+# friendly strides; a machine with more than 128 MiB of cache needs larger arrays. $\alpha + \beta b$ bends where the
+# batch leaves a cache. The queue formulas assume Poisson arrivals and independent service times; real traffic comes in
+# bursts. Runs of a second show neither heat nor neighbours of another hour.
 #
 # ## What real teams use
 #
-# Load: `wrk2`, k6, Locust, Vegeta, NVIDIA's Perf Analyzer and GenAI-Perf, the MLPerf LoadGen itself; the question to each is whether it counts
-# from the schedule. Profiles: `perf`, Intel VTune and Advisor (which draws rooflines), NVIDIA Nsight, the PyTorch profiler, Perfetto for the JSON that
-# ONNX Runtime writes. Servers such as Triton batch dynamically, and its Model Analyzer searches batch, instances and threads.
-# In clusters, static CPU management gives a pod whole processors. Budgets for latency stand in continuous integration, with a tolerance.
+# Load: `wrk2`, k6, Locust, Vegeta, NVIDIA's Perf Analyzer and GenAI-Perf, the MLPerf LoadGen itself; the question to
+# each is whether it counts from the schedule. Profiles: `perf`, Intel VTune and Advisor (which draws rooflines),
+# NVIDIA Nsight, the PyTorch profiler, Perfetto for the JSON that ONNX Runtime writes. Servers such as Triton batch
+# dynamically, and its Model Analyzer searches batch, instances and threads. In clusters, static CPU management gives a
+# pod whole processors. Budgets for latency stand in continuous integration, with a tolerance.
 #
 # ## Further reading
 #
-# - S. Williams, A. Waterman, D. Patterson, *Roofline: An Insightful Visual Performance Model for Multicore Architectures*, Communications of the
-#   ACM 52(4), 2009.
-# - V. J. Reddi et al., *MLPerf Inference Benchmark*, ISCA 2020 (arXiv:1911.02549): the scenarios, and the query counts.
+# - S. Williams, A. Waterman, D. Patterson, *Roofline: An Insightful Visual Performance Model for Multicore
+#   Architectures*, Communications of the ACM 52(4), 2009.
+# - V. J. Reddi et al., *MLPerf Inference Benchmark*, ISCA 2020 (arXiv:1911.02549): the scenarios, and the query
+#   counts.
 # - B. Schroeder, A. Wierman, M. Harchol-Balter, *Open Versus Closed: A Cautionary Tale*, NSDI 2006.
 # - J. Dean, L. A. Barroso, *The Tail at Scale*, Communications of the ACM 56(2), 2013.
-# - N. P. Jouppi et al., *In-Datacenter Performance Analysis of a Tensor Processing Unit*, ISCA 2017; *TPU v4*, ISCA 2023.
+# - N. P. Jouppi et al., *In-Datacenter Performance Analysis of a Tensor Processing Unit*, ISCA 2017; *TPU v4*, ISCA
+#   2023.
 # - J. Fowers et al., *A Configurable Cloud-Scale DNN Processor for Real-Time AI*, ISCA 2018.
 # - M. Harchol-Balter, *Performance Modeling and Design of Computer Systems*, Cambridge University Press, 2013.
