@@ -181,6 +181,7 @@ def alone(nodes, weights, shape):
     return helper.make_model(graph, opset_imports=versions, ir_version=10).SerializeToString()
 
 
+# %%
 def fastest_s(call, times=8):
     return measure.latencies_ms({"call": call}, rounds=times, warm_up=2)["call"].min() / 1000
 
@@ -243,8 +244,9 @@ memory, caches = reading[-1], reading[:-4].max()
 # %%
 plt.semilogx(sizes, reading / 1e9, "o-", base=2)
 plt.axhline(copying / 1e9, color=show.GREY, ls="--")
-plt.text(sizes[0], copying / 1e9, " copying 128 MiB", va="bottom", color=show.GREY)
-plt.xticks(sizes[::2], [show.bytes_text(int(size)) for size in sizes[::2]], fontsize="small")
+plt.text(sizes[-1], copying / 1e9, "copying 128 MiB", va="bottom", ha="right", color=show.GREY)
+shown = [f"{s // 2**10} KiB" if s < 2**20 else f"{s // 2**20} MiB" for s in sizes[::2].tolist()]
+plt.xticks(sizes[::2], shown, fontsize="small")
 plt.ylim(0)
 plt.xlabel("bytes that are read again and again")
 plt.ylabel("GB/s, one thread")
@@ -264,8 +266,8 @@ observe(
 )
 
 # %% [markdown]
-# The dip on the left, if there is one, is Python: the smallest arrays are read in a microsecond, and the call is part
-# of what we time.
+# Where the curve starts low, we time Python more than memory: the smallest arrays are read in about a microsecond, and
+# every reading is a call.
 #
 # The last constant is that call itself. What does ONNX Runtime take to do nothing?
 
@@ -320,10 +322,10 @@ claim(
 )
 
 # %% [markdown]
-# Now the test. Each dense layer and each convolution becomes a model of its own. We predict its time, then take it. The
-# layers of a network take turns, as they do inside it, so what must stay in the caches is all of their weights
-# together: the bandwidth in the prediction is the one measured for as many bytes. (Each time includes one call. Inside a
-# network, the layers share it.)
+# Now the test. Each dense layer and each convolution becomes a model of its own. We predict its time, then take it.
+# The layers of a network take turns, as they do inside it, so what must stay in the caches is all of their weights
+# together: the bandwidth in the prediction is the one measured for as many bytes. (Each time includes one call. Inside
+# a network, the layers share it.)
 
 
 # %%
@@ -381,7 +383,8 @@ for axis, column, said in zip(axes, (2, 3), ("operations / speed", "roofline")):
             [[1e3 * row[column], 1e3 * row[4]] for row in measured if row[0] == name]
         )
         axis.loglog(*points.T, "o", color=colour, label=name, alpha=0.7)
-    axis.fill_between(span, span / 2, span * 2, color=show.GREY, alpha=0.2, lw=0)
+    band = axis.fill_between(span, span / 2, span * 2, color=show.GREY, alpha=0.2, lw=0)
+    band.set_label("within a factor of two")
     axis.set_xlabel(f"predicted by {said} (ms)")
 axes[0].set_ylabel("measured (ms)")
 axes[0].legend()
@@ -420,10 +423,35 @@ observe(
 )
 
 # %% [markdown]
-# The roofline is no law of nature for each layer. It says what a machine *could* do; kernels stay below, and those for
-# odd shapes (a last layer of ten outputs, a first convolution with one channel) stay far below: they do not fill the
-# processor's vector registers. It is a bound that is often close. The article's formula is the same bound without the
-# bytes and without the call, and it is off most where serving happens: one small request at a time.
+# At batch 1 the formula of the article promises what no such layer can keep; at batch 64 the two agree for the four
+# large layers, since those are then limited by arithmetic, and both are a little too optimistic: kernels stay below
+# the peak.
+#
+# The outlier is the last layer, with its ten outputs. It is small, and still slow. A processor multiplies whole
+# *vector registers* at once, 4, 8 or 16 numbers wide, and a kernel that is made for full ones has to fill them with
+# something. If that is the cause, ten outputs should cost as much as sixteen, and the seventeenth should be dear. Do
+# they?
+
+# %%
+by_outputs = {}
+pixels = random.normal(size=(64, 1024)).astype(np.float32)
+for count in (10, 16, 17, 32):
+    own = numpy_helper.from_array(random.normal(size=(count, 1024)).astype(np.float32), "w")
+    node = helper.make_node("Gemm", ["x", "w"], ["y"], transB=1)
+    s = session(alone([node], [own], [64, 1024]))
+    by_outputs[count] = 1e6 * fastest_s(lambda s=s: s.run(None, {"x": pixels}), 40)
+
+# %%
+observe(
+    "ten outputs cost nearly as much as sixteen, and the seventeenth costs a fifth more or above",
+    by_outputs[10] > 0.8 * by_outputs[16] and by_outputs[17] > 1.2 * by_outputs[16],
+    ", ".join(f"{count}: {each:.0f} µs" for count, each in by_outputs.items()),
+)
+
+# %% [markdown]
+# The roofline, then, is no law for each kernel. It is what the machine *could* do, a bound that is often close. The
+# article's formula is the same bound without the bytes and without the call, and it is off most where serving happens:
+# one small request at a time.
 #
 # **Where this goes wrong: a benchmark that keeps its weights warm.** We called each layer again and again. In a
 # service with three models, or between two rare requests, the weights have left the caches. What does the same layer
@@ -463,15 +491,15 @@ for warmth, colour, mark in (("warm", show.BLUE, "o"), ("cold", show.ORANGE, "s"
     speed = flops / np.array(by_warmth[warmth]) / 1e6
     plt.plot(flops / moved, speed, mark, color=colour, label=f"measured, {warmth}")
 for b, at in zip(batches, flops / moved):
-    plt.text(at, 1.15 * peak[1] / 1e9, f"b={b}", ha="center", fontsize="small")
+    plt.text(at, 1.2 * peak[1] / 1e9, f"b={b}", ha="center", fontsize="small")
 plt.xlabel("intensity (operations a byte)")
 plt.ylabel("GFLOP/s")
+plt.ylim(top=2 * peak[1] / 1e9)
 plt.legend(loc="lower right", fontsize="small")
 colder = np.array(by_warmth["cold"]) / np.array(by_warmth["warm"])
 show.finding(
-    f"One picture through a 1,024 × 1,024 layer takes {colder[0]:.1f} times as long when its "
-    "weights come from memory, "
-    f"64 pictures {colder[-1]:.1f} times",
+    f"Weights from memory: one picture takes {colder[0]:.1f} times as long, 64 {colder[-1]:.1f} "
+    "times",
     alt="Roofline of this machine with two slopes, for weights in the caches and in memory, and "
     "a dense layer at batches from 1 to 64. "
     f"At batch 1 it reaches {flops[0] / by_warmth['warm'][0] / 1e6:.0f} GFLOP/s warm and "
@@ -564,7 +592,12 @@ first = load.closed_loop(lambda _: served.run(None, picture), 300).latency_ms
 
 # %%
 plt.semilogy(np.arange(1, 301), first, ".", ms=4)
-plt.axhline(np.median(first), color=show.GREY, lw=1)
+plt.plot(1, first[0], "o", color=show.ORANGE, label="the first call")
+plt.axhline(np.median(first), color=show.GREY, lw=1, label="median")
+plt.yticks([0.1, 0.2, 0.5, 1, 2, 5, 10, 20], [0.1, 0.2, 0.5, 1, 2, 5, 10, 20])
+plt.minorticks_off()
+plt.ylim(first.min() / 1.3, 1.3 * first.max())
+plt.legend()
 plt.xlabel("call")
 plt.ylabel("time (ms, logarithmic)")
 show.finding(
@@ -716,7 +749,7 @@ claim(
 )
 
 # %% [markdown]
-# ## Why does the dashboard show 2 ms while users wait for a second?
+# ## Why does the dashboard show a millisecond while users wait for a second?
 #
 # A client sends a request, waits for the answer, then sends the next one. That is a *closed loop*. Once in a while the
 # server stalls, for a collection of garbage, say. The client waits, and notes *one* slow request. But in the meantime
@@ -748,11 +781,8 @@ claim(
 )
 
 # %%
-for times, said, colour in (
-    (open_ms, "open loop, from when it was due", show.ORANGE),
-    (closed_ms, "closed loop", show.BLUE),
-):
-    plt.plot(due, times, ".", ms=5, color=colour, label=said)
+plt.plot(due, closed_ms, "s", ms=6, color=show.BLUE, label="closed loop")
+plt.plot(due, open_ms, ".", ms=4, color=show.ORANGE, label="open loop, from when it was due")
 plt.xlim(18, 25)
 plt.xlabel("time (s)")
 plt.ylabel("latency (ms)")
@@ -785,12 +815,12 @@ def stalls_once(number):
     served.run(None, picture)
 
 
+# %%
 real = {
     "closed": load.closed_loop(stalls_once, 200),
     "open": load.open_loop(stalls_once, np.arange(200) * 0.005),
 }
 real_p99 = {name: load.percentile(outcome.latency_ms, 0.99) for name, outcome in real.items()}
-
 
 # %%
 observe(
@@ -861,6 +891,7 @@ def answer(count):
     return lambda number: wide.run(None, {"pixels": x[number % 400 : number % 400 + count]})
 
 
+# %%
 def capacity(service_ms):
     return 1000 / service_ms.mean()  # requests a second that one worker can do
 
@@ -898,12 +929,19 @@ show.table(
 )
 
 # %%
-low, high = p99_interval(server.latency_ms)
+waiting_ms = 1000 * (server.started_s - server.due_s)
 observe(
-    "half busy, the server's p99 is above SingleStream's p90: requests wait though half of the "
-    "time nothing is to do",
-    load.percentile(server.latency_ms, 0.99) > load.percentile(single.latency_ms, 0.9),
-    f"95 % interval of the server's p99: {low:.2f} to {high:.2f} ms",
+    "at half load a request waits, on average, for a quarter of a call's time or more before its "
+    "call begins",
+    waiting_ms.mean() > 0.25 * server.service_ms.mean(),
+    f"waits {waiting_ms.mean():.2f} ms for calls of {server.service_ms.mean():.2f} ms",
+)
+
+# %%
+low, high = p99_interval(server.latency_ms)
+print(
+    f"and the p99 of so short a run is somewhere between {low:.2f} and {high:.2f} ms (95 % "
+    "interval)"
 )
 
 # %% [markdown]
@@ -924,11 +962,11 @@ def mean_latency(rate, service):
     return service.mean() + rate * (service**2).mean() / (2 * (1 - busy))
 
 
+# %%
 exponential = np.random.default_rng(1).exponential(0.01, 400_000)  # μ = 100 a second
 simulated = (
     load.simulate(load.poisson_arrivals(80, 400_000, seed=2), exponential).latency_ms.mean() / 1000
 )
-
 
 # %%
 claim(
@@ -979,16 +1017,29 @@ show.finding(
 )
 
 # %%
-expected = 1000 * mean_latency(0.5 * capacity(single.service_ms), service)
+own = server.service_ms / 1000  # of that same run, its slow calls included
+expected = 1000 * mean_latency(0.5 * capacity(single.service_ms), own)
 observe(
-    "the formula gives the real mean latency at half load within a factor of two",
+    "from the service times of the run at half load, the formula gives its mean latency within a "
+    "factor of two",
     0.5 < server.latency_ms.mean() / expected < 2,
     f"{expected:.3f} ms expected, {server.latency_ms.mean():.3f} ms measured",
 )
 
 # %% [markdown]
-# So the answer to "how many requests a second can it do?" is a question back: within which p99? That is the Server
-# scenario's figure, and lesson 18 lets an autoscaler keep it.
+# So the answer to "how many requests a second can it do?" is a question back: within which p99? MLPerf's figure for a
+# server is the highest rate at which the p99 keeps its bound. For a bound of our own choice, from the simulated curve:
+
+# %%
+bound_ms = 15 * np.median(single.service_ms)
+kept_at = [share for share, p99_ms in zip(shares, knee) if p99_ms <= bound_ms]
+best_rate = max(kept_at, default=0) * capacity(single.service_ms)
+print(f"p99 within {bound_ms:.1f} ms: {best_rate:,.0f} requests a second or a little more")
+print(f"Offline, without any bound: {64 * offline.throughput_per_s:,.0f} pictures a second")
+
+# %% [markdown]
+# Two honest figures for one model on one machine. Whoever quotes the second for the first has promised what no user
+# will see. Lesson 18 lets an autoscaler keep the bound.
 #
 # ## Where does the time go inside the model?
 #
@@ -1003,7 +1054,8 @@ many = {"pixels": pictures["small_resnet"][:32]}
 for _ in range(20):
     profiled.run(None, many)
 events = json.loads(Path(profiled.end_profiling()).read_text(encoding="utf-8"))
-print(next(e for e in events if e["cat"] == "Node" and e["args"]["op_name"] == "Gemm"))
+one = next(e for e in events if e["cat"] == "Node" and e["args"]["op_name"] == "Gemm")
+print({key: one[key] for key in ("name", "ts", "dur")}, {"op_name": one["args"]["op_name"]})
 
 # %%
 by_node, runs = defaultdict(list), [e["dur"] for e in events if e["name"] == "model_run"]
@@ -1042,16 +1094,28 @@ observe(
 )
 
 # %% [markdown]
+# The two narrow bars between the wide ones are 1 × 1 convolutions: a ninth of the products. The numbers behind the
+# names say that the runtime has renumbered, in fact rewritten, the graph; the next section looks at how.
+#
 # A list like this ends most discussions: what takes 1 % of the time cannot save 2 %. It is *Amdahl's law*: if a share
 # $f$ of the time becomes $k$ times as fast, the whole becomes $1/(1 - f + f/k)$ times as fast, at most $1/(1-f)$.
 
+
 # %%
-share = by_kind["Gemm"] / in_nodes
+def amdahl(share, times):
+    """How many times as fast the whole becomes if a share of its time becomes `times` as fast."""
+    return 1 / (1 - share + share / times)
+
+
+for kind, times in (("Gemm", 1e9), ("Conv", 4)):
+    gain = amdahl(by_kind[kind] / in_nodes, times)
+    print(f"all {kind} operators {times:g} times as fast: the whole {gain:.3f} times")
+
+# %%
 claim(
-    "removing something without which the call takes 1 − f of its time gains a factor of 1/(1 − "
-    "f) at the most",
-    all(1 / (1 - share + share / k) <= 1 / (1 - share) for k in (2, 10, 1e9)),
-    f"the last dense layer, removed: at most {1 / (1 - share):.3f} times",
+    "half of the time made a billion times as fast makes the whole at most twice as fast",
+    1.99 < amdahl(0.5, 1e9) <= 2,
+    f"{amdahl(0.5, 1e9):.6f} times",
 )
 
 # %% [markdown]
@@ -1112,11 +1176,12 @@ claim(
 )
 
 # %%
-gain = np.median(level_ms["disabled"]) / np.median(level_ms["all"])
+middle = {said: np.median(each) for said, each in level_ms.items()}
+fused, arranged = middle["disabled"] / middle["extended"], middle["extended"] / middle["all"]
 observe(
-    "all levels together make it faster",
-    gain > 1.05,
-    f"{gain:.2f} times as fast as the file's own graph",
+    "what gains is the order of the numbers in memory; fusion alone gains less",
+    arranged > max(fused, 1.05),
+    f"fusion {fused:.2f} times, the order {arranged:.2f} times as fast",
 )
 
 # %% [markdown]
@@ -1134,6 +1199,9 @@ extended = session(
 digits = {"pixels": pictures["digits_cnn"]}
 before = session(files["digits_cnn"]).run(None, digits)[0]
 after = session(kept).run(None, digits)[0]
+
+
+# %%
 same = convert.parity(before, after)
 accuracy = float((after.argmax(axis=1) == test.labels).mean())
 ledger.record(
@@ -1143,7 +1211,6 @@ ledger.record(
     bytes=kept.stat().st_size,
     max_abs_diff=same.max_abs_diff,
 )
-
 
 # %%
 claim(
@@ -1201,7 +1268,7 @@ for count in (1, 2, 4, 8):
 
 # %%
 show.table(
-    ["threads", "32 pictures (ms)", "one picture (ms)", "processors that work on 32, at the best"],
+    ["threads", "32 pictures (ms)", "one picture (ms)", "speed-up for 32"],
     [[t, measure.spread(thread_ms[t]), measure.spread(thread_ms_one[t]),
       f"{np.median(thread_ms[1]) / np.median(thread_ms[t]):.2f}"] for t in thread_ms],
 )  # fmt: skip
@@ -1334,12 +1401,14 @@ predicted = {n: held_out / (a + b * held_out) for n, (a, b) in lines.items()}  #
 reached = {n: held_out / t[held_out] for n, t in batch_ms.items()}
 header = ["network", "α (µs)", "β (µs)", "batch 1", "batch 48", "predicted", "limit 1/β"]
 rows = []
+
+
+# %%
 for n, (a, b) in lines.items():
     speeds = [1 / batch_ms[n][1], reached[n], predicted[n], 1 / b]
     rows.append(
         [n, f"{1000 * a:.0f}", f"{1000 * b:.0f}", *[f"{1000 * each:,.0f}" for each in speeds]]
     )
-
 
 # %%
 show.table(header, rows, "Pictures a second")
@@ -1378,9 +1447,10 @@ observe(
 )
 
 # %% [markdown]
-# Why do the three gain so differently? The roofline knew: `digits_cnn` is overhead, shared by the batch; `wide` is
-# memory-bound at batch 1, and its weights are fetched once for all; `small_resnet` uses each weight for hundreds of
-# points of a single picture, so it was near the arithmetic roof from the start.
+# Why do the three gain so differently? Compare with what the roofline says of each at batch 1: `digits_cnn` is
+# overhead, shared by the batch; `wide` is memory-bound at batch 1, and its weights are fetched once for all;
+# `small_resnet` uses each weight for hundreds of points of a single picture, so it was near the arithmetic roof from
+# the start.
 #
 # A batch must be collected before it can be computed. The easiest way waits for nothing: while the model works,
 # requests pile up; when it is free, it takes all of them, up to a most. That is *dynamic batching*, and lesson 14
@@ -1490,8 +1560,9 @@ observe(
 )
 
 # %% [markdown]
-# So bound the batch that a server accepts: it bounds the memory as well, and the memory limit of a pod must hold the
-# largest. The shrinkage is a run option, asked for with a call now and then.
+# The price of doing without the arena is paid in time, at every call, and it is not always large: measure it for your
+# model. So bound the batch that a server accepts: it bounds the memory as well, and the memory limit of a pod must
+# hold the largest. The shrinkage is a run option, asked for with a call now and then.
 #
 # ## What has the operating system to do with it?
 #
@@ -1609,6 +1680,9 @@ for name in CATALOGUE:
         f"{name}: may cost up to {gain_one[name]:,.0f} times one core at batch 1, "
         f"{gain_many[name]:,.0f} times at 512"
     )
+
+
+# %%
 for name, price in price_an_hour.items():
     if price is not None:
         print(
@@ -1645,19 +1719,16 @@ for batch in (1, 64, 1024):
             torch.cuda.synchronize(); seconds.append((ordered, time.perf_counter() - start))
     result.append([batch, *[1000 * sorted(each)[15] for each in zip(*seconds)]])
 """
-on_gpu = measure.fresh_process(GPU).result if by_torch["gpu"] else []
-if not on_gpu:
-    print(
-        "No GPU here. With one: wide at batches 1, 64 and 1,024, the time until a call returns, "
-        "and until it is done."
-    )
 
 
 # %%
-show.table(
-    ["batch", "call returns (ms)", "work done (ms)"],
-    [[b, f"{o:.3f}", f"{d:.3f}"] for b, o, d in on_gpu],
-)
+on_gpu = measure.fresh_process(GPU).result if by_torch["gpu"] else []
+if on_gpu:
+    rows = [[b, f"{ordered:.3f}", f"{done:.3f}"] for b, ordered, done in on_gpu]
+    show.put(show.table(["batch", "call returns (ms)", "work done (ms)"], rows))
+else:
+    print("No GPU here. With one: wide at batches 1, 64 and 1,024,")
+    print("the time until a call returns, and the time until its work is done.")
 
 # %% [markdown]
 # ## TensorRT, OpenVINO, Core ML: what does each need?
@@ -1676,8 +1747,10 @@ NEEDS = {
     "XnnpackExecutionProvider": "Arm or x86, mostly phones; a build of your own",
     "CPUExecutionProvider": "nothing: it is always there",
 }
-available = onnxruntime.get_available_providers()
 
+
+# %%
+available = onnxruntime.get_available_providers()
 
 # %%
 show.table(
@@ -1726,6 +1799,9 @@ WORKLOADS = (
     ("small_resnet", 1),
     ("small_resnet", 64),
 )
+
+
+# %%
 REMEDY = {
     "calls and small operators": "batch, fuse, fewer and larger operators, a leaner client",
     "bytes": "batch, int8 weights (10), fewer neurons (11), more bandwidth",
@@ -1749,6 +1825,9 @@ def split(name, batch):
 # %%
 splits = {workload: split(*workload) for workload in WORKLOADS}
 header = ["workload", "ms", "arithmetic", "bytes", "the rest", "so try first"]
+
+
+# %%
 rows = [
     [
         f"{n}, {b}",
@@ -1758,7 +1837,6 @@ rows = [
     ]
     for (n, b), s in splits.items()
 ]
-
 
 # %%
 show.table(header, rows, "Workloads: network and batch")
@@ -1777,6 +1855,9 @@ shipped = {
 }
 rows = {(row.model, row.form): row for row in ledger.rows()}
 calls = {}
+
+
+# %%
 for key, file in shipped.items():
     s = session(file)
     start = s.get_inputs()[0]
@@ -1789,7 +1870,6 @@ candidates = {
     if key in rows
 }
 
-
 # %%
 show.table(
     ["form", "accuracy", "bytes", "ms for one picture"],
@@ -1798,6 +1878,12 @@ show.table(
         for k, (a, size, _) in candidates.items()
     ],
 )
+
+
+# %% [markdown]
+# On a network of so few operations, int8 buys bytes, not time: lesson 10 finds out which operator is to blame. A guide
+# must not mix up the two, nor may it rank by a single figure. It leaves out what does not fit, and then what is
+# *beaten*: worse or equal in all three, and worse in one.
 
 
 # %%
@@ -1849,13 +1935,14 @@ claim(
 
 # %%
 ledger.picture(
-    "The optimised graph has the accuracy and about the size of the file that it was made from"
+    "The optimised graph: about the accuracy and the size of the file that it was made from"
 )
 
 # %%
 claim(
     "as the title says",
-    rows["digits_cnn", "onnx extended"].accuracy == rows["digits_cnn", "onnx v3"].accuracy
+    abs(rows["digits_cnn", "onnx extended"].accuracy - rows["digits_cnn", "onnx v3"].accuracy)
+    < 0.005
     and abs(rows["digits_cnn", "onnx extended"].bytes / rows["digits_cnn", "onnx v3"].bytes - 1)
     < 0.1,
     f"{rows['digits_cnn', 'onnx extended'].bytes:,} and {rows['digits_cnn', 'onnx v3'].bytes:,} "
