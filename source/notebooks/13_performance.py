@@ -244,7 +244,7 @@ memory, caches = reading[-1], reading[:-4].max()
 # %%
 plt.semilogx(sizes, reading / 1e9, "o-", base=2)
 plt.axhline(copying / 1e9, color=show.GREY, ls="--")
-plt.text(sizes[-1], copying / 1e9, "copying 128 MiB", va="bottom", ha="right", color=show.GREY)
+plt.text(sizes[6], copying / 1e9, "copying 128 MiB", va="bottom", ha="center", color=show.GREY)
 shown = [f"{s // 2**10} KiB" if s < 2**20 else f"{s // 2**20} MiB" for s in sizes[::2].tolist()]
 plt.xticks(sizes[::2], shown, fontsize="small")
 plt.ylim(0)
@@ -427,6 +427,9 @@ observe(
 # large layers, since those are then limited by arithmetic, and both are a little too optimistic: kernels stay below
 # the peak.
 #
+# For the convolutions of `small_resnet` the two pictures differ less. Each of their weights is used for every point of
+# the picture, so that bytes seldom decide; what keeps them above the line is their kernels.
+#
 # The outlier is the last layer, with its ten outputs. It is small, and still slow. A processor multiplies whole
 # *vector registers* at once, 4, 8 or 16 numbers wide, and a kernel that is made for full ones has to fill them with
 # something. If that is the cause, ten outputs should cost as much as sixteen, and the seventeenth should be dear. Do
@@ -453,11 +456,11 @@ observe(
 # article's formula is the same bound without the bytes and without the call, and it is off most where serving happens:
 # one small request at a time.
 #
-# **Where this goes wrong: a benchmark that keeps its weights warm.** We called each layer again and again. In a
+# **Where this goes wrong: a benchmark that keeps its weights warm.** We called the layers again and again. In a
 # service with three models, or between two rare requests, the weights have left the caches. What does the same layer
 # cost then? We give one model 24 such layers with weights of their own, 96 MiB, which it uses in turn; against it
-# stand 24 calls in a row of a model with one. (With 24 equal copies nothing would get cold: ONNX Runtime notices and
-# keeps one.) Predict the factor before you look: the two bandwidths are a few cells above.
+# stand 24 calls in a row of a model with one. (Of their own, since a runtime may notice equal copies and keep one.)
+# Predict the factor before you look: the two bandwidths are a few cells above.
 
 # %%
 layer = {"transB": 1}
@@ -1094,8 +1097,8 @@ observe(
 )
 
 # %% [markdown]
-# The two narrow bars between the wide ones are 1 × 1 convolutions: a ninth of the products. The numbers behind the
-# names say that the runtime has renumbered, in fact rewritten, the graph; the next section looks at how.
+# Among the short bars are the two 1 × 1 convolutions, with a ninth of the products of a 3 × 3 one. Not all of these
+# names stand in the file: the runtime has rewritten the graph, and the next section looks at how.
 #
 # A list like this ends most discussions: what takes 1 % of the time cannot save 2 %. It is *Amdahl's law*: if a share
 # $f$ of the time becomes $k$ times as fast, the whole becomes $1/(1 - f + f/k)$ times as fast, at most $1/(1-f)$.
@@ -1357,8 +1360,8 @@ claim(
 # `intra_op_num_threads` to the limit, in every container.
 #
 # And should one request use two threads, or two requests one each? Sharing an operator has a cost, so for throughput
-# one thread a request is rarely beaten; for the latency of a single request more threads help, as far as the table
-# above shows.
+# one thread a request is rarely beaten; for the latency of a single request more threads may help, and the table above
+# says whether they do here.
 #
 # ## What does a batch buy?
 #
@@ -1447,10 +1450,10 @@ observe(
 )
 
 # %% [markdown]
-# Why do the three gain so differently? Compare with what the roofline says of each at batch 1: `digits_cnn` is
-# overhead, shared by the batch; `wide` is memory-bound at batch 1, and its weights are fetched once for all;
-# `small_resnet` uses each weight for hundreds of points of a single picture, so it was near the arithmetic roof from
-# the start.
+# Why do the three gain so differently? The table at the end of this lesson splits their times by the roofline. At
+# batch 1 `digits_cnn` is mostly overhead, which the batch shares; `wide` is memory-bound, and a batch fetches its
+# weights once for all; `small_resnet` uses most weights for dozens or hundreds of points of a single picture, so it
+# was nearer to the arithmetic roof from the start.
 #
 # A batch must be collected before it can be computed. The easiest way waits for nothing: while the model works,
 # requests pile up; when it is free, it takes all of them, up to a most. That is *dynamic batching*, and lesson 14
@@ -1516,8 +1519,8 @@ observe(
 # ## Why does the service never give its memory back?
 #
 # ONNX Runtime takes memory from the system in large pieces and keeps it for the next call. Such a store is called an
-# *arena*. It makes calls faster, and it never shrinks by itself: one batch of 1,024, once, and the pod stays as large
-# as it was then. In two fresh processes, with the arena and without:
+# *arena*. It is meant to make calls faster, and it does not shrink by itself: after one batch of 1,024, once, does the
+# pod stay as large as it was then? In two fresh processes, with the arena and without:
 
 # %%
 ARENA = f"""
@@ -1560,9 +1563,9 @@ observe(
 )
 
 # %% [markdown]
-# The price of doing without the arena is paid in time, at every call, and it is not always large: measure it for your
-# model. So bound the batch that a server accepts: it bounds the memory as well, and the memory limit of a pod must
-# hold the largest. The shrinkage is a run option, asked for with a call now and then.
+# What the arena is there for is time, at every call; whether it saves any for your model, measure. In either case,
+# bound the batch that a server accepts: it bounds the memory as well, and the memory limit of a pod must hold the
+# largest. The shrinkage is a run option, asked for with a call now and then.
 #
 # ## What has the operating system to do with it?
 #
@@ -1659,8 +1662,8 @@ claim(
 # A processor made for matrices has a ridge of hundreds or thousands of operations a byte. It is fed by batches, or it
 # waits. An *FPGA*, a chip whose circuits are programmed for one model, goes the other way: it keeps the weights in
 # memory on the chip, as Microsoft's Brainwave does, so that a batch of one is enough, as long as the model fits. (And
-# a small model with a call overhead, like `digits_cnn`, gains on none of them: its time is not in the roofline at
-# all.)
+# a small model with a call overhead, like `digits_cnn`, gains little on any of them: most of its time at batch 1 is in
+# neither roof, as the table at the end shows.)
 #
 # Is it worth its price? We invent no prices. They change by the month; put yours in. A machine that costs $c$ an hour
 # and does $r$ pictures a second costs $10^6\,c / (3600\,r)$ for a million. So a machine pays off if it costs *at most*
@@ -1880,10 +1883,18 @@ show.table(
 )
 
 
+# %%
+small, plain = candidates["digits_cnn", "int8"], candidates["digits_cnn", "onnx"]
+observe(
+    "on so small a network int8 is not faster, in less than half of the bytes",
+    small[2] > 0.95 * plain[2] and small[1] < 0.5 * plain[1],
+    f"{small[1] / plain[1]:.2f} of the bytes, {small[2] / plain[2]:.2f} of the time",
+)
+
 # %% [markdown]
-# On a network of so few operations, int8 buys bytes, not time: lesson 10 finds out which operator is to blame. A guide
-# must not mix up the two, nor may it rank by a single figure. It leaves out what does not fit, and then what is
-# *beaten*: worse or equal in all three, and worse in one.
+# Fewer bytes need not mean less time; lesson 10 finds out when it does. A guide must not mix up the two, nor may it
+# rank by a single figure. It leaves out what does not fit, and then what is *beaten*: worse or equal in all three, and
+# worse in one.
 
 
 # %%
