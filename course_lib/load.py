@@ -140,7 +140,7 @@ def simulate(due_s: np.ndarray, service_s: np.ndarray | float, *, workers: int =
         total = np.cumsum(service)
         done = total + np.maximum.accumulate(due - (total - service))
     else:
-        done, free = np.empty(len(due)), [0.0] * workers
+        done, free = np.empty(len(due)), [-np.inf] * workers  # a schedule may begin before 0
         for i, (arrives, takes) in enumerate(zip(due.tolist(), service.tolist())):
             done[i] = max(arrives, heapq.heappop(free)) + takes
             heapq.heappush(free, done[i])

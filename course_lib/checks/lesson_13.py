@@ -19,7 +19,7 @@ def enough_queries(answer: Callable) -> Iterator[Property]:
         "m is (1 − p) / 20, and z belongs to a two-sided confidence: half of what is left over lies at each end.",
         "z = NormalDist().inv_cdf((1 + confidence) / 2)",
     ])  # fmt: skip
-    yield ("it is the smallest whole number that is enough, an int", lambda: type(answer(0.95)) is int
+    yield ("it is the smallest whole number that is enough, an int", lambda: isinstance(answer(0.95), int | np.integer)
            and answer(0.95) == 50_426 and answer(0.99) == 262_742, [
         "For p95 the formula gives 50,425.2.",
         "50,425 are a fifth of a request short; what does round() do?",
@@ -261,11 +261,13 @@ def batch_to_wait_for(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     noisy = np.array([64, 1, 16, 4, 1, 64])
     times = np.array([74.3, 10.9, 26.2, 13.8, 11.2, 73.9])
+    uneven = np.array([1, 1, 1, 8, 64]), np.array([4.0, 6.0, 35.0, 40.0, 70.0])  # other fits give 9, 10 or 12
     yield ("any order, repeated sizes and noise are taken, and an int comes back", lambda: answer(noisy, times, 100, 100) == 9
-           and type(answer(noisy.tolist(), times.tolist(), 100, 100)) is int, [
+           and isinstance(answer(noisy.tolist(), times.tolist(), 100, 100), int | np.integer)
+           and answer(*uneven, 100, 130) == 11, [
         "Sizes 64, 1, 16, 4, 1, 64, as measured.",
         "The first of the sizes need not be the smallest, nor the last the largest.",
-        "Least squares takes them as they are; int(…) around the result.",
+        "Ordinary least squares takes every measurement as it is, each with the same weight; int(…) around the result.",
     ])  # fmt: skip
     yield ("what cannot be fitted is refused", lambda: raises(ValueError, answer, [4, 4], [10.0, 11.0], 100, 100)
            and raises(ValueError, answer, [1], [1.0], 100, 100) and raises(ValueError, answer, [1, 2], [1.0], 100, 100)

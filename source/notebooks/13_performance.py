@@ -266,8 +266,8 @@ observe(
 )
 
 # %% [markdown]
-# Where the curve starts low, we time Python more than memory: the smallest arrays are read in about a microsecond, and
-# every reading is a call.
+# Where the curve starts low, we likely time Python more than memory: the smallest arrays are read in a microsecond or
+# two, and every reading is a call.
 #
 # The last constant is that call itself. What does ONNX Runtime take to do nothing?
 
@@ -428,7 +428,7 @@ observe(
 # the peak.
 #
 # For the convolutions of `small_resnet` the two pictures differ less. Each of their weights is used for every point of
-# the picture, so that bytes seldom decide; what keeps them above the line is their kernels.
+# the picture, so that bytes seldom decide; what keeps them above the line is likely their kernels.
 #
 # The outlier is the last layer, with its ten outputs. It is small, and still slow. A processor multiplies whole
 # *vector registers* at once, 4, 8 or 16 numbers wide, and a kernel that is made for full ones has to fill them with
@@ -453,6 +453,9 @@ observe(
 )
 
 # %% [markdown]
+# A step at seventeen speaks for registers that must be full. Where ten outputs are cheaper than sixteen all the same,
+# the registers are not the whole of it.
+#
 # The roofline, then, is no law for each kernel. It is what the machine *could* do, a bound that is often close. The
 # article's formula is the same bound without the bytes and without the call, and it is off most where serving happens:
 # one small request at a time.
@@ -502,8 +505,8 @@ plt.ylim(top=2 * peak[1] / 1e9)
 plt.legend(loc="lower right", fontsize="small")
 colder = np.array(by_warmth["cold"]) / np.array(by_warmth["warm"])
 show.finding(
-    f"Weights from memory: one picture takes {colder[0]:.1f} times as long, 64 {colder[-1]:.1f} "
-    "times",
+    f"Weights from memory: batch 1 takes {colder[0]:.1f} times as long, batch 64 "
+    f"{colder[-1]:.1f} times",
     alt="Roofline of this machine with two slopes, for weights in the caches and in memory, and "
     "a dense layer at batches from 1 to 64. "
     f"At batch 1 it reaches {flops[0] / by_warmth['warm'][0] / 1e6:.0f} GFLOP/s warm and "
@@ -598,7 +601,8 @@ first = load.closed_loop(lambda _: served.run(None, picture), 300).latency_ms
 plt.semilogy(np.arange(1, 301), first, ".", ms=4)
 plt.plot(1, first[0], "o", color=show.ORANGE, label="the first call")
 plt.axhline(np.median(first), color=show.GREY, lw=1, label="median")
-plt.yticks([0.1, 0.2, 0.5, 1, 2, 5, 10, 20], [0.1, 0.2, 0.5, 1, 2, 5, 10, 20])
+ticks = [0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5, 0.7, 1, 2, 5, 10, 20]
+plt.yticks(ticks, ticks)
 plt.minorticks_off()
 plt.ylim(first.min() / 1.3, 1.3 * first.max())
 plt.legend()
@@ -849,13 +853,14 @@ observe(
 # "At random times" means that users do not agree with each other: in each short moment $dt$ a request arrives with
 # probability $\lambda\,dt$, whatever came before. Such arrivals are a *Poisson process*. The chance that nothing
 # arrives for a time $t$ is $(1 - \lambda\,dt)^{t/dt} \to e^{-\lambda t}$, so the gaps are *exponential*, with mean
-# $1/\lambda$ and variance $1/\lambda^2$. Is our generator's schedule one?
+# $1/\lambda$ and variance $1/\lambda^2$. Is our generator's schedule one? The *Kolmogorov–Smirnov test* compares two
+# curves: which share of our gaps is shorter than $t$, and which share should be, $1 - e^{-\lambda t}$.
 
 # %%
 from scipy import stats
 
 gaps = np.diff(load.poisson_arrivals(200, 50_000, seed=13), prepend=0)
-fits = stats.kstest(gaps, stats.expon(scale=1 / 200).cdf)  # Kolmogorov–Smirnov
+fits = stats.kstest(gaps, stats.expon(scale=1 / 200).cdf)
 
 
 # %%
@@ -1027,10 +1032,16 @@ observe(
     "from the service times of the run at half load, the formula gives its mean latency within a "
     "factor of two",
     0.5 < server.latency_ms.mean() / expected < 2,
-    f"{expected:.3f} ms expected, {server.latency_ms.mean():.3f} ms measured",
+    f"{expected:.3f} ms expected, {server.latency_ms.mean():.3f} ms measured; a call took "
+    f"{1000 * own.mean():.2f} ms on average, in SingleStream {1000 * service.mean():.2f} ms",
 )
 
 # %% [markdown]
+# Do the real requests lie above the curves? The curves are drawn from the calls of the SingleStream run, and the line
+# above says what a call took in the other one. Calls that come after a pause, on a machine with neighbours, may well
+# be slower than calls in a row. Then the worker is busier than the axis says, and the tail grows as if the load were
+# higher. A queue computed from a benchmark's service times is a hope, until real requests have been sent.
+#
 # So the answer to "how many requests a second can it do?" is a question back: within which p99? MLPerf's figure for a
 # server is the highest rate at which the p99 keeps its bound. For a bound of our own choice, from the simulated curve:
 
@@ -1038,12 +1049,16 @@ observe(
 bound_ms = 15 * np.median(single.service_ms)
 kept_at = [share for share, p99_ms in zip(shares, knee) if p99_ms <= bound_ms]
 best_rate = max(kept_at, default=0) * capacity(single.service_ms)
-print(f"p99 within {bound_ms:.1f} ms: {best_rate:,.0f} requests a second or a little more")
+print(f"simulated, p99 within {bound_ms:.1f} ms: {best_rate:,.0f} a second or a little more")
+tried_p99 = {share: load.percentile(each, 0.99) for share, each in tried.items()}
+kept_real = [f"{share:.0%}" for share, p99_ms in tried_p99.items() if p99_ms <= bound_ms]
+print(f"real requests kept it at these shares of the capacity: {', '.join(kept_real) or 'none'}")
 print(f"Offline, without any bound: {64 * offline.throughput_per_s:,.0f} pictures a second")
 
 # %% [markdown]
-# Two honest figures for one model on one machine. Whoever quotes the second for the first has promised what no user
-# will see. Lesson 18 lets an autoscaler keep the bound.
+# A rate within a bound and a rate without one: two figures for one model on one machine. Whoever quotes the second for
+# the first has promised what no user will see, and so has who quotes a simulation that real requests do not bear out.
+# Lesson 18 lets an autoscaler keep the bound.
 #
 # ## Where does the time go inside the model?
 #
@@ -1342,7 +1357,7 @@ observe(
 )
 
 # %% [markdown]
-# On a machine of 64 processors that means 64 threads in a pod that was granted two. The quota is counted in periods,
+# On a machine of 64 cores that means 64 threads in a pod that was granted two. The quota is counted in periods,
 # of 100 ms by default. When it is used up, the kernel stops all threads until the next period. That is *throttling*.
 # How long do 64 busy threads run?
 
@@ -1357,7 +1372,7 @@ claim(
 )
 
 # %% [markdown]
-# A request that meets the pause waits for it: the p99 comes near the period, whatever the model takes. Set
+# A request that meets the pause waits for it: the p99 may come near the period, however fast the model is. Set
 # `intra_op_num_threads` to the limit, in every container.
 #
 # And should one request use two threads, or two requests one each? Sharing an operator has a cost, so for throughput
@@ -1607,15 +1622,18 @@ show.table(
 # ## Which hardware would help?
 #
 # The roofline answers before anything is bought. The peaks and bandwidths below are not measured here: they are
-# *catalogue figures*, from the sources named, at the precision named. We take the best case of each, $\min(P, W I)$,
-# for one dense layer.
+# *catalogue figures*, theoretical peaks at the precision named. Those of the GPU come from AMD's ROCm documentation
+# (page "MI250 microarchitecture": matrix units, both dies of a module together), those of the TPUs from Google's Cloud
+# TPU documentation (pages "TPU v3" and "TPU v4", one chip). Add a row for yours, from its maker's page. (bf16,
+# *bfloat16*, is a float of two bytes.) We take the best case of each, $\min(P, W I)$, for one dense layer.
 
 # %%
 CATALOGUE = {  # name: (operations a second, bytes of memory a second, bytes of a weight, source)
-    "NVIDIA T4, fp32": (8.1e12, 320e9, 4, "NVIDIA, T4 data sheet"),
-    "NVIDIA A100 40 GB, bf16": (312e12, 1_555e9, 2, "NVIDIA, A100 data sheet"),
-    "TPU v1, int8": (92e12, 34e9, 1, "Jouppi et al. 2017"),
-    "TPU v4, bf16": (275e12, 1_200e9, 2, "Jouppi et al. 2023"),
+    "GPU, AMD MI250, fp32": (90.5e12, 3_200e9, 4, "rocm.docs.amd.com"),
+    "GPU, AMD MI250, bf16": (362.1e12, 3_200e9, 2, "rocm.docs.amd.com"),
+    "TPU v3, bf16": (123e12, 900e9, 2, "cloud.google.com/tpu/docs/v3"),
+    "TPU v4, bf16": (275e12, 1_200e9, 2, "cloud.google.com/tpu/docs/v4"),
+    "TPU v4, int8": (275e12, 1_200e9, 1, "cloud.google.com/tpu/docs/v4"),
 }
 
 
@@ -1660,7 +1678,7 @@ claim(
 )
 
 # %% [markdown]
-# A processor made for matrices has a ridge of hundreds or thousands of operations a byte. It is fed by batches, or it
+# A processor made for matrices has a ridge of dozens or hundreds of operations a byte. It is fed by batches, or it
 # waits. An *FPGA*, a chip whose circuits are programmed for one model, goes the other way: it keeps the weights in
 # memory on the chip, as Microsoft's Brainwave does, so that a batch of one is enough, as long as the model fits. (And
 # a small model with a call overhead, like `digits_cnn`, gains little on any of them: most of its time at batch 1 is in
@@ -1671,7 +1689,7 @@ claim(
 # as many times more as it does more pictures. That factor needs no price at all:
 
 # %%
-price_an_hour = {base: None, "NVIDIA A100 40 GB, bf16": None}  # yours, in any currency
+price_an_hour = {base: None, "GPU, AMD MI250, bf16": None}  # yours, in any currency
 
 
 def a_million(price, rate):
@@ -1815,7 +1833,7 @@ REMEDY = {
 
 # %%
 def split(name, batch):
-    """Of a workload: shares of its measured time that arithmetic and bytes need, and the rest."""
+    """Of a workload: shares of its time that arithmetic and bytes need, and the rest, 0 or more."""
     rows = work(files[name], batch)
     every = sum(row[3] for row in rows)
     ms = {"arithmetic": 0.0, "bytes": 0.0}
@@ -1846,8 +1864,10 @@ rows = [
 show.table(header, rows, "Workloads: network and batch")
 
 # %% [markdown]
-# The rest is also what our kernels stay below the roof. The second guide is about forms of one model: the ledger knows
-# accuracy and bytes of each; time we take now, in turns, for the ONNX files that the course ships.
+# The rest is also what our kernels stay below the roof. (Where the two roofs ask for more than the time measured, the
+# rest is 0, and the shares are those of the prediction: for so few bytes our bandwidth is too low.) The second guide
+# is about forms of one model: the ledger knows accuracy and bytes of each; time we take now, in turns, for the ONNX
+# files that the course ships.
 
 # %%
 shipped = {

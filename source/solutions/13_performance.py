@@ -56,9 +56,9 @@ check("13.1", queries_needed)
 # %% [markdown]
 # ### 13.2 What will this convolution cost? ★★☆ · 15 minutes
 #
-# Somebody wants to swap a convolution for a *depthwise* one (each input channel has filters of its own, `groups` equal to
-# the channels), "because it has a fraction of the FLOPs", and is disappointed: it is hardly faster. Count both sides of
-# the roofline for any convolution.
+# Somebody wants to swap a convolution for a *depthwise* one (each input channel has filters of its own, `groups` equal
+# to the channels), "because it has a fraction of the FLOPs", and is disappointed: it is hardly faster. Count both
+# sides of the roofline for any convolution.
 
 
 # %%
@@ -92,9 +92,9 @@ check("13.2", convolution_work)
 
 # %% [markdown] tags=["solution"]
 # For 64 channels, 32 × 32 points, k = 3 and a batch of 1 the plain convolution does about 110 operations a byte, the
-# depthwise one about 2. It has a 64th of the operations and three quarters of the bytes: on most machines it has crossed the
-# ridge, and its time is that of the bytes. A second way to count is `onnx.shape_inference` on a graph of one node, as
-# in the lesson; a third is PyTorch's `FlopCounterMode`, which counts operations only.
+# depthwise one about 2. It has a 64th of the operations and three quarters of the bytes: on many machines it has
+# crossed the ridge, and its time is that of the bytes. A second way to count is `onnx.shape_inference` on a graph of
+# one node, as in the lesson; a third is PyTorch's `FlopCounterMode`, which counts operations only.
 
 # %% [markdown]
 # ### 13.3 What the users waited ★★☆ · 15 minutes

@@ -200,6 +200,16 @@ def a_line_through_the_ends(sizes, times_ms, rate_per_s, deadline_ms):
     return _choose(sizes, times_ms, rate_per_s, deadline_ms, fitted=(beta, times_ms[0] - beta * sizes[0]))
 
 
+def by_relative_errors(sizes, times_ms, rate_per_s, deadline_ms):
+    beta, alpha = np.polyfit(sizes, times_ms, 1, w=1 / np.asarray(times_ms, float))
+    return _choose(sizes, times_ms, rate_per_s, deadline_ms, fitted=(beta, alpha))
+
+
+def keeps_the_last_of_each_size(sizes, times_ms, rate_per_s, deadline_ms):
+    last = dict(zip(np.asarray(sizes).tolist(), times_ms))
+    return _choose(np.array(list(last)), np.array(list(last.values())), rate_per_s, deadline_ms)
+
+
 def fits_a_point(sizes, times_ms, rate_per_s, deadline_ms):
     if len(sizes) != len(times_ms) or len(sizes) < 2 or not rate_per_s > 0:
         raise ValueError("expected two measurements")
@@ -249,6 +259,8 @@ WRONG = {
         one_at_least: "where nothing is allowed there is None",
         the_largest_that_fits: "where batching gains nothing, 1 is the answer",
         a_line_through_the_ends: "any order, repeated sizes and noise are taken, and an int comes back",
+        by_relative_errors: "any order, repeated sizes and noise are taken, and an int comes back",
+        keeps_the_last_of_each_size: "any order, repeated sizes and noise are taken, and an int comes back",
         fits_a_point: "what cannot be fitted is refused",
     },
 }
