@@ -489,11 +489,11 @@ claim(
 #
 # ## How many images does calibration need?
 #
-# The tools' documentation says "a few hundred". Try one, ten, and more, and look at what everybody looks at, the
+# The tools' documentation says "a few hundred". Try one, a hundred, and all, and look at what everybody looks at, the
 # accuracy. Then look at the logits.
 
 # %%
-counts, effect = (1, 10, 100, len(fit.labels)), {}
+counts, effect = (1, 100, len(fit.labels)), {}
 for name in NETWORKS:
     for many in counts:
         answer = logits_of(name, static(name, fit_pixels[name][:many], label="count"))
@@ -1161,7 +1161,7 @@ for name in LARGE:
         for form in ("float32", "dynamic", "int8"):
             parts, values = litert(name, form, batch), last_axis[name][:batch]
             calls[f"LiteRT {form}"] = lambda parts=parts, values=values: called(*parts, values)
-        for form, ms in measure.latencies_ms(calls, rounds=30).items():
+        for form, ms in measure.latencies_ms(calls, rounds=20).items():
             latency[name, form, batch] = measure.spread(ms)
 
 # %%
