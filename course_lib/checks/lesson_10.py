@@ -56,9 +56,10 @@ def int8_input(answer: Callable) -> Iterator[Property]:
         got = answer(values, 0.0039215688593685627, -128)
         return got.tolist() == [[max(-128, min(127, q)) for q in row] for row in exact]
 
-    yield ("float16, float32 and float64, in a view with gaps", lambda: all(same_in(dtype) for dtype in ("f2", "f4", "f8")), [
+    yield ("float16, float32 and float64, in a view with gaps", lambda: all(same_in(dtype) for dtype in ("f2", "f4", "f8"))
+           and gives([1, 1], [0.5 + 1e-12, 1.5 - 1e-12], 1.0, 0), [
         "Compare with Python's own round(float(v) / scale) + zero_point, for float16 values.",
-        "float16 divided by a Python float stays float16, with three digits.",
+        "float16 divided by a Python float stays float16, with three digits; float32 has seven.",
         "np.asarray(values, np.float64) first.",
     ])  # fmt: skip
     yield ("an empty array and a single number are fine", lambda: answer(np.zeros((0, 3), np.float32), 0.5, 0).shape == (0, 3)

@@ -65,8 +65,9 @@ def share_by_operator(events):
     event with "cat" equal to "Node" and a "name" that ends in "_kernel_time"; it has "dur", in
     microseconds, and its kind in "args", under "op_name". All other events are passed over;
     they may lack any of these keys, and their durations count nowhere. Returns a list of
-    (operator, share), the largest share first, equal shares by name; shares are floats that
-    add up to 1. Raises ValueError where no operator ran, or all took 0.
+    (operator, share), the largest share first, equal shares by name; shares are plain floats
+    that add up to 1. events stay as they are. Raises ValueError where no operator ran, or all
+    took 0.
     """
     # SOLUTION
     took = {}

@@ -46,6 +46,12 @@ def in_half(values, scale, zero_point):
         ).astype(np.int8)
 
 
+def in_single(values, scale, zero_point):
+    with np.errstate(over="ignore"):
+        levels = np.rint(np.asarray(values, np.float32) / np.float32(scale))
+    return np.clip(levels + zero_point, -128, 127).astype(np.int8)
+
+
 def needs_a_value(values, scale, zero_point):
     wide = np.asarray(values, np.float64)
     assert wide.max() >= wide.min()
@@ -298,6 +304,7 @@ WRONG = {
         ties_up: "ties go to the even number, before the zero point is added",
         zero_point_first: "ties go to the even number, before the zero point is added",
         wraps_round: "what lies outside goes to the nearer end",
+        in_single: "float16, float32 and float64, in a view with gaps",
         in_half: "float16, float32 and float64, in a view with gaps",
         needs_a_value: "an empty array and a single number are fine",
         in_place: "the values stay as they were",
