@@ -499,7 +499,7 @@ claim(
 #
 # ## How many images does calibration need?
 #
-# TensorFlow's documentation says "a few hundred". Try one, a hundred, and all, and look at what everybody looks at, the
+# TensorFlow's documentation says "a few hundred". Try one, a hundred, and all; look at what everybody looks at, the
 # accuracy. Then look at the logits.
 
 # %%
