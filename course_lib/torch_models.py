@@ -123,11 +123,16 @@ def train_wide(images: np.ndarray, labels: np.ndarray, *, seed: int, epochs: int
 
 
 def train_small_resnet(images: np.ndarray, labels: np.ndarray, *, seed: int, epochs: int = 4) -> nn.Sequential:
-    """Trains a new `small_resnet`, in about 5 seconds of one core: about 99 % of the test digits right.
+    """Trains a new `small_resnet`, in about 4 seconds of one core: about 99 % of the test digits right.
 
     Arguments, result and error as for `train_wide`.
     """
-    return _train_large(small_resnet, images, labels, seed, epochs, 4e-3)
+
+    def channels_last() -> nn.Sequential:  # the order in memory in which convolutions train half as fast again
+        return small_resnet().to(memory_format=torch.channels_last)
+
+    trained = _train_large(channels_last, images, labels, seed, epochs, 4e-3)
+    return trained.to(memory_format=torch.contiguous_format)
 
 
 def _train_large(

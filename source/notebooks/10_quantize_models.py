@@ -1052,7 +1052,7 @@ def fine_tuned(network, seed, epochs=6):
 # training.
 
 # %%
-BITS = [(8, 8), (4, 4), (3, 3), (2, 4)]
+BITS = [(8, 8), (3, 3), (2, 4)]
 longer = fine_tuned(torch_models.load_digits_cnn(), seed=0)
 answers = {}
 for bits in BITS:
