@@ -26,7 +26,9 @@ from tools import processes
 SECONDS, LIVE_SECONDS, MIB = 60, 150, 1536
 """What a lesson may take (DESIGN: budgets); a live lesson that replays is held to the shorter time."""
 
-EVERY_SECONDS = 0.4  # each look at a large process takes it some hundredths of a second: more often slows what it measures
+EVERY_SECONDS = (
+    0.4  # each look at a large process takes it some hundredths of a second: more often slows what it measures
+)
 
 MARK = "<!-- bench -->"
 """Stands in a line of its own before and after README's table."""
@@ -174,20 +176,33 @@ def written(readme: Path, table: str) -> str:
     return f"{parts[0]}{MARK}\n{table}\n{MARK}{parts[2]}"
 
 
+def beside(readme: Path, measured: list[Measured]) -> list[str]:
+    """The rows of README's table for lessons that were not measured now.
+
+    Raises LookupError where they were taken on another machine: figures in one table are there to be compared.
+    """
+    table = readme.read_text(encoding="utf-8").split(MARK)[1]
+    now = {each.name for each in measured}
+    rows = [row for row in table.splitlines() if re.match(r"\| \d\d_", row) and row.split("|")[1].strip() not in now]
+    if rows and f"Taken on {machine()}." not in table:
+        raise LookupError("README's table was taken on another machine: leave the numbers out, to measure every lesson")
+    return rows
+
+
 def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     """Returns 0, over budget or not; 1 where a notebook fails, so that its figures are none; 2 for a wrong word."""
     parser = argparse.ArgumentParser("./course bench", description="Seconds and peak memory of each notebook.")
     parser.add_argument("lesson", nargs="*", help="numbers of lessons; all of them where none is named")
     parser.add_argument("--all", action="store_true", help="exercises and solutions too")
-    parser.add_argument("--write", action="store_true", help="put the table of all lessons into README.md")
+    parser.add_argument("--write", action="store_true", help="put what is measured into README.md's table")
     options = parser.parse_args(words)
-    if options.write and options.lesson:
-        parser.error("--write puts every lesson into README.md; leave the numbers out")
     readme = checkout / "README.md"
     try:
         paths = choose(options.lesson, options.all, checkout)
         if options.write:
             written(readme, "")
+            if options.lesson:
+                beside(readme, [])
     except LookupError as wrong:
         print(f"course bench: {wrong.args[0]}", file=sys.stderr)
         return 2 if options.lesson else 1
@@ -212,7 +227,9 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     if options.write and failed:
         print("course bench: README.md is left as it was; mend what failed and run it again", file=sys.stderr)
     elif options.write:
-        table = "\n".join([*HEADER, *map(line, measured)])
+        others = beside(readme, measured) if options.lesson else []
+        rows = sorted([*others, *map(line, measured)], key=lambda row: row.split("|")[1])
+        table = "\n".join([*HEADER, *rows])
         readme.write_text(written(readme, f"{table}\n\nTaken on {machine()}."), encoding="utf-8")
     return 1 if failed else 0
 

@@ -305,5 +305,21 @@ def test_a_table_with_a_failure_or_without_its_place_is_not_written(
     said = capsys.readouterr()
     assert said.out == ""  # said before anything is measured
     assert "must hold two lines <!-- bench -->" in said.err
-    with pytest.raises(SystemExit, match="2"):
-        bench.main(["--write", "01"], checkout)
+
+
+def test_a_lesson_s_row_is_renewed_among_the_others_unless_they_are_from_another_machine(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    monkeypatch.setattr(bench, "measure", fake_measure)
+    assert bench.main(["--write"], checkout) == 0
+    before = (checkout / "README.md").read_text()
+    monkeypatch.setattr(bench, "measure", lambda path, replay=False: bench.Measured(path.stem, 99, 300, "-"))
+    assert bench.main(["--write", "02"], checkout) == 0
+    after = (checkout / "README.md").read_text()
+    assert after.count("12.2") == 2 and after == before.replace(
+        bench.line(fake_measure(Path("02_bad"))), bench.line(bench.Measured("02_bad", 99, 300, "-"))
+    )
+    monkeypatch.setattr(bench, "machine", lambda: "another machine")
+    assert bench.main(["--write", "02"], checkout) == 2
+    assert "another machine: leave the numbers out" in capsys.readouterr().err
+    assert (checkout / "README.md").read_text() == after
