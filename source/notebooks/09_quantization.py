@@ -1435,7 +1435,7 @@ ledger.picture("Fewer bits for each weight move the model to the left and hardly
 #
 # ## What real teams use
 #
-# ONNX Runtime's quantizer, LiteRT's converter, torchao, TensorRT, OpenVINO's NNCF: lesson 10 runs several. Per-channel
+# ONNX Runtime's quantizer, LiteRT's converter, torchao, TensorRT, OpenVINO's NNCF: lesson 10 runs the first two. Per-channel
 # symmetric int8 weights and per-tensor activations are the common default. Large language models often keep their
 # weights alone in 4 bits, a scale for each group of 32 to 128 weights, rounded by GPTQ or AWQ; or 8-bit floating point
 # where the hardware has it. Below 4 bits one usually trains with the rounding in the loop.
