@@ -143,7 +143,7 @@ class App:
 
     async def _v1(self, request: Request) -> Response:
         """TensorFlow Serving's API: by its rules, an address that it does not know is a 400, not a 404."""
-        address = tf_serving.ADDRESS.fullmatch(request.path)
+        address = tf_serving.read_address(request.path)
         verb = address and address["verb"]
         if verb:
             _allow(request, "POST")

@@ -8,6 +8,7 @@ import binascii
 import json
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -106,25 +107,33 @@ def to_array(value: Any, tensor: Tensor, declared: list[int] | None = None) -> n
             raise tensor.refuse(f"declares shape {declared}, but its data have shape {shape}.")
     if tensor.dtype.kind == "O":
         value = _decode(value, tensor)
-    too_large = tensor.refuse(f"holds a number too large for {tensor.v2_datatype}.")
-    items = np.array(value, dtype=object)  # keeps what each item was, and true is not 1
-    if items.shape != tuple(shape):
-        raise tensor.refuse(f"is ragged: {_difference(value, shape)}.")
+    items = _flatten(value, shape, tensor)
     expected, types = KINDS[tensor.dtype.kind]
-    flat = items.ravel().tolist()
-    if wrong := set(map(type, flat)) - types:
+    too_large = f"holds a number too large for {tensor.v2_datatype}."
+    if wrong := set(map(type, items)) - types:
         if list in wrong:
             raise tensor.refuse("is ragged: a list stands where its first item is none.")
-        if wrong == {float} and max(flat) >= 2**63:  # a whole number beyond 64 bits is read as a decimal one
-            raise too_large
+        if wrong == {float} and max(items) >= 2**63:  # a whole number beyond 64 bits is read as a decimal one
+            raise tensor.refuse(too_large)
         names = ", ".join(sorted(JSON_NAMES[kind] for kind in wrong))
         raise tensor.refuse(f"expects {expected} ({tensor.v2_datatype}), got {names}.")
     try:
         with np.errstate(over="raise"):  # 1e39 is a number, and none of float32
-            array = items.astype(tensor.dtype)
+            return np.array(items, dtype=tensor.dtype).reshape(shape if declared is None else declared)
     except (OverflowError, FloatingPointError):
-        raise too_large from None
-    return array if declared is None else array.reshape(declared)
+        raise tensor.refuse(too_large) from None
+
+
+def _flatten(value: Any, shape: list[int], tensor: Tensor) -> list:
+    """All that the lists hold, in row-major order; refuses lists that are not as long as `shape` says."""
+    items = [value]
+    for size in shape:
+        if set(map(type, items)) != {list} or set(map(len, items)) != {size}:
+            other = next(item for item in items if not isinstance(item, list) or len(item) != size)
+            got = f"a list of {len(other)}" if isinstance(other, list) else JSON_NAMES[type(other)]
+            raise tensor.refuse(f"is ragged: expected a list of {size} as its first one is, got {got}.")
+        items = list(chain.from_iterable(items))
+    return items
 
 
 def _shape_of_first(value: Any) -> list[int]:
@@ -133,14 +142,6 @@ def _shape_of_first(value: Any) -> list[int]:
         shape.append(len(value))
         value = value[0] if value else None
     return shape
-
-
-def _difference(value: Any, shape: list[int]) -> str:
-    """The first list in `value` that is not as long as its place in `shape` asks."""
-    if not isinstance(value, list) or len(value) != shape[0]:
-        got = f"a list of {len(value)}" if isinstance(value, list) else JSON_NAMES[type(value)]
-        return f"expected a list of {shape[0]} as its first one is, got {got}"
-    return next(filter(None, (_difference(item, shape[1:]) for item in value)), "") if len(shape) > 1 else ""
 
 
 def is_base64(value: Any) -> bool:

@@ -5,6 +5,7 @@ differences: a wrong method is a 405 rather than a 400, and error messages do no
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
 from course_lib.serving.errors import Refused
@@ -18,6 +19,8 @@ ADDRESS = re.compile(
     "/v1/models(?:/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
     "(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?)?"
 )
+read_address = lru_cache(maxsize=128)(ADDRESS.fullmatch)
+"""The parts of an address by name, or None: most requests ask for the few that the last ones asked for."""
 
 
 def find(store: Store, address: re.Match[str]) -> Model:
