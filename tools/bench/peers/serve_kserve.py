@@ -1,10 +1,12 @@
 """KServe's model server with the digits model: `serve_kserve.py MODEL PORT`; asked by its protocol v1.
 
 Form: a custom predictor (kserve.github.io/website, "Custom Predictor"), a plain `predict`, one uvicorn worker as by
-default. gRPC, which nobody asks here, and the log line with each request's latency are off, by its own options. KServe
-has no batching in the Python server (its batcher is a sidecar).
+default. gRPC, which nobody asks here, and its three log lines a request are off, by its own options. KServe has no batching in
+the Python server (its batcher is a sidecar); more workers (`workers=2`) need a model that can be pickled, which an
+InferenceSession cannot.
 """
 
+import logging
 import sys
 
 MODEL, PORT = sys.argv[1:3]
@@ -30,4 +32,7 @@ class Digits(kserve.Model):
 
 
 if __name__ == "__main__":
-    kserve.ModelServer().start([Digits()])
+    server = kserve.ModelServer()
+    for name in ("kserve.trace", "uvicorn.access"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    server.start([Digits()])

@@ -1,8 +1,11 @@
 """LitServe with the digits model: `serve_litserve.py MODEL PORT`; POST /predict {"pixels": one image}.
 
-Form: a LitAPI (lightning.ai/docs/litserve), with its options for throughput: `fast_queue` (ZeroMQ between its
-processes) and `max_batch_size` ("Batching"; a batch is what waits, `batch_timeout` stays 0). It always computes in a
-process of its own. The argument of `decode_request` must be called `request`.
+Form: a LitAPI (lightning.ai/docs/litserve), with its options for throughput: as many workers as processors ("For CPU,
+set to the number of cores", LitServer's docstring), as many API servers (its default), and `fast_queue` (ZeroMQ between
+them). "Batching" is left off: a model this small gains less by it than the batching loop costs. It always computes in
+processes of its own. The argument of `decode_request` must be called `request`.
+
+BENCH_LITSERVE_FAST=0, _WORKERS=1 and _BATCH=32 in the environment try other forms.
 """
 
 import os
@@ -12,9 +15,9 @@ import litserve
 import numpy as np
 import onnxruntime
 
-OPTIONS = {"fast": os.environ.get("BENCH_LITSERVE_FAST", "1") == "1"}
-OPTIONS |= {name: int(os.environ.get(f"BENCH_LITSERVE_{name.upper()}", "1")) for name in ("workers", "batch")}
-"""For trying out the options."""
+FAST = os.environ.get("BENCH_LITSERVE_FAST", "1") == "1"
+WORKERS = int(os.environ.get("BENCH_LITSERVE_WORKERS", os.cpu_count() or 1))
+BATCH = int(os.environ.get("BENCH_LITSERVE_BATCH", "1"))
 
 
 class Digits(litserve.LitAPI):
@@ -36,8 +39,6 @@ class Digits(litserve.LitAPI):
 
 
 if __name__ == "__main__":
-    api = Digits(max_batch_size=OPTIONS["batch"])
-    server = litserve.LitServer(
-        api, accelerator="cpu", fast_queue=OPTIONS["fast"], workers_per_device=OPTIONS["workers"]
-    )
+    api = Digits(max_batch_size=BATCH)
+    server = litserve.LitServer(api, accelerator="cpu", fast_queue=FAST, workers_per_device=WORKERS)
     server.run(host="127.0.0.1", port=int(sys.argv[2]), generate_client_file=False, log_level="warning")
