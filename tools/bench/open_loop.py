@@ -43,7 +43,8 @@ class Kind:
 @dataclass
 class Counts:
     """What became of all requests. Latencies in ms from when each was due; late_ms: how late it was sent;
-    waiting: how many had no answer when the last one had become due."""
+    waiting: how many had no answer when the last one had become due; refused: how many
+    connections."""
 
     answered: int = 0
     failures: collections.Counter = field(default_factory=collections.Counter)
@@ -53,6 +54,7 @@ class Counts:
     late_ms: list[float] = field(default_factory=list)
     first_failure: str = ""
     waiting: int = 0
+    refused: int = 0
 
     def fail(self, reason: str, more: str = "") -> None:
         """One request that did not get a 200 with the right answer in it."""
@@ -151,7 +153,8 @@ class OpenLoop:
             loop = asyncio.get_running_loop()
             _, connection = await loop.create_connection(lambda: Connection(self), "127.0.0.1", self.port)
         except OSError as wrong:
-            self.counts.fail("no connection", repr(wrong))
+            self.counts.refused += 1
+            self.counts.first_failure = self.counts.first_failure or f"no connection {wrong!r}"
             if not self.stopped:
                 await asyncio.sleep(0.1)
                 asyncio.get_running_loop().create_task(self._connect())

@@ -94,7 +94,10 @@ class Bench:
             return f"did not answer: {wrong!r}"
         if status != 200:
             return f"answers {status}: {body[:200].decode(errors='replace')}"
-        told = target.answer(body) if target.answer else samples.labels()
+        try:
+            told = target.answer(body)
+        except (ValueError, KeyError, IndexError, TypeError):
+            return f"answers what cannot be read: {body[:200].decode(errors='replace')}"
         return "" if told == samples.labels() else f"says {told} where the digit is {samples.labels()}"
 
     def round(self, number: int) -> None:

@@ -127,6 +127,7 @@ def report(counts: Counts, sizes: Sequence[tuple[float, float]], releases: Relea
     wrong = [f"{failed} of {counts.answered + failed} requests failed; the first: {counts.first_failure}"] * bool(
         failed
     )
+    wrong += [f"{counts.refused} connections were refused; first: {counts.first_failure}"] * bool(counts.refused)
     wrong += releases.problems
     if last > first * (1 + GROWTH):
         wrong.append(f"memory grew by {last / first - 1:.0%}, from {first:.1f} to {last:.1f} MiB")
