@@ -100,15 +100,16 @@ class Connection(asyncio.Protocol):
 
 
 class OpenLoop:
-    """Sends `kinds` at `rate` a second, as a Poisson process, until `stop`."""
+    """Sends `kinds` at `rate` a second, as a Poisson process; rate None: each connection its next request as soon as it
+    has its answer, a closed loop, which tells what client and server can do together."""
 
-    def __init__(self, port: int, kinds: Sequence[Kind], rate: float, connections: int) -> None:
+    def __init__(self, port: int, kinds: Sequence[Kind], rate: float | None, connections: int) -> None:
         self.port, self.kinds, self.rate, self.connections = port, kinds, rate, connections
         self.wires = [kind.wire(f"127.0.0.1:{port}") for kind in kinds]
         self.free: collections.deque[Connection] = collections.deque()
         self.due: collections.deque[tuple[float, int]] = collections.deque()
         self.open: set[Connection] = set()
-        self.counts, self.left, self.stopped = Counts(), 0, False
+        self.counts, self.left, self.stopped, self.until = Counts(), 0, False, 0.0
 
     def done(self, connection: Connection, kind: Kind, answer: bytes, head: int) -> None:
         """Notes an answer, and gives the connection the request that has waited longest."""
@@ -129,7 +130,13 @@ class OpenLoop:
             connection.transport.close()
         else:
             self.free.append(connection)
+            if self.rate is None and now < self.until:
+                self._fall_due(now)
             self._send()
+
+    def _fall_due(self, due: float) -> None:
+        self.due.append((due, random.choices(range(len(self.kinds)), [kind.weight for kind in self.kinds])[0]))
+        self.left += 1
 
     def _check(self, kind: Kind, body: bytes) -> None:
         try:
@@ -169,22 +176,29 @@ class OpenLoop:
             due, number = self.due.popleft()
             self.free.popleft().send(self.kinds[number], self.wires[number], due)
 
+    async def _send_as_due(self, due: float) -> None:
+        while due < self.until:
+            now = time.perf_counter()
+            while due <= now:
+                self._fall_due(due)
+                due += random.expovariate(self.rate)
+            self._send()
+            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+
     async def run(self, seconds: float) -> Counts:
         """Sends for so long, waits for the last answers, and tells what became of all. What then still has no answer
         failed."""
         for _ in range(self.connections):
             await self._connect()
-        numbers, weights = range(len(self.kinds)), [kind.weight for kind in self.kinds]
         begin = time.perf_counter()
-        due = begin + random.expovariate(self.rate)
-        while due < begin + seconds:
-            now = time.perf_counter()
-            while due <= now:
-                self.due.append((due, random.choices(numbers, weights)[0]))
-                self.left += 1
-                due += random.expovariate(self.rate)
+        self.until = begin + seconds
+        if self.rate is None:
+            for _ in range(self.connections):
+                self._fall_due(begin)
             self._send()
-            await asyncio.sleep(max(0.0, due - time.perf_counter()))
+            await asyncio.sleep(seconds)
+        else:
+            await self._send_as_due(begin + random.expovariate(self.rate))
         self.counts.waiting = self.left
         until = time.perf_counter() + TIMEOUT_SECONDS
         while self.left and time.perf_counter() < until:

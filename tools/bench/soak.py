@@ -1,8 +1,9 @@
 """`./course bench soak`: the model server at 80 % of its capacity for minutes, its versions replaced all the while.
 
-The capacity is what wrk reaches with the same mix at 64 connections. Then an open loop sends 80 % of it as a Poisson
-process, latencies counted from when each request was due; the client, the releases and the sampling of the server's
-memory share one event loop and the server's machine. It passes where every request got a 200 with the right answer,
+The capacity is what the same client gets answered in a closed loop of 64 connections: the client shares the machine, and
+its own needs belong to what is measured. Then an open loop sends 80 % of it as a Poisson process, latencies counted from
+when each request was due; the client, the releases and the sampling of the server's memory share one event loop. It
+passes where every request got a 200 with the right answer,
 every version was picked up, every broken one refused, and memory stayed flat.
 """
 
@@ -23,7 +24,7 @@ import uvloop
 
 from course_lib.places import MODELS
 from tools import processes
-from tools.bench import lessons, samples, wrk
+from tools.bench import lessons, samples
 from tools.bench.candidates import Place, ours
 from tools.bench.open_loop import Counts, Kind, OpenLoop
 from tools.bench.releases import Releases
@@ -150,14 +151,12 @@ def run(minutes: float, rate: float | None, folder: Path) -> list[str]:
     try:
         checked(port, kinds)
         if rate is None:
-            requests = [kind.request for kind in kinds for _ in range(kind.weight)]
-            best = wrk.run(f"http://127.0.0.1:{port}/", requests, CONNECTIONS, CAPACITY_SECONDS, folder)
-            if best.errors:
-                return [f"under wrk at full load: {best.errors}"]
-            rate = LOAD * best.per_s
-            print(
-                f"{'capacity':20}  {best.per_s:,.0f} answers/s at {CONNECTIONS} connections; {LOAD:.0%} of it is sent"
-            )
+            best = uvloop.run(OpenLoop(port, kinds, None, CONNECTIONS).run(CAPACITY_SECONDS))
+            if best.failures:
+                return [f"at full load: {dict(best.failures)}; the first: {best.first_failure}"]
+            capacity = best.answered / CAPACITY_SECONDS
+            rate = LOAD * capacity
+            print(f"{'capacity':20}  {capacity:,.0f} answers/s at {CONNECTIONS} connections; {LOAD:.0%} of it is sent")
         print(f"{'server':20}  ready in {server.ready_seconds:.2f} s; on {lessons.machine()}", flush=True)
         began, used = time.monotonic(), processor_seconds(server)
         counts, sizes = uvloop.run(soak(server, releases, kinds, rate, 60 * minutes))
@@ -175,16 +174,15 @@ def run(minutes: float, rate: float | None, folder: Path) -> list[str]:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Returns 0 where it passes, 1 where it fails, 2 for a wrong word and where wrk is missing."""
+    """Returns 0 where it passes, 1 where it fails, 2 for a wrong word."""
     parser = argparse.ArgumentParser("./course bench soak", description="The model server under load and releases.")
     parser.add_argument("--minutes", type=float, default=10, help="(default: 10)")
     parser.add_argument("--rate", type=float, help="requests a second (default: 80 %% of the measured capacity)")
     options = parser.parse_args(words)
     try:
-        wrk.program()
         if options.minutes <= 0 or (options.rate is not None and options.rate <= 0):
             raise LookupError("expected --minutes and --rate above 0")
-    except (LookupError, wrk.Missing) as wrong:
+    except LookupError as wrong:
         print(f"course bench soak: {wrong.args[0]}", file=sys.stderr)
         return 2
     with tempfile.TemporaryDirectory(prefix="course-soak-", ignore_cleanup_errors=True) as folder:
