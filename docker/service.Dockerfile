@@ -28,7 +28,7 @@ ENV PATH=/opt/service/bin:$PATH \
     ORT_DISABLE_TELEMETRY=1
 WORKDIR /srv
 COPY --from=packages /opt/service /opt/service
-COPY course_lib/__init__.py course_lib/__init__.py
+COPY course_lib/__init__.py course_lib/pipeline.py course_lib/
 COPY course_lib/serving course_lib/serving
 COPY models models
 # A number, since Kubernetes' runAsNonRoot cannot tell who a name is.

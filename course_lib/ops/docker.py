@@ -40,7 +40,8 @@ def context(folder: Path, models: Path) -> Path:
     shutil.rmtree(folder, ignore_errors=True)
     for part in ("docker", "course_lib/serving"):
         shutil.copytree(places.CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    shutil.copy(places.CHECKOUT / "course_lib/__init__.py", folder / "course_lib")
+    for part in ("__init__.py", "pipeline.py"):
+        shutil.copy(places.CHECKOUT / "course_lib" / part, folder / "course_lib")
     shutil.copytree(models, folder / "models")
     # The image takes over these rights, and its user is another one: after a umask of 077 it could read nothing.
     for path in (folder, *folder.rglob("*")):

@@ -21,6 +21,7 @@ def test_everybody_may_read_the_build_context_whatever_the_umask(tmp_path):
         os.umask(before)
     assert (folder / "models/digits_cnn/1/model.onnx").read_bytes() == b"a model"
     assert (folder / "course_lib/serving/__main__.py").exists()
+    assert {each.name for each in (folder / "course_lib").iterdir()} == {"__init__.py", "pipeline.py", "serving"}
     for each in (folder, *folder.rglob("*")):
         assert stat.S_IMODE(each.stat().st_mode) == (0o755 if each.is_dir() else 0o644), each
 
