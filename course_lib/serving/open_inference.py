@@ -6,6 +6,7 @@ little-endian and row-major; of strings, each is preceded by its length in four 
 """
 
 import math
+import re
 import struct
 import sys
 from dataclasses import dataclass
@@ -16,11 +17,15 @@ import numpy as np
 from course_lib.serving.errors import Refused
 from course_lib.serving.models import Feeds, Model
 from course_lib.serving.store import Store
-from course_lib.serving.tensors import JSON_NAMES, Tensor, dump_json, parse_json, to_array
+from course_lib.serving.tensors import JSON_NAMES, Tensor, brief, dump_json, parse_json, to_array
 
 HEADER = "inference-header-content-length"
 EXAMPLE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
 MAX_ID = 1024
+SURROGATE = re.compile("[\ud800-\udfff]")
+"""Half of a character, which JSON's escapes can write and no answer can."""
+MAX_NUMBER = 1 << 62
+"""JSON may hold whole numbers of thousands of digits; floats and messages cannot."""
 
 
 @dataclass(frozen=True)
@@ -56,10 +61,10 @@ def parse(model: Model, body: bytes, header: str | None) -> Inference:
     inputs = _inputs(request.get("inputs"), model, memoryview(body)[length:])
     parameters = _parameters(request, "the request")
     identity = request.get("id")
-    if identity is not None and (not isinstance(identity, str) or len(identity) > MAX_ID):
+    if identity is not None and (not isinstance(identity, str) or len(identity) > MAX_ID or SURROGATE.search(identity)):
         raise Refused(400, f"'id' expects a string of at most {MAX_ID} characters, got {_short(identity)}.")
     timeout = parameters.get("timeout")
-    if timeout is not None and (type(timeout) is not int or timeout < 0):
+    if timeout is not None and not (type(timeout) is int and 0 <= timeout <= MAX_NUMBER):
         raise Refused(400, f"parameter 'timeout' expects whole microseconds, got {_short(timeout)}.")
     return Inference(inputs, _wanted(request, model, parameters), identity, timeout / 1000 if timeout else None)
 
@@ -117,7 +122,7 @@ def _inputs(listed: Any, model: Model, binary: memoryview) -> dict[str, np.ndarr
         tensor, shape = model.inputs[name], each.get("shape")
         if each.get("datatype") != tensor.v2_datatype:
             raise tensor.refuse(f"expects datatype {tensor.v2_datatype}, got {_short(each.get('datatype'))}.")
-        if not isinstance(shape, list) or not all(type(size) is int and size >= 0 for size in shape):
+        if not isinstance(shape, list) or not all(type(size) is int and 0 <= size <= MAX_NUMBER for size in shape):
             raise tensor.refuse(f"expects 'shape' to be a list of whole numbers, got {_short(shape)}.")
         size = _parameters(each, f"input '{name}'").get("binary_data_size")
         if size is None:

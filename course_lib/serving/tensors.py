@@ -57,7 +57,7 @@ class Tensor:
         """Raises Refused where an input of this shape does not fit, or holds nothing."""
         fits = len(shape) == len(self.shape) and all(want in (-1, got) for want, got in zip(self.shape, shape))
         if not fits or 0 in shape:
-            raise self.refuse(f"expects shape {list(self.shape)} (-1: any number), got {shape}.")
+            raise self.refuse(f"expects shape {list(self.shape)} (-1: any number), got {brief(shape)}.")
 
 
 def parse_json(body: bytes, example: str) -> dict[str, Any]:
@@ -79,7 +79,7 @@ def parse_json(body: bytes, example: str) -> dict[str, Any]:
 def _parse_slowly(body: bytes) -> Any:
     """Python's own parser, for what the fast one refuses: NaN, Infinity, and mistakes, which this one explains."""
     try:
-        return json.loads(body)
+        return json.loads(body.decode())
     except RecursionError:
         raise Refused(400, "JSON Parse error: lists or objects are nested too deeply.") from None
     except ValueError as error:  # no JSON, no UTF-8, or a whole number of thousands of digits
@@ -104,10 +104,10 @@ def to_array(value: Any, tensor: Tensor, declared: list[int] | None = None) -> n
     else:
         tensor.check_shape(declared)
         if shape not in (declared, [math.prod(declared)]):
-            raise tensor.refuse(f"declares shape {declared}, but its data have shape {shape}.")
-    if tensor.dtype.kind == "O":
-        value = _decode(value, tensor)
+            raise tensor.refuse(f"declares shape {declared}, but its data have shape {brief(shape)}.")
     items = _flatten(value, shape, tensor)
+    if tensor.dtype.kind == "O":
+        items = [_decode(item, tensor) for item in items]
     expected, types = KINDS[tensor.dtype.kind]
     too_large = f"holds a number too large for {tensor.v2_datatype}."
     if wrong := set(map(type, items)) - types:
@@ -136,6 +136,11 @@ def _flatten(value: Any, shape: list[int], tensor: Tensor) -> list:
     return items
 
 
+def brief(shape: list[int]) -> str:
+    """A shape for a message: what a client sends may have thousands of axes."""
+    return str(shape) if len(shape) <= 20 else f"{str(shape[:20])[:-1]}, …]"
+
+
 def _shape_of_first(value: Any) -> list[int]:
     shape = []
     while isinstance(value, list):
@@ -150,9 +155,7 @@ def is_base64(value: Any) -> bool:
 
 
 def _decode(value: Any, tensor: Tensor) -> Any:
-    """Puts text in the place of each `{"b64": …}`, as deep as the model's own rank."""
-    if isinstance(value, list):
-        return [_decode(item, tensor) for item in value]
+    """The text that `{"b64": …}` holds; anything else as it is."""
     if not is_base64(value):
         return value
     try:

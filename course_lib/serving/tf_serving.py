@@ -136,8 +136,8 @@ def _rows(instances: Any, model: Model) -> dict[str, Any]:
         raise Refused(400, "No values in 'instances' array.")
     objects = [isinstance(item, dict) and not is_base64(item) for item in instances]
     if not any(objects):
-        if len(model.inputs) > 1:
-            names = ", ".join(model.inputs)
+        if len(model.inputs) != 1:
+            names = ", ".join(model.inputs) or "none"
             raise Refused(400, f"instances is a plain list, but expecting list of objects with the inputs {names}.")
         return {next(iter(model.inputs)): instances}
     for index, item in enumerate(instances):
@@ -153,8 +153,8 @@ def _rows(instances: Any, model: Model) -> dict[str, Any]:
 def _columns(inputs: Any, model: Model) -> dict[str, Any]:
     """Column form: the one input itself, or an object with a whole batch for each input; other keys are ignored."""
     if not isinstance(inputs, dict) or is_base64(inputs):
-        if len(model.inputs) > 1:
-            names = ", ".join(model.inputs)
+        if len(model.inputs) != 1:
+            names = ", ".join(model.inputs) or "none"
             raise Refused(400, f"inputs is a plain value/list, but expecting an object with the inputs {names}.")
         return {next(iter(model.inputs)): inputs}
     for name in model.inputs:
