@@ -24,6 +24,8 @@ from course_lib.serving.telemetry import VersionMetrics
 
 INLINE_SECONDS = 0.001
 """Up to this long the event loop may stand still for a computation."""
+TURN_SECONDS = 0.005
+"""After so many seconds of computations, the event loop first looks after everything else: deadlines above all."""
 
 
 @dataclass(eq=False, slots=True)
@@ -85,23 +87,28 @@ class Batcher:
             raise Refused(429, message, {"Retry-After": "1"})
         shapes, numbers = tuple([array.shape[1:] for array in feeds.values()]), sum([a.size for a in feeds.values()])
         call = Call(feeds, samples, numbers, shapes, loop.create_future(), time.perf_counter())
-        call.timer = loop.call_later(timeout, self._expire, call, timeout)
+        call.timer = loop.call_later(timeout, self._expire, waiting, call, timeout)
         waiting.calls.append(call)
         waiting.samples += samples
         self._start_soon()
         try:
             return await call.future
-        except BaseException:  # the time is over, or the request was given up: what has not begun is not computed
-            if call in waiting.calls:
-                waiting.calls.remove(call)
-                self._leave(waiting, call)
+        except asyncio.CancelledError:
+            self._give_up(waiting, call)
             raise
         finally:
             call.timer.cancel()
 
-    def _expire(self, call: Call, timeout: float) -> None:
+    def _expire(self, waiting: Queue, call: Call, timeout: float) -> None:
+        self._give_up(waiting, call)
         if not call.future.done():
             call.future.set_exception(Refused(504, f"no answer within {timeout * 1000:g} ms: try again later."))
+
+    def _give_up(self, waiting: Queue, call: Call) -> None:
+        """What has not begun is not computed."""
+        if call in waiting.calls:
+            waiting.calls.remove(call)
+            self._leave(waiting, call)
 
     def _leave(self, waiting: Queue, call: Call) -> None:
         waiting.samples -= call.samples
@@ -117,8 +124,10 @@ class Batcher:
     def _start(self) -> None:
         """Begins what can be computed now, one version after the other."""
         self._starting = False
+        end = time.perf_counter() + TURN_SECONDS
         while any([self._begin(waiting) for waiting in list(self._queues.values())]):
-            pass
+            if time.perf_counter() > end:
+                return self._start_soon()
 
     def _begin(self, waiting: Queue) -> bool:
         """Takes one batch from a queue and begins it: here if it is short, else by a thread if one is free."""
@@ -131,6 +140,8 @@ class Batcher:
             return False
         for _ in batch:
             self._leave(waiting, waiting.calls.popleft())
+        if waiting.calls:
+            self._queues.move_to_end(waiting.model)
         if short:
             self._finish(waiting.model, batch, *self._compute(waiting.model, batch), now)
         else:

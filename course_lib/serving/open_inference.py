@@ -17,7 +17,7 @@ import numpy as np
 from course_lib.serving.errors import Refused
 from course_lib.serving.models import Feeds, Model
 from course_lib.serving.store import Store
-from course_lib.serving.tensors import JSON_NAMES, Tensor, brief, dump_json, parse_json, to_array
+from course_lib.serving.tensors import JSON_NAMES, Tensor, dump_json, parse_json, to_array
 
 HEADER = "inference-header-content-length"
 EXAMPLE = '{"inputs": [{"name": …, "shape": […], "datatype": …, "data": […]}]}'
