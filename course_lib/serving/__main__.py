@@ -10,6 +10,7 @@ import socket
 import sys
 import time
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 
@@ -26,6 +27,9 @@ from course_lib.serving.telemetry import Log
 SHUTDOWN_SECONDS = 10
 """How long requests under way may still take once the server stops. What stops it must wait longer before it kills:
 Kubernetes' `terminationGracePeriodSeconds` must exceed `preStop`, `--drain-seconds` and this together."""
+REQUEST_SECONDS = 8
+"""How long a request may take to come in, from its first byte. Less than SHUTDOWN_SECONDS, so that a client which stalls
+cannot hold a shutdown up."""
 MAX_HEAD_BYTES = 1 << 16
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep Python to itself while another one wants it. Python's own 5 ms would let a batch that is
@@ -33,9 +37,10 @@ computed wait that long for the event loop to let go."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, with a bound for what comes before a body, and its refusals as the protocols write them."""
+    """uvicorn's connection, with bounds for what comes before a body and for how long a request may take to come in, and
+    its refusals as the protocols write them."""
 
-    _head_bytes = 0
+    _head_bytes, _began = 0, float("inf")
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -43,17 +48,30 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"Expected a request's line and headers within {MAX_HEAD_BYTES} bytes, got more.")
 
+    def on_message_begin(self) -> None:
+        self._began = self.loop.time()
+        super().on_message_begin()
+
     def on_headers_complete(self) -> None:
         self._head_bytes = -sys.maxsize  # until the next request begins
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
-        self._head_bytes = 0
+        self._head_bytes, self._began = 0, float("inf")
         super().on_message_complete()
 
+    def give_up_if_late(self) -> None:
+        """Ends the connection where its client stalls in the middle of a request."""
+        # While an earlier request is computed nothing is read, and that is not the client's fault.
+        if self.loop.time() - self._began > REQUEST_SECONDS and not self.pipeline and not self.transport.is_closing():
+            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"Expected a whole request within {REQUEST_SECONDS} s.")
+
     def send_400_response(self, msg: str) -> None:
+        self._refuse(HTTPStatus.BAD_REQUEST, msg)
+
+    def _refuse(self, status: HTTPStatus, msg: str) -> None:
         body = orjson.dumps({"error": msg})
-        head = "HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\nconnection: close\r\n"
+        head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
         self.transport.close()
 
@@ -72,8 +90,16 @@ class Server(uvicorn.Server):
         address = sockets[0].getsockname() if sockets else ("", 0)
         served = {name: list(each.versions) for name, each in self._app.store.models.items()}
         self._log.write("info", "ready", host=address[0], port=address[1], models=served)
+        self._watching = asyncio.create_task(self._watch())
         if self._reload_seconds:
             self._reloading = asyncio.create_task(self._reload())
+
+    async def _watch(self) -> None:
+        """Looks for connections that stall: one timer for all, since one for each request would cost too much."""
+        while True:
+            await asyncio.sleep(REQUEST_SECONDS / 8)
+            for connection in list(self.server_state.connections):
+                connection.give_up_if_late()
 
     async def _reload(self) -> None:
         while True:

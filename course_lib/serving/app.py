@@ -25,7 +25,6 @@ from course_lib.serving.store import Served, Store
 from course_lib.serving.telemetry import Log, Metrics
 
 NAME = "course model server"
-BODY_SECONDS = 8  # less than a shutdown waits, so that a client which stalls cannot hold one up
 PARSED_ASIDE = 1 << 16
 """Bodies from this size are parsed beside the event loop, which would stand still for some milliseconds."""
 RETRY = {"Retry-After": "1"}
@@ -219,19 +218,15 @@ class App:
 
     async def _gather(self, message: dict[str, Any], receive: Callable[[], Awaitable[dict]]) -> bytes:
         total, body = 0, bytearray()
-        try:
-            async with asyncio.timeout(BODY_SECONDS):
-                while True:
-                    if message["type"] == "http.disconnect":
-                        raise Refused(400, "the client left before the end of its request.")
-                    total += len(message["body"])
-                    if len(body) <= self._limits.max_body_bytes:
-                        body += message["body"]
-                    if not message.get("more_body") or total > 64 * self._limits.max_body_bytes:
-                        return bytes(body)
-                    message = await receive()
-        except TimeoutError:
-            raise Refused(408, f"expected the whole body within {BODY_SECONDS} s, got {total} bytes of it.") from None
+        while True:
+            if message["type"] == "http.disconnect":  # the client left, or the connection's time was over
+                raise Refused(408, f"expected a whole body, the connection ended after {total} bytes of it.")
+            total += len(message["body"])
+            if len(body) <= self._limits.max_body_bytes:
+                body += message["body"]
+            if not message.get("more_body") or total > 64 * self._limits.max_body_bytes:
+                return bytes(body)
+            message = await receive()
 
     def _versions(self) -> dict[str, list[int]]:
         return {name: list(served.versions) for name, served in self.store.models.items()}

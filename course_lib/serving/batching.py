@@ -178,7 +178,10 @@ class Batcher:
         while True:
             model, batch, taken = self._work.get()
             answers, seconds = self._compute(model, batch)
-            self._loop.call_soon_threadsafe(self._give_back, model, batch, answers, seconds, taken)
+            try:
+                self._loop.call_soon_threadsafe(self._give_back, model, batch, answers, seconds, taken)
+            except RuntimeError:  # the event loop is closed: the process ends
+                return
             del model, batch, answers  # a thread that waits must not keep a version alive
 
     def _give_back(self, model: Model, *finished: object) -> None:

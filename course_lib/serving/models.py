@@ -113,13 +113,19 @@ class Model:
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """File, as a path from `folder` -> its checksum, from `folder/SHA256SUMS`; empty where there is none."""
+    """File, as a path from `folder` -> its checksum, from `folder/SHA256SUMS`; empty where there is none.
+
+    Raises ModelError where it cannot be read.
+    """
+    path = folder / "SHA256SUMS"
     try:
-        lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
         return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise ModelError(f"{path} cannot be read, expected what `sha256sum` writes: {_one_line(error)}") from error
     return {
-        name.lstrip("*"): sha256
+        name.removeprefix("*").removeprefix("./"): sha256
         for sha256, _, name in (line.partition(" ") for line in lines)
         for name in [name.strip()]
     }

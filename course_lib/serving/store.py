@@ -47,6 +47,7 @@ class Store:
         self.folder, self.models = folder, {}
         self._load, self._latest, self._log = load, latest, log
         self._seen: dict[tuple[str, int], Fingerprint] = {}
+        self._checksums: dict[str, str] = {}
         self._told: set[tuple[str, str]] = set()
         self._telling: set[tuple[str, str]] = set()
         if not folder.is_dir():
@@ -80,7 +81,7 @@ class Store:
         else:
             checksums = read_checksums(self.folder)
             models = {name: self._look(name, paths, checksums, first) for name, paths in found.items()}
-            before, self.models = self.models, models
+            before, self.models, self._checksums = self.models, models, checksums
             for name in before.keys() - models.keys():
                 self._log.write("info", "model removed", model=name)
             self._seen = {
@@ -104,7 +105,7 @@ class Store:
                 if not settled or ("version changed", f"{name}/{version}") in self._told:
                     # A version never changes: what is loaded goes on, and a change is published as a new version.
                     self._tell("warning", "version changed", f"{name}/{version}")
-            elif settled and version in was.refused:
+            elif settled and version in was.refused and checksums == self._checksums:
                 refused[version] = was.refused[version]
             elif settled:
                 self._try(name, version, paths[version], checksums, loaded, refused)

@@ -69,7 +69,7 @@ def save(folder: Path, name: str, version: int = 1, text: str = "") -> Path:
     return write(folder / name / str(version) / "model.onnx", model.SerializeToString())
 
 
-def save_slow(folder: Path, trips: int = 120) -> Path:
+def save_slow(folder: Path, trips: int = 40) -> Path:
     """A model that computes for some milliseconds a trip; its answer is its input."""
     return save(folder, "slow", text=SLOW.replace("TRIPS", str(trips)))
 
@@ -224,20 +224,34 @@ def open_store(folder: Path, latest: int = 0) -> tuple[Store, KeptLog]:
 
 
 class Local:
-    """The application without a socket: `ask` alone, `send` from a test's own event loop."""
+    """The application without a socket, within an event loop of its own."""
 
     def __init__(self, folder: Path, limits: Limits | None = None) -> None:
         self.store, self.log = open_store(folder)
         self.app = App(self.store, self.log, limits or Limits(max_body_bytes=BODY_LIMIT))
+        self.loop = asyncio.Runner()
 
-    def ask(self, method: str, path: str, body: object = b"", headers: dict | None = None) -> Answer:
-        return asyncio.run(self.send(method, path, body, headers))
+    def __enter__(self) -> "Local":
+        return self
 
-    async def send(self, method: str, path: str, body: object = b"", headers: dict | None = None) -> Answer:
-        """`body`: as for Server.ask, or an iterator of ASGI messages; after its last one nothing comes any more."""
-        messages = iter([{"type": "http.request", "body": as_bytes(body), "more_body": False}])
-        if isinstance(body, Iterable) and not isinstance(body, bytes | dict | list):
-            messages = iter(body)
+    def __exit__(self, *_: object) -> None:
+        self.loop.close()
+
+    def ask(self, *request: Any, **more: Any) -> Answer:
+        """As `send`, from where no event loop runs."""
+        return self.loop.run(self.send(*request, **more))
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        body: object = b"",
+        headers: dict | None = None,
+        pieces: Iterable[dict] | None = None,
+    ) -> Answer:
+        """`body`: as for Server.ask. pieces: ASGI messages in its place; after the last one nothing comes any more."""
+        whole = {"type": "http.request", "body": as_bytes(body), "more_body": False}
+        messages = iter([whole] if pieces is None else pieces)
         sent: list[dict] = []
 
         async def receive() -> dict:
@@ -277,5 +291,7 @@ def server(models: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[S
 
 
 @pytest.fixture(scope="session")
-def local(models: Path) -> Local:
-    return Local(models)
+def local(models: Path) -> Iterator[Local]:
+    """For tests that leave the application as it is."""
+    with Local(models) as application:
+        yield application
