@@ -41,9 +41,10 @@ class Inference:
 def find(store: Store, name: str, version: str | None) -> Model:
     """The version of that number or, since the protocol lets a version be any text, of that label. Raises Refused."""
     served = store.models.get(name)
-    if served and version in served.labels:
+    number = version is None or (version.isascii() and version.isdecimal() and len(version) <= 18)
+    if served and not number and version in served.labels:
         model = served.find(served.labels[version])
-    elif version is not None and not (version.isascii() and version.isdecimal() and len(version) <= 18):
+    elif not number:
         message = f"expected a version's number or a label under /v2/models/{name[:200]}/versions/, got"
         raise Refused(404, f"{message} '{version[:40]}'.")
     else:

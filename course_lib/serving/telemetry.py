@@ -111,13 +111,11 @@ class Metrics:
 
     def expose(self, loaded: dict[str, list[int]]) -> bytes:
         """The text that Prometheus collects. loaded: model -> versions that are served now."""
-        before, self._loaded = (
-            self._loaded,
-            {(name, str(each)) for name, versions in loaded.items() for each in versions},
-        )
+        self._loaded = {(name, str(each)) for name, versions in loaded.items() for each in versions}
         text = generate_latest(self._registry)
-        for gone in before - self._loaded:  # told once more, above; kept for ever, they would fill the memory
-            self._versions.pop(gone, None)
+        # Those that are gone were told once more, above; kept for ever, they would fill the memory.
+        for gone in self._versions.keys() - self._loaded - {("", "")}:
+            del self._versions[gone]
         return text
 
     def collect(self) -> Iterator[Metric]:

@@ -1,0 +1,60 @@
+"""Versions held to what is promised of them: a checksum, a contract."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from course_lib.pipeline import Contract, Field, checksum
+from tests.serving.conftest import DIGITS, IMAGE, Local, open_store, save_digits, write
+from tests.serving.test_reload import versions
+
+
+@pytest.mark.parametrize("form", ["{} *{}\n", "{}  {}\n", "{}  ./{}\n"])
+def test_a_file_that_is_not_what_its_checksum_says_is_refused_until_it_is(tmp_path, form):
+    path = save_digits(tmp_path)
+    store, _ = open_store(tmp_path)
+    name = "digits/2/model.onnx"
+    write(tmp_path / "SHA256SUMS", form.format("0" * 64, name).encode())
+    shutil.copytree(path.parent, tmp_path / "digits/2")
+    store.scan()
+    store.scan()
+    assert versions(store) == [1] and "SHA256SUMS says 000000000000" in store.models["digits"].refused[2]
+    right = checksum(path)
+    write(tmp_path / "SHA256SUMS", form.format(right, name).encode())
+    store.scan()
+    assert versions(store) == [2, 1]
+
+
+def contract(path: Path, **changes: object) -> None:
+    pixels = Field("pixels", "float32", (-1, 1, 8, 8), "grey values", low=0, high=1)
+    scores = Field("logits", "float32", (-1, 10), "a score for each digit")
+    promise = {"name": "digits", "version": 1, "sha256": checksum(path), "inputs": (pixels,), "outputs": (scores,)}
+    write(path.with_name("contract.json"), Contract(**promise | changes).to_json().encode())
+
+
+def test_inputs_are_held_to_the_contract(tmp_path):
+    contract(save_digits(tmp_path))
+    with Local(tmp_path) as local:
+        assert local.ask("POST", DIGITS, {"instances": [IMAGE]}).status == 200
+        for value, said in (("2", "pixels: expected 0 to 1, got 2"), ("NaN", "expected finite numbers, got nan")):
+            row = [[[float(value)] * 8] * 8]
+            answer = local.ask("POST", DIGITS, {"instances": [row]})
+            assert answer.status == 400 and said in answer.error
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"sha256": "0" * 64}, "expected the file of digits 1, sha256 000000000000"),
+        ({"inputs": (Field("x", "float32", (-1,), ""),)}, "file and contract disagree"),
+        ({"example": {"inputs": {"pixels": [IMAGE]}, "outputs": {"logits": [[0] * 10]}}}, "its own example"),
+    ],
+)
+def test_a_version_that_breaks_its_contract_is_refused(tmp_path, changes, reason):
+    save_digits(tmp_path)
+    store, _ = open_store(tmp_path)
+    contract(save_digits(tmp_path, 2), **changes)
+    store.scan()
+    store.scan()
+    assert versions(store) == [1] and reason in store.models["digits"].refused[2]
