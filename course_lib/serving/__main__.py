@@ -56,6 +56,13 @@ class Connection(HttpToolsProtocol):
         self._head_bytes = -sys.maxsize  # until the next request begins
         super().on_headers_complete()
 
+    def on_chunk_header(self) -> None:
+        self._head_bytes = 0  # after the last chunk, headers may follow once more
+
+    def on_body(self, body: bytes) -> None:
+        self._head_bytes = -sys.maxsize
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
         self._head_bytes, self._began = 0, float("inf")
         super().on_message_complete()
@@ -69,7 +76,20 @@ class Connection(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
+    def _unsupported_upgrade_warning(self) -> None:
+        """HTTP/1.1 goes on; a body, however, is lost, since the parser takes it for the other protocol's."""
+        if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
+            self.cycle.disconnected = True
+            self._end(HTTPStatus.BAD_REQUEST, "Expected a request without Upgrade: this server speaks HTTP/1.1 alone.")
+
     def _refuse(self, status: HTTPStatus, msg: str) -> None:
+        if self.cycle and not self.cycle.more_body and not self.cycle.response_complete:
+            self.cycle.keep_alive = False  # what came before is whole, and is answered
+            self.flow.pause_reading()
+        else:
+            self._end(status, msg)
+
+    def _end(self, status: HTTPStatus, msg: str) -> None:
         body = orjson.dumps({"error": msg})
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
