@@ -77,7 +77,9 @@ class Connection(HttpToolsProtocol):
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
 
     def _unsupported_upgrade_warning(self) -> None:
-        """HTTP/1.1 goes on; a body, however, is lost, since the parser takes it for the other protocol's."""
+        """A request that wants another protocol is answered in HTTP/1.1, and no other after it: the parser drops all that
+        follows its head. Where that was a body, it cannot be answered."""
+        self.cycle.keep_alive = False
         if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
             self.cycle.disconnected = True
             self._end(HTTPStatus.BAD_REQUEST, "Expected a request without Upgrade: this server speaks HTTP/1.1 alone.")

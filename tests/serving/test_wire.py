@@ -131,8 +131,8 @@ def test_garbage_after_a_good_request_does_not_take_its_answer(server):
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
 def test_an_upgrade_is_not_offered(server, upgrade):
     wanted = (f"Upgrade: {upgrade}", "Connection: Upgrade")
-    answer = server.raw("\r\n".join(["GET /v2 HTTP/1.1", "Host: x", *wanted, "", ""]).encode(), last())
-    assert answer.count(b"HTTP/1.1 200") == 2
+    answer = server.raw("\r\n".join(["GET /v2 HTTP/1.1", "Host: x", *wanted, "", ""]).encode())
+    assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer
     answer = server.raw(post(LOOKUP, "/v1/models/lookup:predict", *wanted))
     assert answer.startswith(b"HTTP/1.1 400") and answer.endswith(b'this server speaks HTTP/1.1 alone."}')
 
