@@ -69,8 +69,11 @@ class Connection(HttpToolsProtocol):
 
     def give_up_if_late(self) -> None:
         """Ends the connection where its client stalls in the middle of a request."""
-        # While an earlier request is computed nothing is read, and that is not the client's fault.
-        if self.loop.time() - self._began > REQUEST_SECONDS and not self.pipeline and not self.transport.is_closing():
+        if self.loop.time() - self._began <= REQUEST_SECONDS or self.transport.is_closing():
+            return
+        if self.pipeline:  # while an earlier request is computed nothing is read, and that is not the client's fault
+            self._began = self.loop.time()
+        else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"Expected a whole request within {REQUEST_SECONDS} s.")
 
     def send_400_response(self, msg: str) -> None:

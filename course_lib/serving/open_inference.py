@@ -87,7 +87,18 @@ def answer(model: Model, asked: Inference, given: Feeds) -> tuple[bytes, int | N
     if asked.id is not None:
         said["id"] = asked.id
     head = dump_json(said | {"outputs": tensors})
+    if b"NaN" in head or b"Infinity" in head:
+        _check_finite(tensors)
     return (b"".join([head, *chunks]), len(head)) if chunks else (head, None)
+
+
+def _check_finite(tensors: list[dict[str, Any]]) -> None:
+    for tensor in tensors:
+        if "data" in tensor and tensor["data"].dtype.kind == "f" and not np.isfinite(tensor["data"]).all():
+            name = f"output '{tensor['name']}'"
+            raise Refused(
+                400, f"{name} holds numbers that are not finite, which JSON cannot write: ask for it in binary."
+            )
 
 
 def metadata(model: Model, versions: list[int]) -> dict[str, Any]:

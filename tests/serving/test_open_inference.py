@@ -123,7 +123,7 @@ def test_each_output_says_for_itself_whether_it_comes_in_binary(local):
         ("flags", "flag", "BOOL", [True, False, True], [False, True, False]),
         ("halves", "x", "FP16", [[0.5, 1.25]], [[1.0, 2.5]]),
         ("bytes", "x", "UINT8", [[0, 255, 3, 4]], [[0, 255, 3, 4]]),
-        ("copy", "x", "FP32", [[0.1, float("inf")]], [[0.1, float("inf")]]),
+        ("copy", "x", "FP32", [[0.1, 3e38]], [[0.1, 3e38]]),
         ("fixed", "x", "FP32", [[1, 2, 3], [4, 5, 6]], [[-1, -2, -3], [-4, -5, -6]]),
         ("scalar", "x", "FP32", 2.5, -2.5),
     ],
@@ -137,6 +137,16 @@ def test_each_datatype_goes_both_ways_in_json_and_in_binary(local, model, name, 
     answer = ask(local, model, [sent], array.tobytes(), parameters={"binary_data_output": True})
     (raw,) = binary_outputs(answer).values()
     np.testing.assert_array_equal(np.frombuffer(raw, dtype).reshape(array.shape), dtype(expected))
+
+
+@pytest.mark.parametrize("value", ["NaN", "Infinity", "-Infinity"])
+def test_numbers_that_are_not_finite_come_back_in_binary_and_not_in_json(local, value):
+    inputs, path = [tensor("x", "FP32", [1, 2], [1, float(value)])], "copy"
+    answer = ask(local, path, inputs)
+    assert answer.status == 400 and "output 'y' holds numbers that are not finite" in answer.error
+    (raw,) = binary_outputs(ask(local, path, inputs, parameters={"binary_data_output": True})).values()
+    np.testing.assert_array_equal(np.frombuffer(raw, np.float32), np.float32([1, float(value)]))
+    assert ask(local, "text", [tensor("text", "BYTES", [1], [value])], id=value).json["outputs"][0]["data"] == [value]
 
 
 @pytest.mark.parametrize("spaces", range(8))
