@@ -113,7 +113,9 @@ def to_array(value: Any, tensor: Tensor, declared: list[int] | None = None) -> n
     if wrong := set(map(type, items)) - types:
         if list in wrong:
             raise tensor.refuse("is ragged: a list stands where its first item is none.")
-        if wrong == {float} and max(items) >= 2**63:  # a whole number beyond 64 bits is read as a decimal one
+        if (
+            wrong == {float} and tensor.dtype.kind in "iu" and max(items) >= 2**63
+        ):  # a whole number beyond 64 bits is read as a decimal one
             raise tensor.refuse(too_large)
         names = ", ".join(sorted(JSON_NAMES[kind] for kind in wrong))
         raise tensor.refuse(f"expects {expected} ({tensor.v2_datatype}), got {names}.")

@@ -58,6 +58,7 @@ TABLE = {
     "negative for a byte": ("/v1/models/bytes:predict", {"instances": [[0, 0, 0, -1]]}, 400, "too large for UINT8"),
     "a number for true": ("/v1/models/flags:predict", {"instances": [1]}, 400, "expects true or false (BOOL)"),
     "a number for a string": ("/v1/models/text:predict", {"instances": [1]}, 400, "expects strings (BYTES)"),
+    "a decimal among strings": ("/v1/models/text:predict", {"instances": ["a", 1.5]}, 400, "got a decimal number"),
     "half of a character": ("/v1/models/text:predict", b'{"instances": ["\\ud800"]}', 400, "cannot compute this input"),
     "what the model refuses": (LOOKUP, {"instances": [7]}, 400, "model 'lookup' cannot compute this input"),
     "another number of rows": ("/v1/models/fixed:predict", {"instances": [[1, 2, 3]]}, 400, "expects shape [2, 3]"),

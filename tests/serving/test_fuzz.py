@@ -206,14 +206,14 @@ def test_every_request_of_the_open_inference_protocol_is_answered(local, asked):
         assert json.loads(answer.body[: int(answer.headers.get(HEADER.lower(), 10**6))])["id"] == request["id"]
 
 
-@fuzz(500, st.data())
+@fuzz(800, st.data())
 def test_no_spoilt_request_of_tensorflow_servings_form_does_harm(local, data):
     path, request = data.draw(predicts())
     body = data.draw(garbled(json.dumps(data.draw(spoilt(request))).encode()))
     is_well(local.ask("POST", path, body), local, path, body)
 
 
-@fuzz(500, st.data())
+@fuzz(800, st.data())
 def test_no_spoilt_request_of_the_open_inference_protocol_does_harm(local, data):
     path, request, raw, binary = data.draw(infers())
     head = json.dumps(data.draw(spoilt(request))).encode()
