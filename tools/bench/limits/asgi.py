@@ -38,6 +38,7 @@ def main(port: int, answer: dict) -> None:
         log_config=None,
         access_log=False,
         server_header=False,
+        proxy_headers=False,
     )
     listener = socket.create_server(("127.0.0.1", port))
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
