@@ -6,6 +6,7 @@ Standard library and NumPy alone. Lesson 13 derives what is computed here; `simu
 import collections
 import heapq
 import http.client
+import select
 import threading
 import time
 import urllib.parse
@@ -188,6 +189,8 @@ class Wires:
         if wire is None:
             wire = self._own.wire = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
             self._all.append(wire)
+        elif wire.sock is not None and select.select([wire.sock], [], [], 0)[0]:
+            wire.close()  # nothing is due on it, so what can be read is its end: the service has closed it meanwhile
         said = {"Content-Type": "application/json"} if body is not None else {}
         try:
             wire.request("GET" if body is None else "POST", path, body, said | dict(headers or {}))

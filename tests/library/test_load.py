@@ -127,6 +127,7 @@ class _Service(http.server.BaseHTTPRequestHandler):
         if body == b"slow":
             time.sleep(0.5)
         self.answer(body, 429 if body == b"much" else 200)
+        self.close_connection = body == b"last"  # without a word, as servers close what stood idle
 
     def answer(self, body, status):
         self.server.peers.add(self.client_address)
@@ -169,6 +170,14 @@ def test_a_wire_gives_up_in_time_and_asks_again_on_a_new_connection(service):
     with pytest.raises(TimeoutError):
         wires.ask("/", b"slow")
     assert wires.ask("/", b"again").body == b"POST application/json None again"
+    wires.close()
+
+
+def test_a_wire_that_the_service_has_closed_meanwhile_is_opened_anew(service):
+    wires = load.Wires(f"http://127.0.0.1:{service.server_port}")
+    wires.ask("/", b"last")
+    time.sleep(0.1)
+    assert wires.ask("/", b"again").status == 200 and len(service.peers) == 2
     wires.close()
 
 
