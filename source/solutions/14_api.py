@@ -72,17 +72,17 @@ check("14.1", rows_of)
 def form_batches(arrived_ms, rows, shapes, most, wait_ms):
     """Which requests share a call, and when their batch is closed.
 
-    arrived_ms: float array (N,), rising, several may be equal; N may be 0. rows: int array (N,), how
-    many rows each request has, from 1. shapes: a list of N tuples, the shape of a row. Requests
-    share a batch only where their shapes are equal, so each shape has a batch of its own open. A
-    batch opens as its first request arrives. It is closed when it holds `most` rows (at the arrival
-    that fills it); when its first request has waited for `wait_ms` (who arrives at that very moment
-    still gets in, if the batch has room); or when a request arrives that would make it larger than
-    `most` (at that arrival; the request opens the next batch). A request of more than `most` rows
-    is a batch of its own, closed as it arrives, after the open one of its shape. most: from 1.
-    wait_ms: from 0. Returns a list of (list of request numbers, time of closing in ms), sorted by
-    that time, and by the first request's number where times are equal. Raises ValueError where
-    lengths differ, times fall, or a number is below its least.
+    arrived_ms: float array (N,), rising, several may be equal; N may be 0. rows: int array (N,),
+    how many rows each request has, from 1. shapes: a list of N tuples, the shape of a row.
+    Requests share a batch only where their shapes are equal, so each shape has a batch of its own
+    open. A batch opens as its first request arrives. It is closed when it holds `most` rows (at
+    the arrival that fills it); when its first request has waited for `wait_ms` (who arrives at
+    that very moment still gets in, if the batch has room); or when a request arrives that would
+    make it larger than `most` (at that arrival; the request opens the next batch). A request of
+    more than `most` rows is a batch of its own, closed as it arrives, after the open one of its
+    shape. most: from 1. wait_ms: from 0. Returns a list of (list of request numbers, time of
+    closing in ms), sorted by that time, and by the first request's number where times are equal.
+    Raises ValueError where lengths differ, times fall, or a number is below its least.
     """
     # SOLUTION
     arrived, rows = np.asarray(arrived_ms, float), np.asarray(rows, int)
@@ -136,10 +136,10 @@ def retry_after_s(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, 
     waiting_rows: rows that wait before it, from 0. own_rows: its own, from 1. The model takes the
     rows in order, `most` at a time, and fewer only where fewer are left (the calls do not respect
     the borders of requests); a call of b rows takes alpha_ms + beta_ms × b. busy_ms: what is left
-    of the call under way, from 0. Nobody comes after the request. It is answered when the call with
-    its last row ends. deadline_ms: how long it may take from now. All are numbers; the rows and
-    `most` are whole ones. Returns an int: 0 where the answer comes within the deadline (just in
-    time counts); else the smallest whole number of seconds by which the wait must shrink; None
+    of the call under way, from 0. Nobody comes after the request. It is answered when the call
+    with its last row ends. deadline_ms: how long it may take from now. All are numbers; the rows
+    and `most` are whole ones. Returns an int: 0 where the answer comes within the deadline (just
+    in time counts); else the smallest whole number of seconds by which the wait must shrink; None
     where an idle server with an empty queue would be too late as well. Raises ValueError for
     own_rows or most below 1 and for negative numbers.
     """
@@ -181,14 +181,14 @@ DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8":
 def read_binary(body, header_length):
     """The tensors of a binary request, by name.
 
-    body: bytes. Its first `header_length` bytes are a JSON object in UTF-8 whose key "inputs" holds a list
-    of one tensor or more, each {"name": a text, "datatype": a key of DTYPES, "shape": a list of whole
-    numbers from 0, "parameters": {"binary_data_size": a whole number}}; other keys are ignored.
-    The tensors' bytes follow in the same order, row-major and little-endian, each as many as its
-    binary_data_size says and as shape and datatype ask for, and nothing after them. A shape of []
-    is a single number. header_length: an int. Returns {name: array of that dtype and shape}; the
-    arrays are the caller's own and may be written to. Raises ValueError, and no other error, for
-    every other body, for two tensors of one name, and without reserving memory for what a lie
+    body: bytes. Its first `header_length` bytes are a JSON object in UTF-8 whose key "inputs" holds
+    a list of one tensor or more, each {"name": a text, "datatype": a key of DTYPES, "shape": a list
+    of whole numbers from 0, "parameters": {"binary_data_size": a whole number}}; other keys are
+    ignored. The tensors' bytes follow in the same order, row-major and little-endian, each as many
+    as its binary_data_size says and as shape and datatype ask for, and nothing after them. A shape
+    of [] is a single number. header_length: an int. Returns {name: array of that dtype and shape};
+    the arrays are the caller's own and may be written to. Raises ValueError, and no other error,
+    for every other body, for two tensors of one name, and without reserving memory for what a lie
     announces.
     """
     # SOLUTION
