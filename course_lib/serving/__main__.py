@@ -4,6 +4,7 @@ import argparse
 import asyncio
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,11 +18,10 @@ import uvicorn
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from course_lib.serving.app import App
-from course_lib.serving.batching import Batcher
-from course_lib.serving.limits import cpu_limit
+from course_lib.serving.limits import Limits, cpu_limit
 from course_lib.serving.models import Model, ModelError
 from course_lib.serving.store import Store
-from course_lib.serving.telemetry import Log, Metrics
+from course_lib.serving.telemetry import Log
 
 SHUTDOWN_SECONDS = 10
 """How long requests under way may still take once the server stops. What stops it must wait longer before it kills:
@@ -95,7 +95,7 @@ class Server(uvicorn.Server):
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Serves until a signal ends it. Returns 0, or 2 where it cannot start."""
+    """Serves until a signal ends it, and ends the process with 0. Returns 2 where it cannot start."""
     # As a container's first process we would otherwise not be stopped while models load.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     options = _parser().parse_args(arguments)
@@ -110,10 +110,15 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, OverflowError) as error:
         return _refuse(f"cannot listen on {options.host}:{options.port} ({error}); choose another --host or --port")
     logging.basicConfig(level=logging.WARNING, handlers=[log])
-    metrics = Metrics()
-    workers = max(1, threads // options.threads_per_call)
-    batcher = Batcher(workers, options.max_batch_size, options.batch_wait_ms / 1000, options.max_queue, metrics)
-    app = App(store, batcher, metrics, log, options.max_body_bytes, options.timeout_ms / 1000)
+    limits = Limits(
+        workers=max(1, threads // options.threads_per_call),
+        max_batch_size=options.max_batch_size,
+        batch_wait_seconds=options.batch_wait_ms / 1000,
+        max_queue=options.max_queue,
+        timeout_seconds=options.timeout_ms / 1000,
+        max_body_bytes=options.max_body_bytes,
+    )
+    app = App(store, log, limits)
     config = uvicorn.Config(
         app,
         http=Connection,
@@ -129,7 +134,9 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()  # what is there now stays; the collector need not walk through it again
     Server(config, app, log, options.reload_seconds, options.drain_seconds).run(sockets=[listener])
     log.write("info", "stopped")
-    return 0
+    # A thread may still compute what nobody waits for any more. Python's way out would take the interpreter away from
+    # under it, and the process would end by SIGABRT.
+    os._exit(0)
 
 
 def _load(threads: int, name: str, version: int, path: Path, sha256: str | None) -> Model:

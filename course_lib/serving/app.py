@@ -19,7 +19,8 @@ from course_lib import __version__
 from course_lib.serving import open_inference, tf_serving
 from course_lib.serving.batching import Batcher
 from course_lib.serving.errors import Refused
-from course_lib.serving.models import Answer, Feeds, Model
+from course_lib.serving.limits import Limits
+from course_lib.serving.models import Feeds, Model
 from course_lib.serving.store import Served, Store
 from course_lib.serving.telemetry import Log, Metrics
 
@@ -60,13 +61,11 @@ class Response:
 class App:
     """The ASGI application. `draining = True` makes readiness fall; everything else goes on answering."""
 
-    def __init__(
-        self, store: Store, batcher: Batcher, metrics: Metrics, log: Log, max_body_bytes: int, timeout_seconds: float
-    ) -> None:
-        """timeout_seconds: the longest that a request may take; its sender may ask for less."""
+    def __init__(self, store: Store, log: Log, limits: Limits) -> None:
         self.store, self.draining = store, False
-        self._batcher, self._metrics, self._log = batcher, metrics, log
-        self._max_body_bytes, self._timeout_seconds = max_body_bytes, timeout_seconds
+        self._log, self._limits = log, limits
+        self._batcher = Batcher(limits, lambda model: self._metrics.of(model.name, str(model.version)))
+        self._metrics = Metrics(self._batcher.waiting)
         self._ids, self._id = f"{uuid.uuid4().hex[:12]}-", 0
 
     async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
@@ -96,8 +95,9 @@ class App:
         if self.draining:  # the next request of this client belongs on another replica
             headers.append((b"connection", b"close"))
         seconds = time.perf_counter() - started
-        self._metrics.requests(name, version, request.protocol, str(response.status)).inc()
-        self._metrics.seconds(name, version).observe(seconds)
+        metrics = self._metrics.of(name, version)
+        metrics.requests[request.protocol, response.status] += 1
+        metrics.seconds.observe(seconds)
         self._log.write(
             "info",
             "request",
@@ -143,7 +143,7 @@ class App:
 
     async def _v1(self, request: Request) -> Response:
         """TensorFlow Serving's API: by its rules, an address that it does not know is a 400, not a 404."""
-        address = tf_serving.ADDRESS.fullmatch(request.path)
+        address = tf_serving.read_address(request.path)
         verb = address and address["verb"]
         if verb:
             _allow(request, "POST")
@@ -188,14 +188,14 @@ class App:
         headers = ((open_inference.HEADER.encode(), str(json_length).encode()),)
         return Response(content, BINARY_TYPE, headers=headers)
 
-    async def _compute(self, request: Request, feeds: Feeds, samples: int, timeout_ms: float | None = None) -> Answer:
+    async def _compute(self, request: Request, feeds: Feeds, samples: int, timeout_ms: float | None = None) -> Feeds:
         given = request.headers.get(b"x-request-timeout-ms")
         if given is not None:
             if not (given.isdigit() and len(given) < 10 and int(given)):
                 got = given.decode("latin-1")[:20]
                 raise Refused(400, f"X-Request-Timeout-Ms expects whole milliseconds from 1, got '{got}'.")
             timeout_ms = min(timeout_ms or int(given), int(given))
-        seconds = min(self._timeout_seconds, timeout_ms / 1000 if timeout_ms else self._timeout_seconds)
+        seconds = min(self._limits.timeout_seconds, timeout_ms / 1000 if timeout_ms else self._limits.timeout_seconds)
         served = self.store.models.get(request.model.name)
         return await self._batcher.compute(
             request.model, feeds, samples, seconds, served.max_batch_size if served else None
@@ -212,8 +212,8 @@ class App:
             body = message["body"]  # small bodies come in one piece
         else:
             body = await self._gather(message, request.receive)
-        if len(body) > self._max_body_bytes:
-            limit = f"at most {self._max_body_bytes} bytes (--max-body-bytes)"
+        if len(body) > self._limits.max_body_bytes:
+            limit = f"at most {self._limits.max_body_bytes} bytes (--max-body-bytes)"
             raise Refused(413, f"expected a body of {limit}, got more: send fewer samples.")
         return body
 
@@ -225,9 +225,9 @@ class App:
                     if message["type"] == "http.disconnect":
                         raise Refused(400, "the client left before the end of its request.")
                     total += len(message["body"])
-                    if len(body) <= self._max_body_bytes:
+                    if len(body) <= self._limits.max_body_bytes:
                         body += message["body"]
-                    if not message.get("more_body") or total > 64 * self._max_body_bytes:
+                    if not message.get("more_body") or total > 64 * self._limits.max_body_bytes:
                         return bytes(body)
                     message = await receive()
         except TimeoutError:
@@ -243,7 +243,7 @@ class App:
 
     def _ready(self) -> Response:
         """Ready once models are loaded (before that nothing listens), and no longer as soon as the end was asked for."""
-        return Response(orjson.dumps({"ready": not self.draining, "live": True}), status=503 if self.draining else 200)
+        return Response(orjson.dumps({"ready": not self.draining}), status=503 if self.draining else 200)
 
 
 async def _aside(size: int, parse: Callable, *arguments: Any) -> Any:

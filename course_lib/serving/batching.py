@@ -4,19 +4,26 @@ A processor reads a network's weights once for a call, whether it holds one samp
 threads are busy is therefore computed together, in the next call: the busier, the larger the batches, and nobody waits
 for a batch to fill unless the server was told to. (Olston et al., 2017, TensorFlow-Serving, section 2.2.1.)
 
-Everything here but `_work` runs on the event loop, so that no lock is needed.
+A batch that is expected to take less time than handing it to a thread and back costs is computed on the event loop.
+Everything here but `_run` runs on the event loop, so that no lock is needed.
 """
 
 import asyncio
 import queue
 import threading
 import time
+import weakref
 from collections import OrderedDict, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from course_lib.serving.errors import Refused
-from course_lib.serving.models import Answer, Feeds, Model
-from course_lib.serving.telemetry import Metrics
+from course_lib.serving.limits import Limits
+from course_lib.serving.models import Feeds, Model
+from course_lib.serving.telemetry import VersionMetrics
+
+INLINE_SECONDS = 0.001
+"""Up to this long the event loop may stand still for a computation."""
 
 
 @dataclass(eq=False, slots=True)
@@ -25,6 +32,7 @@ class Call:
 
     feeds: Feeds
     samples: int
+    numbers: int
     shapes: tuple
     future: asyncio.Future
     arrived: float
@@ -43,22 +51,25 @@ class Queue:
 
 
 class Batcher:
-    """Computes requests with `workers` threads: `await batcher.compute(model, feeds, samples, timeout)`."""
+    """Computes requests, as many threads at once as the limits say: `await batcher.compute(model, feeds, …)`."""
 
-    def __init__(
-        self, workers: int, max_batch_size: int, wait_seconds: float, max_queue: int, metrics: Metrics
-    ) -> None:
-        """max_batch_size: samples that one call may join; a request that is larger is computed alone. wait_seconds: how
-        long a request may wait for others although a thread is free. max_queue: samples that may wait for a version."""
-        self.max_batch_size, self.wait_seconds, self.max_queue = max_batch_size, wait_seconds, max_queue
-        self._metrics, self._free = metrics, workers
+    def __init__(self, limits: Limits, metrics: Callable[[Model], VersionMetrics]) -> None:
+        """metrics: where a version's batches are counted."""
+        self._limits, self._metrics, self._free = limits, metrics, limits.workers
         self._queues: OrderedDict[Model, Queue] = OrderedDict()  # those that hold something; the next one first
         self._work: queue.SimpleQueue = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
-        for number in range(workers):
+        self._starting = False
+        # Version -> size of a batch, in bits -> seconds that such a batch took lately, a running mean.
+        self._seconds: weakref.WeakKeyDictionary[Model, dict[int, float]] = weakref.WeakKeyDictionary()
+        for number in range(limits.workers):
             threading.Thread(target=self._run, name=f"compute-{number}", daemon=True).start()
 
-    async def compute(self, model: Model, feeds: Feeds, samples: int, timeout: float, largest: int | None) -> Answer:
+    def waiting(self) -> int:
+        """How many samples wait."""
+        return sum([each.samples for each in self._queues.values()])
+
+    async def compute(self, model: Model, feeds: Feeds, samples: int, timeout: float, largest: int | None) -> Feeds:
         """The model's answer. timeout: seconds until the client is told 504. largest: the model's own largest batch.
 
         Raises Refused: 429 where too many samples wait already, 504 where the time is over (what has not begun by then
@@ -67,97 +78,120 @@ class Batcher:
         self._loop = loop = asyncio.get_running_loop()
         waiting = self._queues.get(model)
         if waiting is None:
-            limit = min(largest or self.max_batch_size, self.max_batch_size) if model.batches else 1
+            limit = min(largest or self._limits.max_batch_size, self._limits.max_batch_size) if model.batches else 1
             waiting = self._queues[model] = Queue(model, limit)
-        elif waiting.calls and waiting.samples + samples > self.max_queue:
-            message = (
-                f"{waiting.samples} samples wait already, of at most {self.max_queue} (--max-queue): try again later."
-            )
+        elif waiting.calls and waiting.samples + samples > self._limits.max_queue:
+            message = f"{waiting.samples} samples wait already, of at most {self._limits.max_queue} (--max-queue): try again later."
             raise Refused(429, message, {"Retry-After": "1"})
-        shapes = tuple([array.shape[1:] for array in feeds.values()])
-        call = Call(feeds, samples, shapes, loop.create_future(), time.perf_counter())
-        call.timer = loop.call_later(timeout, self._expire, waiting, call, timeout)
+        shapes, numbers = tuple([array.shape[1:] for array in feeds.values()]), sum([a.size for a in feeds.values()])
+        call = Call(feeds, samples, numbers, shapes, loop.create_future(), time.perf_counter())
+        call.timer = loop.call_later(timeout, self._expire, call, timeout)
         waiting.calls.append(call)
         waiting.samples += samples
-        self._metrics.waiting.inc(samples)
-        self._start()
+        self._start_soon()
         try:
             return await call.future
+        except BaseException:  # the time is over, or the request was given up: what has not begun is not computed
+            if call in waiting.calls:
+                waiting.calls.remove(call)
+                self._leave(waiting, call)
+            raise
         finally:
             call.timer.cancel()
 
-    def _expire(self, waiting: Queue, call: Call, timeout: float) -> None:
-        """Tells the client, and forgets the call where it still waits."""
-        if call in waiting.calls:
-            waiting.calls.remove(call)
-            self._leave(waiting, call)
+    def _expire(self, call: Call, timeout: float) -> None:
         if not call.future.done():
             call.future.set_exception(Refused(504, f"no answer within {timeout * 1000:g} ms: try again later."))
 
     def _leave(self, waiting: Queue, call: Call) -> None:
         waiting.samples -= call.samples
-        self._metrics.waiting.dec(call.samples)
         if not waiting.calls:
             self._queues.pop(waiting.model, None)
 
+    def _start_soon(self) -> None:
+        """Starts once for all requests that came in the same turn of the event loop, so that they are computed together."""
+        if not self._starting:
+            self._starting = True
+            self._loop.call_soon(self._start)
+
     def _start(self) -> None:
-        """Gives batches to the threads that are free, one version after the other."""
+        """Begins what can be computed now, one version after the other."""
+        self._starting = False
+        while any([self._begin(waiting) for waiting in list(self._queues.values())]):
+            pass
+
+    def _begin(self, waiting: Queue) -> bool:
+        """Takes one batch from a queue and begins it: here if it is short, else by a thread if one is free."""
         now = time.perf_counter()
-        while self._free:
-            waiting = next((each for each in self._queues.values() if self._is_due(each, now)), None)
-            if waiting is None:
-                return
-            if batch := self._take(waiting):
-                self._free -= 1
-                self._work.put((waiting.model, batch, now))
-            if waiting.calls:
-                self._queues.move_to_end(waiting.model)
+        if not waiting.calls or not self._is_due(waiting, now):
+            return False
+        batch = self._next_batch(waiting)
+        short = self._seconds.get(waiting.model, {}).get(_size(batch), 1.0) < INLINE_SECONDS
+        if not short and not self._free:
+            return False
+        for _ in batch:
+            self._leave(waiting, waiting.calls.popleft())
+        if short:
+            self._finish(waiting.model, batch, *self._compute(waiting.model, batch), now)
+        else:
+            self._free -= 1
+            self._work.put((waiting.model, batch, now))
+        return True
 
     def _is_due(self, waiting: Queue, now: float) -> bool:
-        left = waiting.calls[0].arrived + self.wait_seconds - now
+        left = waiting.calls[0].arrived + self._limits.batch_wait_seconds - now
         if left <= 0 or waiting.samples >= waiting.largest:
             return True
         if waiting.timer is None or waiting.timer.when() < self._loop.time():
-            waiting.timer = self._loop.call_later(left, self._start)
+            waiting.timer = self._loop.call_later(left, self._start_soon)
         return False
 
-    def _take(self, waiting: Queue) -> list[Call]:
+    def _next_batch(self, waiting: Queue) -> list[Call]:
         """The first calls of the queue that fit into one batch: of one shape, and not too many samples."""
         batch, samples = [], 0
-        while waiting.calls:
-            call = waiting.calls[0]
-            if batch and (samples + call.samples > waiting.largest or call.shapes != batch[0].shapes):
+        for call in waiting.calls:
+            samples += call.samples
+            if batch and (samples > waiting.largest or call.shapes != batch[0].shapes):
                 break
-            waiting.calls.popleft()
-            self._leave(waiting, call)
-            if not call.future.done():  # the client's time is over, or the client has gone
-                batch.append(call)
-                samples += call.samples
+            batch.append(call)
         return batch
+
+    def _compute(self, model: Model, batch: list[Call]) -> tuple[list[Feeds | Exception], float]:
+        """An answer for each call, and the seconds that it took."""
+        begin = time.perf_counter()
+        answers = model.run_together([call.feeds for call in batch])
+        return answers, time.perf_counter() - begin
 
     def _run(self) -> None:
         """A thread's life: compute a batch, hand the answers over to the event loop."""
         while True:
             model, batch, taken = self._work.get()
-            begin = time.perf_counter()
-            answers = model.run_together([call.feeds for call in batch])
-            seconds = time.perf_counter() - begin
-            self._loop.call_soon_threadsafe(self._finish, model, batch, answers, taken, seconds)
+            answers, seconds = self._compute(model, batch)
+            self._loop.call_soon_threadsafe(self._give_back, model, batch, answers, seconds, taken)
             del model, batch, answers  # a thread that waits must not keep a version alive
 
-    def _finish(
-        self, model: Model, batch: list[Call], answers: list[Answer | Exception], taken: float, seconds: float
-    ) -> None:
+    def _give_back(self, model: Model, *finished: object) -> None:
         self._free += 1
-        names = model.name, str(model.version)
-        self._metrics.computed(*names).observe(seconds)
-        self._metrics.sizes(*names).observe(sum(call.samples for call in batch))
+        self._finish(model, *finished)
+        self._start_soon()
+
+    def _finish(
+        self, model: Model, batch: list[Call], answers: list[Feeds | Exception], seconds: float, taken: float
+    ) -> None:
+        times, size = self._seconds.setdefault(model, {}), _size(batch)
+        times[size] = times.get(size, seconds) * 0.8 + seconds * 0.2
+        metrics = self._metrics(model)
+        metrics.computed.observe(seconds)
+        metrics.batch_size.observe(sum([call.samples for call in batch]))
         for call, answer in zip(batch, answers):
-            self._metrics.queued(*names).observe(taken - call.arrived)
+            metrics.queued.observe(taken - call.arrived)
             if call.future.done():  # answered 504 while it was computed
                 continue
             if isinstance(answer, Exception):
                 call.future.set_exception(answer)
             else:
                 call.future.set_result(answer)
-        self._start()
+
+
+def _size(batch: list[Call]) -> int:
+    return sum([call.numbers for call in batch]).bit_length()

@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,14 +17,6 @@ Feeds = dict[str, np.ndarray]
 
 class ModelError(Exception):
     """A folder or a model file that cannot be served; the message is one line, for whoever runs the server."""
-
-
-@dataclass(frozen=True, slots=True)
-class Answer:
-    """What a model answered to one request: its outputs by name, and whether all their numbers are known to be finite."""
-
-    outputs: Feeds
-    finite: bool
 
 
 class Model:
@@ -73,12 +64,12 @@ class Model:
         """How many samples `feeds` holds. Raises Refused where they break the contract, or differ in that number."""
         if self.contract and (problems := self.contract.problems("inputs", feeds)):
             raise Refused(400, f"model '{self.name}' refuses its inputs. {'; '.join(problems)}")
-        counts = {len(array) if array.ndim else 1 for array in feeds.values()}
+        counts = {len(array) if array.shape else 1 for array in feeds.values()}
         if self.batches and len(counts) > 1:
             raise Refused(400, f"expected one number of samples in all inputs, got {sorted(counts)}.")
         return max(counts, default=1)
 
-    def run(self, feeds: Feeds) -> Answer:
+    def run(self, feeds: Feeds) -> Feeds:
         """Runs the model on one request: input name -> array of the input's dtype and shape.
 
         Raises Refused where the model refuses the values, such as an index outside its table, and Broken where its
@@ -91,9 +82,9 @@ class Model:
             raise Refused(400, f"model '{self.name}' cannot compute this input: {_one_line(error)}") from error
         if self.contract and (problems := self.contract.problems("outputs", outputs)):
             raise Broken(f"{self} breaks its outputs. {'; '.join(problems)}")
-        return Answer(outputs, all(array.dtype.kind != "f" or np.isfinite(array).all() for array in outputs.values()))
+        return outputs
 
-    def run_together(self, requests: list[Feeds]) -> list[Answer | Exception]:
+    def run_together(self, requests: list[Feeds]) -> list[Feeds | Exception]:
         """Runs several requests in one call; what one of them gets does not depend on the others.
 
         Where the joint call fails, each is run alone, so that one with a bad value spoils no other.
@@ -105,7 +96,7 @@ class Model:
                 )
             except Exception:  # found again below, with its own request
                 pass
-        answers: list[Answer | Exception] = []
+        answers: list[Feeds | Exception] = []
         for feeds in requests:
             try:
                 answers.append(self.run(feeds))
@@ -113,15 +104,12 @@ class Model:
                 answers.append(error)
         return answers
 
-    def _split(self, joint: Answer, requests: list[Feeds]) -> list[Answer | Exception]:
+    def _split(self, joint: Feeds, requests: list[Feeds]) -> list[Feeds | Exception]:
         first = next(iter(self.inputs))
         ends = np.cumsum([len(feeds[first]) for feeds in requests]).tolist()
-        if any(len(array) != ends[-1] for array in joint.outputs.values()):
+        if any(len(array) != ends[-1] for array in joint.values()):
             raise Broken(f"{self} answered {ends[-1]} samples with another number of rows")
-        return [
-            Answer({name: array[begin:end] for name, array in joint.outputs.items()}, joint.finite)
-            for begin, end in zip([0, *ends], ends)
-        ]
+        return [{name: array[begin:end] for name, array in joint.items()} for begin, end in zip([0, *ends], ends)]
 
 
 def read_checksums(folder: Path) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from course_lib.serving.errors import Refused
-from course_lib.serving.models import Answer, Model
+from course_lib.serving.models import Feeds, Model
 from course_lib.serving.store import Store
 from course_lib.serving.tensors import JSON_NAMES, Tensor, dump_json, parse_json, to_array
 
@@ -64,26 +64,23 @@ def parse(model: Model, body: bytes, header: str | None) -> Inference:
     return Inference(inputs, _wanted(request, model, parameters), identity, timeout / 1000 if timeout else None)
 
 
-def answer(model: Model, asked: Inference, given: Answer) -> tuple[bytes, int | None]:
+def answer(model: Model, asked: Inference, given: Feeds) -> tuple[bytes, int | None]:
     """The body of the answer, and how many bytes of it are JSON where tensors follow in binary. Raises Refused."""
     tensors, chunks = [], []
     for name, binary in asked.outputs.items():
-        array = given.outputs[name]
+        array = given[name]
         tensor = {"name": name, "datatype": model.outputs[name].v2_datatype, "shape": list(array.shape)}
         if binary:
             chunk = _to_bytes(array)
             chunks.append(chunk)
             tensor["parameters"] = {"binary_data_size": len(chunk)}
-        elif not given.finite and array.dtype.kind == "f" and not np.isfinite(array).all():
-            message = f"output '{name}' is not finite for this input, which JSON cannot write: ask for it in binary."
-            raise Refused(400, message)
         else:
             tensor["data"] = array.ravel()
         tensors.append(tensor)
     said: dict[str, Any] = {"model_name": model.name, "model_version": str(model.version)}
     if asked.id is not None:
         said["id"] = asked.id
-    head = dump_json(said | {"outputs": tensors}, finite=True)
+    head = dump_json(said | {"outputs": tensors})
     return (b"".join([head, *chunks]), len(head)) if chunks else (head, None)
 
 

@@ -6,6 +6,7 @@ FOLDER/NAME/serving.json            optional: {"labels": {"stable": 1, "canary":
 FOLDER/SHA256SUMS                   optional, as `sha256sum` writes it
 """
 
+import contextlib
 import re
 import time
 import weakref
@@ -31,7 +32,7 @@ class Served:
 
     def find(self, version: int | None) -> Model | None:
         """The version of that number, or the latest one; None where there is no such thing."""
-        return self.versions.get(next(iter(self.versions)) if version is None else version)
+        return self.versions.get(next(iter(self.versions), None) if version is None else version)
 
 
 class Store:
@@ -46,7 +47,8 @@ class Store:
         self.folder, self.models = folder, {}
         self._load, self._latest, self._log = load, latest, log
         self._seen: dict[tuple[str, int], Fingerprint] = {}
-        self._told: set[object] = set()
+        self._told: set[tuple[str, str]] = set()
+        self._telling: set[tuple[str, str]] = set()
         if not folder.is_dir():
             raise ModelError(f"--models {folder} is not a folder; expected one that holds NAME/VERSION/model.onnx")
         self.scan(first=True)
@@ -74,57 +76,63 @@ class Store:
             if re.fullmatch("[1-9][0-9]{0,17}", version) and ":" not in name:
                 found.setdefault(name, {})[int(version)] = path
         if not found and not first:  # a volume that is gone, rather than a decision
-            return self._tell("error", "models not found", f"{self.folder} holds no model; what was loaded goes on")
-        checksums = read_checksums(self.folder)
-        models = {name: self._look(name, paths, checksums, first) for name, paths in found.items()}
-        before, self.models = self.models, models
-        for name in before.keys() - models.keys():
-            self._log.write("info", "model removed", model=name)
+            self._tell("error", "models not found", f"{self.folder} holds no model; what was loaded goes on")
+        else:
+            checksums = read_checksums(self.folder)
+            models = {name: self._look(name, paths, checksums, first) for name, paths in found.items()}
+            before, self.models = self.models, models
+            for name in before.keys() - models.keys():
+                self._log.write("info", "model removed", model=name)
+            self._seen = {
+                (name, version): _fingerprint(path) for name in found for version, path in found[name].items()
+            }
+        self._told, self._telling = self._telling, set()
 
     def _look(self, name: str, paths: dict[int, Path], checksums: dict[str, str], first: bool) -> Served:
+        """One model as it is to be served from now on."""
         was = self.models.get(name, Served())
         labels, largest = self._settings(name, was)
+        labelled = {*labels.values(), *was.labels.values()}
         loaded: dict[int, Model] = {}
         refused: dict[int, str] = {}
         for version in sorted(paths, reverse=True):
-            if self._latest and len(loaded) >= self._latest and version not in labels.values():
+            if self._latest and len(loaded) >= self._latest and version not in labelled:
                 continue
-            fingerprint = _fingerprint(paths[version])
-            settled = first or self._seen.get((name, version)) == fingerprint
+            settled = first or self._seen.get((name, version)) == _fingerprint(paths[version])
             if model := was.versions.get(version):
                 loaded[version] = model
-                if not settled:
-                    self._tell(
-                        "warning",
-                        "version changed",
-                        f"{name}/{version} changed on disk: publish a new version",
-                        fingerprint,
-                    )
-            elif version in was.refused and settled:
+                if not settled or ("version changed", f"{name}/{version}") in self._told:
+                    # A version never changes: what is loaded goes on, and a change is published as a new version.
+                    self._tell("warning", "version changed", f"{name}/{version}")
+            elif settled and version in was.refused:
                 refused[version] = was.refused[version]
             elif settled:
                 self._try(name, version, paths[version], checksums, loaded, refused)
-            else:
-                self._seen[name, version] = fingerprint
-            if first or version in refused:
-                self._seen[name, version] = fingerprint
         if not loaded and was.versions:
             loaded = dict([next(iter(was.versions.items()))])
-        kept = {label: version for label, version in labels.items() if version in loaded}
-        for label in labels.keys() - kept.keys():  # a label stays where it was, rather than name nothing
-            problem = f"{name} has no version {labels[label]} for the label {label}"
-            self._tell("error", "label refused", problem, problem)
-            if was.labels.get(label) in loaded:
-                kept[label] = was.labels[label]
-        if kept != was.labels:
-            self._log.write("info", "labels set", model=name, labels=kept)
-        return Served(loaded, kept, refused, largest)
+        return Served(loaded, self._attach(name, labels, was.labels, loaded), refused, largest)
+
+    def _attach(
+        self, name: str, labels: dict[str, int], was: dict[str, int], loaded: dict[int, Model]
+    ) -> dict[str, int]:
+        """The labels, each on a version that is loaded: one that would name nothing stays where it was."""
+        attached = {}
+        for label, version in labels.items():
+            if version in loaded:
+                attached[label] = version
+                continue
+            self._tell("error", "label refused", f"{name} has no version {version} for the label {label}")
+            if was.get(label) in loaded:
+                attached[label] = was[label]
+        if attached != was:
+            self._log.write("info", "labels set", model=name, labels=attached)
+        return attached
 
     def _settings(self, name: str, was: Served) -> tuple[dict[str, int], int | None]:
         try:
             settings = read_settings(self.folder / name)
         except ModelError as error:
-            self._tell("error", "settings refused", str(error), str(error))
+            self._tell("error", "settings refused", str(error))
             return was.labels, was.max_batch_size
         return settings.get("labels", {}), settings.get("max_batch_size")
 
@@ -142,14 +150,17 @@ class Store:
         # The last request that computes with it lets go of it.
         weakref.finalize(model, self._log.write, "info", "version unloaded", model=name, version=version).atexit = False
 
-    def _tell(self, level: str, event: str, problem: str, once: object = None) -> None:
-        """Writes to the log, once for each state of affairs, however often the folder is looked at."""
-        if (event, problem, once) not in self._told:
-            self._told.add((event, problem, once))
+    def _tell(self, level: str, event: str, problem: str) -> None:
+        """Writes a state of affairs to the log, once for as long as it lasts."""
+        self._telling.add((event, problem))
+        if (event, problem) not in self._told:
             self._log.write(level, event, reason=problem)
 
 
 def _fingerprint(path: Path) -> Fingerprint:
-    files = [path, path.with_name("contract.json")]
-    stats = [(file.name, file.stat()) for file in files if file.exists()]
-    return tuple((name, stat.st_size, stat.st_mtime_ns) for name, stat in stats)
+    found = []
+    for file in (path, path.with_name("contract.json")):
+        with contextlib.suppress(FileNotFoundError):
+            stat = file.stat()
+            found.append((file.name, stat.st_size, stat.st_mtime_ns))
+    return tuple(found)

@@ -8,6 +8,7 @@ import binascii
 import json
 import math
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -85,11 +86,11 @@ def _parse_slowly(body: bytes) -> Any:
         raise Refused(400, f"JSON Parse error: {str(error).split(';')[0]}.") from None
 
 
-def dump_json(value: Any, finite: bool) -> bytes:
-    """`value`, arrays included, as JSON. Where it is not `finite`, NaN and Infinity are written by these names."""
-    if finite:
-        return orjson.dumps(value, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
-    return json.dumps(value, default=np.ndarray.tolist).encode()
+def dump_json(value: Any) -> bytes:
+    """`value`, arrays included, as JSON; NaN and Infinity, which are no JSON, by these names."""
+    text = orjson.dumps(value, default=np.ndarray.tolist, option=orjson.OPT_SERIALIZE_NUMPY)
+    # orjson writes null for them; a null of another origin is written the same way again.
+    return text if b"null" not in text else json.dumps(value, default=np.ndarray.tolist).encode()
 
 
 def to_array(value: Any, tensor: Tensor, declared: list[int] | None = None) -> np.ndarray:
@@ -106,29 +107,33 @@ def to_array(value: Any, tensor: Tensor, declared: list[int] | None = None) -> n
             raise tensor.refuse(f"declares shape {declared}, but its data have shape {shape}.")
     if tensor.dtype.kind == "O":
         value = _decode(value, tensor)
-    found: set[type] = set()
-    _collect(value, shape, tensor, found)
+    items = _flatten(value, shape, tensor)
     expected, types = KINDS[tensor.dtype.kind]
-    if wrong := found - types:
+    too_large = f"holds a number too large for {tensor.v2_datatype}."
+    if wrong := set(map(type, items)) - types:
+        if list in wrong:
+            raise tensor.refuse("is ragged: a list stands where its first item is none.")
+        if wrong == {float} and max(items) >= 2**63:  # a whole number beyond 64 bits is read as a decimal one
+            raise tensor.refuse(too_large)
         names = ", ".join(sorted(JSON_NAMES[kind] for kind in wrong))
         raise tensor.refuse(f"expects {expected} ({tensor.v2_datatype}), got {names}.")
-    array = _convert(value, tensor, shape)
-    return array if declared is None else array.reshape(declared)
-
-
-def _convert(value: Any, tensor: Tensor, shape: list[int]) -> np.ndarray:
-    too_large = tensor.refuse(f"holds a number too large for {tensor.v2_datatype}.")
     try:
-        with np.errstate(over="ignore"):  # 1e39 becomes infinite in float32, which is looked for below
-            array = np.array(value, dtype=tensor.dtype)
-    except OverflowError:
-        raise too_large from None
-    if tensor.dtype.kind == "f" and tensor.dtype.itemsize < 8 and not np.isfinite(array).all():
-        if not np.array_equal(np.isinf(array), np.isinf(np.array(value, dtype=np.float64))):
-            raise too_large
-    if array.shape != tuple(shape):  # an empty list stands deeper inside
-        raise tensor.refuse("is ragged: its lists differ in length.")
-    return array
+        with np.errstate(over="raise"):  # 1e39 is a number, and none of float32
+            return np.array(items, dtype=tensor.dtype).reshape(shape if declared is None else declared)
+    except (OverflowError, FloatingPointError):
+        raise tensor.refuse(too_large) from None
+
+
+def _flatten(value: Any, shape: list[int], tensor: Tensor) -> list:
+    """All that the lists hold, in row-major order; refuses lists that are not as long as `shape` says."""
+    items = [value]
+    for size in shape:
+        if set(map(type, items)) != {list} or set(map(len, items)) != {size}:
+            other = next(item for item in items if not isinstance(item, list) or len(item) != size)
+            got = f"a list of {len(other)}" if isinstance(other, list) else JSON_NAMES[type(other)]
+            raise tensor.refuse(f"is ragged: expected a list of {size} as its first one is, got {got}.")
+        items = list(chain.from_iterable(items))
+    return items
 
 
 def _shape_of_first(value: Any) -> list[int]:
@@ -137,23 +142,6 @@ def _shape_of_first(value: Any) -> list[int]:
         shape.append(len(value))
         value = value[0] if value else None
     return shape
-
-
-def _collect(value: Any, shape: list[int], tensor: Tensor, found: set[type]) -> None:
-    """Adds the types of all items to `found`; refuses lists whose lengths differ. As deep as the model's own rank."""
-    if not shape:
-        found.add(type(value))
-        return
-    if not isinstance(value, list) or len(value) != shape[0]:
-        got = f"a list of {len(value)}" if isinstance(value, list) else JSON_NAMES[type(value)]
-        raise tensor.refuse(f"is ragged: expected a list of {shape[0]} as its first one is, got {got}.")
-    if len(shape) == 1:
-        found.update(map(type, value))
-        if list in found:
-            raise tensor.refuse("is ragged: a list stands where its first item is none.")
-        return
-    for item in value:
-        _collect(item, shape[1:], tensor, found)
 
 
 def is_base64(value: Any) -> bool:

@@ -5,12 +5,11 @@ differences: a wrong method is a 405 rather than a 400, and error messages do no
 """
 
 import re
+from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from course_lib.serving.errors import Refused
-from course_lib.serving.models import Answer, Model
+from course_lib.serving.models import Feeds, Model
 from course_lib.serving.store import Served, Store
 from course_lib.serving.tensors import JSON_NAMES, Tensor, dump_json, is_base64, parse_json, to_array
 
@@ -20,6 +19,8 @@ ADDRESS = re.compile(
     "/v1/models(?:/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+)|/labels/(?P<label>[^/:]+))?"
     "(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?)?"
 )
+read_address = lru_cache(maxsize=128)(ADDRESS.fullmatch)
+"""The parts of an address by name, or None: most requests ask for the few that the last ones asked for."""
 
 
 def find(store: Store, address: re.Match[str]) -> Model:
@@ -36,7 +37,7 @@ def find(store: Store, address: re.Match[str]) -> Model:
     return model
 
 
-def parse(model: Model, body: bytes) -> tuple[dict[str, np.ndarray], bool]:
+def parse(model: Model, body: bytes) -> tuple[Feeds, bool]:
     """The inputs of a `:predict` by name, and whether it came in row form (`instances`). Raises Refused."""
     request = parse_json(body, EXAMPLE)
     signature = request.get("signature_name", SIGNATURE)
@@ -57,20 +58,20 @@ def parse(model: Model, body: bytes) -> tuple[dict[str, np.ndarray], bool]:
     return {name: to_array(value, model.inputs[name]) for name, value in named.items()}, rows
 
 
-def answer(given: Answer, rows: bool, count: int) -> bytes:
+def answer(outputs: Feeds, rows: bool, count: int) -> bytes:
     """The body of the answer to `count` instances: `predictions` where they came as rows, else `outputs`.
 
     Raises Refused where outputs that are not of one length would have to be told row by row.
     """
-    outputs: Any = given.outputs
+    told: Any = outputs
     if len(outputs) == 1:
-        (outputs,) = outputs.values()  # one output: its name is dropped
+        (told,) = outputs.values()  # one output: its name is dropped
     elif rows:
         if any(array.shape[:1] != (count,) for array in outputs.values()):
             raise Refused(400, "the outputs differ in their first dimension: ask in column form, with 'inputs'.")
         lists = {name: array.tolist() for name, array in outputs.items()}
-        outputs = [{name: values[row] for name, values in lists.items()} for row in range(count)]
-    return dump_json({"predictions" if rows else "outputs": outputs}, given.finite)
+        told = [{name: values[row] for name, values in lists.items()} for row in range(count)]
+    return dump_json({"predictions" if rows else "outputs": told})
 
 
 def status(store: Store, address: re.Match[str]) -> dict[str, Any]:
