@@ -17,8 +17,8 @@
 # Lesson 08 put a contract around a model, lesson 13 measured latencies and drew queues; both are used here. *API* is
 # short for application programming interface: the addresses, the requests and the answers that a program promises to
 # other programs. *HTTP* is the protocol of the web: a request has a *method* (GET, POST), a *path*, *headers* and a
-# *body*; an answer has a *status* (200 for fine, 4xx for the caller's mistake, 5xx for the service's own), headers
-# and a body.
+# *body*; an answer has a *status* (200 for fine, 4xx for the caller's mistake, 5xx for the service's own), headers and
+# a body.
 
 # %%
 import asyncio
@@ -53,11 +53,11 @@ path.picture(here="14")
 # %% [markdown]
 # ## What shall be served?
 #
-# The course's digits network takes a fraction of a millisecond. Around so small a model every measurement is one of the
-# client and of Python. So we build a heavier one, without training: layers of 2,048 random weights each, and only the
-# last layer fitted, by least squares, to the digits. It is as large as this machine needs it to be: we add layers until
-# a call takes several milliseconds. At one picture a call it reads all of its weights for that picture, as lesson 13's
-# `wide` did.
+# The course's digits network takes a fraction of a millisecond. Around so small a model every measurement is one of
+# the client and of Python. So we build a heavier one, without training: layers of 2,048 random weights each, and only
+# the last layer fitted, by least squares, to the digits. It is as large as this machine needs it to be: we add layers
+# until a call takes several milliseconds. At one picture a call it reads all of its weights for that picture, as
+# lesson 13's `wide` did.
 
 # %%
 train, test = data.digits()
@@ -300,8 +300,8 @@ print(f"health at {rate:.0f} predictions a second: {measure.spread(blocked)} ms"
 # %% [markdown]
 # A coroutine (`async def`) runs until it waits for something. Our `predict` computes without waiting, so nothing else
 # runs meanwhile in this process: no health check, no new connection, no answer that is ready to be sent. The line that
-# mends it hands the computing to a thread. ONNX Runtime lets go of Python's lock while it computes. One thread only: with
-# one call at a time, calls do not slow each other down.
+# mends it hands the computing to a thread. ONNX Runtime lets go of Python's lock while it computes. One thread only:
+# with one call at a time, calls do not slow each other down.
 
 
 # %%
@@ -332,8 +332,8 @@ observe(
 )
 
 # %% [markdown]
-# An orchestrator that asks for health with a time-out of a second sees a blocked service as a dead one, and restarts it
-# at the worst moment. The comparison is about the loop alone: both servers compute as fast as before.
+# An orchestrator that asks for health with a time-out of a second sees a blocked service as a dead one, and restarts
+# it at the worst moment. The comparison is about the loop alone: both servers compute as fast as before.
 #
 # ## Step 2: what will callers send?
 #
@@ -395,9 +395,10 @@ claim(
 
 # %% [markdown]
 # A 500 says "our fault, try again": the caller retries what can never work, and the team on duty is called for a typo
-# of somebody else's. Worse are the answers with status 200: a text and `true` were taken for numbers, and pixels of 0 to
-# 255 got an answer that looks like any other. `NaN` shows how far a mistake can travel. The JSON standard has no such
-# number, Python's reader takes it all the same, the model carries it through, and only the writer of the answer stops.
+# of somebody else's. Worse are the answers with status 200: a text and `true` were taken for numbers, and pixels of 0
+# to 255 got an answer that looks like any other. `NaN` shows how far a mistake can travel. The JSON standard has no
+# such number, Python's reader takes it all the same, the model carries it through, and only the writer of the answer
+# stops.
 
 # %%
 claim(
@@ -407,9 +408,9 @@ claim(
 )
 
 # %% [markdown]
-# So step 2 is a *contract*: what a request must look like, and what the answer is where it does not. We keep TensorFlow
-# Serving's form for errors, a status and `{"error": "…"}`, since the world's clients know it. Lesson 08's rule holds:
-# say what was expected, what came, and do not repeat the data (logs live long). `Refused` is Starlette's
+# So step 2 is a *contract*: what a request must look like, and what the answer is where it does not. We keep
+# TensorFlow Serving's form for errors, a status and `{"error": "…"}`, since the world's clients know it. Lesson 08's
+# rule holds: say what was expected, what came, and do not repeat the data (logs live long). `Refused` is Starlette's
 # own exception for it: a status, a sentence, headers.
 
 
@@ -440,10 +441,10 @@ def contract(rows):
 
 
 # %% [markdown]
-# Two lines carry traps. `isinstance(True, int)` holds in Python, so the type is compared itself. And the range is asked
-# for in the form that `NaN` fails: `not (0 <= x <= 1)`, rather than `x < 0 or x > 1`, which it would pass. A body has
-# a largest size as well, or one caller fills the memory. It is counted as it arrives, since the header that announces
-# the length may be missing or lie.
+# Two lines carry traps. `isinstance(True, int)` holds in Python, so the type is compared itself. And the range is
+# asked for in the form that `NaN` fails: `not (0 <= x <= 1)`, rather than `x < 0 or x > 1`, which it would pass. A
+# body has a largest size as well, or one caller fills the memory. It is counted as it arrives, since the header that
+# announces the length may be missing or lie.
 
 
 # %%
@@ -515,9 +516,9 @@ observe(
 #
 # $$W = \frac{\lambda \operatorname{E}[S^2]}{2(1-\rho)} = \frac{\rho\, S}{2(1-\rho)}, \qquad \rho = \lambda S < 1.$$
 #
-# The queue is called M/D/1: Markovian (Poisson) arrivals, deterministic service, one server. Had the calls been as random
-# as the arrivals (M/M/1), the wait would be twice as long: $\rho S/(1-\rho)$. We hold the formula against the simulated
-# queue, then against our server.
+# The queue is called M/D/1: Markovian (Poisson) arrivals, deterministic service, one server. Had the calls been as
+# random as the arrivals (M/M/1), the wait would be twice as long: $\rho S/(1-\rho)$. We hold the formula against the
+# simulated queue, then against our server.
 
 # %%
 shares = np.array([0.2, 0.4, 0.6, 0.75, 0.85, 0.92])
@@ -544,8 +545,8 @@ claim(
 
 # %% [markdown]
 # For the real one we need calls that take the same time even when other programs want the processor. So for this one
-# experiment a call sleeps for 5 ms: a stand-in for a model on a GPU, say. Everything else is our server, and real.
-# A run of two seconds has few requests, so we also simulate the very same arrivals.
+# experiment a call sleeps for 5 ms: a stand-in for a model on a GPU, say. Everything else is our server, and real. A
+# run of two seconds has few requests, so we also simulate the very same arrivals.
 
 
 # %%
@@ -730,8 +731,8 @@ plt.legend()
 longest = {most: int(length.max()) for most, (_, (_, length)) in runs.items()}
 show.finding(
     f"At twice the load that single calls bear: up to {longest[1]} wait, or {longest[16]}",
-    alt=f"Queue length over time. With one request at a call up to {longest[1]} wait, and the queue "
-    f"is worked off after the requests have ended; with up to 16 in a call at most {longest[16]}.",
+    alt=f"Queue length over time. With one request at a call up to {longest[1]} wait, with up to "
+    f"16 in a call at most {longest[16]}.",
 )
 
 # %%
@@ -763,9 +764,9 @@ claim(
 
 # %% [markdown]
 # Nobody waited for a batch to fill (`WAIT_S` is 0). The batch fills itself: while one is computed, the next gathers.
-# Under light load batches are of one, and cost nothing; the busier it gets, the larger they become. So when does waiting
-# pay? Let us predict before we measure. With a wait of 20 ms and one user who sends one request
-# after the other, no request has company: each waits 20 ms for nothing.
+# Under light load batches are of one, and cost nothing; the busier it gets, the larger they become. So when does
+# waiting pay? Let us predict before we measure. With a wait of 20 ms and one user who sends one request after the
+# other, no request has company: each waits 20 ms for nothing.
 
 # %%
 server = start(*STEP_3, **LISTS, MOST=16, WAIT_S=0.0)
@@ -782,8 +783,8 @@ claim(
 )
 
 # %% [markdown]
-# So the wait belongs where requests come thick enough that a few milliseconds bring several, and calls are dear enough to
-# share; the two limits are set from the deadline, as exercise 13.4 does. Otherwise leave it at 0.
+# So the wait belongs where requests come thick enough that a few milliseconds bring several, and calls are dear enough
+# to share; the two limits are set from the deadline, as exercise 13.4 does. Otherwise leave it at 0.
 #
 # ## May my answer depend on my neighbours?
 #
@@ -838,8 +839,8 @@ claim(
 #
 # **Arithmetic that looks at the whole batch.** Our network treats each row for itself: a neighbour cannot change my
 # answer, not even one that is `NaN` all over (rounding aside, since other batch sizes may take other kernels). Now the
-# same network *dynamically quantized*, as lesson 10 did: weights as int8, and activations to 8 bits at run time, with a
-# scale from their largest and smallest value. Of which values? Of *all in the tensor*, and the tensor is the batch.
+# same network *dynamically quantized*, as lesson 10 did: weights as int8, and activations to 8 bits at run time, with
+# a scale from their largest and smallest value. Of which values? Of *all in the tensor*, and the tensor is the batch.
 
 # %%
 from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
@@ -912,9 +913,9 @@ claim(
 # %% [markdown]
 # Such a fault cannot be reproduced: asked again, alone, the same picture gets another answer. The contract of step 2
 # keeps the picture of 0 to 255 out of the batch. The ordinary neighbour it lets in, so a model with
-# `DynamicQuantizeLinear` in its graph should not be batched across requests. Quantize it statically, or leave it alone;
-# the course's server looks for that operator and does the latter. (Batch normalization left in training mode mixes
-# rows in the same way. Lesson 04 showed it as a matter of `eval()`.)
+# `DynamicQuantizeLinear` in its graph should not be batched across requests. Quantize it statically, or leave it
+# alone; the course's server looks for that operator and does the latter. (Batch normalization left in training mode
+# mixes rows in the same way. Lesson 04 showed it as a matter of `eval()`.)
 #
 # ## Step 4: what happens when twice as many come?
 #
@@ -984,17 +985,17 @@ claim(
 )
 
 # %% [markdown]
-# This is *congestion collapse*. The queue grows until every answer is too late; the server computes at full speed for users
-# who have left. The dashboard shows a busy processor, no errors, and the throughput of a healthy service. And it does
-# not recover by itself while load stays above 1, since the queue is first in, first out: the oldest, the most hopeless,
-# are served first. The remedy has two parts:
+# This is *congestion collapse*. The queue grows until every answer is too late; the server computes at full speed for
+# users who have left. The dashboard shows a busy processor, no errors, and the throughput of a healthy service. And it
+# does not recover by itself while load stays above 1, since the queue is first in, first out: the oldest, the most
+# hopeless, are served first. The remedy has two parts:
 #
 # - a *deadline* that travels with the request: what is past it is not computed (status 504);
-# - a bounded queue, which is called *load shedding*: who would wait too long hears so at once (429, with `Retry-After`), and can ask
-#   another replica while there is still time.
+# - a bounded queue, which is called *load shedding*: who would wait too long hears so at once (429, with
+#   `Retry-After`), and can ask another replica while there is still time.
 #
-# How long may the queue be? A server that does $\mu$ requests a second works off $L$ of them in $L/\mu$ seconds. To keep
-# that below half of the deadline $D$, $L \le \mu D / 2$. With these, step 4:
+# How long may the queue be? A server that does $\mu$ requests a second works off $L$ of them in $L/\mu$ seconds. To
+# keep that below half of the deadline $D$, $L \le \mu D / 2$. With these, step 4:
 
 
 # %%
@@ -1091,10 +1092,13 @@ plt.xlabel("offered load, over what the server can do")
 plt.ylabel("answers in time, over the same")
 plt.legend(fontsize="small", loc="center left", bbox_to_anchor=(1.0, 0.5))
 show.finding(
-    "Beyond its capacity a server without deadlines computes for nobody",
+    "Simulated or measured: beyond its capacity, a server without deadlines works for nobody"
+    if measured["step 3", 2.0][0] < 0.1
+    else "Simulated: beyond its capacity, a server without deadlines works for nobody",
     alt="Goodput against offered load, both over the capacity. Simulated without deadlines it "
-    f"rises to {max(goodput['computes everything']):.2f} and falls to {at_double['computes everything']:.2f} at load 2; with deadlines it stays at "
-    f"{at_double['drops what is too late']:.2f}. Measured at load 2: step 3 "
+    f"rises to {max(goodput['computes everything']):.2f} and is "
+    f"{at_double['computes everything']:.2f} at load 2; with deadlines it is "
+    f"{at_double['drops what is too late']:.2f} there. Measured at load 2: step 3 "
     f"{measured['step 3', 2.0][0]:.2f}, step 4 {measured['step 4', 2.0][0]:.2f}.",
 )
 
@@ -1117,10 +1121,11 @@ observe(
 #
 # ## Whose addresses and whose JSON?
 #
-# We made our own format up, nearly. Anyone who wants to use the service must read our code. Two protocols are spoken by
-# most model servers, so that clients, gateways and load tests exist for them already: *TensorFlow Serving's REST API*
-# (`/v1/…`) and the *Open Inference Protocol* (`/v2/…`, which KServe, Triton, MLServer and others agreed on).
-# The course's own server, `python -m course_lib.serving`, speaks both and has the four steps in it. We give it a folder: a model in two versions with *labels*, names that point to versions.
+# We made our own format up, nearly. Anyone who wants to use the service must read our code. Two protocols are spoken
+# by most model servers, so that clients, gateways and load tests exist for them already: *TensorFlow Serving's REST
+# API* (`/v1/…`) and the *Open Inference Protocol* (`/v2/…`, which KServe, Triton, MLServer and others agreed on). The
+# course's own server, `python -m course_lib.serving`, speaks both and has the four steps in it. We give it a folder: a
+# model in two versions with *labels*, names that point to versions.
 
 # %%
 folder = scratch / "models"
@@ -1134,9 +1139,9 @@ with (folder / "digits" / "serving.json").open("w", encoding="utf-8") as setting
 
 
 # %% [markdown]
-# One of the articles ends with a request to its service. Its model reads MNIST's pictures, 28 × 28 points in one row of
-# 784. We serve a model of that form too, under the article's name `model`: a single layer, fitted to our digits, each of
-# whose points is drawn as 3 × 3 points with a border.
+# One of the articles ends with a request to its service. Its model reads MNIST's pictures, 28 × 28 points in one row
+# of 784. We serve a model of that form too, under the article's name `model`: a single layer, fitted to our digits,
+# each of whose points is drawn as 3 × 3 points with a border.
 
 
 # %%
@@ -1178,10 +1183,10 @@ print(said)
 claim("the article's request is refused, with status 400", said.endswith(" 400"), said[:100])
 
 # %% [markdown]
-# **Where this goes wrong.** Three mistakes in one line. `inputs` asks for the *column form*, in which a tensor stands for
-# each input, and an object with the key `data` is no tensor. There are 5 numbers where the model takes 784. And in the
-# article's container nothing serves on port 8501 at all; that is lesson 16's. Mended, with 784 numbers, in the *row form*
-# (`instances`, one entry for each example):
+# **Where this goes wrong.** Three mistakes in one line. `inputs` asks for the *column form*, in which a tensor stands
+# for each input, and an object with the key `data` is no tensor. There are 5 numbers where the model takes 784. And in
+# the article's container nothing serves on port 8501 at all; that is lesson 16's. Mended, with 784 numbers, in the
+# *row form* (`instances`, one entry for each example):
 
 # %%
 row = json.dumps({"instances": as_784(test.images[:1]).tolist()})
@@ -1196,8 +1201,8 @@ claim(
 
 # %% [markdown]
 # Row form is answered by `predictions`, column form by `outputs`. Row form reads well and lets a server batch; column
-# form allows tensors without a common first axis. The addresses name what they want as exactly as the caller likes: the
-# model (the latest version answers), a version, or a label. Which version answered is told in a header.
+# form allows tensors without a common first axis. The addresses name what they want as exactly as the caller likes:
+# the model (the latest version answers), a version, or a label. Which version answered is told in a header.
 
 # %%
 images = test.images[:1, None]  # (1, 1, 8, 8)
@@ -1228,14 +1233,15 @@ claim(
 )
 
 # %% [markdown]
-# A version in the address makes an answer repeatable. A label leaves the choice to the service's owners: moving `stable`
-# from 1 to 2 is a *release*, moving it back a *roll-back*, and no client notices. Lesson 19 does that under load.
+# A version in the address makes an answer repeatable. A label leaves the choice to the service's owners: moving
+# `stable` from 1 to 2 is a *release*, moving it back a *roll-back*, and no client notices. Lesson 19 does that under
+# load.
 #
 # ## What does a request weigh?
 #
 # The second protocol says of each tensor its name, shape and type; so a client can be generic, and numbers need not be
-# text. In its *binary extension* the JSON only announces the tensors, and their bytes follow (*little-endian*: the least
-# significant byte first). A header tells where the JSON ends.
+# text. In its *binary extension* the JSON only announces the tensors, and their bytes follow (*little-endian*: the
+# least significant byte first). A header tells where the JSON ends.
 
 
 # %%
@@ -1305,7 +1311,8 @@ def infer_request(array):
 
 
 # %% [markdown]
-# Is it right? Google's own library, which ONNX needs too, can be told the message's form at run time. It reads what we wrote:
+# Is it right? Google's own library, which ONNX needs too, can be told the message's form at run time. It reads what we
+# wrote:
 
 # %%
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -1349,9 +1356,9 @@ claim(
 
 # %% [markdown]
 # Now we count what goes onto the wire for one picture and for 64, the head of the HTTP request included: a connection
-# that only writes down what it is given. Our pixels are multiples of 1/16, short in text. Numbers in real life are not,
-# so we count a second picture: the same, standardised (mean 0, deviation 1). For gRPC we count the message, and what
-# HTTP/2 puts in front of it: 5 bytes of gRPC and 9 of a frame. Its compressed headers we do not count: their size
+# that only writes down what it is given. Our pixels are multiples of 1/16, short in text. Numbers in real life are
+# not, so we count a second picture: the same, standardised (mean 0, deviation 1). For gRPC we count the message, and
+# what HTTP/2 puts in front of it: 5 bytes of gRPC and 9 of a frame. Its compressed headers we do not count: their size
 # depends on what the connection has sent before.
 
 
@@ -1419,8 +1426,9 @@ claim(
 )
 
 # %% [markdown]
-# For one picture of 64 numbers the head of the request is most of it, and the forms hardly differ. For many numbers the
-# step is from text to bytes, not from HTTP/1.1 to gRPC. And the bytes are only a half of it: text must be written and read.
+# For one picture of 64 numbers the head of the request is most of it, and the forms hardly differ. For many numbers
+# the step is from text to bytes, not from HTTP/1.1 to gRPC. And the bytes are only a half of it: text must be written
+# and read.
 
 # %%
 as_text, (as_bytes, length) = v2_json(standard), v2_binary(standard)
@@ -1469,8 +1477,9 @@ observe(
 # ## What if the answer takes long?
 #
 # A model that writes text makes one word after the other, and its reader can begin before it is done. The answer is
-# *streamed*: HTTP sends it in *chunks*, and *server-sent events* (SSE) are a convention for their text: lines that begin
-# with `data:`, an empty line after each event. Our network has no words; it reads 24 pictures instead, one after the other.
+# *streamed*: HTTP sends it in *chunks*, and *server-sent events* (SSE) are a convention for their text: lines that
+# begin with `data:`, an empty line after each event. Our network has no words; it reads 24 pictures instead, one after
+# the other.
 
 
 # %%
@@ -1531,14 +1540,15 @@ observe(
 )
 
 # %% [markdown]
-# Streaming shortens the wait for the first part, never the work. It pays where the parts *must* come one after the other,
-# as words do. Where they can be computed together, compute them together. A streamed answer has a price, too: its status
-# is sent first, so what fails in the middle can only be told inside the stream, and a retry begins from the start.
+# Streaming shortens the wait for the first part, never the work. It pays where the parts *must* come one after the
+# other, as words do. Where they can be computed together, compute them together. A streamed answer has a price, too:
+# its status is sent first, so what fails in the middle can only be told inside the stream, and a retry begins from the
+# start.
 #
 # ## When is an online service the wrong answer?
 #
-# Everything above made requests cheaper. The cheapest is the one that nobody sends. Take the 450 test pictures, all there
-# from the start, as in a nightly job over yesterday's uploads:
+# Everything above made requests cheaper. The cheapest is the one that nobody sends. Take the 450 test pictures, all
+# there from the start, as in a nightly job over yesterday's uploads:
 
 
 # %%
@@ -1587,9 +1597,9 @@ observe(
 #
 # ## What does the machinery around ask?
 #
-# *Is it alive? Is it ready?* are two questions. Liveness: does the process answer at all? If not, restart it. Readiness:
-# should it get requests now? A server that loads a model or is about to end is alive and not ready; restart it for that,
-# and it will never be ready. We ask ours to end, and watch. `--drain-seconds` lets it answer while its
+# *Is it alive? Is it ready?* are two questions. Liveness: does the process answer at all? If not, restart it.
+# Readiness: should it get requests now? A server that loads a model or is about to end is alive and not ready; restart
+# it for that, and it will never be ready. We ask ours to end, and watch. `--drain-seconds` lets it answer while its
 # neighbours learn that it leaves.
 
 # %%
@@ -1624,8 +1634,8 @@ claim(
 # %% [markdown]
 # *May I send it again?* A request is *idempotent* if doing it twice is the same as doing it once. A prediction changes
 # nothing on the server, so a client may repeat it after a time-out (that is why lesson 15 can retry). Whatever counts,
-# bills or learns from requests must recognise the second one: by the *request id* that the client sends along,
-# and that the server writes into its log and its answer.
+# bills or learns from requests must recognise the second one: by the *request id* that the client sends along, and
+# that the server writes into its log and its answer.
 
 # %%
 named = [ours.ask(f"{V1}/versions/1:predict", rows, {"X-Request-Id": "demo-1"}) for _ in range(2)]
@@ -1642,10 +1652,10 @@ claim(
 )
 
 # %% [markdown]
-# *Which answers are errors, and whose?* The status is part of the contract: 400 (mend the request), 404 (no such model,
-# version or label), 413 (too large), 429 (too many now: come back after `Retry-After`), 503 (this replica is leaving: ask
-# another), 504 (too late). Of these only the last three are worth repeating. The course's server has them all. Here it gets
-# step 4's overload, with the heavy network, a largest batch of 1 and room for ten in the queue:
+# *Which answers are errors, and whose?* The status is part of the contract: 400 (mend the request), 404 (no such
+# model, version or label), 413 (too large), 429 (too many now: come back after `Retry-After`), 503 (this replica is
+# leaving: ask another), 504 (too late). Of these only the last three are worth repeating. The course's server has them
+# all. Here it gets step 4's overload, with the heavy network, a largest batch of 1 and room for ten in the queue:
 
 # %%
 (folder / "heavy" / "1").mkdir(parents=True)
@@ -1658,10 +1668,8 @@ wires = load.Wires(service.url)
 wires.ask(PREDICT, body)  # warm
 busy = load.closed_loop(lambda i: wires.ask(PREDICT, body), 60, workers=3).throughput_per_s
 rate, said, replies = goodput_of(service, 2.0, busy)
-print(
-    f"in time: {rate:.2f} of its capacity; statuses:",
-    {int(k): int((said == k).sum()) for k in {*said}},
-)
+statuses = {int(k): int((said == k).sum()) for k in sorted({*said})}
+print(f"in time: {rate:.2f} of its capacity; statuses: {statuses}")
 
 # %%
 metrics = wires.ask("/metrics").body.decode().splitlines()
@@ -1699,20 +1707,21 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - Never compute on the loop that answers; check what comes in before strangers share a batch; answer a caller's mistake
-#   with 4xx, since 5xx is an invitation to try again.
-# - Batches that form while the model is busy cost nothing and multiply the throughput of a weight-bound network; a model
-#   that scales by the whole batch must not share one.
+# - Never compute on the loop that answers; check what comes in before strangers share a batch; answer a caller's
+#   mistake with 4xx, since 5xx is an invitation to try again.
+# - Batches that form while the model is busy cost nothing and multiply the throughput of a weight-bound network; a
+#   model that scales by the whole batch must not share one.
 # - Beyond its capacity a service needs deadlines and a bounded queue, or it works at full speed for nobody.
 #
 # ## Where this breaks down
 #
-# One process, one model, one machine. Our client shares two cores with the server, so absolute figures are those of both.
-# Arrivals were Poisson; a burst fills a bounded queue at half of the mean load. The M/D/1 formula holds for single calls:
-# with batches the service time depends on the queue. Batching as here suits models that answer in one call of about
-# one length; a model that writes text finishes its requests at different times, and servers for those let requests
-# enter and leave the batch between two words (*continuous batching*). A 429 helps only if clients heed it; lesson 15
-# shows what they do otherwise. A deadline in milliseconds from now, as we sent it, leaves out the time on the way.
+# One process, one model, one machine. Our client shares two cores with the server, so absolute figures are those of
+# both. Arrivals were Poisson; a burst fills a bounded queue at half of the mean load. The M/D/1 formula holds for
+# single calls: with batches the service time depends on the queue. Batching as here suits models that answer in one
+# call of about one length; a model that writes text finishes its requests at different times, and servers for those
+# let requests enter and leave the batch between two words (*continuous batching*). A 429 helps only if clients heed
+# it; lesson 15 shows what they do otherwise. A deadline in milliseconds from now, as we sent it, leaves out the time
+# on the way.
 #
 # ## What real teams use
 #
@@ -1727,20 +1736,20 @@ show.table(
 # | vLLM, SGLang | OpenAI's API | language models: continuous batching, streams |
 # | TorchServe | own API | in limited maintenance since 2025, without planned fixes: move on |
 #
-# A gateway in front (Envoy, NGINX, a cloud's own) does encryption, access and rates; a framework such as FastAPI does what
-# Starlette did here, with the contract written as types. The course's server is small enough to read in an evening:
-# `course_lib/serving/`. Read it next; you have built most of it.
+# A gateway in front (Envoy, NGINX, a cloud's own) does encryption, access and rates; a framework such as FastAPI does
+# what Starlette did here, with the contract written as types. The course's server is small enough to read in an
+# evening: `course_lib/serving/`. Read it next; you have built most of it.
 #
 # ## Further reading
 #
 # - C. Olston et al., *TensorFlow-Serving: Flexible, High-Performance ML Serving*, 2017 (arXiv:1712.06139).
-# - D. Crankshaw et al., *Clipper: A Low-Latency Online Prediction Serving System*, NSDI 2017: adaptive batching against
-#   a latency objective.
+# - D. Crankshaw et al., *Clipper: A Low-Latency Online Prediction Serving System*, NSDI 2017: adaptive batching
+#   against a latency objective.
 # - TensorFlow Serving's `g3doc/api_rest.md`; the Open Inference Protocol's `inference_rest.md`, and Triton's
 #   `extension_binary_data.md`.
 # - RFC 9110, *HTTP Semantics*: methods, idempotence, statuses, `Retry-After`.
-# - B. Beyer et al. (editors), *Site Reliability Engineering*, O'Reilly 2016: *Handling Overload* and *Addressing Cascading
-#   Failures*.
+# - B. Beyer et al. (editors), *Site Reliability Engineering*, O'Reilly 2016: *Handling Overload* and *Addressing
+#   Cascading Failures*.
 # - G.-I. Yu et al., *Orca: A Distributed Serving System for Transformer-Based Generative Models*, OSDI 2022: batching
 #   between two words.
 # - M. Harchol-Balter, *Performance Modeling and Design of Computer Systems*, Cambridge University Press, 2013: M/D/1.

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 14 A model behind an API: exercises
 #
-# Four parts of a model server, each a function without a network. Fill in what is missing, run the cell, then its check.
+# Four parts of a model server, each a function without a network. Fill in what is missing, run the cell, then its
+# check.
 
 # %%
 import json
@@ -58,8 +59,9 @@ check("14.1", rows_of)
 # Why so? `json.loads` has three ways to fail: a `JSONDecodeError` and a `UnicodeDecodeError`, which are both
 # `ValueError`s, and a `RecursionError` for lists nested too deep. Types are compared as such, since `True` is an `int`
 # to `isinstance`. The range is asked in Python's numbers, before NumPy sees them: a whole number of 400 digits would
-# raise `OverflowError` there, and 1e39 would become infinite without a word. `from None` keeps the parser's error, which
-# holds the whole document, out of the log. A second way is a library such as Pydantic; look at what its messages repeat.
+# raise `OverflowError` there, and 1e39 would become infinite without a word. `from None` keeps the parser's error,
+# which holds the whole document, out of the log. A second way is a library such as Pydantic; look at what its messages
+# repeat.
 
 # %% [markdown]
 # ### 14.2 Who travels together ★★☆ · 20 minutes
@@ -119,8 +121,9 @@ check("14.2", form_batches)
 # The order of the three questions matters: has the open batch run out of time before this arrival, would this request
 # burst it, does it fill it? A batch that ran out of time was closed *then*, not at the next arrival, which may come an
 # hour later: in a server that is a timer. A request larger than `most` needs no rule of its own, since it bursts the
-# open batch and fills the next one at once. A second way is a simulation by events, arrivals and timers in one heap; it is the
-# better one as soon as the model is busy at times, because a batch then goes on filling until the model is free.
+# open batch and fills the next one at once. A second way is a simulation by events, arrivals and timers in one heap;
+# it is the better one as soon as the model is busy at times, because a batch then goes on filling until the model is
+# free.
 
 # %% [markdown]
 # ### 14.3 Let in, or send away? ★★☆ · 15 minutes
@@ -162,10 +165,10 @@ check("14.3", retry_after_s)
 
 # %% [markdown] tags=["solution"]
 # Each call costs $\alpha$ once, each row $\beta$: so the packing needs no loop, only the number of calls, rounded up.
-# `None` is not the same as a long wait: a request that an idle server cannot answer in time must be told so (400 or 413), or
-# its client comes back for ever. A second way walks through the calls one by one; it is the one to keep when calls of
-# different models share the thread. In a real server $\alpha$ and $\beta$ drift, so it measures them as it goes, and
-# adds some chance to `Retry-After`: otherwise all who were sent away come back in the same second.
+# `None` is not the same as a long wait: a request that an idle server cannot answer in time must be told so (400 or
+# 413), or its client comes back for ever. A second way walks through the calls one by one; it is the one to keep when
+# calls of different models share the thread. In a real server $\alpha$ and $\beta$ drift, so it measures them as it
+# goes, and adds some chance to `Retry-After`: otherwise all who were sent away come back in the same second.
 
 # %% [markdown]
 # ### 14.4 Lengths that lie ★★★ · 20 minutes
@@ -237,6 +240,6 @@ check("14.4", read_binary)
 # %% [markdown] tags=["solution"]
 # Every length is checked against something that was counted: the header against the body, the size against shape and
 # datatype, the sum against what is left. `math.prod` multiplies Python's whole numbers, which do not overflow; NumPy's
-# would wrap around, and 2³² × 2³² would be 0, which fits an empty body. A shape such as (0, 10¹⁸) asks for no bytes and
-# passes. `copy()` makes the array the caller's own; `frombuffer` alone gives a view that cannot be written to and keeps the
-# whole body in memory. A second way reads from a `memoryview`, which cuts pieces without copying them first.
+# would wrap around, and 2³² × 2³² would be 0, which fits an empty body. A shape such as (0, 10¹⁸) asks for no bytes
+# and passes. `copy()` makes the array the caller's own; `frombuffer` alone gives a view that cannot be written to and
+# keeps the whole body in memory. A second way reads from a `memoryview`, which cuts pieces without copying them first.
