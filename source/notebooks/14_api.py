@@ -333,7 +333,7 @@ observe(
 
 # %% [markdown]
 # An orchestrator that asks for health with a time-out of a second sees a blocked service as a dead one, and restarts
-# it at the worst moment. The comparison is about the loop alone: both servers compute as fast as before.
+# it at the worst moment.
 #
 # ## Step 2: what will callers send?
 #
@@ -396,9 +396,8 @@ claim(
 # %% [markdown]
 # A 500 says "our fault, try again": the caller retries what can never work, and the team on duty is called for a typo
 # of somebody else's. Worse are the answers with status 200: a text and `true` were taken for numbers, and pixels of 0
-# to 255 got an answer that looks like any other. `NaN` shows how far a mistake can travel. The JSON standard has no
-# such number, Python's reader takes it all the same, the model carries it through, and only the writer of the answer
-# stops.
+# to 255 got their answer without a word. `NaN` shows how far a mistake can travel. The JSON standard has no such
+# number, Python's reader takes it all the same, the model carries it through, and only the writer of the answer stops.
 
 # %%
 claim(
@@ -655,14 +654,14 @@ observe(
 
 # %%
 MOST, WAIT_S = 16, 0.0  # the largest batch, in rows; the longest wait, in seconds
-waiting, seen = [], []  # (rows, future, deadline), and a log of the queue's length
+waiting, seen = [], []  # (rows, future, deadline); a log: time, queue's length, batch's rows
 
 
 # %%
 async def answer(rows, request):
     future = asyncio.get_running_loop().create_future()
     waiting.append((rows, future, None))
-    seen.append([time.time(), len(waiting)])
+    seen.append([time.time(), len(waiting), 0])
     return await future
 
 
@@ -679,7 +678,7 @@ async def collected():
         total, count = total + len(waiting[count][0]), count + 1
     batch = waiting[:count]
     del waiting[:count]
-    seen.append([time.time(), len(waiting)])
+    seen.append([time.time(), len(waiting), total])
     return batch
 
 
@@ -702,9 +701,11 @@ async def work():
 
 
 # %%
-def queue_length(server):
-    times, lengths = np.array(json.loads(server.ask("/queue").body)).T
-    return times - times[0], lengths
+def queue_of(server, since):
+    """Times (s, from `since`), lengths of the queue, rows of the batches."""
+    times, lengths, rows = np.array(json.loads(server.ask("/queue").body)).T
+    new = times >= since
+    return times[new] - since, lengths[new], rows[new & (rows > 0)]
 
 
 STEP_3 = [health, parsed, contract, received, compute, answer, collected, work, predict]
@@ -716,19 +717,20 @@ for most in (1, 16):
     server = start(*STEP_3, **LISTS, MOST=most, WAIT_S=0.0)
     if most == 1:
         singly = capacity(server)  # requests a second, one at a time
+    since = time.time()
     _, outcome = poisson_load(server, 2 * singly, 1.5, seed=3)
-    runs[most] = outcome, queue_length(server)
+    runs[most] = outcome, *queue_of(server, since)
     if most == 1:
         server.stop()
 
 # %%
-for (most, (_, (at, length))), colour in zip(runs.items(), (show.ORANGE, show.BLUE)):
+for (most, (_, at, length, _)), colour in zip(runs.items(), (show.ORANGE, show.BLUE)):
     plt.step(at, length, where="post", color=colour, label=f"at most {most} in a call")
 plt.axvline(1.5, color=show.GREY, ls=":")
 plt.xlabel("time (s); requests come until the dotted line")
 plt.ylabel("requests in the queue")
 plt.legend()
-longest = {most: int(length.max()) for most, (_, (_, length)) in runs.items()}
+longest = {most: int(length.max()) for most, (_, _, length, _) in runs.items()}
 show.finding(
     f"At twice the load that single calls bear: up to {longest[1]} wait, or {longest[16]}",
     alt=f"Queue length over time. With one request at a call up to {longest[1]} wait, with up to "
@@ -736,7 +738,7 @@ show.finding(
 )
 
 # %%
-p99 = {most: load.percentile(each.latency_ms, 0.99) for most, (each, _) in runs.items()}
+p99 = {most: load.percentile(each.latency_ms, 0.99) for most, (each, *_) in runs.items()}
 observe(
     "the same requests, the same model, one thread: batched, the p99 is at least 3 times shorter",
     3 * p99[16] < p99[1],
@@ -753,38 +755,50 @@ def ask_for(i):
     told[i] = json.loads(server.ask(PREDICT, one).body)["predictions"][0]
 
 
-told = np.zeros((200, 10))
+told, since = np.zeros((200, 10)), time.time()
 load.closed_loop(ask_for, 200, workers=8)
-server.stop()
+shared = queue_of(server, since)[2]
 claim(
-    "200 requests that shared their calls: each has the answer to its own picture",
-    np.allclose(told, logits[:200], rtol=1e-3, atol=1e-3),
-    f"largest difference {abs(told - logits[:200]).max():.1e}",
+    "200 requests in fewer calls: each has the answer to its own picture",
+    len(shared) < 200 and np.allclose(told, logits[:200], rtol=1e-3, atol=1e-3),
+    f"{len(shared)} calls; largest difference {abs(told - logits[:200]).max():.1e}",
 )
 
 # %% [markdown]
 # Nobody waited for a batch to fill (`WAIT_S` is 0). The batch fills itself: while one is computed, the next gathers.
-# Under light load batches are of one, and cost nothing; the busier it gets, the larger they become. So when does
-# waiting pay? Let us predict before we measure. With a wait of 20 ms and one user who sends one request after the
-# other, no request has company: each waits 20 ms for nothing.
+# How large do batches become?
 
 # %%
-server = start(*STEP_3, **LISTS, MOST=16, WAIT_S=0.0)
+since = time.time()
 calm = one_after_the_other(server, 20)
+alone = queue_of(server, since)[2]
 server.stop()
-server = start(*STEP_3, **LISTS, MOST=16, WAIT_S=0.02)
-patient = one_after_the_other(server, 20)
-server.stop()
-longer = float(patient.min() - calm.min())
+crowd = runs[16][3]
 claim(
-    "waiting for company that does not come costs even the fastest request most of the wait",
-    longer > 10,
-    f"{longer:.0f} ms longer, for requests that come one after the other",
+    "a user who sends one request after the other is alone in each call",
+    alone.max() == 1,
+    f"rows in a call: {alone.mean():.1f} on average; at twice the load of single calls "
+    f"{crowd.mean():.1f}, at most {crowd.max():.0f}",
 )
 
 # %% [markdown]
-# So the wait belongs where requests come thick enough that a few milliseconds bring several, and calls are dear enough
-# to share; the two limits are set from the deadline, as exercise 13.4 does. Otherwise leave it at 0.
+# Under light load batches are of one and lose no time; the busier it gets, the larger they become. So when does
+# waiting pay? Predict, before you measure, what a wait of 20 ms does to that one user.
+
+# %%
+server = start(*STEP_3, **LISTS, MOST=16, WAIT_S=0.02)
+patient = one_after_the_other(server, 20)
+server.stop()
+claim(
+    "with a longest wait of 20 ms, even the fastest answer takes more than 20 ms",
+    patient.min() > 20,
+    f"fastest {patient.min():.0f} ms, without the wait {calm.min():.0f} ms",
+)
+
+# %% [markdown]
+# The whole wait, for company that does not come. So the wait belongs where requests come thick enough that a few
+# milliseconds bring several, and calls are dear enough to share; the two limits are set from the deadline, as exercise
+# 13.4 does. Otherwise leave it at 0.
 #
 # ## May my answer depend on my neighbours?
 #
@@ -874,7 +888,7 @@ NEIGHBOURS = {
     "a picture of 0 to 255": 255 * pixels[300],
     "NaN": np.full(64, np.nan, np.float32),
 }
-rows, moved, right = [], {}, {}
+moved, right = {}, {}
 for name in nets:
     own = answers_beside(name, None)
     for who, neighbour in NEIGHBOURS.items():
@@ -911,11 +925,11 @@ claim(
 )
 
 # %% [markdown]
-# Such a fault cannot be reproduced: asked again, alone, the same picture gets another answer. The contract of step 2
+# Such a fault is hard to reproduce: asked again, alone, the same picture gets another answer. The contract of step 2
 # keeps the picture of 0 to 255 out of the batch. The ordinary neighbour it lets in, so a model with
-# `DynamicQuantizeLinear` in its graph should not be batched across requests. Quantize it statically, or leave it
-# alone; the course's server looks for that operator and does the latter. (Batch normalization left in training mode
-# mixes rows in the same way. Lesson 04 showed it as a matter of `eval()`.)
+# `DynamicQuantizeLinear` in its graph should not be batched across requests. Quantize it statically, or do not batch
+# it; the course's server looks for that operator and does the latter. (Batch normalization left in training mode mixes
+# rows in the same way. Lesson 04 showed it as a matter of `eval()`.)
 #
 # ## Step 4: what happens when twice as many come?
 #
@@ -1041,9 +1055,9 @@ async def collected():
 
 
 # %% [markdown]
-# To overload a server from the machine that it runs on, we set its largest batch to 1: it then bears about a hundred
-# requests a second, and the client can send twice that. The server of step 3 is sent the same load. The clients leave
-# at their deadline.
+# To overload a server from the machine that it runs on, we set its largest batch to 1: it then bears so few requests a
+# second that the client can send twice as many. The server of step 3 is sent the same load. The clients leave at their
+# deadline.
 
 
 # %%
@@ -1117,7 +1131,7 @@ observe(
 )
 
 # %% [markdown]
-# At load 0.6 both do the same. At twice the load step 3 has no errors to report at all; its clients have.
+# At load 0.6 both do about the same. At twice the load step 3 has no errors to report at all; its clients have.
 #
 # ## Whose addresses and whose JSON?
 #
@@ -1141,7 +1155,7 @@ with (folder / "digits" / "serving.json").open("w", encoding="utf-8") as setting
 # %% [markdown]
 # One of the articles ends with a request to its service. Its model reads MNIST's pictures, 28 × 28 points in one row
 # of 784. We serve a model of that form too, under the article's name `model`: a single layer, fitted to our digits,
-# each of whose points is drawn as 3 × 3 points with a border.
+# which are enlarged for it: 3 × 3 points for each point, and a border.
 
 
 # %%
@@ -1213,6 +1227,7 @@ tries = [
     (f"{V1}/labels/stable:predict", rows), (f"{V1}/labels/canary:predict", rows),
     (f"{V1}/versions/9:predict", rows), (f"{V1}/labels/best:predict", rows),
     ("/v1/models/cats:predict", rows), (V1, None), (f"{V1}/metadata", None),
+    ("/v2/models/digits", None),
 ]  # fmt: skip
 
 # %%
@@ -1234,8 +1249,8 @@ claim(
 
 # %% [markdown]
 # A version in the address makes an answer repeatable. A label leaves the choice to the service's owners: moving
-# `stable` from 1 to 2 is a *release*, moving it back a *roll-back*, and no client notices. Lesson 19 does that under
-# load.
+# `stable` from 1 to 2 is a *release*, moving it back a *roll-back*, and no client has to change. Lesson 19 does that
+# under load.
 #
 # ## What does a request weigh?
 #
@@ -1417,18 +1432,19 @@ show.table(
 # %%
 ratio = {name: each["v1, JSON rows"] / each["v2, binary"] for name, each in heavy_as.items()}
 claim(
-    "as text, 64 standardised pictures take at least three times the bytes of the binary form; "
-    "gRPC saves less than a twentieth more",
-    ratio["64, standardised"] > 3
+    "one picture with short numbers is no larger as text; 64 standardised ones take at least three "
+    "times the bytes of the binary form, and gRPC saves less than a twentieth more",
+    ratio["one picture"] <= 1
+    and ratio["64, standardised"] > 3
     and heavy_as["64, standardised"]["gRPC, message and frame"]
     > 0.95 * heavy_as["64, standardised"]["v2, binary"],
     ", ".join(f"{name}: {each:.1f} times" for name, each in ratio.items()),
 )
 
 # %% [markdown]
-# For one picture of 64 numbers the head of the request is most of it, and the forms hardly differ. For many numbers
-# the step is from text to bytes, not from HTTP/1.1 to gRPC. And the bytes are only a half of it: text must be written
-# and read.
+# For one picture the forms hardly differ: to describe the tensor costs the binary form more than it saves on 64 short
+# numbers. For many numbers the step is from text to bytes, not from HTTP/1.1 to gRPC. And the bytes are only a half of
+# it: text must be written and read.
 
 # %%
 as_text, (as_bytes, length) = v2_json(standard), v2_binary(standard)
@@ -1603,7 +1619,7 @@ observe(
 # neighbours learn that it leaves.
 
 # %%
-leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "1.5"))
+leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "2"))
 wires = load.Wires(leaving.url)
 
 
@@ -1623,13 +1639,13 @@ leaving.stop()
 show.table(["", "live", "ready", "predict"], [[name, *each] for name, each in stages.items()])
 
 # %%
-claim(
-    "asked to end it is alive, no longer ready, still answers, and ends with exit code 0",
-    stages["before"] == [200, 200, 200]
-    and (os.name == "nt" or (stages["asked to end"] == [200, 503, 200]))
-    and (os.name == "nt" or leaving.process.returncode == 0),
-    f"exit code {leaving.process.returncode}",
-)
+if "asked to end" in stages:
+    claim(
+        "asked to end it is alive, no longer ready, still answers, and ends with exit code 0",
+        list(stages.values()) == [[200, 200, 200], [200, 503, 200]]
+        and leaving.process.returncode == 0,
+        f"exit code {leaving.process.returncode}",
+    )
 
 # %% [markdown]
 # *May I send it again?* A request is *idempotent* if doing it twice is the same as doing it once. A prediction changes
@@ -1639,9 +1655,9 @@ claim(
 
 # %%
 named = [ours.ask(f"{V1}/versions/1:predict", rows, {"X-Request-Id": "demo-1"}) for _ in range(2)]
-logged = [
-    json.loads(x) for x in (scratch / "service.log").read_text().splitlines() if "demo-1" in x
-]
+time.sleep(0.5)  # the log may be a moment behind
+log = (scratch / "service.log").read_text(encoding="utf-8").splitlines()
+logged = [json.loads(line) for line in log if "demo-1" in line]
 claim(
     "the same request gets the same bytes, its id comes back, and the log has it, without the data",
     named[0].body == named[1].body
@@ -1715,7 +1731,7 @@ show.table(
 #
 # ## Where this breaks down
 #
-# One process, one model, one machine. Our client shares two cores with the server, so absolute figures are those of
+# One process, one model, one machine. Our client shares the cores with the server, so absolute figures are those of
 # both. Arrivals were Poisson; a burst fills a bounded queue at half of the mean load. The M/D/1 formula holds for
 # single calls: with batches the service time depends on the queue. Batching as here suits models that answer in one
 # call of about one length; a model that writes text finishes its requests at different times, and servers for those
