@@ -116,7 +116,9 @@ def call_ms(model, batch=1, rounds=9):
 
 
 # %%
-layer_ms = call_ms(session(heavy(2)))  # 64 to 2,048 costs little, 2,048 to 2,048 a layer
+small = scratch / "small.onnx"
+small.write_bytes(heavy(2))
+layer_ms = call_ms(session(small))  # 64 to 2,048 costs little, 2,048 to 2,048 a layer
 depth = 1 + int(np.clip(round(6 / layer_ms), 2, 7))
 file = scratch / "heavy.onnx"
 file.write_bytes(heavy(depth))
@@ -724,7 +726,7 @@ for most in (1, 16):
     if most == 1:
         singly = capacity(server)  # requests a second, one at a time
     since = time.time()
-    _, outcome = poisson_load(server, 2 * singly, 1.5, seed=3)
+    due, outcome = poisson_load(server, 2 * singly, 1.5, seed=3)
     runs[most] = outcome, *queue_of(server, since)
     if most == 1:
         server.stop()
@@ -732,7 +734,7 @@ for most in (1, 16):
 # %%
 for (most, (_, at, length, _)), colour in zip(runs.items(), (show.ORANGE, show.BLUE)):
     plt.step(at, length, where="post", color=colour, label=f"at most {most} in a call")
-plt.axvline(1.5, color=show.GREY, ls=":")
+plt.axvline(due[-1], color=show.GREY, ls=":")
 plt.xlabel("time (s); requests come until the dotted line")
 plt.ylabel("requests in the queue")
 plt.legend()
@@ -858,15 +860,14 @@ claim(
 # fails, run its requests alone before anybody is told.
 #
 # **Arithmetic that looks at the whole batch.** Our network treats each row for itself: a neighbour cannot change my
-# answer, not even one that is `NaN` all over (rounding aside, since other batch sizes may take other kernels). Now the
-# same network *dynamically quantized*, as lesson 10 did: weights as int8, and activations to 8 bits at run time, with
-# a scale from their largest and smallest value. Of which values? Of *all in the tensor*, and the tensor is the batch.
+# answer, not even one that is `NaN` all over (rounding aside, since other batch sizes may take other kernels). Now a
+# network of two such layers, *dynamically quantized*, as lesson 10 did: weights as int8, and activations to 8 bits at
+# run time, with a scale from their largest and smallest value. Of which values? Of *all in the tensor*, and the tensor
+# is the batch.
 
 # %%
 from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
 
-small = scratch / "small.onnx"
-small.write_bytes(heavy(2))
 quant_pre_process(small, small, skip_symbolic_shape=True)
 quantize_dynamic(small, scratch / "dynamic.onnx", weight_type=QuantType.QInt8)
 nets = {"float32": session(small), "dynamic int8": session(scratch / "dynamic.onnx")}
