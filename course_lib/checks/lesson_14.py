@@ -295,7 +295,9 @@ def lies(answer: Callable) -> Iterator[Property]:
     def same(*tensors: tuple[str, np.ndarray]) -> bool:
         said = answer(*_binary(*tensors))
         return list(said) == [name for name, _ in tensors] and all(
-            said[name].dtype == array.dtype and said[name].shape == array.shape and said[name].tobytes() == array.tobytes()
+            said[name].dtype == array.dtype
+            and said[name].shape == array.shape
+            and said[name].tobytes() == array.tobytes()
             for name, array in tensors
         )
 
