@@ -5,9 +5,12 @@ Standard library and NumPy alone. Lesson 13 derives what is computed here; `simu
 
 import collections
 import heapq
+import http.client
+import select
 import threading
 import time
-from collections.abc import Callable
+import urllib.parse
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -145,3 +148,55 @@ def simulate(due_s: np.ndarray, service_s: np.ndarray | float, *, workers: int =
             done[i] = max(arrives, heapq.heappop(free)) + takes
             heapq.heappush(free, done[i])
     return Outcome(due, done - service, done, np.zeros(len(due), bool))
+
+
+@dataclass(frozen=True)
+class Reply:
+    """What a service said. status: HTTP's. headers: names in lower case. body: bytes as they came."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+class Wires:
+    """Connections to one service that are kept open, one for each thread that asks: for `open_loop` and `closed_loop`.
+
+    A request on a new connection pays for the connection too, which is rarely what is to be measured.
+    """
+
+    def __init__(self, url: str, *, timeout_s: float = 10) -> None:
+        """url: http://HOST:PORT. timeout_s: how long a request waits for an answer before it gives up."""
+        parts = urllib.parse.urlsplit(url)
+        if parts.scheme != "http" or not parts.hostname or not parts.port:
+            raise ValueError(f"expected http://HOST:PORT, got {url!r}")
+        self._host, self._port, self._timeout_s = parts.hostname, parts.port, timeout_s
+        self._own = threading.local()
+        self._all: list[http.client.HTTPConnection] = []
+
+    def close(self) -> None:
+        """Closes every connection; what is under way on one of them fails."""
+        for wire in self._all:
+            wire.close()
+
+    def ask(self, path: str, body: bytes | None = None, headers: Mapping[str, str] | None = None) -> Reply:
+        """A POST of `body`, or a GET where it is None, on this thread's connection.
+
+        Raises TimeoutError where no answer came in time, another OSError or http.client.HTTPException where the
+        connection broke; the next request then opens a new one. Nothing is sent twice.
+        """
+        wire = getattr(self._own, "wire", None)
+        if wire is None:
+            wire = self._own.wire = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout_s)
+            self._all.append(wire)
+        elif wire.sock is not None and select.select([wire.sock], [], [], 0)[0]:
+            wire.close()  # nothing is due on it, so what can be read is its end: the service has closed it meanwhile
+        said = {"Content-Type": "application/json"} if body is not None else {}
+        try:
+            wire.request("GET" if body is None else "POST", path, body, said | dict(headers or {}))
+            answer = wire.getresponse()
+            content = answer.read()
+        except (OSError, http.client.HTTPException):
+            wire.close()
+            raise
+        return Reply(answer.status, {name.lower(): value for name, value in answer.getheaders()}, content)

@@ -6,6 +6,7 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,11 +41,11 @@ class Service:
             self.process.wait()
 
 
-def start_service(models: Path, log: Path, seconds: float = 30) -> Service:
+def start_service(models: Path, log: Path, seconds: float = 30, options: Sequence[str] = ()) -> Service:
     """Starts `python -m course_lib.serving` over a folder of models, on a free port, and waits until it is ready.
 
     models: NAME/VERSION/model.onnx. log: the file that takes what the server prints. The server ends with this kernel,
-    and goes on where a cell is interrupted.
+    and goes on where a cell is interrupted. options: of its command line, such as ("--max-batch-size", "8").
     Raises RuntimeError, with the end of the log, where it is not ready within `seconds`.
     """
     with socket.socket() as free:
@@ -60,6 +61,7 @@ def start_service(models: Path, log: Path, seconds: float = 30) -> Service:
         "127.0.0.1",
         "--port",
         str(port),
+        *options,
     ]
     with log.open("wb") as kept:
         process = subprocess.Popen(command, stdout=kept, stderr=subprocess.STDOUT, cwd=places.CHECKOUT, **APART)

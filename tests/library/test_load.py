@@ -1,5 +1,7 @@
 """Load: arrivals as theory has them, and latencies that count from when a request was due. No test here asserts a speed."""
 
+import http.server
+import threading
 import time
 
 import numpy as np
@@ -112,3 +114,74 @@ def test_no_worker_no_request_and_negative_service_are_refused():
         load.open_loop(print, np.zeros(1), workers=0)
     with pytest.raises(ValueError, match="expected"):
         load.simulate(np.zeros(1), -1.0)
+
+
+class _Service(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+
+    def do_GET(self):
+        self.answer(b"", 200)
+
+    def do_POST(self):
+        body = self.rfile.read(int(self.headers["Content-Length"]))
+        if body == b"slow":
+            time.sleep(0.5)
+        self.answer(body, 429 if body == b"much" else 200)
+        self.close_connection = body == b"last"  # without a word, as servers close what stood idle
+
+    def answer(self, body, status):
+        self.server.peers.add(self.client_address)
+        said = f"{self.command} {self.headers['Content-Type']} {self.headers['X-Own']} ".encode() + body
+        self.send_response(status)
+        self.send_header("Retry-After", "3")
+        self.send_header("Content-Length", str(len(said)))
+        self.end_headers()
+        self.wfile.write(said)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def service():
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), _Service)
+    server.daemon_threads, server.block_on_close, server.peers = True, False, set()
+    server.handle_error = lambda *_: None  # a client that gives up
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield server
+    server.shutdown()
+    server.server_close()
+
+
+def test_a_wire_asks_keeps_its_connection_and_gives_each_thread_its_own(service):
+    wires = load.Wires(f"http://127.0.0.1:{service.server_port}")
+    assert wires.ask("/").body == b"GET None None "
+    posted = wires.ask("/", b"much", {"X-Own": "1"})
+    assert posted == load.Reply(429, posted.headers, b"POST application/json 1 much")
+    assert posted.headers["retry-after"] == "3"
+    assert len(service.peers) == 1
+    outcome = load.closed_loop(lambda number: wires.ask("/"), 30, workers=3)
+    assert not outcome.failed.any() and len(service.peers) <= 3
+    wires.close()
+
+
+def test_a_wire_gives_up_in_time_and_asks_again_on_a_new_connection(service):
+    wires = load.Wires(f"http://127.0.0.1:{service.server_port}", timeout_s=0.1)
+    with pytest.raises(TimeoutError):
+        wires.ask("/", b"slow")
+    assert wires.ask("/", b"again").body == b"POST application/json None again"
+    wires.close()
+
+
+def test_a_wire_that_the_service_has_closed_meanwhile_is_opened_anew(service):
+    wires = load.Wires(f"http://127.0.0.1:{service.server_port}")
+    wires.ask("/", b"last")
+    time.sleep(0.1)
+    assert wires.ask("/", b"again").status == 200 and len(service.peers) == 2
+    wires.close()
+
+
+@pytest.mark.parametrize("url", ["https://127.0.0.1:1", "127.0.0.1:80", "http://host"])
+def test_a_wire_needs_an_address(url):
+    with pytest.raises(ValueError, match="expected http"):
+        load.Wires(url)

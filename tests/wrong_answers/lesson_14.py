@@ -1,0 +1,340 @@
+"""Wrong answers that people write, planted in lesson 14: each must be caught at the property named."""
+
+import json
+import math
+
+import numpy as np
+
+# --- 14.1
+
+
+def believes(body, size):
+    return np.array(json.loads(body)["instances"])
+
+
+def believes_in_float32(body, size):
+    return np.array(json.loads(body)["instances"], np.float32)
+
+
+def _read(body):
+    request = json.loads(body.decode())
+    rows = request.get("instances") if isinstance(request, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("expected rows")
+    return rows
+
+
+def guesses_the_encoding(body, size):
+    request = json.loads(body)
+    rows = request.get("instances") if isinstance(request, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("expected rows")
+    return np.array(rows, np.float32)
+
+
+def measures_anything(body, size):
+    rows = _read(body)
+    if any(len(row) != size for row in rows if hasattr(row, "__len__")):
+        raise ValueError("expected other rows")
+    return np.array(rows, np.float32)
+
+
+def _sized(body, size):
+    rows = _read(body)
+    if not all(isinstance(row, list) and len(row) == size for row in rows):
+        raise ValueError("expected other rows")
+    return rows
+
+
+def by_isinstance(body, size):
+    rows = _sized(body, size)
+    if not all(isinstance(each, int | float) for row in rows for each in row):
+        raise ValueError("expected numbers")
+    return np.array(rows, np.float32)
+
+
+def takes_nan(body, size):
+    rows = _sized(body, size)
+    if any(type(each) not in (int, float) or abs(each) > 3.4028235e38 for row in rows for each in row):
+        raise ValueError("expected numbers")
+    return np.array(rows, np.float32)
+
+
+def finite_in_python(body, size):
+    rows = _sized(body, size)
+    if any(type(each) not in (int, float) or not math.isfinite(each) for row in rows for each in row):
+        raise ValueError("expected numbers")
+    with np.errstate(over="ignore"):
+        return np.array(rows, np.float32)
+
+
+def finite_afterwards(body, size):
+    rows = _sized(body, size)
+    if any(type(each) not in (int, float) for row in rows for each in row):
+        raise ValueError("expected numbers")
+    with np.errstate(over="ignore"):
+        array = np.array(rows, np.float32)  # OverflowError for 10**400
+    if not np.isfinite(array).all():
+        raise ValueError("expected finite numbers")
+    return array
+
+
+def tells_the_row(body, size):
+    try:
+        rows = _read(body)
+    except RecursionError:
+        raise ValueError("too deep") from None
+    for row in rows:
+        fine = isinstance(row, list) and len(row) == size
+        if not fine or not all(type(each) in (int, float) and abs(each) <= 3.4e38 for each in row):
+            raise ValueError(f"bad row {row!r:.200}")
+    return np.array(rows, np.float32)
+
+
+# --- 14.2
+
+
+def _form(arrived, rows, shapes, most, wait, *, mixed=False, late=">", timer=True, count=None, order=True):
+    if (
+        not len(arrived) == len(rows) == len(shapes)
+        or (np.diff(arrived) < 0).any()
+        or (rows < 1).any()
+        or most < 1
+        or wait < 0
+    ):
+        raise ValueError("expected other arguments")
+    return _unchecked(arrived, rows, shapes, most, wait, mixed=mixed, late=late, timer=timer, count=count, order=order)
+
+
+def _unchecked(arrived, rows, shapes, most, wait, *, mixed=False, late=">", timer=True, count=None, order=True):
+    count = count or (lambda batch: sum(int(rows[i]) for i in batch))
+    batches, closed = {}, []
+    for i, at in enumerate(arrived.tolist()):
+        shape = None if mixed else tuple(shapes[i])
+        if shape in batches:
+            until = arrived[batches[shape][0]] + wait
+            if at > until if late == ">" else at >= until:
+                closed.append((batches.pop(shape), float(until) if timer else at))
+            elif count([*batches[shape], i]) > most:
+                closed.append((batches.pop(shape), at))
+        batches.setdefault(shape, []).append(i)
+        if count(batches[shape]) >= most:
+            closed.append((batches.pop(shape), at))
+    closed += [(batch, float(arrived[batch[0]] + wait)) for batch in batches.values()]
+    return sorted(closed, key=lambda each: (each[1], each[0][0])) if order else closed
+
+
+def keeps_the_full_one_open(arrived_ms, rows, shapes, most, wait_ms):
+    batches = []
+    for i in range(len(arrived_ms)):
+        if batches and sum(rows[batches[-1]]) + rows[i] <= most:
+            batches[-1].append(i)
+        else:
+            batches.append([i])
+    return [(batch, float(arrived_ms[batch[0]] + wait_ms)) for batch in batches]
+
+
+def closed_by_the_next(arrived_ms, rows, shapes, most, wait_ms):
+    return _form(arrived_ms, rows, shapes, most, wait_ms, timer=False)
+
+
+def counts_requests(arrived_ms, rows, shapes, most, wait_ms):
+    return _form(arrived_ms, rows, shapes, most, wait_ms, count=len)
+
+
+def shuts_the_door(arrived_ms, rows, shapes, most, wait_ms):
+    return _form(arrived_ms, rows, shapes, most, wait_ms, late=">=")
+
+
+def splits_the_large(arrived_ms, rows, shapes, most, wait_ms):
+    def count(batch):
+        sizes = [int(rows[i]) for i in batch]
+        return sum(sizes) if max(sizes) <= most else most - 1
+
+    return _form(arrived_ms, rows, shapes, most, wait_ms, count=count)
+
+
+def mixes_shapes(arrived_ms, rows, shapes, most, wait_ms):
+    return _form(arrived_ms, rows, shapes, most, wait_ms, mixed=True)
+
+
+def in_order_of_discovery(arrived_ms, rows, shapes, most, wait_ms):
+    return _form(arrived_ms, rows, shapes, most, wait_ms, order=False)
+
+
+def trusts_the_log(arrived_ms, rows, shapes, most, wait_ms):
+    return _unchecked(arrived_ms, rows, shapes, most, wait_ms)
+
+
+# --- 14.3
+
+
+def says_true(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    return alpha_ms + beta_ms * own_rows <= deadline_ms
+
+
+def ignores_the_queue(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    return max(0, math.ceil((alpha_ms + beta_ms * own_rows - deadline_ms) / 1000))
+
+
+def _seconds(late_ms):
+    return max(0, math.ceil(late_ms / 1000))
+
+
+def packs_apart(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    calls = math.ceil(waiting_rows / most) + math.ceil(own_rows / most)
+    return _seconds(busy_ms + calls * alpha_ms + (waiting_rows + own_rows) * beta_ms - deadline_ms)
+
+
+def full_calls_only(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    calls = math.ceil((waiting_rows + own_rows) / most)
+    return _seconds(busy_ms + calls * (alpha_ms + most * beta_ms) - deadline_ms)
+
+
+def forgets_the_call_under_way(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    calls = math.ceil((waiting_rows + own_rows) / most)
+    return _seconds(calls * alpha_ms + (waiting_rows + own_rows) * beta_ms - deadline_ms)
+
+
+def rounds_down(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    calls = math.ceil((waiting_rows + own_rows) / most)
+    late = busy_ms + calls * alpha_ms + (waiting_rows + own_rows) * beta_ms - deadline_ms
+    return max(1, int(late // 1000)) if late > 0 else 0
+
+
+def comes_back_for_ever(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    calls = math.ceil((waiting_rows + own_rows) / most)
+    return _seconds(busy_ms + calls * alpha_ms + (waiting_rows + own_rows) * beta_ms - deadline_ms)
+
+
+def takes_any_number(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    def takes(count):
+        return (-(-count // most) if most else 0) * alpha_ms + count * beta_ms
+
+    return None if takes(own_rows) > deadline_ms else _seconds(busy_ms + takes(waiting_rows + own_rows) - deadline_ms)
+
+
+# --- 14.4
+
+_KINDS = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8": "|u1"}
+
+
+def always_float32(body, header_length):
+    tensor = json.loads(body[:header_length])["inputs"][0]
+    return {tensor["name"]: np.frombuffer(body[header_length:], "<f4").reshape(tensor["shape"]).copy()}
+
+
+def _tensors(body, header_length, *, copy=True, count=math.prod, whole=False, types=False, deep=RecursionError):
+    try:
+        request = json.loads(body[:header_length].decode())
+    except (ValueError, deep):
+        raise ValueError("expected JSON") from None
+    inputs = request.get("inputs") if isinstance(request, dict) else None
+    if not isinstance(inputs, list) or not inputs:
+        raise ValueError("expected tensors")
+    at, found = header_length, {}
+    for tensor in inputs:
+        try:
+            name, kind, shape = tensor["name"], np.dtype(_KINDS[tensor["datatype"]]), tensor["shape"]
+            size = tensor["parameters"]["binary_data_size"]
+            whole_numbers = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in [*shape, size])
+            if types and not (isinstance(name, str) and whole_numbers):
+                raise ValueError("expected a name and whole numbers")
+            if whole and (size != count(shape) * kind.itemsize or size > len(body) - at):
+                raise ValueError("expected sizes that fit")
+            array = np.frombuffer(body[at : at + size], kind).reshape(shape)
+        except (KeyError, TypeError, AttributeError, OverflowError):
+            raise ValueError("expected another tensor") from None
+        found[name], at = array.copy() if copy else array, at + size
+    if whole and at != len(body):
+        raise ValueError("expected nothing behind")
+    return found
+
+
+def the_first_tensor(body, header_length):
+    found = _tensors(body, header_length)
+    return dict([next(iter(found.items()))])
+
+
+def no_empty_tensor(body, header_length):
+    found = _tensors(body, header_length)
+    return {name: np.atleast_1d(array) for name, array in found.items()}
+
+
+def a_view_of_the_body(body, header_length):
+    return _tensors(body, header_length, copy=False)
+
+
+def fears_no_depth(body, header_length):
+    return _tensors(body, header_length, whole=True, deep=ValueError)
+
+
+def _inside(body, header_length):
+    if not 0 <= header_length <= len(body):
+        raise ValueError("expected a header in the body")
+
+
+def believes_the_sizes(body, header_length):
+    _inside(body, header_length)
+    return _tensors(body, header_length)
+
+
+def reserves_what_is_announced(body, header_length):
+    _inside(body, header_length)
+    return _tensors(body, header_length, whole=True, count=lambda shape: np.empty(shape).size)
+
+
+def believes_the_types(body, header_length):
+    _inside(body, header_length)
+    return _tensors(body, header_length, whole=True)
+
+
+def keeps_the_last(body, header_length):
+    _inside(body, header_length)
+    return _tensors(body, header_length, whole=True, types=True)
+
+
+WRONG = {
+    "14.1": {
+        believes: "rows come back as float32 (N, size)",
+        believes_in_float32: "what is no JSON is a ValueError, and so is what is no object with rows",
+        guesses_the_encoding: "what is no JSON is a ValueError, and so is what is no object with rows",
+        measures_anything: "each row is a list of `size` entries",
+        by_isinstance: "texts, true, false and null are no numbers",
+        takes_nan: "every number is finite in float32",
+        finite_in_python: "every number is finite in float32",
+        finite_afterwards: "nothing but ValueError is raised, whatever comes",
+        tells_the_row: "no message repeats what was sent",
+    },
+    "14.2": {
+        keeps_the_full_one_open: "a batch that is full is closed at the arrival that fills it",
+        closed_by_the_next: "a batch is closed when its first request has waited, not when the next one comes",
+        counts_requests: "rows are counted, not requests",
+        shuts_the_door: "who arrives at the very moment still gets in",
+        splits_the_large: "a request larger than the largest batch goes alone, at once",
+        mixes_shapes: "shapes do not mix, and each has a batch of its own open",
+        in_order_of_discovery: "sorted by closing time, then by the first request; any mixture, and no request at all",
+        trusts_the_log: "unequal lengths, falling times, no rows, no batch and a negative wait are refused",
+    },
+    "14.3": {
+        says_true: "an idle server lets in who can be served",
+        ignores_the_queue: "those who wait are served first, `most` at a time",
+        packs_apart: "the last call need not be full, and may hold waiting rows too",
+        full_calls_only: "the last call need not be full, and may hold waiting rows too",
+        forgets_the_call_under_way: "the call under way is waited for",
+        rounds_down: "just in time counts, and late is rounded up to whole seconds",
+        comes_back_for_ever: "None where an idle server would be too late as well, busy or not",
+        takes_any_number: "what is no number of rows, and what is negative, is refused",
+    },
+    "14.4": {
+        always_float32: "several tensors follow each other in their order",
+        the_first_tensor: "several tensors follow each other in their order",
+        no_empty_tensor: "no numbers, and a single one, are tensors as well",
+        a_view_of_the_body: "the arrays may be written to",
+        fears_no_depth: "a header that does not end inside the body, or is no such object, is refused",
+        believes_the_sizes: "size, shape, datatype and body must fit each other",
+        reserves_what_is_announced: "numbers too large to be true are refused, not multiplied into small ones or reserved",
+        believes_the_types: "each entry is of its type: no booleans, texts, negative or decimal numbers, no unknown datatype",
+        keeps_the_last: "two tensors of one name are refused",
+    },
+}
