@@ -169,7 +169,7 @@ class Gateway:
     """What the handlers share."""
 
     def __init__(self, asked: argparse.Namespace) -> None:
-        self.asked, self.under_way, self.copies = asked, 0, set()
+        self.asked, self.under_way, self.tasks = asked, 0, set()
         self.predictors = [Upstream(f"predictor-{i}", url, asked, w) for i, (url, w) in enumerate(asked.predictor)]
         self.shadows = [Upstream(f"shadow-{i}", url, asked, w) for i, (url, w) in enumerate(asked.shadow)]
         self.preprocess = asked.preprocess and Upstream("preprocess", asked.preprocess, asked)
@@ -180,26 +180,32 @@ class Gateway:
         elif asked.cache:
             import redis.asyncio
 
-            self.cache = redis.asyncio.from_url(asked.cache, socket_timeout=0.1, socket_connect_timeout=0.1)
+            self.cache = redis.asyncio.from_url(asked.cache, socket_timeout=0.2, socket_connect_timeout=0.2)
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
         async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.wire:
-            looking = asyncio.create_task(self.look_up_versions())
+            if self.cache:
+                await self.look_up_versions()  # before the first request is let in
+                self.tasks.add(asyncio.create_task(self.keep_looking()))
             yield
-            looking.cancel()
-            for each in self.copies:
+            for each in self.tasks:
                 each.cancel()
 
     async def look_up_versions(self) -> None:
-        """Keeps each predictor's newest version at hand: it is part of the cache's key."""
-        while self.cache:
-            for each in self.predictors:
-                with contextlib.suppress(Exception):  # a predictor that is away keeps its last version
-                    async with self.wire.get(f"{each.url}/v1/models/{self.asked.model}") as found:
-                        states = (await found.json())["model_version_status"]
-                    each.version = str(max(int(s["version"]) for s in states if s["state"] == "AVAILABLE"))
+        """Notes each predictor's newest version, which is part of the cache's key."""
+        for each in self.predictors:
+            with contextlib.suppress(Exception):  # a predictor that is away keeps its last version
+                async with self.wire.get(
+                    f"{each.url}/v1/models/{self.asked.model}", timeout=aiohttp.ClientTimeout(total=1)
+                ) as found:
+                    states = (await found.json())["model_version_status"]
+                each.version = str(max(int(s["version"]) for s in states if s["state"] == "AVAILABLE"))
+
+    async def keep_looking(self) -> None:
+        while True:
             await asyncio.sleep(self.asked.version_seconds)
+            await self.look_up_versions()
 
     def choose(self, client: str) -> Upstream:
         """A predictor: drawn by weight, and the same one for the same client."""
@@ -230,10 +236,10 @@ class Gateway:
             with contextlib.suppress(Exception):
                 await self.cache.set(key, content, ex=self.asked.cache_seconds)
         for shadow in self.shadows:
-            if method == "POST" and len(self.copies) < 64 and random.random() < shadow.weight:
+            if method == "POST" and len(self.tasks) < 64 and random.random() < shadow.weight:
                 copy = asyncio.create_task(self.compare(shadow, path, body, headers, content))
-                self.copies.add(copy)
-                copy.add_done_callback(self.copies.discard)
+                self.tasks.add(copy)
+                copy.add_done_callback(self.tasks.discard)
         told = {name: kept[name] for name in ("Content-Type", "X-Model-Version", "Retry-After") if name in kept}
         return status, told | {"X-Upstream": chosen.name, "X-Cache": "miss"}, content
 
