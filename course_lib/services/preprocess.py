@@ -16,8 +16,8 @@ from starlette.routing import Route
 from course_lib import data
 from course_lib.services import process
 
-MOST = 256
-"""Pictures in one request."""
+MOST, MOST_POINTS = 256, 2000
+"""Pictures in one request, and points in one drawing."""
 
 
 def from_rgb(picture: object) -> np.ndarray:
@@ -28,7 +28,17 @@ def from_rgb(picture: object) -> np.ndarray:
     return data.from_bitmap(picture @ [0.299, 0.587, 0.114] < 127.5)
 
 
-READ: dict[str, Callable] = {"bitmaps": data.from_bitmap, "rgb": from_rgb, "strokes": data.from_strokes}
+def from_strokes(strokes: object) -> np.ndarray:
+    """`data.from_strokes` for a stranger's strokes, which may be endless or nowhere. Returns (8, 8)."""
+    points = [np.asarray(stroke, np.float64) for stroke in strokes]
+    if any(each.ndim != 2 or each.shape[1] != 2 or not np.isfinite(each).all() for each in points):
+        raise ValueError("expected strokes to be lists of points [x, y], finite numbers")
+    if sum(map(len, points)) > MOST_POINTS:
+        raise ValueError(f"expected at most {MOST_POINTS} points in a drawing")
+    return data.from_strokes(points)
+
+
+READ: dict[str, Callable] = {"bitmaps": data.from_bitmap, "rgb": from_rgb, "strokes": from_strokes}
 
 
 def to_pixels(body: dict) -> np.ndarray:
@@ -45,8 +55,6 @@ def to_pixels(body: dict) -> np.ndarray:
             pixels[i, 0] = READ[kinds[0]](picture)
         except (ValueError, TypeError) as wrong:
             raise process.Refused(400, f"{kinds[0]}[{i}]: {wrong}") from None
-    if not np.isfinite(pixels).all():
-        raise process.Refused(400, "expected finite numbers")
     return pixels
 
 

@@ -81,6 +81,8 @@ def bitmap_of(image):
 
 bitmaps = [bitmap_of(image) for image in test.images]
 back = np.array([data.from_bitmap(each) for each in bitmaps])
+
+# %%
 claim("the way back loses nothing", np.array_equal(back, test.images), f"{len(back)} drawings")
 
 # %% [markdown]
@@ -144,6 +146,7 @@ def run(coroutine):
     return asyncio.run_coroutine_threadsafe(coroutine, loop).result()
 
 
+# %%
 async def post(wire, url, body, seconds=10.0, headers=None):
     """The status of the answer, or in a word why there is none."""
     try:
@@ -159,7 +162,7 @@ async def post(wire, url, body, seconds=10.0, headers=None):
 
 # %%
 async def open_loop(due_s, send):
-    """Sends request i at due_s[i]; gives what `send` gave, and latencies in ms from when each was due."""
+    """Sends request i at due_s[i]; what `send` gave, and latencies in ms from when it was due."""
     begin_s = time.perf_counter()
     found, taken_ms = [None] * len(due_s), np.zeros(len(due_s))
     async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as wire:
@@ -222,43 +225,40 @@ def mean_ms(name, *labels):
 
 
 inside = "gateway_try_duration_seconds"
-edges = {
-    "preprocessing": mean_ms(inside, "preprocess"),
-    "predictor": mean_ms(inside, "predictor-0"),
-    "feedback store": mean_ms(inside, "feedback"),
+traffic = {
+    ("clients", "gateway"): (200, mean_ms("service_request_duration_seconds", "digits")),
+    ("gateway", "preprocessing"): (120, mean_ms(inside, "preprocess")),
+    ("gateway", "predictor"): (160, mean_ms(inside, "predictor-0")),
+    ("gateway", "feedback store"): (40, mean_ms(inside, "feedback")),
 }
-asked = [120, 160, 40]
+
+# %%
+places = {"clients": (0.7, 2), "gateway": (3.9, 2), "predictor": (8.4, 2)}
+places |= {"preprocessing": (8.4, 3.8), "feedback store": (8.4, 0.2)}
 axes = plt.figure(figsize=(8, 3.4)).gca()
 axes.set_axis_off()
-axes.set(xlim=(-0.3, 10), ylim=(-0.6, 4.5))
-places = {"clients": (0.9, 2), "gateway": (4.2, 2)}
-places |= {name: (8.7, y) for name, y in zip(edges, (3.8, 2, 0.2))}
+axes.set(xlim=(-0.2, 9.6), ylim=(-0.4, 4.3))
+box = {"boxstyle": "round,pad=0.6", "fc": "white", "ec": show.BLUE, "lw": 1.5}
 for name, (x, y) in places.items():
-    own = {"boxstyle": "round,pad=0.5", "fc": "white", "ec": show.BLUE, "lw": 1.5}
-    axes.text(x, y, name, ha="center", va="center", bbox=own, zorder=3)
-both = mean_ms("service_request_duration_seconds", "digits")
-arrows = [("clients", "gateway", 200, both)]
-arrows += [("gateway", name, n, ms) for n, (name, ms) in zip(asked, edges.items())]
-for a, b, n, ms in arrows:
+    axes.text(x, y, name, ha="center", va="center", bbox=box, zorder=3)
+for (a, b), (n, each_ms) in traffic.items():
     (x0, y0), (x1, y1) = places[a], places[b]
-    axes.annotate(
-        "",
-        (x1 - 1.1, y1),
-        (x0 + 0.8, y0),
-        arrowprops={"arrowstyle": "-|>", "lw": n / 40, "color": show.ORANGE},
-    )
-    label = f"{n / lasted_s:.0f} a second\n{ms:.1f} ms"
-    axes.text(
-        (x0 + x1) / 2 - 0.1, (y0 + y1) / 2 + 0.12, label, ha="center", va="bottom", fontsize=8
-    )
+    style = {"arrowstyle": "-|>", "lw": n / 40, "color": show.ORANGE}
+    axes.annotate("", (x1 - 1.1, y1), (x0 + 0.75, y0), arrowprops=style)
+    label = f"{n / lasted_s:.0f} a second, {each_ms:.1f} ms"
+    at = ((x0 + x1) / 2, y0 + 0.52 * (y1 - y0) + (0.35 if y1 == y0 else 0))
+    axes.text(*at, label, ha="center", va="center", fontsize=8, bbox={"fc": "white", "ec": "none"})
+words = [f"{a} to {b}: {n} requests, {t:.1f} ms on average" for (a, b), (n, t) in traffic.items()]
 show.finding(
-    "One address outside, three services behind it, and the traffic among them",
-    alt="Clients send 200 requests to the gateway; it calls "
-    + ", ".join(f"{b} {n} times at {ms:.1f} ms on average" for _, b, n, ms in arrows[1:])
-    + ".",
+    "Everything passes the gateway, and 4 of 5 requests go on to the predictor",
+    alt=f"Boxes and arrows, the arrows as thick as the traffic. {'; '.join(words)}.",
 )
 
 # %% [markdown]
+# The time on the first arrow is that of `/digits`, and holds what the gateway waits for the others. Services and arrows are drawn
+# here by hand, the figures on them are measured; with request ids and times from every service, a *tracing* system
+# draws all of it by itself.
+#
 # ## What does a hop cost?
 #
 # A *hop* is one request from a process to another. Between two functions an array is handed over by its address, in nanoseconds. Between
@@ -276,6 +276,7 @@ class Wire:
         return json.loads(self.connection.getresponse().read())
 
 
+# %%
 to_predictor, to_preprocess, to_gateway = map(Wire, (predictor.url, preprocess.url, gateway.url))
 one, ready = drawings[0], {"instances": test.images[:1, None].tolist()}
 PREDICT = "/v1/models/digits_cnn:predict"
@@ -299,41 +300,41 @@ ms = {name: measure.spread(each).median for name, each in taken.items()}
 #
 # $$T = t_p + t_m + \sum_{i=1}^{h} c_i .$$
 #
-# We measure $T$, $t_p$ and $t_m$, and the rest is what the hops cost: none in one process, one where only the model is apart, three
-# through the gateway.
+# We measure $T$, $t_p$ and $t_m$, and each of the two inner services alone, from here. What is left of the gateway's
+# time is the hop to it, and its own work.
 
 # %%
-work = {
+designs = {
     "in one process": ms["transform"] + ms["model"],
     "predictor apart": ms["transform"] + ms["predictor"],
     "gateway and two services": ms["gateway"],
 }
-hops = {name: total - ms["transform"] - ms["model"] for name, total in work.items()}
-for share, label, colour in (
-    (ms["transform"], "transform", show.GREEN),
-    (ms["model"], "model", show.BLUE),
-):
-    left = 0 if label == "transform" else ms["transform"]
-    plt.barh(list(work), share, left=left, label=label, color=colour)
-plt.barh(
-    list(work),
-    list(hops.values()),
-    left=ms["transform"] + ms["model"],
-    label="hops",
-    color=show.ORANGE,
-)
-for row, (total, cost) in enumerate(zip(work.values(), hops.values())):
-    plt.text(total, row, f" {total:.2f} ms", va="center", fontsize=9)
+to_pre, to_model = ms["preprocess"] - ms["transform"], ms["predictor"] - ms["model"]
+outer = ms["gateway"] - ms["preprocess"] - ms["predictor"]
+parts = {
+    "transform": (show.GREEN, [ms["transform"]] * 3),
+    "model": (show.BLUE, [ms["model"]] * 3),
+    "hop to the predictor": (show.ORANGE, [0, to_model, to_model]),
+    "hop to preprocessing": (show.YELLOW, [0, 0, to_pre]),
+    "hop to the gateway, and its work": (show.PURPLE, [0, 0, max(0, outer)]),
+}
+hops = {name: total - ms["transform"] - ms["model"] for name, total in designs.items()}
+
+# %%
+left = np.zeros(3)
+for name, (colour, widths) in parts.items():
+    plt.barh(list(designs), widths, left=left, label=name, color=colour)
+    left += widths
+for row, total in enumerate(designs.values()):
+    plt.text(left[row], row, f" {total:.2f} ms", va="center", fontsize=9)
 plt.gca().invert_yaxis()
-plt.xlim(0, 1.2 * max(work.values()))
+plt.xlim(0, 1.2 * left.max())
 plt.xlabel("median time to the answer for one drawing (ms)")
-plt.legend(loc="upper right")
-share = hops["gateway and two services"] / work["gateway and two services"]
+plt.legend(loc="upper left", bbox_to_anchor=(0, -0.22), ncols=2)
+share = hops["gateway and two services"] / designs["gateway and two services"]
+words = [f"{name}: {t:.2f} ms, of it hops {hops[name]:.2f} ms" for name, t in designs.items()]
 show.finding(
-    f"Of the split service's time, {share:.0%} is hops",
-    alt="Stacked bars. "
-    + "; ".join(f"{k}: {v:.2f} ms, of it hops {hops[k]:.2f} ms" for k, v in work.items())
-    + ".",
+    f"Of the split service's time, {share:.0%} is hops", alt=f"Stacked bars. {'; '.join(words)}."
 )
 
 # %%
@@ -342,6 +343,8 @@ observe(
     hops["gateway and two services"] > 10 * ms["model"],
     f"{hops['gateway and two services']:.2f} ms against {ms['model']:.3f} ms",
 )
+
+# %%
 observe(
     "one hop costs less than three",
     hops["predictor apart"] < hops["gateway and two services"],
@@ -385,6 +388,7 @@ async def both_kinds(wire, i):
     return await post(wire, gateway.url + "/digits", (drawings if i % 2 else pixels)[i // 2])
 
 
+# %%
 def kill_and_restart():
     time.sleep(1)
     preprocess.process.kill()
@@ -400,28 +404,27 @@ acting = asyncio.run_coroutine_threadsafe(open_loop(due_s, both_kinds), loop)
 preprocess = kill_and_restart()
 found, taken_ms = acting.result()
 drawn = np.arange(200) % 2 == 1
+found_pixels, fine = found[~drawn], found == 200
 for kind, name, colour in ((~drawn, "pixels", show.BLUE), (drawn, "drawings", show.ORANGE)):
-    fine = found == 200
-    plt.plot(
-        due_s[kind & fine], taken_ms[kind & fine], ".", color=colour, label=f"{name}, answered"
-    )
-    plt.plot(
-        due_s[kind & ~fine], taken_ms[kind & ~fine], "x", color=colour, label=f"{name}, refused"
-    )
+    for which, mark, end in ((kind & fine, ".", "answered"), (kind & ~fine, "x", "refused")):
+        plt.plot(due_s[which], taken_ms[which], mark, color=colour, label=f"{name}, {end}")
 plt.yscale("log")
+plt.gca().yaxis.set_major_formatter("{x:g}")
+plt.gca().yaxis.set_minor_formatter("")
 plt.xlabel("when the request was due (s)")
 plt.ylabel("time to the answer (ms)")
 plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
-refused = int((found[drawn] != 200).sum())
+refused, others = int((found[drawn] != 200).sum()), int((found_pixels != 200).sum())
 show.finding(
-    f"While preprocessing is down, {refused} drawings are refused and no pixels",
+    f"While preprocessing is down, {refused} drawings are refused, and of the pixels {others}",
     alt=f"Latency of each request over time. {refused} of {drawn.sum()} drawings were refused, "
-    f"{int((found[~drawn] != 200).sum())} of {(~drawn).sum()} requests with pixels.",
+    f"{others} of {len(found_pixels)} requests with pixels.",
 )
 
 # %%
-found_pixels = found[~drawn]
 claim("everybody who sent pixels was answered", (found_pixels == 200).all(), len(found_pixels))
+
+# %%
 time.sleep(1.1)  # longer than the gateway leaves a failing service alone
 again = ask(gateway.url + "/digits", drawings[0])["digits"]
 claim(
@@ -486,6 +489,8 @@ claim(
     without == {429: 20} and bulkhead == {200: 20},
     f"{dict(without)}, {dict(bulkhead)}",
 )
+
+# %%
 for each in (open_plan, walled):
     each.stop()
 
@@ -515,6 +520,8 @@ with sockets.create_server(("127.0.0.1", 0)) as silent:
         waited_s = time.perf_counter() - start_s
         print(f"TimeoutError: {ended}, after {waited_s:.1f} s")
     mended.close()
+
+# %%
 claim(
     "where no time-out is given, one of the two waits for ever",
     sockets.getdefaulttimeout() is None and aiohttp.client.DEFAULT_TIMEOUT.total is not None,
@@ -545,6 +552,8 @@ claim(
     abs(fails.all(axis=1).mean() - 1 / 8) < 0.005 and abs(tries.mean() - 1.75) < 0.01,
     f"{fails.all(axis=1).mean():.4f}, {tries.mean():.3f}",
 )
+
+# %%
 claim("three layers with three tries each send 27 requests for one", 3**3 == 27, 3**3)
 
 # %% [markdown]
@@ -602,39 +611,44 @@ ways = {
 }
 
 # %%
-edges_s = np.arange(0, 61)
-figure, rows = plt.subplots(1, 2, figsize=(10, 3.6), sharex=True)
-for colour, (name, times) in zip(
-    [show.GREY, show.RED, show.PURPLE, show.GREEN, show.SKY], ways.items()
-):
-    for axes, each in zip(rows, times):
-        axes.stairs(np.histogram(each, edges_s)[0], edges_s, color=colour, label=name, lw=1.5)
-for axes, what in zip(rows, ("tries a second", "tries a second that are answered in time")):
+seconds = np.arange(0, 61)
+figure, panels = plt.subplots(1, 2, figsize=(10, 3.6), sharex=True)
+looks = [
+    (show.GREY, "-"),
+    (show.RED, "-"),
+    (show.PURPLE, "--"),
+    (show.GREEN, "-"),
+    (show.SKY, "--"),
+]
+for (colour, style), (name, times) in zip(looks, ways.items()):
+    for axes, each in zip(panels, times):
+        height = np.histogram(each, seconds)[0]
+        axes.plot(seconds[:-1] + 0.5, height, color=colour, ls=style, label=name, lw=1.5)
+for axes, what in zip(panels, ("tries a second", "tries a second answered in time")):
     axes.axhline(100, color="black", ls=":", lw=1)
-    axes.set(xlabel="time (s); the server stands still from 10 to 12", ylabel=what)
-rows[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
-last = {
-    name: (good > 50).sum() / (made[made > 50] > 50).sum() for name, (made, good) in ways.items()
-}
+    axes.set(xlabel="time (s); the server stands still from 10 to 12", ylabel=what, ylim=(0, None))
+panels[1].legend(loc="upper left", bbox_to_anchor=(1, 1), fontsize="small")
 offered = {name: (made > 50).sum() / 10 for name, (made, _) in ways.items()}
 answered = {name: (good > 50).sum() / 10 for name, (_, good) in ways.items()}
+words = [f"{n}: {offered[n]:.0f} offered, {answered[n]:.0f} answered" for n in ways]
 show.finding(
-    "Two seconds of standstill, and with retries at once the service never comes back",
-    alt="Tries a second, and those answered in time, over a minute; dotted: what the server can do. In the last "
-    "ten seconds "
-    + "; ".join(f"{n}: {offered[n]:.0f} offered, {answered[n]:.0f} answered" for n in ways)
-    + ".",
+    "The server stands still for 2 seconds; with retries at once it is still lost 48 seconds later",
+    alt="Tries a second, and those answered in time, over a minute; dotted: what the server can "
+    f"do. In the last ten seconds, each second: {'; '.join(words)}.",
 )
 
 # %%
 claim(
-    "40 seconds later, with retries at once or with jitter alone, fewer than 1 in 10 of what is offered is answered",
+    "40 seconds later, retries at once, or with jitter alone, leave fewer than 1 in 10 tries "
+    "answered",
     all(answered[n] < 0.1 * offered[n] for n in list(ways)[1:3]),
     ", ".join(f"{answered[n]:.0f} of {offered[n]:.0f} a second" for n in list(ways)[1:3]),
 )
+
+# %%
 calm = [list(ways)[i] for i in (0, 3, 4)]
 claim(
-    "without retries, with a budget, or where what cannot be in time is dropped, the service has come back",
+    "without retries, with a budget, or where what cannot be in time is dropped, it has come back",
     all(answered[n] > 0.99 * offered[n] for n in calm),
     ", ".join(f"{answered[n]:.0f} of {offered[n]:.0f}" for n in calm),
 )
@@ -666,6 +680,8 @@ jittered = np.random.default_rng(1).uniform(0, 0.4, 1000)
 busiest = [
     int(np.histogram(each, np.arange(0, 0.42, 0.01))[0].max()) for each in (together, jittered)
 ]
+
+# %%
 claim(
     "with full jitter the busiest hundredth of a second gets less than a tenth of the clients",
     busiest[0] == 1000 and busiest[1] < 100,
@@ -712,6 +728,7 @@ async def one_at_a_time(self, request):
     return web.Response(text="done")
 
 
+# %%
 def insistent(fake, budget):
     def again(error):
         return isinstance(error, TimeoutError) and (budget is None or budget.spend())
@@ -765,16 +782,20 @@ plt.legend(loc="upper left", bbox_to_anchor=(0, -0.2))
 peaks = [np.histogram(reached, every_s)[0].max() / 0.2 for reached, _ in storms.values()]
 show.finding(
     f"100 requests a second become {peaks[0]:.0f} tries at the peak, with a budget {peaks[1]:.0f}",
-    alt=f"Tries a second that reach the server. Peaks: {peaks[0]:.0f} without, {peaks[1]:.0f} with a budget.",
+    alt=f"Tries a second that reach the server: at most {peaks[0]:.0f} without, {peaks[1]:.0f} "
+    "with a budget.",
 )
 
 # %%
 naive, budgeted = ((found[200:] == 200).mean() for _, found in storms.values())
 observe(
-    "a second after the standstill, fewer than half are answered with retries at once, more than 90 % with a budget",
+    "a second after the standstill, retries at once get fewer than half answered, a budget more "
+    "than 90 %",
     naive < 0.5 and budgeted > 0.9,
     f"{naive:.0%} and {budgeted:.0%}",
 )
+
+# %%
 claim(
     "retries at once make more tries than a budget allows",
     len(storms["5 tries at once"][0]) > len(storms["a budget of one in ten"][0]),
@@ -799,6 +820,7 @@ async def dead_for_a_while(self, request):
     return web.Response(text="done")
 
 
+# %%
 def guarded(fake, breakers):
     async def send(wire, i):
         try:
@@ -839,6 +861,7 @@ figure, (top, below) = plt.subplots(2, 1, figsize=(8, 4.6), sharex=True, height_
 for colour, mark, (name, (_, _, taken_ms)) in zip((show.GREY, show.BLUE), "x.", guarding.items()):
     top.plot(due_s, taken_ms, mark, color=colour, ms=5, label=name)
 top.set(ylabel="time until the user knows (ms)", yscale="log")
+top.yaxis.set_major_formatter("{x:g}")
 top.legend(loc="upper left", bbox_to_anchor=(1, 1))
 levels = {"closed": 0, "half-opened": 1, "opened": 2}
 at, height = [t for t, _ in states] + [3.0], [levels[s] for _, s in states]
@@ -849,8 +872,9 @@ for axes in (top, below):
 slow = {name: int((taken_ms > 50).sum()) for name, (_, _, taken_ms) in guarding.items()}
 show.finding(
     f"The breaker turns {slow['no breaker']} waits for a time-out into {slow['breaker']}",
-    alt=f"Above: how long each user waits, without and with a breaker; {slow['no breaker']} and {slow['breaker']} wait more than 50 ms. "
-    f"Below: the breaker's states, {', '.join(s for _, s in states)}.",
+    alt="Above: how long each user waits, without and with a breaker; more than 50 ms: "
+    f"{slow['no breaker']} and {slow['breaker']}. The breaker's states: "
+    f"{', '.join(state for _, state in states)}.",
 )
 
 # %%
@@ -860,6 +884,8 @@ claim(
     down["breaker"] < down["no breaker"],
     f"{down['breaker']} against {down['no breaker']}",
 )
+
+# %%
 observe(
     "in the end the breaker is closed again",
     states[-1][1] == "closed",
@@ -879,6 +905,8 @@ async def nonsense(wire, i):
 
 
 found, _ = run(open_loop(np.arange(30) / 20, nonsense))
+
+# %%
 claim(
     "twenty bad requests do not open the gateway's breaker",
     Counter(found) == {400: 20, 200: 10},
@@ -909,6 +937,7 @@ async def drops_first_answers(self, request):
     return web.Response(text=text, status=status)
 
 
+# %%
 lossy = run(Fake(drops_first_answers).start())
 lossy.dropped = set()
 through_loss = start(
@@ -936,6 +965,8 @@ async def say(wire, i):
 
 before = stored()
 found, _ = run(open_loop(np.arange(10) / 20, say))
+
+# %%
 claim(
     "each of ten answers was lost once, each request was sent twice, and each is stored once",
     stored() - before == 10 and len(lossy.seen) == 20 and set(found) == {200},
@@ -952,6 +983,7 @@ claim(
 import uuid
 
 
+# %%
 async def say_with_fresh_keys(wire, i):
     for _ in range(3):
         key = {"Idempotency-Key": uuid.uuid4().hex}
@@ -962,11 +994,15 @@ async def say_with_fresh_keys(wire, i):
 
 before = stored()
 run(open_loop(np.arange(10) / 20, say_with_fresh_keys))
+
+# %%
 claim(
     "with a fresh key for each try, ten pieces of news are twenty rows",
     stored() - before == 20,
     stored() - before,
 )
+
+# %%
 through_loss.stop()
 run(lossy.runner.cleanup())
 
@@ -987,6 +1023,7 @@ TABLE = """CREATE TABLE jobs (id INTEGER PRIMARY KEY, image INTEGER, leased_unti
 queue_file = scratch / "jobs.db"
 
 
+# %%
 def take(queue, now_s, lease_s):
     """Leases the oldest job that is neither done nor leased; (id, image), or None."""
     return queue.execute(
@@ -997,6 +1034,7 @@ def take(queue, now_s, lease_s):
     ).fetchone()
 
 
+# %%
 def finish(queue, job, digit):
     """Keeps the result, and so acknowledges the job; a second time changes nothing."""
     queue.execute("UPDATE jobs SET digit = ? WHERE id = ? AND digit IS NULL", (digit, job))
@@ -1029,6 +1067,7 @@ queue.execute("PRAGMA journal_mode = WAL")
 queue.execute(TABLE)
 
 
+# %%
 def start_worker():
     return subprocess.Popen([sys.executable, "-c", WORKER, gateway.url])
 
@@ -1048,6 +1087,7 @@ async def accept(self, request):
     return web.json_response({"digit": digit}, status=202 if digit is None else 200)
 
 
+# %%
 async def submit(wire, i):
     return await post(wire, desk.url + "/jobs", {"image": i})
 
@@ -1077,7 +1117,7 @@ done_at_kill = one_number("SELECT count(digit) FROM jobs")
 start_worker().wait(timeout=60)  # it ends when no job is left
 
 # %%
-results = [digit for (digit,) in queue.execute("SELECT digit FROM jobs ORDER BY id")]
+results = [digit for (digit,) in queue.execute("SELECT digit FROM jobs ORDER BY image")]
 deliveries = one_number("SELECT sum(deliveries) FROM jobs")
 mine = session.run(None, {"pixels": test.images[:150, None]})[0].argmax(axis=1).tolist()
 claim(
@@ -1085,11 +1125,15 @@ claim(
     results == mine,
     f"{len(results)} jobs",
 )
+
+# %%
 observe(
     "one job was delivered a second time",
     deliveries == 151,
     f"{deliveries} deliveries; the worker was killed when {done_at_kill} were done",
 )
+
+# %%
 run(desk.runner.cleanup())
 
 # %% [markdown]
@@ -1108,10 +1152,14 @@ for now in arrive:
     if max(0.0, free_at - now) < 0.5:  # at most 50 jobs in the queue
         free_at = max(now, free_at) + 0.01
         waits.append(free_at - now)
+
+# %%
 claim(
-    "in 20 s of overload the endless queue makes the last jobs wait 6 times as long as the bounded one lets any wait",
-    endless.latency_ms[-100:].mean() / 1000 > 6 * max(waits) * 0.9,
-    f"{endless.latency_ms[-100:].mean() / 1000:.1f} s and {max(waits):.2f} s; {len(arrive) - len(waits)} of {len(arrive)} refused",
+    "in 20 s of overload the endless queue makes the last jobs wait more than 5 times as long as "
+    "the bounded one lets any wait",
+    endless.latency_ms[-100:].mean() / 1000 > 5 * max(waits),
+    f"{endless.latency_ms[-100:].mean() / 1000:.1f} s and {max(waits):.2f} s; "
+    f"{len(arrive) - len(waits)} of {len(arrive)} refused",
 )
 
 # %% [markdown]
@@ -1131,6 +1179,7 @@ popularity /= popularity.sum()
 asked_for = np.random.default_rng(2).choice(450, 20_000, p=popularity)
 
 
+# %%
 def lru_hits(questions, room):
     kept, hits = OrderedDict(), 0
     for each in questions:
@@ -1142,6 +1191,7 @@ def lru_hits(questions, room):
     return hits
 
 
+# %%
 rooms = (5, 10, 20, 45, 90, 180, 450)
 rates = [lru_hits(asked_for.tolist(), room) / len(asked_for) for room in rooms]
 bounds = [popularity[:room].sum() for room in rooms]
@@ -1174,6 +1224,8 @@ claim(
     hits == len(by_kind["hit"]) == lru_hits(asked_for[:400].tolist(), 45),
     f"{hits:.0f} of 400",
 )
+
+# %%
 hit_ms, miss_ms = (np.median(by_kind[kind]) for kind in ("hit", "miss"))
 observe(
     "a hit is answered faster than a miss", hit_ms < miss_ms, f"{hit_ms:.2f} and {miss_ms:.2f} ms"
@@ -1194,12 +1246,14 @@ for cost, name, colour in (
 ):
     right.plot(100 * h, h * hit_ms + (1 - h) * cost, color=colour, label=name)
 right.set(xlabel="hit rate (%)", ylabel="mean latency (ms)", yscale="log")
+right.yaxis.set_major_formatter("{x:g}")
 right.legend()
 show.finding(
-    f"Room for a tenth of the answers catches {rates[3]:.0%} of the questions; what that gains depends on the miss",
+    f"Room for a tenth of the answers catches {rates[3]:.0%} of the questions",
     alt="Left: hit rate against room: "
     + ", ".join(f"{k}: {r:.0%}" for k, r in zip(rooms, rates))
-    + f". Right: mean latency against hit rate, from {miss_ms:.2f} ms to {hit_ms:.2f} ms, and for a model that takes 50 ms more.",
+    + f". Right: mean latency against hit rate, from {miss_ms:.2f} ms to {hit_ms:.2f} ms, and for "
+    "a model that takes 50 ms more.",
 )
 
 # %% [markdown]
@@ -1238,11 +1292,15 @@ while careful(ready) != new and time.monotonic() < until_s:
 
 # %%
 claim("the careless cache still gives the old model's answer", cached(ready) == old[0] != new)
+
+# %%
 claim(
     "the gateway gives the new one's, since the model's version is part of its key",
     careful(ready) == new != old[1],
     "key: server, version, path, body",
 )
+
+# %%
 caching.stop()
 
 # %% [markdown]
@@ -1279,6 +1337,8 @@ hedged = np.where(
     stuck_ms[0] > patience_ms, np.minimum(stuck_ms[0], patience_ms + stuck_ms[1]), stuck_ms[0]
 )
 before_ms, after_ms = np.quantile(stuck_ms[0], 0.99), np.quantile(hedged, 0.99)
+
+# %%
 claim(
     "5 % more requests make the p99 less than a fifth",
     after_ms < before_ms / 5,
@@ -1309,6 +1369,7 @@ async def faulty(self, request):
         )
 
 
+# %%
 async def with_wire(fake):
     fake.wire, fake.fault = aiohttp.ClientSession(), ""
     return fake
@@ -1351,15 +1412,21 @@ claim(
     by["wrong", "straight"][0] == {"200": 30} and by["wrong", "gateway"][0]["200"] == 0,
     dict(by["wrong", "gateway"][0]),
 )
+
+# %%
 claim(
     "slow or dead, the gateway never gives an answer that is no HTTP status",
     all(code.isdigit() for fault in faults for code in by[fault, "gateway"][0]),
 )
+
+# %%
 observe(
     "when the predictor is slow, users of the gateway know within 400 ms what becomes of them",
     by["slow", "gateway"][1] < 400 < by["slow", "straight"][1],
     f"p95 {by['slow', 'gateway'][1]:.0f} ms, straight {by['slow', 'straight'][1]:.0f} ms",
 )
+
+# %%
 strict.stop()
 run(proxy.runner.cleanup())
 run(proxy.wire.close())
@@ -1427,11 +1494,16 @@ except sqlite3.OperationalError as refused:
     said = str(refused)
 read_meanwhile = second.execute("SELECT count(*) FROM feedback").fetchone()[0]
 first.execute("COMMIT")
+
+# %%
 claim(
-    "a second writer is refused while the first writes; a reader reads on, and sees what was there before",
+    "a second writer is refused while the first writes; a reader reads on, and sees what was "
+    "there before",
     said == "database is locked" and read_meanwhile == 0,
     said,
 )
+
+# %%
 for each in (first, second):
     each.close()
 
@@ -1451,14 +1523,15 @@ RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-s
     && rm -rf /var/lib/apt/lists/*
 USER 10001:10001
 EXPOSE 6379
-CMD ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--maxmemory", "64mb"]
+CMD ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""]
 """
 REDIS = "course-redis:local"
 
 
+# %%
 @contextlib.contextmanager
 def redis_server():
-    """A Redis in a container that cannot write to its disk, and may use little; its port on this machine."""
+    """A Redis in a container that cannot write to its disk; its port on this machine."""
     import io
 
     from course_lib.ops.docker import address, docker_client
@@ -1487,32 +1560,20 @@ def redis_server():
 
 # %%
 def shared_cache(port):
-    gates = [
-        start(
-            "gateway",
-            "--predictor",
-            predictor.url,
-            "--cache",
-            f"redis://127.0.0.1:{port}",
-            "--version-seconds",
-            "0.1",
-            *patient,
-        )
-        for _ in range(2)
-    ]
-    said = []
+    options = ["--predictor", predictor.url, "--cache", f"redis://127.0.0.1:{port}", *patient]
+    gates, said = [start("gateway", *options) for _ in range(2)], []
     for gate in (gates[0], gates[1], gates[1]):
         wire = Wire(gate.url)
-        start_s = time.perf_counter()
         wire.connection.request("POST", "/digits", json.dumps(pixels[0]))
         response = wire.connection.getresponse()
         response.read()
-        said.append([response.headers["X-Cache"], 1000 * (time.perf_counter() - start_s)])
+        said.append(response.headers["X-Cache"])
     for gate in gates:
         gate.stop()
     return said
 
 
+# %%
 def rate_limit(store, name, most):
     """Counts one request; whether it is among the first `most` of its minute."""
     key = f"rate:{name}"
@@ -1575,23 +1636,30 @@ def middleware():
         return {**seen, "stream": stream(store)}
 
 
+# %%
 redis_seen = middleware()
 
 # %%
-hits = [found for found, _ in redis_seen["cache"]]
+hits = redis_seen["cache"]
 claim(
     "what the first gateway computed, the second one finds", hits == ["miss", "hit", "hit"], hits
 )
+
+# %%
 claim(
     "of 200 requests of two clients, the shared limit lets exactly 50 pass",
     redis_seen["allowed"] == 50,
     redis_seen["allowed"],
 )
+
+# %%
 claim(
     "all 100 jobs are done, six of them claimed from the dead consumer, and none is left",
     redis_seen["stream"] == {"done": 100, "claimed": 6, "left": 0, "twice": 0},
     redis_seen["stream"],
 )
+
+# %%
 observe(
     "a command to Redis takes less than a millisecond, the network of one machine included",
     redis_seen["command_ms"] < 1,
@@ -1616,7 +1684,10 @@ def remove_image():
     return [image.id for image in client.images.list(REDIS)]
 
 
+# %%
 claim("the image is gone", remove_image() == [])
+
+# %%
 queue.close()
 for each in (gateway, predictor, preprocess, feedback):
     each.stop()
@@ -1635,7 +1706,7 @@ show.table(
     [
         [
             "one process / one hop / three hops",
-            " / ".join(f"{each:.2f} ms" for each in work.values()),
+            " / ".join(f"{each:.2f} ms" for each in designs.values()),
         ],
         ["pixels refused while preprocessing was dead", int((found_pixels != 200).sum())],
         [
