@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 15 Microservices
 #
-# At 3 a.m. the store that keeps feedback is slow, and nobody can get a digit read, although reading a digit needs no feedback.
-# Somebody restarts it. Now every client tries again at once, and what was slow is dead.
+# At 3 a.m. the store that keeps feedback is slow, and nobody can get a digit read, although reading a digit needs no
+# feedback. Somebody restarts it. Now every client tries again at once, and what was slow is dead.
 #
 # ## You will be able to
 #
@@ -14,9 +14,10 @@
 #
 # ## Before you start
 #
-# Lesson 14 builds the model server that is called the *predictor* here. Lesson 13 shows how load is sent: an *open loop*
-# sends each request when it is due, and its latency counts from then. *p99* is the latency that 99 % of the requests do
-# not exceed. Where the point is waiting, and not computing, we use fakes that sleep: they behave alike on every machine.
+# Lesson 14 builds the model server that is called the *predictor* here. Lesson 13 shows how load is sent: an *open
+# loop* sends each request when it is due, and its latency counts from then. *p99* is the latency that 99 % of the
+# requests do not exceed. Where the point is waiting, and not computing, we use fakes that sleep: they behave alike on
+# every machine.
 
 # %%
 import asyncio
@@ -40,6 +41,7 @@ import onnxruntime
 import psutil
 import tenacity
 from aiohttp import web
+from matplotlib.ticker import LogLocator
 
 from course_lib import data, load, measure, models
 from course_lib.idioms import begin, claim, live, observe, path, show
@@ -86,9 +88,9 @@ back = np.array([data.from_bitmap(each) for each in bitmaps])
 claim("the way back loses nothing", np.array_equal(back, test.images), f"{len(back)} drawings")
 
 # %% [markdown]
-# What could make you split it? Four reasons hold up in practice: the parts need different *machines* (a GPU for the model, none for
-# the rest), different *numbers of copies*, different *days of release*, or one must be able to *fail* without the
-# others. If none applies, stop here. We split, to see what it costs and what it buys:
+# What could make you split it? Four reasons hold up in practice: the parts need different *machines* (a GPU for the
+# model, none for the rest), different *numbers of copies*, different *days of release*, or one must be able to *fail*
+# without the others. If none applies, stop here. We split, to see what it costs and what it buys:
 #
 # - the **gateway**, the one address that clients know (`course_lib/services/gateway.py`);
 # - **preprocessing**, from drawings to pixels (`preprocess.py`), with the very function of the training;
@@ -123,8 +125,8 @@ claim(
 
 # %% [markdown]
 # The answer also carries a *request id*. The gateway gives each request one, or takes the one that the client sent in
-# the header `X-Request-Id`, and hands it on to each service that it calls; each writes it to its log. It is how one finds out, at 3
-# a.m., what happened to one request in four processes.
+# the header `X-Request-Id`, and hands it on to each service that it calls; each writes it to its log. It is how one
+# finds out, at 3 a.m., what happened to one request in four processes.
 
 # %%
 for name in ("preprocess", "gateway"):
@@ -134,8 +136,9 @@ for name in ("preprocess", "gateway"):
     print(name, [(line["path"], line["status"], line["ms"]) for line in mine])
 
 # %% [markdown]
-# Now traffic. Clients arrive at random, 60 a second: of five, three send a drawing, one sends pixels, one sends feedback.
-# Requests run beside each other in one thread, as *coroutines*: functions that may wait without holding up the others.
+# Now traffic. Clients arrive at random, 60 a second: of five, three send a drawing, one sends pixels, one sends
+# feedback. Requests run beside each other in one thread, as *coroutines*: functions that may wait without holding up
+# the others.
 
 # %%
 loop = asyncio.new_event_loop()
@@ -254,16 +257,18 @@ show.finding(
     alt=f"Boxes and arrows, the arrows as thick as the traffic. {'; '.join(words)}.",
 )
 
+
 # %% [markdown]
-# The time on the first arrow is that of `/digits`, and holds what the gateway waits for the others. Services and arrows are drawn
-# here by hand, the figures on them are measured; with request ids and times from every service, a *tracing* system
-# draws all of it by itself.
+# The time on the first arrow is that of `/digits`, and holds what the gateway waits for the others. Services and
+# arrows are drawn here by hand, the figures on them are measured; with request ids and times from every service, a
+# *tracing* system draws all of it by itself.
 #
 # ## What does a hop cost?
 #
-# A *hop* is one request from a process to another. Between two functions an array is handed over by its address, in nanoseconds. Between
-# two processes it becomes text, crosses two network stacks, and becomes an array again. Three designs, the same
-# digit; guess their times before you run the cell. Connections are kept open, so that none is set up anew.
+# A *hop* is one request from a process to another. Between two functions an array is handed over by its address, in
+# nanoseconds. Between two processes it becomes text, crosses two network stacks, and becomes an array again. Three
+# designs, the same digit; guess their times before you run the cell. Connections are kept open, so that none is set up
+# anew.
 
 
 # %%
@@ -295,8 +300,8 @@ taken = measure.latencies_ms(
 ms = {name: measure.spread(each).median for name, each in taken.items()}
 
 # %% [markdown]
-# The *latency budget* says where the time of a request goes. With the transform's time $t_p$, the model's $t_m$, and $h$
-# hops whose own times (text, sockets, waking up the other process) are $c_1 \dots c_h$:
+# The *latency budget* says where the time of a request goes. With the transform's time $t_p$, the model's $t_m$, and
+# $h$ hops whose own times (text, sockets, waking up the other process) are $c_1 \dots c_h$:
 #
 # $$T = t_p + t_m + \sum_{i=1}^{h} c_i .$$
 #
@@ -352,8 +357,8 @@ observe(
 )
 
 # %% [markdown]
-# A model that computes for 50 ms would hide these hops; ours cannot. The bytes tell a part of it: the drawing as text, and
-# what it was in memory.
+# A model that computes for 50 ms would hide these hops; ours cannot. The bytes tell a part of it: the drawing as text,
+# and what it was in memory.
 
 # %%
 as_text, as_bits = len(json.dumps(one)), 32 * 32 // 8
@@ -364,8 +369,8 @@ claim(
 )
 
 # %% [markdown]
-# Time is not the only cost. If a request needs all of several parts, and each answers with probability $a$, independently of the
-# others, then all of them answer with probability $a \cdot a \cdots = a^n$: parts *in series*.
+# Time is not the only cost. If a request needs all of several parts, and each answers with probability $a$,
+# independently of the others, then all of them answer with probability $a \cdot a \cdots = a^n$: parts *in series*.
 
 # %%
 alone = 0.999
@@ -375,12 +380,13 @@ claim(
     f"{alone**3:.4%}",
 )
 
+
 # %% [markdown]
 # ## What does the split buy?
 #
 # A part can die, and the others go on, if they were built to. We send drawings and pixels, 20 a second of each, kill
-# the preprocessing service after one second, and start it again a second later, on its old address. Pixels do not
-# need it. What will those who send drawings see?
+# the preprocessing service after one second, and start it again a second later, on its old address. Pixels do not need
+# it. What will those who send drawings see?
 
 
 # %%
@@ -399,6 +405,13 @@ def kill_and_restart():
 
 
 # %%
+def plain_log(axes):
+    axes.set_yscale("log")
+    axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("")
+
+
 due_s = np.arange(200) / 40
 acting = asyncio.run_coroutine_threadsafe(open_loop(due_s, both_kinds), loop)
 preprocess = kill_and_restart()
@@ -408,15 +421,13 @@ found_pixels, fine = found[~drawn], found == 200
 for kind, name, colour in ((~drawn, "pixels", show.BLUE), (drawn, "drawings", show.ORANGE)):
     for which, mark, end in ((kind & fine, ".", "answered"), (kind & ~fine, "x", "refused")):
         plt.plot(due_s[which], taken_ms[which], mark, color=colour, label=f"{name}, {end}")
-plt.yscale("log")
-plt.gca().yaxis.set_major_formatter("{x:g}")
-plt.gca().yaxis.set_minor_formatter("")
+plain_log(plt.gca())
 plt.xlabel("when the request was due (s)")
 plt.ylabel("time to the answer (ms)")
 plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 refused, others = int((found[drawn] != 200).sum()), int((found_pixels != 200).sum())
 show.finding(
-    f"While preprocessing is down, {refused} drawings are refused, and of the pixels {others}",
+    f"While preprocessing is down, {refused} drawings are refused, and {others or 'no'} pixels",
     alt=f"Latency of each request over time. {refused} of {drawn.sum()} drawings were refused, "
     f"{others} of {len(found_pixels)} requests with pixels.",
 )
@@ -434,26 +445,27 @@ claim(
 )
 
 # %% [markdown]
-# 503 means "not now", and `Retry-After` says when to ask again. Note how *fast* the refusals are. After five failures the gateway
-# stopped asking (a *circuit breaker*, below), and it asks again a second later, so drawings come back a little
-# after the service does. The gateway itself stayed ready throughout: its readiness speaks of itself alone. If it asked
-# the services behind it, one dead part would take the gateway out of the load balancer, and pixels with it.
+# 503 means "not now", and `Retry-After` says when to ask again. Note how *fast* the refusals are. After five failures
+# the gateway stopped asking (a *circuit breaker*, below), and it asks again a second later, so drawings come back a
+# little after the service does. The gateway itself stayed ready throughout: its readiness speaks of itself alone. If
+# it asked the services behind it, one dead part would take the gateway out of the load balancer, and pixels with it.
 #
 # ## Does a slow part harm more than a dead one?
 #
-# A dead service refuses at once. A frozen one accepts the request and says nothing, so whoever waits is stuck. How many get
-# stuck? *Little's law* (lesson 13): requests under way = arrival rate × time in the system.
+# A dead service refuses at once. A frozen one accepts the request and says nothing, so whoever waits is stuck. How
+# many get stuck? *Little's law* (lesson 13): requests under way = arrival rate × time in the system.
 
 # %%
 rate, limits_s = 100, (30, 1, 0.2)
 stuck = [rate * limit for limit in limits_s]
 show.table(["time-out (s)", "requests held up at 100 a second"], list(zip(limits_s, stuck)))
 
+
 # %% [markdown]
 # Every request that is held up keeps memory, a connection, a place in some limit. When a limit is reached, requests
-# are refused that never needed the frozen part. We freeze the preprocessing service, send 60 drawings, then 20 requests
-# with pixels, through two gateways. Both admit 50 requests at once. The second also has a *bulkhead*: at most 20
-# requests at once may be under way to any one service, as a ship's walls keep one leak from filling the hull.
+# are refused that never needed the frozen part. We freeze the preprocessing service, send 60 drawings, then 20
+# requests with pixels, through two gateways. Both admit 50 requests at once. The second also has a *bulkhead*: at most
+# 20 requests at once may be under way to any one service, as a ship's walls keep one leak from filling the hull.
 
 
 # %%
@@ -495,10 +507,11 @@ for each in (open_plan, walled):
     each.stop()
 
 # %% [markdown]
-# The drawings fail either way, as they must; the difference is the *blast radius*. Two status codes tell two
-# stories: 429, "too many requests are in this gateway already", and 503, "the part that you need is not there". The
-# time-out ended the wait with 504. And the time-out travels: each service is told, in `X-Request-Timeout-Ms`, how long the
-# one that asks will still wait, so that nobody computes for a client that has left.
+# The drawings fail either way, as they must; the difference is the *blast radius*. Two status codes tell two stories:
+# 429, "too many requests are in this gateway already", and 503, "the part that you need is not there". The time-out
+# ended the wait with 504. And the time-out travels: each service is told, in `X-Request-Timeout-Ms`, how long the one
+# that asks will still wait, so that it need not compute for a client that has left. A moment that travels with the
+# request is called its *deadline*.
 #
 # **Where this goes wrong.** In many libraries waiting has no end unless you set one. Here is a server that accepts and
 # says nothing, and two clients with their defaults; look what each would wait:
@@ -530,13 +543,13 @@ claim(
 # %% [markdown]
 # ## Should one try again?
 #
-# Many failures pass: a process is being replaced, a connection was cut. If each try fails with probability $p$, independently of the
-# others, then $k$ tries all fail with probability $p^k$. The number of tries that are made is
+# Many failures pass: a process is being replaced, a connection was cut. If each try fails with probability $p$,
+# independently of the others, then $k$ tries all fail with probability $p^k$. The number of tries that are made is
 #
 # $$1 + p + p^2 + \dots + p^{k-1} = \frac{1 - p^k}{1 - p},$$
 #
-# since the second is made with probability $p$, the third with $p^2$. Cheap, where failures are rare. But where everything fails, $p = 1$, each
-# request becomes $k$. And if each of $L$ layers retries, the last one gets $k^L$.
+# since the second is made with probability $p$, the third with $p^2$. Cheap, where failures are rare. But where
+# everything fails, $p = 1$, each request becomes $k$. And if each of $L$ layers retries, the last one gets $k^L$.
 
 # %%
 k, p = 3, 0.01
@@ -556,11 +569,12 @@ claim(
 # %%
 claim("three layers with three tries each send 27 requests for one", 3**3 == 27, 3**3)
 
+
 # %% [markdown]
-# Independent failures are the harmless case. Overload is the other one: tries fail *because* there are too many of them. A simulation, so
-# that it comes out alike everywhere: a server that answers 100 requests a second in the order in which they came;
-# clients that send 80 a second, give up after one second, and then try again. For two seconds the server stands still. It
-# does not know that a client has given up, and computes all the same.
+# Independent failures are the harmless case. Overload is the other one: tries fail *because* there are too many of
+# them. A simulation, so that it comes out alike everywhere: a server that answers 100 requests a second in the order
+# in which they came; clients that send 80 a second, give up after one second, and then try again. For two seconds the
+# server stands still. It does not know that a client has given up, and computes all the same.
 
 
 # %%
@@ -591,10 +605,10 @@ def simulate(attempts, wait_s=lambda k, rng: 0.0, budget=None, seconds=60, least
 
 
 # %% [markdown]
-# Five ways to try again. *Exponential back-off* waits longer each time, 0.1 s, 0.2 s, 0.4 s …; *full jitter* draws the wait at
-# random between 0 and that, so that those who failed together do not come back together. A *retry budget* allows
-# retries as a share of first tries, here one for ten. In the last, clients retry at once, but the server looks at the
-# deadline that came with each request, and drops those that it cannot finish in time.
+# Five ways to try again. *Exponential back-off* waits longer each time, 0.1 s, 0.2 s, 0.4 s …; *full jitter* draws the
+# wait at random between 0 and that, so that those who failed together do not come back together. A *retry budget*
+# allows retries as a share of first tries, here one for ten. In the last, clients retry at once, but the server looks
+# at the deadline that came with each request, and drops those that it cannot finish in time.
 
 
 # %%
@@ -654,9 +668,9 @@ claim(
 )
 
 # %% [markdown]
-# This state has a name, a *metastable failure*: what started it is long over, and the retries keep it alive. Jitter did
-# not help here, because nobody came back together; there were too many, not too synchronous. And one thing surprised us. Let the
-# server drop what is *already* too late when its turn comes, and no more:
+# This state has a name, a *metastable failure*: what started it is long over, and the retries keep it alive. Jitter
+# did not help here, because nobody came back together; there were too many, not too synchronous. And one thing
+# surprised us. Let the server drop what is *already* too late when its turn comes, and no more:
 
 # %%
 made, good = simulate(4, least_s=0.0)
@@ -668,11 +682,12 @@ claim(
 )
 
 # %% [markdown]
-# It always takes up the request that has just a moment left, and finishes it a moment too late. A server must drop what it *cannot
-# finish* in time, or take the newest first.
+# The two servers treat one kind of request differently: those with less than a hundredth of a second left. This one
+# takes them up, and finishes them too late; and in a queue that is always full they are most of those whose turn
+# comes. A server must drop what it *cannot finish* in time.
 #
-# What is jitter for, then? For those who failed at one moment, and so would return at one moment. A thousand clients lose
-# their connection at the same time; how many come back in the busiest hundredth of a second?
+# What is jitter for, then? For those who failed at one moment, and so would return at one moment. A thousand clients
+# lose their connection at the same time; how many come back in the busiest hundredth of a second?
 
 # %%
 together = np.full(1000, 0.4)
@@ -688,9 +703,10 @@ claim(
     f"{busiest[0]} without, {busiest[1]} with",
 )
 
+
 # %% [markdown]
-# Does it happen outside a simulation? Here is a server in this notebook that takes one request at a time, sleeps 5 ms for
-# each, and stands still from 0.5 s to 1 s. `tenacity` is a library for retries; the budget is the gateway's.
+# Does it happen outside a simulation? Here is a server in this notebook that takes one request at a time, sleeps 5 ms
+# for each, and stands still from 0.5 s to 1 s. `tenacity` is a library for retries; the budget is the gateway's.
 
 
 # %%
@@ -806,9 +822,9 @@ claim(
 # ## When should one stop asking at all?
 #
 # A *circuit breaker* stands before a call. *Closed*, it lets calls through and counts failures in a row. At a
-# threshold it *opens*: calls fail at once, and nothing is sent. After a while it is *half-open*: a call may try; success
-# closes it, failure opens it again. It helps both sides: users do not wait for a time-out that is known to come,
-# and what is down is left in peace. `purgatory` is a library for it, the one that our gateway uses.
+# threshold it *opens*: calls fail at once, and nothing is sent. After a while it is *half-open*: a call may try;
+# success closes it, failure opens it again. It helps both sides: users do not wait for a time-out that is known to
+# come, and what is down is left in peace. `purgatory` is a library for it, the one that our gateway uses.
 
 # %%
 from purgatory import AsyncCircuitBreakerFactory
@@ -860,8 +876,8 @@ for name, each in (("no breaker", None), ("breaker", breakers)):
 figure, (top, below) = plt.subplots(2, 1, figsize=(8, 4.6), sharex=True, height_ratios=(3, 1))
 for colour, mark, (name, (_, _, taken_ms)) in zip((show.GREY, show.BLUE), "x.", guarding.items()):
     top.plot(due_s, taken_ms, mark, color=colour, ms=5, label=name)
-top.set(ylabel="time until the user knows (ms)", yscale="log")
-top.yaxis.set_major_formatter("{x:g}")
+top.set(ylabel="time until the user knows (ms)")
+plain_log(top)
 top.legend(loc="upper left", bbox_to_anchor=(1, 1))
 levels = {"closed": 0, "half-opened": 1, "opened": 2}
 at, height = [t for t, _ in states] + [3.0], [levels[s] for _, s in states]
@@ -892,11 +908,12 @@ observe(
     ", ".join(state for _, state in states),
 )
 
+
 # %% [markdown]
-# More than one call gets through each time that it is half-open: this library lets all pass until the first of them has
-# ended. Exercise 15.3 lets one pass. The price of any breaker is a false alarm: after five unlucky failures it refuses requests that
-# would have been answered. Count failures of the *service* alone (time-outs, 5xx), never of the client (400): or one client's
-# nonsense shuts everybody out. Ours does:
+# More than one call gets through each time that it is half-open: this library lets all pass until the first of them
+# has ended. Exercise 15.3 lets one pass. The price of any breaker is a false alarm: after five unlucky failures it
+# refuses requests that would have been answered. Count failures of the *service* alone (time-outs, 5xx), never of the
+# client (400): or one client's nonsense shuts everybody out. Ours does:
 
 
 # %%
@@ -913,13 +930,15 @@ claim(
     dict(Counter(found)),
 )
 
+
 # %% [markdown]
 # ## What if the answer got lost, and not the request?
 #
-# Then the work is done, and the client does not know. Asking for a digit twice does no harm: prediction is *idempotent*,
-# done twice is as done once. Feedback is not; stored twice, it counts twice when the model is trained again. The remedy is an
-# *idempotency key*: the client makes up a random name for what it wants to say, and sends the same name with each
-# try. The store has one row for each key, and the database itself sees to it (`UNIQUE` in `feedback.py`).
+# Then the work is done, and the client does not know. Asking for a digit twice does no harm: prediction is
+# *idempotent*, done twice is as done once. Feedback is not; stored twice, it counts twice when the model is trained
+# again. The remedy is an *idempotency key*: the client makes up a random name for what it wants to say, and sends the
+# same name with each try. The store has one row for each key, and the database itself sees to it (`UNIQUE` in
+# `feedback.py`).
 #
 # We put something nasty before the store: it hands each request on, and drops the first answer.
 
@@ -1009,13 +1028,13 @@ run(lossy.runner.cleanup())
 # %% [markdown]
 # ## What if the work takes longer than anybody waits?
 #
-# Reading an archive of scans takes hours, and no time-out fits. Then the service answers 202, "accepted", with an address where
-# the result will be, and the work waits in a *queue*. Between the two lies a promise: what was accepted is done, even
-# if the worker dies.
+# Reading an archive of scans takes hours, and no time-out fits. Then the service answers 202, "accepted", with an
+# address where the result will be, and the work waits in a *queue*. Between the two lies a promise: what was accepted
+# is done, even if the worker dies.
 #
 # A queue needs three operations: put, take, finish. *Take* must not remove: a worker that dies after taking would lose
-# the job. It *leases* the job for some time. If the worker has not finished by then, the next one gets it. A job may so be
-# done twice, never not at all: *at-least-once delivery*. SQLite is enough for it, on one machine:
+# the job. It *leases* the job for some time. If the worker has not finished by then, the next one gets it. A job may
+# so be done twice, never not at all: *at-least-once delivery*. SQLite is enough for it, on one machine:
 
 # %%
 TABLE = """CREATE TABLE jobs (id INTEGER PRIMARY KEY, image INTEGER, leased_until REAL DEFAULT 0,
@@ -1137,12 +1156,12 @@ observe(
 run(desk.runner.cleanup())
 
 # %% [markdown]
-# "Exactly once" exists only as at-least-once delivery of work that is idempotent, as `finish` is. A lease that is too short
-# makes healthy workers compete for a job; too long, and a dead one's job lies around.
+# "Exactly once" exists only as at-least-once delivery of work that is idempotent, as `finish` is. A lease that is too
+# short makes healthy workers compete for a job; too long, and a dead one's job lies around.
 #
-# A queue must also end somewhere. If more comes in than goes out, a longer queue only means that everything in it is older: the
-# wait in a queue of $n$ jobs at a rate of $\mu$ a second is $n / \mu$. So queues are *bounded*, and a full one says 429:
-# *back-pressure*, which tells the sender to slow down, while it can still choose what to drop.
+# A queue must also end somewhere. If more comes in than goes out, a longer queue only means that everything in it is
+# older: the wait in a queue of $n$ jobs at a rate of $\mu$ a second is $n / \mu$. So queues are *bounded*, and a full
+# one says 429: *back-pressure*, which tells the sender to slow down, while it can still choose what to drop.
 
 # %%
 arrive = load.poisson_arrivals(120, 2400, seed=3)  # 120 a second, and 100 a second can be done
@@ -1169,9 +1188,10 @@ claim(
 #
 # $$\bar{T} = h\,t_{hit} + (1 - h)\,t_{miss}.$$
 #
-# In many services the $i$-th most popular question is asked about $1/i$ times as often as the first (*Zipf's law*). We let
-# our users ask for the 450 test images so. A cache with room for $k$ answers cannot do better, on average, than to keep
-# the $k$ most popular. Ours does not know which they are, and throws out the one that was used longest ago, *LRU*.
+# In many services the $i$-th most popular question is asked about $1/i$ times as often as the first (*Zipf's law*). We
+# let our users ask for the 450 test images so. A cache with room for $k$ answers cannot do better, on average, than to
+# keep the $k$ most popular. Ours does not know which they are, and throws out the one that was used longest ago,
+# *LRU*.
 
 # %%
 popularity = 1 / np.arange(1, 451)
@@ -1202,8 +1222,8 @@ claim(
 )
 
 # %% [markdown]
-# Our gateway has such a cache (`--cache 45`). The same first 400 questions go to it, one after the other. Its counter must agree
-# with the simulation, hit for hit.
+# Our gateway has such a cache (`--cache 45`). The same first 400 questions go to it, one after the other. Its counter
+# must agree with the simulation, hit for hit.
 
 # %%
 caching = start(
@@ -1245,8 +1265,8 @@ for cost, name, colour in (
     (miss_ms + 50, "with a model of 50 ms more", show.PURPLE),
 ):
     right.plot(100 * h, h * hit_ms + (1 - h) * cost, color=colour, label=name)
-right.set(xlabel="hit rate (%)", ylabel="mean latency (ms)", yscale="log")
-right.yaxis.set_major_formatter("{x:g}")
+right.set(xlabel="hit rate (%)", ylabel="mean latency (ms)")
+plain_log(right)
 right.legend()
 show.finding(
     f"Room for a tenth of the answers catches {rates[3]:.0%} of the questions",
@@ -1257,9 +1277,9 @@ show.finding(
 )
 
 # %% [markdown]
-# **Where this goes wrong.** "There are two hard things", goes the saying, and one is to know when a kept answer is no longer
-# right. For a model it is when the *model* changes. A cache whose key is the question alone goes on giving the old
-# model's answers. We keep one such answer, then replace the model by its 8-bit version, at the same address.
+# **Where this goes wrong.** "There are two hard things", goes the saying, and one is to know when a kept answer is no
+# longer right. For a model it is when the *model* changes. A cache whose key is the question alone goes on giving the
+# old model's answers. We keep one such answer, then replace the model by its 8-bit version, at the same address.
 
 # %%
 careless = {}
@@ -1304,13 +1324,13 @@ claim(
 caching.stop()
 
 # %% [markdown]
-# Between the change and the gateway's next look there is a moment in which an old answer may still be given. Where that is
-# not allowed, the version must be part of the *request*, as in `/versions/4:predict`.
+# Between the change and the gateway's next look there is a moment in which an old answer may still be given. Where
+# that is not allowed, the version must be part of the *request*, as in `/versions/4:predict`.
 #
 # ## Why is everything slow, when each part is fast?
 #
-# A page that asks $n$ services at once is as slow as the slowest of them. If each is slow with probability $p$, independently,
-# then none is slow with probability $(1-p)^n$, and the page is slow with probability
+# A page that asks $n$ services at once is as slow as the slowest of them. If each is slow with probability $p$,
+# independently, then none is slow with probability $(1-p)^n$, and the page is slow with probability
 #
 # $$1 - (1 - p)^n .$$
 
@@ -1325,9 +1345,9 @@ claim(
 )
 
 # %% [markdown]
-# One cure is the *hedged request*: where the answer has not come after the time that 95 % of them take, ask another copy
-# as well, and take what comes first. It costs about one request in twenty. (For what may be done twice; and within a
-# budget, or it is a retry storm by another name.)
+# One cure is the *hedged request*: where the answer has not come after the time that 95 % of them take, ask another
+# copy as well, and take what comes first. It costs about one request in twenty. (For what may be done twice; and
+# within a budget, or it is a retry storm by another name.)
 
 # %%
 usual = rng.lognormal(1, 0.3, (2, 200_000))
@@ -1345,12 +1365,13 @@ claim(
     f"{before_ms:.0f} → {after_ms:.0f} ms (simulated)",
 )
 
+
 # %% [markdown]
 # ## What do users see when it breaks?
 #
 # All of it together, with faults put in on purpose. Between the gateway and the predictor stands a proxy that is well,
-# slow (every second answer takes a second more), dead (hangs up), or wrong (answers with NaN). Thirty requests each, once
-# straight to the proxy, once through the gateway with a deadline of 300 ms.
+# slow (every second answer takes a second more), dead (hangs up), or wrong (answers with NaN). Thirty requests each,
+# once straight to the proxy, once through the gateway with a deadline of 300 ms.
 
 
 # %%
@@ -1431,16 +1452,18 @@ strict.stop()
 run(proxy.runner.cleanup())
 run(proxy.wire.close())
 
+
 # %% [markdown]
-# Nothing of this makes a broken predictor well. It makes the failure short, and honest. And look at what no gateway can catch: a
-# predictor that answers *plausible* nonsense, ten finite numbers of the wrong model. That takes a comparison with
-# another version (lesson 19), and watching what comes out (lessons 20 and 21).
+# Nothing of this makes a broken predictor well. It makes the failure short, and honest. And look at what no gateway
+# can catch: a predictor that answers *plausible* nonsense, ten finite numbers of the wrong model. That takes a
+# comparison with another version (lesson 19), and watching what comes out (lessons 20 and 21).
 #
 # ## Which database, which queue, which cache?
 #
-# One of the articles that this course grew from has one line for it: "install middleware, databases, message queues, caches".
-# Which, and when? *Middleware* is what stands between programs so that they need not know each other. Begin with what needs no server: SQLite is a
-# library that keeps a database in one file. How many pieces of feedback a second does that take?
+# One of the articles that this course grew from has one line for it: "install middleware, databases, message queues,
+# caches". Which, and when? *Middleware* is what stands between programs so that they need not know each other. Begin
+# with what needs no server: SQLite is a library that keeps a database in one file. How many pieces of feedback a
+# second does that take?
 
 
 # %%
@@ -1477,8 +1500,9 @@ observe(
 
 # %% [markdown]
 # WAL is the *write-ahead log*: changes are appended to a second file and moved into the first from time to time, at a
-# *checkpoint*. With `synchronous = NORMAL` a power cut may cost the last rows, but never the file: a choice, for feedback a
-# fair one. For one service on one machine these rates are plenty. Where is the limit? A file has one writer at a time:
+# *checkpoint*. With `synchronous = NORMAL` a power cut may cost the last rows, but never the file: a choice, for
+# feedback a fair one. For one service on one machine these rates are plenty. Where is the limit? A file has one writer
+# at a time:
 
 # %%
 base = scratch / "two.db"
@@ -1508,13 +1532,14 @@ for each in (first, second):
     each.close()
 
 # %% [markdown]
-# A time-out (`timeout=5` in the store) makes the second writer wait instead. What no setting mends: WAL needs memory that all
-# processes share, so all of them must be on *one machine*; over a network file system it does not work. Two gateways on two
-# machines that share a cache, a count or a queue need a *server* that keeps it.
+# A time-out (`timeout=5` in the store) makes the second writer wait instead. What no setting mends: WAL needs memory
+# that all processes share, so all of them must be on *one machine*; over a network file system it does not work. Two
+# gateways on two machines that share a cache, a count or a queue need a *server* that keeps it.
 #
-# Redis is one: it keeps strings, counters and logs in memory, and does one command at a time, so that each is *atomic*: no
-# other comes between. (Valkey is its fork under an open licence and speaks the same protocol.) Where an engine is within reach, we run it in a container.
-# No registry serves us the official image, so a small one is built from Debian's package.
+# Redis is one: it keeps strings, counters and logs in memory, and does one command at a time, so that each is
+# *atomic*: no other comes between. (Valkey is its fork under an open licence and speaks the same protocol.) Where an
+# engine is within reach, we run it in a container. No registry serves us the official image, so a small one is built
+# from Debian's package.
 
 # %%
 DOCKERFILE = """\
@@ -1553,9 +1578,9 @@ def redis_server():
 
 
 # %% [markdown]
-# Three uses in one go. Two gateway processes share one *cache*. Two clients share one *rate limit*: 50 requests in a minute,
-# whoever sends them, by a counter (`INCR`) that forgets itself. And a *stream* is a queue as ours was: entries are leased to
-# a consumer and must be acknowledged; what a dead consumer held can be claimed by another.
+# Three uses in one go. Two gateway processes share one *cache*. Two clients share one *rate limit*: 50 requests in a
+# minute, whoever sends them, by a counter (`INCR`) that forgets itself. And a *stream* is a queue as ours was: entries
+# are leased to a consumer and must be acknowledged; what a dead consumer held can be claimed by another.
 
 
 # %%
@@ -1667,10 +1692,13 @@ observe(
     of=redis_seen,
 )
 
+
 # %% [markdown]
-# Mind what is *not* promised. This Redis keeps nothing on disk; stopped, it forgets the queue. A cache may forget, a queue that
-# holds accepted work may not: then its log must be written and synced (`appendonly`), or it is the wrong tool. And
-# when Redis is away, our gateway computes; it does not fail. A cache that must be there is no cache.
+# Mind what is *not* promised. A window that begins with its first request may let nearly twice as many pass in a
+# minute that begins in its middle. This Redis keeps nothing on disk; stopped, it forgets the queue. A cache may
+# forget, a queue that holds accepted work may not: then its log must be written and synced (`appendonly`), or it is
+# the wrong tool. And when Redis is away, our gateway computes; it does not fail. A cache that must be there is no
+# cache.
 
 
 # %%
@@ -1734,31 +1762,33 @@ show.table(
 #
 # - Split for a reason, and count the hops; each part that a request needs makes it slower and less likely to succeed.
 # - Every wait needs an end, every queue a bound, every retry a budget, and every write that may be repeated a key.
-# - A dependency that fails must cost its own feature, not the whole service: bulkhead, breaker, and a readiness of one's own.
+# - A dependency that fails must cost its own feature, not the whole service: bulkhead, breaker, and a readiness of
+#   one's own.
 #
 # ## Where this breaks down
 #
-# All processes ran on one machine, so no network was slow, cut in two, or out of order, and all clocks were one clock; with several
-# machines a lease may be held by two who each believe it is theirs. The independence in our formulas is the
-# optimist's assumption: parts that share a machine, a network or a release fail together. Limits that fit our load (20
-# in a bulkhead, five failures for the breaker) are guesses until they are measured under yours. And the budget, the breaker and the
-# cache in memory are each gateway's own: ten gateways have ten of them.
+# All processes ran on one machine, so no network was slow, cut in two, or out of order, and all clocks were one clock;
+# with several machines a lease may be held by two who each believe it is theirs. The independence in our formulas is
+# the optimist's assumption: parts that share a machine, a network or a release fail together. Limits that fit our load
+# (20 in a bulkhead, five failures for the breaker) are guesses until they are measured under yours. And the budget,
+# the breaker and the cache in memory are each gateway's own: ten gateways have ten of them.
 #
 # ## What real teams use
 #
 # Often a monolith, for longer than they admit. Then a gateway that exists: Envoy, NGINX or a cloud's own; inside a
-# cluster a *service mesh* (Istio, Linkerd), which puts time-outs, retries with budgets and breakers beside each service,
-# without a line in it. gRPC between services, since its deadlines travel by themselves. Kafka or RabbitMQ for queues that
-# must last, Celery or a cloud's queue for jobs, Redis or Valkey for caches and limits, PostgreSQL for feedback. And
-# Toxiproxy, Chaos Mesh or Litmus, to break things on a Tuesday morning rather than at 3 a.m.
+# cluster a *service mesh* (Istio, Linkerd), which puts time-outs, retries with budgets and breakers beside each
+# service, without a line in it. gRPC between services, since its deadlines travel by themselves. Kafka or RabbitMQ for
+# queues that must last, Celery or a cloud's queue for jobs, Redis or Valkey for caches and limits, PostgreSQL for
+# feedback. And Toxiproxy, Chaos Mesh or Litmus, to break things on a Tuesday morning rather than at 3 a.m.
 #
 # ## Further reading
 #
 # - M. T. Nygard, *Release It!*, 2nd edition, Pragmatic Bookshelf 2018: time-outs, bulkheads, circuit breakers.
 # - J. Dean, L. A. Barroso, *The Tail at Scale*, Communications of the ACM 56(2), 2013.
 # - N. Bronson et al., *Metastable Failures in Distributed Systems*, HotOS 2021.
-# - M. Brooker, *Exponential Backoff and Jitter*, AWS Architecture Blog, 2015; *Timeouts, retries, and backoff with jitter*, Amazon
-#   Builders' Library.
-# - B. Beyer et al. (eds.), *Site Reliability Engineering*, O'Reilly 2016, chapters 21 and 22: overload, cascading failures.
+# - M. Brooker, *Exponential Backoff and Jitter*, AWS Architecture Blog, 2015; *Timeouts, retries, and backoff with
+#   jitter*, Amazon Builders' Library.
+# - B. Beyer et al. (eds.), *Site Reliability Engineering*, O'Reilly 2016, chapters 21 and 22: overload, cascading
+#   failures.
 # - S. Newman, *Building Microservices*, 2nd edition, O'Reilly 2021.
 # - SQLite documentation, *Write-Ahead Logging* and *Appropriate Uses For SQLite*.

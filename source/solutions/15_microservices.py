@@ -27,7 +27,7 @@ def budget(graph):
     """The availability and the longest time of a call graph, its parts failing independently.
 
     graph: one of
-      (availability, time_out_ms)    a part: a share from 0 to 1, and the longest that it takes, from 0
+      (availability, time_out_ms)    a part: a share from 0 to 1; the longest that it takes, from 0
       ("series", [graph, …])         all are needed, one after the other
       ("any", [graph, …])            all are asked at once, one good answer is enough; the longest
                                      time is that of the slowest
