@@ -45,7 +45,14 @@ class Store:
         """
         digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
         pixels = None if body.get("pixels") is None else orjson.dumps(body["pixels"]).decode()
-        row = [key, digest, time.time(), body["label"], *(body.get(k) for k in TEXT), body.get("prediction"), pixels]
+        row = [
+            key,
+            digest,
+            time.time(),
+            body["label"],
+            *map(body.get, ("request_id", "model_version", "prediction")),
+            pixels,
+        ]
         with self._lock:
             added = self._open.execute(
                 "INSERT INTO feedback (key, sha256, received_at, label, request_id, model_version, prediction, pixels) "
@@ -69,29 +76,33 @@ class Store:
         self._open.close()
 
 
-TEXT = ("request_id", "model_version")
+def _digit(value: object) -> bool:
+    return type(value) is int and 0 <= value <= 9
+
+
+def _short_text(value: object) -> bool:
+    return isinstance(value, str) and len(value) <= 64
+
+
+def _picture(value: object) -> bool:
+    rows = value if isinstance(value, list) and len(value) == 8 else [None]
+    return all(isinstance(row, list) and len(row) == 8 and {*map(type, row)} <= {int, float} for row in rows)
+
+
+FIELDS = {
+    "label": (_digit, "a whole number from 0 to 9"),
+    "prediction": (_digit, "a whole number from 0 to 9"),
+    "request_id": (_short_text, "a string of at most 64 characters"),
+    "model_version": (_short_text, "a string of at most 64 characters"),
+    "pixels": (_picture, "8 lists of 8 numbers"),
+}
 
 
 def valid(body: dict) -> dict:
     """`body` where it is feedback. Raises Refused (400) naming the first field that is not as it should be."""
-
-    def digit(value: object) -> bool:
-        return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= 9
-
-    if not digit(body.get("label")):
-        raise process.Refused(
-            400, f"expected label to be a whole number from 0 to 9, got {str(body.get('label'))[:20]}"
-        )
-    if not (body.get("prediction") is None or digit(body["prediction"])):
-        raise process.Refused(400, "expected prediction to be a whole number from 0 to 9")
-    for name in TEXT:
-        if not (body.get(name) is None or isinstance(body[name], str) and len(body[name]) <= 64):
-            raise process.Refused(400, f"expected {name} to be a string of at most 64 characters")
-    pixels = body.get("pixels")
-    rows = pixels if isinstance(pixels, list) and len(pixels) == 8 else []
-    fine = all(isinstance(row, list) and len(row) == 8 and all(type(x) in (int, float) for x in row) for row in rows)
-    if pixels is not None and not (rows and fine):
-        raise process.Refused(400, "expected pixels to be 8 lists of 8 numbers")
+    for name, (fits, expected) in FIELDS.items():
+        if not (fits(body.get(name)) or name != "label" and body.get(name) is None):
+            raise process.Refused(400, f"expected {name} to be {expected}")
     return body
 
 

@@ -58,6 +58,10 @@ class RetryBudget:
         return True
 
 
+class Impatient(Exception):
+    """Whoever asks gave the service hardly any time: a failure, but not the service's."""
+
+
 class TryFailed(Refused):
     """A try that failed. again: whether another one can do no harm."""
 
@@ -74,7 +78,7 @@ class Upstream:
         self.under_way, self.version = 0, ""
         self.budget = RetryBudget(asked.retry_share)
         self.breakers = AsyncCircuitBreakerFactory(
-            asked.breaker_failures, asked.breaker_seconds, exclude=[asyncio.CancelledError]
+            asked.breaker_failures, asked.breaker_seconds, exclude=[asyncio.CancelledError, Impatient]
         )
         self.breakers.add_listener(self._changed)
 
@@ -97,9 +101,8 @@ class Upstream:
         clock = time.monotonic
 
         def once_more(error: BaseException) -> bool:
-            return (
-                isinstance(error, TryFailed) and (safe or error.again) and error.status != 504 and self.budget.spend()
-            )
+            may = isinstance(error, TryFailed) and error.status in (502, 503) and (safe or error.again)
+            return may and self.budget.spend()
 
         try:
             async for attempt in tenacity.AsyncRetrying(
@@ -120,12 +123,17 @@ class Upstream:
         start = clock()
         headers = headers | {DEADLINE: str(max(1, int(1000 * seconds)))}
         try:
-            async with (
-                await self.breakers.get_breaker(self.name),
-                wire.request(method, self.url + path, data=body or None, headers=headers,
-                             timeout=aiohttp.ClientTimeout(total=max(seconds, 1e-3))) as found,
-            ):  # fmt: skip
-                content, outcome = await found.read(), str(found.status)
+            async with await self.breakers.get_breaker(self.name):
+                try:
+                    async with wire.request(
+                        method, self.url + path, data=body or None, headers=headers,
+                        timeout=aiohttp.ClientTimeout(total=max(seconds, 1e-3)),
+                    ) as found:  # fmt: skip
+                        content, outcome = await found.read(), str(found.status)
+                    if found.status == 504:
+                        raise TimeoutError
+                except TimeoutError:  # one hasty client must not open the breaker for all
+                    raise (Impatient if 4000 * seconds < self.asked.timeout_ms else TimeoutError) from None
                 if found.status >= 500:
                     raise TryFailed(found.status, f"{self.name} answered {found.status}: {_said(content)}", again=False)
                 return found.status, dict(found.headers), content
@@ -133,7 +141,7 @@ class Upstream:
             outcome = "open"
             wait = str(max(1, round(self.asked.breaker_seconds)))
             raise Refused(503, f"{self.name} failed too often and is left alone", {"Retry-After": wait}) from None
-        except TimeoutError:
+        except (TimeoutError, Impatient):
             outcome = "timeout"
             raise TryFailed(504, f"{self.name} did not answer within {seconds:.3f} s", again=False) from None
         except aiohttp.ClientConnectorError:
@@ -287,7 +295,7 @@ class Gateway:
             return process.answer(answered, headers={k: v for k, v in told.items() if k != "Content-Type"})
 
     async def models(self, request: Request) -> Response:
-        body = await request.body()
+        body = await process.read_body(request)
         async with self.admitted(request) as (until, headers):
             client = request.headers.get("X-Client-Id", "")
             return _response(await self.predict(request.method, request.url.path, body, headers, client, until))

@@ -1,15 +1,15 @@
 """What the services share: request ids, errors as JSON, counters, health, and a process that ends without losing work."""
 
 import argparse
-import json
 import logging
 import re
 import signal
 import socket
 import sys
 import time
+import traceback
 import uuid
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 
 import orjson
 import prometheus_client
@@ -32,7 +32,6 @@ SHUTDOWN_SECONDS = 10
 
 REQUESTS = prometheus_client.Counter("service_requests", "Requests answered", ["route", "code"])
 SECONDS = prometheus_client.Histogram("service_request_duration_seconds", "From request to answer", ["route"])
-logger = logging.getLogger("course_lib.services")
 
 
 class Refused(Exception):
@@ -48,14 +47,19 @@ def answer(content: object, status: int = 200, headers: dict[str, str] | None = 
     return Response(orjson.dumps(content), status, headers, "application/json")
 
 
-async def json_body(request: Request) -> dict:
-    """The body as a JSON object. Raises Refused: 413 where it is too large, 400 where it is anything else."""
+async def read_body(request: Request) -> bytes:
+    """The body. Raises Refused (413) where it is too large."""
     body = bytearray()
     async for piece in request.stream():
         body += piece
         if len(body) > MAX_BODY_BYTES:
             raise Refused(413, f"expected at most {MAX_BODY_BYTES:,} bytes")
-    request.state.body = bytes(body)
+    return bytes(body)
+
+
+async def json_body(request: Request) -> dict:
+    """The body as a JSON object; its bytes stay in `request.state.body`. Raises Refused (400, 413) for anything else."""
+    request.state.body = body = await read_body(request)
     try:
         found = orjson.loads(body)
     except orjson.JSONDecodeError as wrong:
@@ -122,7 +126,7 @@ class RequestIds:
         try:
             await self.app(scope, receive, pass_on)
         except Exception:
-            logger.exception("failed", extra={"fields": {"request_id": request_id}})
+            log(level="error", event="failed", request_id=request_id, traceback=traceback.format_exc())
             if not status:
                 await answer({"error": f"internal error, request {request_id}"}, 500)(scope, receive, pass_on)
         seconds = time.perf_counter() - start
@@ -130,8 +134,8 @@ class RequestIds:
         REQUESTS.labels(route, status).inc()
         SECONDS.labels(route).observe(seconds)
         if route not in ("live", "ready", "metrics"):
-            fields = {"request_id": request_id, "method": scope["method"], "path": scope["path"][:200]}
-            logger.info("request", extra={"fields": fields | {"status": status, "ms": round(1000 * seconds, 2)}})
+            log(level="info", event="request", request_id=request_id, method=scope["method"],
+                path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2))  # fmt: skip
 
 
 async def _refused(request: Request, error: Refused) -> Response:
@@ -144,15 +148,9 @@ async def _not_here(request: Request, error: HTTPException) -> Response:
     )
 
 
-class JsonLines(logging.Formatter):
-    """One JSON object a line."""
-
-    def format(self, record: logging.LogRecord) -> str:
-        line = {"time": record.created, "level": record.levelname.lower(), "event": record.getMessage()}
-        line |= getattr(record, "fields", {})
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line)
+def log(**fields: object) -> None:
+    """One JSON object a line, for machines that collect logs; never a request's data."""
+    print(orjson.dumps({"time": time.time(), **fields}).decode(), flush=True)
 
 
 class Server(uvicorn.Server):
@@ -183,9 +181,6 @@ def options(name: str, description: str) -> argparse.ArgumentParser:
 def serve(app: Starlette, asked: argparse.Namespace) -> int:
     """Serves until a signal ends it. Returns the process's exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    handler = logging.StreamHandler(sys.stdout)
-    handler.setFormatter(JsonLines())
-    logging.basicConfig(level=logging.INFO, handlers=[handler])
     logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
         listener = socket.create_server((asked.host, asked.port))
@@ -201,6 +196,3 @@ def serve(app: Starlette, asked: argparse.Namespace) -> int:
     server.drain_seconds = asked.drain_seconds
     server.run(sockets=[listener])
     return 0
-
-
-Endpoint = Callable[[Request], Awaitable[Response]]

@@ -286,6 +286,21 @@ def test_after_failures_in_a_row_the_service_is_left_alone_and_asked_again_later
     assert send(gate.url, "POST", "/digits", PIXELS)[0] == 200
 
 
+def test_one_hasty_client_does_not_open_the_breaker_for_all(run, behind):
+    predictor = behind()
+    gate = run("gateway", "--predictor", predictor.url, "--breaker-failures", "3", "--timeout-ms", "2000")
+    predictor.plan = [0.2] * 5
+    hasty = [send(gate.url, "POST", "/digits", PIXELS, X_Request_Timeout_Ms="20")[0] for _ in range(5)]
+    assert hasty == [504] * 5 and send(gate.url, "POST", "/digits", PIXELS)[0] == 200
+
+
+def test_a_body_that_is_too_large_is_refused_on_every_way_in(run, behind):
+    gate = run("gateway", "--predictor", behind().url, "--feedback", behind().url)
+    large = b" " * (process.MAX_BODY_BYTES + 1)
+    for path in ("/digits", "/feedback", "/v1/models/m:predict"):
+        assert send(gate.url, "POST", path, large)[0] == 413
+
+
 def test_a_full_bulkhead_and_a_full_gateway_refuse_at_once(run, behind):
     slow, other = behind(), behind()
     gate = run("gateway", "--predictor", slow.url, "--feedback", other.url, "--max-under-way", "1", "--max-requests", "2",
