@@ -155,8 +155,9 @@ class Pipeline:
         *,
         threads: int = 1,
     ) -> None:
-        """file: an ONNX model with its weights inside. prepare: what must happen to the inputs before the model takes
-        them, where the graph cannot do it itself. threads: that ONNX Runtime may use.
+        """file: an ONNX model with its weights inside; the attribute `session` is ONNX Runtime's, over it. prepare: what
+        must happen to the inputs before the model takes them, where the graph cannot do it itself. threads: that ONNX
+        Runtime may use.
 
         Raises Broken for a file with another checksum, a graph whose names and types are not the contract's, labels
         that no output has columns for, and an example that is not answered as the contract says.
@@ -168,13 +169,7 @@ class Pipeline:
                 f"expected the file of {contract.name} {contract.version}, sha256 {contract.sha256[:12]}…, got "
                 f"{found[:12]}…: fetch the model again, or make a contract for the new one"
             )
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads
-        options.log_severity_level = 4  # what goes wrong is raised
-        # Weights in a second file, which the checksum does not cover, are not to be found.
-        options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
-        self.contract, self._prepare = contract, prepare
-        self._session = onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+        self.contract, self.session, self._prepare = contract, open_session(raw, threads), prepare
         self._compare_with_the_graph()
         if contract.example:
             self._test_itself()
@@ -186,7 +181,7 @@ class Pipeline:
             raise Refused(f"{contract.name} {contract.version} refuses its inputs. " + "; ".join(problems))
         names = [each.name for each in contract.outputs]
         feeds = inputs if self._prepare is None else self._prepare(**inputs)
-        outputs = dict(zip(names, self._session.run(names, feeds)))
+        outputs = dict(zip(names, self.session.run(names, feeds)))
         problems = contract.problems("outputs", outputs)
         asked, answered = contract.rows("inputs", inputs), contract.rows("outputs", outputs)
         if asked and answered and asked != answered:
@@ -197,9 +192,9 @@ class Pipeline:
 
     def _compare_with_the_graph(self) -> None:
         contract = self.contract
-        sides = [("outputs", self._session.get_outputs())]
+        sides = [("outputs", self.session.get_outputs())]
         if self._prepare is None:
-            sides.append(("inputs", self._session.get_inputs()))
+            sides.append(("inputs", self.session.get_inputs()))
         for side, tensors in sides:
             promised = {each.name: each.dtype for each in getattr(contract, side)}
             there = {tensor.name: DTYPES.get(tensor.type, tensor.type) for tensor in tensors}
@@ -229,6 +224,18 @@ class Pipeline:
         dtypes = {each.name: each.dtype for each in self.contract.inputs}
         sent = self.contract.example["inputs"]
         return self(**{k: v if dtypes[k] == "str" else np.array(v, dtypes[k]) for k, v in sent.items()})
+
+
+def open_session(raw: bytes, threads: int) -> onnxruntime.InferenceSession:
+    """ONNX Runtime over a model's bytes, on the processor, with so many threads. Raises what ONNX Runtime raises."""
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads  # left alone, ONNX Runtime counts the host's cores, not the container's
+    options.log_severity_level = 4  # what goes wrong is raised
+    # Threads that wait by spinning burn the CPU time that a container's limit grants.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    # Weights in a second file, which no checksum covers, are not to be found.
+    options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
+    return onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
 
 
 def checksum(file: Path) -> str:

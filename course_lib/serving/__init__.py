@@ -1,11 +1,13 @@
 """A model server: ONNX models in a folder, answered over HTTP.
 
 `python -m course_lib.serving --models FOLDER --port 8501` serves every `FOLDER/NAME/VERSION/model.onnx`. It speaks
-TensorFlow Serving's REST API (predict, status, metadata) and the health and metadata part of the Open Inference
-Protocol v2. It needs starlette, uvicorn, onnxruntime and numpy, and nothing else of the course.
+TensorFlow Serving's REST API and the Open Inference Protocol v2, joins what waits into batches, refuses what it cannot
+answer in time, and takes up new versions while it runs. It needs uvicorn, onnxruntime, numpy, orjson and
+prometheus-client, and of the course `course_lib.pipeline` alone.
 
-`models` finds and runs the models, `protocol` turns JSON into tensors and back, `app` is the HTTP side of it, and
-`__main__` the process: command line, logs, signals.
+To read it in the order of a request: `app` (HTTP), `tf_serving` and `open_inference` (the protocols), `tensors` (JSON to
+arrays), `store` (which version), `batching` (when), `models` (the computation), `telemetry` (what is told about it);
+`__main__` is the process: command line, signals.
 """
 
 import os

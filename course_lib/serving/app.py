@@ -1,230 +1,269 @@
-"""The HTTP side: addresses, methods, sizes, request ids, one line in the log for each request."""
+"""The HTTP side: addresses, methods, sizes, time-outs, request ids, one line in the log and a count for each request.
+
+A plain ASGI application: a router and request objects would cost more than what they do here.
+"""
 
 import asyncio
-import json
-import logging
 import re
 import socket
 import time
 import uuid
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any
 
-from starlette.applications import Starlette
-from starlette.datastructures import State
-from starlette.exceptions import HTTPException
-from starlette.middleware import Middleware
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import JSONResponse, Response
-from starlette.routing import Route
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
+import orjson
 
 from course_lib import __version__
-from course_lib.serving import protocol
-from course_lib.serving.models import Model, Models
-from course_lib.serving.protocol import Refused
+from course_lib.serving import open_inference, tf_serving
+from course_lib.serving.batching import Batcher
+from course_lib.serving.errors import Refused
+from course_lib.serving.limits import Limits
+from course_lib.serving.models import Feeds, Model
+from course_lib.serving.store import Served, Store
+from course_lib.serving.telemetry import Log, Metrics
 
 NAME = "course model server"
 BODY_SECONDS = 8  # less than a shutdown waits, so that a client which stalls cannot hold one up
-MAX_WAITING = 32
-"""How many predictions may wait for a thread; more are refused (503) at once, since each holds its body in memory."""
+PARSED_ASIDE = 1 << 16
+"""Bodies from this size are parsed beside the event loop, which would stand still for some milliseconds."""
 RETRY = {"Retry-After": "1"}
-METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
-V1_ADDRESS = re.compile(
-    "/v1/models(?:/(?P<name>[^/:]+)(?:/versions/(?P<version>[0-9]+))?"
-    "(?:(?P<metadata>/metadata)|:(?P<verb>predict|classify|regress))?)?"
-)
+V2_ADDRESS = re.compile("/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>infer|ready))?")
+REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 HOST = socket.gethostname().encode()
 """Sent with each answer, so that a client behind a load balancer can tell which replica it met: the pod's name."""
-
-logger = logging.getLogger("course_lib.serving")
-
-
-def create_app(models: Models, max_body_bytes: int, workers: int) -> Starlette:
-    """The ASGI application. `app.state.draining = True` makes readiness fall; everything else goes on answering.
-
-    `workers` threads parse, compute and write out predictions, so that the event loop, and health with it, stays free.
-    """
-    routes = [
-        Route("/", _index),
-        Route("/v1/{rest:path}", _v1, methods=METHODS),
-        Route("/v2", _v2_server),
-        Route("/v2/health/live", _v2_live),
-        Route("/v2/health/ready", _v2_ready),
-        Route("/v2/models/{name}", _v2_model),
-        Route("/v2/models/{name}/ready", _v2_model_ready),
-        Route("/v2/models/{name}/versions/{version}", _v2_model),
-        Route("/v2/models/{name}/versions/{version}/ready", _v2_model_ready),
-    ]
-    handlers = {Refused: _refused, HTTPException: _http_exception}
-    app = Starlette(routes=routes, exception_handlers=handlers, middleware=[Middleware(RequestLog)])
-    app.router.redirect_slashes = False
-    app.state.models, app.state.draining, app.state.max_body_bytes = models, False, max_body_bytes
-    app.state.workers = ThreadPoolExecutor(workers, thread_name_prefix="predict")
-    app.state.predictions, app.state.max_predictions = 0, workers + MAX_WAITING
-    return app
+JSON_TYPE, BINARY_TYPE, METRICS_TYPE = b"application/json", b"application/octet-stream", b"text/plain; version=0.0.4"
 
 
-class RequestLog:
-    """Gives each request an id, logs it without its data, and turns an error of our own into a 500 with that id.
+@dataclass(slots=True)
+class Request:
+    """What one request asked, and what its log line and its metrics will tell."""
 
-    A request that the end of the process cuts off gets a 503.
-    """
+    method: str
+    path: str
+    headers: dict[bytes, bytes]
+    receive: Callable[[], Awaitable[dict]]
+    model: Model | None = None
+    protocol: str = ""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            return await self.app(scope, receive, send)
-        given = dict(scope["headers"]).get(b"x-request-id", b"").decode("latin-1")
-        request_id = given if re.fullmatch("[A-Za-z0-9._-]{1,128}", given) else uuid.uuid4().hex
-        started, status = time.perf_counter(), 0
+@dataclass(slots=True)
+class Response:
+    """status, body, and the headers beside those that every answer has."""
 
-        async def send_with_id(message: Message) -> None:
-            nonlocal status
-            if message["type"] == "http.response.start":
-                status = message["status"]
-                own = [(b"x-request-id", request_id.encode()), (b"x-served-by", HOST)]
-                message["headers"] = [*message["headers"], *own]
-                if scope["app"].state.draining:  # the next request of this client belongs on another replica
-                    message["headers"].append((b"connection", b"close"))
-            await send(message)
+    body: bytes
+    content_type: bytes = JSON_TYPE
+    status: int = 200
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
+
+class App:
+    """The ASGI application. `draining = True` makes readiness fall; everything else goes on answering."""
+
+    def __init__(self, store: Store, log: Log, limits: Limits) -> None:
+        self.store, self.draining = store, False
+        self._log, self._limits = log, limits
+        self._batcher = Batcher(limits, lambda model: self._metrics.of(model.name, str(model.version)))
+        self._metrics = Metrics(self._batcher.waiting)
+        self._ids, self._id = f"{uuid.uuid4().hex[:12]}-", 0
+
+    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
+        """Answers one request; an error of our own becomes a 500 with the id under which the log tells it."""
+        started = time.perf_counter()
+        request = Request(scope["method"], scope["path"], dict(scope["headers"]), receive)
+        request_id = self._request_id(request)
         try:
-            await self.app(scope, receive, send_with_id)
-        except asyncio.CancelledError:
-            # uvicorn cancels what is still under way when a shutdown has waited long enough, and answers for itself, in
-            # plain text and with a traceback in the log, where this goes on.
-            if not status:
-                answer = _error(503, "the server stops and did not get to this request: try again.", RETRY)
-                await answer(scope, receive, send_with_id)
-        except Exception:
-            logger.exception("internal error", extra={"fields": {"request_id": request_id}})
-            if not status:
-                answer = _error(500, f"internal error; the log has it under request id {request_id}.")
-                await answer(scope, receive, send_with_id)
-        finally:
-            fields = {"request_id": request_id, "method": scope["method"][:20], "path": scope["path"][:200]}
-            fields |= {"status": status, "duration_ms": round((time.perf_counter() - started) * 1000, 2)}
-            logger.info("request", extra={"fields": fields})
-
-
-async def _index(request: Request) -> Response:
-    served = request.app.state.models.versions()
-    return JSONResponse({"name": NAME, "version": __version__, "models": served, "default_version": "latest"})
-
-
-async def _v1(request: Request) -> Response:
-    """TensorFlow Serving's API: by its rules, an address that it does not know is a 400, not a 404."""
-    models, method, path = request.app.state.models, request.method, request.scope["path"]
-    body = await _read_body(request)
-    match = V1_ADDRESS.fullmatch(path)
-    verb = match and match["verb"]
-    if method not in ("GET", "HEAD", "POST"):
-        raise Refused(405, f"{path[:200]} expects GET or POST, got {method}.", headers={"Allow": "GET, HEAD, POST"})
-    if verb and method != "POST":  # TensorFlow Serving says 400 here; HTTP has a status for it
-        raise Refused(
-            405, f"Malformed request: {method} {path[:200]}. :{verb} expects POST.", headers={"Allow": "POST"}
+            response = await self._answer(request)
+        except Refused as refused:
+            response = _error(refused.status, refused.message, refused.headers)
+        except asyncio.CancelledError:  # the shutdown has waited long enough
+            response = _error(503, "the server stops and did not get to this request: try again.", RETRY)
+        except Exception as error:
+            self._log.failure("internal error", error, request_id=request_id)
+            response = _error(500, f"internal error; the log has it under request id {request_id}.")
+        headers = [
+            (b"content-type", response.content_type),
+            (b"content-length", str(len(response.body)).encode()),
+            (b"x-request-id", request_id.encode()),
+            (b"x-served-by", HOST),
+            *response.headers,
+        ]
+        name, version = (request.model.name, str(request.model.version)) if request.model else ("", "")
+        if version:
+            headers.append((b"x-model-version", version.encode()))
+        if self.draining:  # the next request of this client belongs on another replica
+            headers.append((b"connection", b"close"))
+        seconds = time.perf_counter() - started
+        metrics = self._metrics.of(name, version)
+        metrics.requests[request.protocol, response.status] += 1
+        metrics.seconds.observe(seconds)
+        self._log.write(
+            "info",
+            "request",
+            request_id=request_id,
+            method=request.method[:20],
+            path=request.path[:200],
+            status=response.status,
+            duration_ms=round(seconds * 1000, 2),
         )
-    if not match or (method == "POST" and not verb):
-        expected = "POST /v1/models/NAME[/versions/N]:predict or GET /v1/models/NAME[/versions/N][/metadata]"
-        raise Refused(400, f"Malformed request: {method} {path[:200]}. Expected {expected}.")
-    if not match["name"]:
-        raise Refused(400, f"Missing model name in request. This server has {', '.join(models.versions())}.")
-    name, version = match["name"], match["version"]
-    if version and len(version) > 18:
-        raise Refused(400, f"Failed to convert version: {version[:40]} to numeric.")
-    number = int(version) if version else None
-    if not verb:
-        found = protocol.tf_metadata if match["metadata"] else None
-        return JSONResponse(
-            found(protocol.find(models, name, number)) if found else protocol.status(models, name, number)
+        try:
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send({"type": "http.response.body", "body": response.body})
+        except OSError:  # the client has left
+            pass
+
+    def _request_id(self, request: Request) -> str:
+        given = request.headers.get(b"x-request-id", b"").decode("latin-1")
+        if REQUEST_ID.fullmatch(given):
+            return given
+        self._id += 1
+        return f"{self._ids}{self._id}"
+
+    async def _answer(self, request: Request) -> Response:
+        path = request.path
+        if path.startswith("/v1/"):
+            request.protocol = "v1"
+            return await self._v1(request)
+        if path.startswith("/v2/models/") and (address := V2_ADDRESS.fullmatch(path)):
+            request.protocol = "v2"
+            return await self._v2(request, address)
+        simple = {
+            "/": self._index,
+            "/v2": lambda: _json({"name": NAME, "version": __version__, "extensions": ["binary_tensor_data"]}),
+            "/v2/health/live": lambda: _json({"live": True}),
+            "/v2/health/ready": self._ready,
+            "/metrics": lambda: Response(self._metrics.expose(self._versions()), METRICS_TYPE),
+        }
+        if path not in simple:
+            message = "there is nothing here; expected an address under /v1/models or /v2, or /metrics."
+            raise Refused(404, f"{request.method} {path[:200]}: {message}")
+        _allow(request, "GET", "HEAD")
+        return simple[path]()
+
+    async def _v1(self, request: Request) -> Response:
+        """TensorFlow Serving's API: by its rules, an address that it does not know is a 400, not a 404."""
+        address = tf_serving.read_address(request.path)
+        verb = address and address["verb"]
+        if verb:
+            _allow(request, "POST")
+        elif request.method != "POST":
+            _allow(request, "GET", "HEAD", "POST")
+        if not address or (request.method == "POST" and not verb):
+            expected = "POST /v1/models/NAME[/versions/N|/labels/L]:predict or GET /v1/models/NAME[…][/metadata]"
+            raise Refused(400, f"Malformed request: {request.method} {request.path[:200]}. Expected {expected}.")
+        if not address["name"]:
+            raise Refused(400, f"Missing model name in request. This server has {self.store}.")
+        if not verb and not address["metadata"]:
+            return _json(tf_serving.status(self.store, address))
+        request.model = model = tf_serving.find(self.store, address)
+        if not verb:
+            return _json(tf_serving.metadata(model))
+        if verb != "predict":
+            message = f"Expected {verb} signature method_name to be tensorflow/serving/{verb}. Was: tensorflow/serving/predict"
+            raise Refused(400, f"{message}. This model answers :predict.")
+        body = await self._read(request)
+        feeds, rows = await _aside(len(body), tf_serving.parse, model, body)
+        samples = model.check(feeds)
+        answer = await self._compute(request, feeds, samples)
+        return Response(tf_serving.answer(answer, rows, samples))
+
+    async def _v2(self, request: Request, address: re.Match[str]) -> Response:
+        name, version, verb = address["name"], address["version"], address["verb"]
+        _allow(request, *(["POST"] if verb == "infer" else ["GET", "HEAD"]))
+        request.model = model = open_inference.find(self.store, name, version)
+        if verb == "ready":
+            return _json({"name": name, "ready": True})
+        if not verb:
+            return _json(open_inference.metadata(model, list(self.store.models.get(name, Served()).versions)))
+        body = await self._read(request)
+        header = request.headers.get(open_inference.HEADER.encode())
+        header = None if header is None else header.decode("latin-1")
+        asked = await _aside(len(body), open_inference.parse, model, body, header)
+        samples = model.check(asked.inputs)
+        answer = await self._compute(request, asked.inputs, samples, asked.timeout_ms)
+        content, json_length = open_inference.answer(model, asked, answer)
+        if json_length is None:
+            return Response(content)
+        headers = ((open_inference.HEADER.encode(), str(json_length).encode()),)
+        return Response(content, BINARY_TYPE, headers=headers)
+
+    async def _compute(self, request: Request, feeds: Feeds, samples: int, timeout_ms: float | None = None) -> Feeds:
+        given = request.headers.get(b"x-request-timeout-ms")
+        if given is not None:
+            if not (given.isdigit() and len(given) < 10 and int(given)):
+                got = given.decode("latin-1")[:20]
+                raise Refused(400, f"X-Request-Timeout-Ms expects whole milliseconds from 1, got '{got}'.")
+            timeout_ms = min(timeout_ms or int(given), int(given))
+        seconds = min(self._limits.timeout_seconds, timeout_ms / 1000 if timeout_ms else self._limits.timeout_seconds)
+        served = self.store.models.get(request.model.name)
+        return await self._batcher.compute(
+            request.model, feeds, samples, seconds, served.max_batch_size if served else None
         )
-    model = protocol.find(models, name, number)
-    if verb != "predict":
-        message = (
-            f"Expected {verb} signature method_name to be tensorflow/serving/{verb}. Was: tensorflow/serving/predict"
-        )
-        raise Refused(400, f"{message}. This model answers :predict.")
-    return Response(await _predict(request.app.state, model, body), media_type="application/json")
+
+    async def _read(self, request: Request) -> bytes:
+        """The whole body, or a 413. What is too much is read and dropped: a client that still sends reads no answer."""
+        encoding = request.headers.get(b"content-encoding", b"identity")
+        if encoding != b"identity":
+            got = encoding.decode("latin-1")[:40]
+            raise Refused(415, f"expected a body without Content-Encoding, got {got}: send it as it is.")
+        message = await request.receive()
+        if message["type"] == "http.request" and not message.get("more_body"):
+            body = message["body"]  # small bodies come in one piece
+        else:
+            body = await self._gather(message, request.receive)
+        if len(body) > self._limits.max_body_bytes:
+            limit = f"at most {self._limits.max_body_bytes} bytes (--max-body-bytes)"
+            raise Refused(413, f"expected a body of {limit}, got more: send fewer samples.")
+        return body
+
+    async def _gather(self, message: dict[str, Any], receive: Callable[[], Awaitable[dict]]) -> bytes:
+        total, body = 0, bytearray()
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                while True:
+                    if message["type"] == "http.disconnect":
+                        raise Refused(400, "the client left before the end of its request.")
+                    total += len(message["body"])
+                    if len(body) <= self._limits.max_body_bytes:
+                        body += message["body"]
+                    if not message.get("more_body") or total > 64 * self._limits.max_body_bytes:
+                        return bytes(body)
+                    message = await receive()
+        except TimeoutError:
+            raise Refused(408, f"expected the whole body within {BODY_SECONDS} s, got {total} bytes of it.") from None
+
+    def _versions(self) -> dict[str, list[int]]:
+        return {name: list(served.versions) for name, served in self.store.models.items()}
+
+    def _index(self) -> Response:
+        labels = {name: served.labels for name, served in self.store.models.items() if served.labels}
+        told = {"name": NAME, "version": __version__, "models": self._versions(), "labels": labels}
+        return _json({**told, "default_version": "latest"})
+
+    def _ready(self) -> Response:
+        """Ready once models are loaded (before that nothing listens), and no longer as soon as the end was asked for."""
+        return Response(orjson.dumps({"ready": not self.draining}), status=503 if self.draining else 200)
 
 
-async def _predict(state: State, model: Model, body: bytes) -> bytes:
-    """The answer, computed by one of the threads; or a 503 where too many wait for one already."""
-    if state.predictions >= state.max_predictions:
-        raise Refused(503, f"{MAX_WAITING} predictions wait already: try again later, or another replica.", RETRY)
-    state.predictions += 1
-    try:
-        return await asyncio.get_running_loop().run_in_executor(state.workers, protocol.predict, model, body)
-    finally:
-        state.predictions -= 1
+async def _aside(size: int, parse: Callable, *arguments: Any) -> Any:
+    """Calls `parse`, beside the event loop where the body is large."""
+    return parse(*arguments) if size < PARSED_ASIDE else await asyncio.to_thread(parse, *arguments)
 
 
-async def _v2_server(request: Request) -> Response:
-    return JSONResponse({"name": NAME, "version": __version__, "extensions": []})
+def _allow(request: Request, *methods: str) -> None:
+    if request.method not in methods:
+        expected = " or ".join(method for method in methods if method != "HEAD")
+        message = f"{request.method} {request.path[:200]}: expected {expected} here."
+        raise Refused(405, message, {"Allow": ", ".join(methods)})
 
 
-async def _v2_live(request: Request) -> Response:
-    return JSONResponse({"live": True})
-
-
-async def _v2_ready(request: Request) -> Response:
-    """Ready once models are loaded (before that nothing listens), and no longer as soon as the end was asked for."""
-    ready = not request.app.state.draining
-    return JSONResponse({"ready": ready}, status_code=200 if ready else 503)
-
-
-async def _v2_model(request: Request) -> Response:
-    model = _v2_find(request)
-    return JSONResponse(protocol.v2_metadata(model, request.app.state.models.versions()[model.name]))
-
-
-async def _v2_model_ready(request: Request) -> Response:
-    ready = not request.app.state.draining
-    return JSONResponse({"name": _v2_find(request).name, "ready": ready}, status_code=200 if ready else 503)
-
-
-def _v2_find(request: Request) -> Any:
-    version = request.path_params.get("version")
-    if version is not None and not re.fullmatch("[0-9]{1,18}", version):
-        raise Refused(404, f"expected a version that is a positive whole number, got '{version[:40]}'.")
-    return protocol.find(request.app.state.models, request.path_params["name"], int(version) if version else None)
-
-
-async def _read_body(request: Request) -> bytes:
-    """The whole body, or a 413. What is too much is read and dropped: a client that still sends reads no answer."""
-    limit, total, body = request.app.state.max_body_bytes, 0, bytearray()
-    try:
-        async with asyncio.timeout(BODY_SECONDS):
-            async for chunk in request.stream():
-                total += len(chunk)
-                if total <= limit:
-                    body += chunk
-                elif total > 64 * limit:
-                    break
-    except TimeoutError:
-        raise Refused(408, f"expected the whole body within {BODY_SECONDS} s, got {total} bytes of it.") from None
-    except ClientDisconnect:
-        raise Refused(400, "the client left before the end of its request.") from None
-    if total > limit:
-        raise Refused(
-            413, f"expected a body of at most {limit} bytes (--max-body-bytes), got more: send fewer samples."
-        )
-    return bytes(body)
+def _json(value: Any) -> Response:
+    return Response(orjson.dumps(value))
 
 
 def _error(status: int, message: str, headers: dict[str, str] | None = None) -> Response:
-    return Response(json.dumps({"error": message}), status, headers, media_type="application/json")
-
-
-async def _refused(request: Request, refused: Refused) -> Response:
-    return _error(refused.status, refused.message, refused.headers)
-
-
-async def _http_exception(request: Request, error: HTTPException) -> Response:
-    """Starlette's own 404 and 405, in the protocols' form."""
-    headers, what = dict(error.headers or {}), f"{request.method} {request.scope['path'][:200]}"
-    if error.status_code == 405:
-        return _error(405, f"{what}: expected {headers.get('Allow', 'GET')} here.", headers)
-    return _error(error.status_code, f"{what}: there is nothing here; expected an address under /v1/models or /v2.")
+    pairs = tuple((name.lower().encode(), value.encode()) for name, value in (headers or {}).items())
+    # A path may hold what no UTF-8 can: half of a surrogate pair, say.
+    message = message.encode("utf-8", "replace").decode()
+    return Response(orjson.dumps({"error": message or HTTPStatus(status).phrase}), status=status, headers=pairs)

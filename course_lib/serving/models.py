@@ -1,122 +1,149 @@
-"""The models: found in a folder, loaded by ONNX Runtime, looked up by name and version."""
+"""One version of one model: its file checked and loaded, and run on one request or on several at once."""
 
-import os
-import re
-from dataclasses import dataclass
+import hashlib
+import json
 from pathlib import Path
 
 import numpy as np
 import onnxruntime
 
-# ONNX Runtime's name of a type -> NumPy's, TensorFlow Serving's, the Open Inference Protocol's.
-DTYPES: dict[str, tuple[str, str, str]] = {
-    "tensor(float)": ("float32", "DT_FLOAT", "FP32"),
-    "tensor(double)": ("float64", "DT_DOUBLE", "FP64"),
-    "tensor(float16)": ("float16", "DT_HALF", "FP16"),
-    "tensor(int8)": ("int8", "DT_INT8", "INT8"),
-    "tensor(int16)": ("int16", "DT_INT16", "INT16"),
-    "tensor(int32)": ("int32", "DT_INT32", "INT32"),
-    "tensor(int64)": ("int64", "DT_INT64", "INT64"),
-    "tensor(uint8)": ("uint8", "DT_UINT8", "UINT8"),
-    "tensor(uint16)": ("uint16", "DT_UINT16", "UINT16"),
-    "tensor(uint32)": ("uint32", "DT_UINT32", "UINT32"),
-    "tensor(uint64)": ("uint64", "DT_UINT64", "UINT64"),
-    "tensor(bool)": ("bool", "DT_BOOL", "BOOL"),
-}
+from course_lib.pipeline import Broken, Contract, Pipeline, open_session
+from course_lib.serving.errors import Refused
+from course_lib.serving.tensors import DTYPES, Tensor
+
+Feeds = dict[str, np.ndarray]
+"""Arrays by name: a model's inputs or its outputs."""
 
 
 class ModelError(Exception):
-    """A folder or a model file that cannot be served; the message is one line, for whoever starts the server."""
-
-
-class InputError(Exception):
-    """What the model itself refuses at run time, although dtype and shape are right."""
-
-
-@dataclass(frozen=True)
-class Tensor:
-    """One input or output of a model; in `shape`, -1 stands for any size, and the batch comes first."""
-
-    name: str
-    dtype: np.dtype
-    tf_dtype: str
-    v2_datatype: str
-    shape: tuple[int, ...]
+    """A folder or a model file that cannot be served; the message is one line, for whoever runs the server."""
 
 
 class Model:
-    """One version of one model, loaded. `run` may be called from several threads at once."""
+    """One version of one model, loaded. `run` may be called from several threads at once.
 
-    def __init__(self, name: str, version: int, path: Path, threads: int) -> None:
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = threads  # left alone, ONNX Runtime counts the host's cores, not the container's
-        options.log_severity_level = 4  # what goes wrong is raised, and logged by us
-        # Threads that wait by spinning burn the CPU time that a container's limit grants.
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    inputs, outputs: name -> Tensor. batches: whether the requests of several clients may be joined into one call: the
+    first axis of all inputs and outputs counts the samples (the contract says so, or the file gives it one and the same
+    name everywhere), and no activation is quantized by the range of all that stands in the call.
+    """
+
+    def __init__(self, name: str, version: int, path: Path, threads: int, sha256: str | None = None) -> None:
+        """path: the ONNX file; a `contract.json` beside it is held to. threads: what one call may compute with.
+        sha256: the checksum that the file must have. Raises ModelError for a file that cannot be served."""
+        self.name, self.version = name, version
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            raw = path.read_bytes()
+            if sha256 is not None and (found := hashlib.sha256(raw).hexdigest()) != sha256:
+                raise Broken(f"its sha256 is {found[:12]}…, SHA256SUMS says {sha256[:12]}…: copy it again")
+            promise = path.with_name("contract.json")
+            self.contract = Contract.from_json(promise.read_text(encoding="utf-8")) if promise.exists() else None
+            self._session = (
+                Pipeline(path, self.contract, threads=threads).session if self.contract else open_session(raw, threads)
+            )
             self.inputs = {tensor.name: tensor for tensor in map(_tensor, self._session.get_inputs())}
             self.outputs = {tensor.name: tensor for tensor in map(_tensor, self._session.get_outputs())}
         except Exception as error:  # ONNX Runtime's errors share no base class but this
             raise ModelError(f"{path} is not a model that this server can serve: {_one_line(error)}") from error
-        self.name, self.version = name, version
+        # The names of operators stand in the file as they are: DynamicQuantizeLinear, DynamicQuantizeMatMul, …
+        self.batches = b"DynamicQuantize" not in raw and (self._counts_by_contract() or self._counts_by_name())
 
-    def run(self, feeds: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Runs the model on `feeds` (input name -> array of the input's dtype and shape); returns its outputs by name.
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
 
-        Raises InputError where the model refuses the values, such as an index outside its table.
+    def _counts_by_contract(self) -> bool:
+        return self.contract is not None and all(
+            field.shape and field.shape[0] < 0 for field in (*self.contract.inputs, *self.contract.outputs)
+        )
+
+    def _counts_by_name(self) -> bool:
+        arguments = [*self._session.get_inputs(), *self._session.get_outputs()]
+        axes = {argument.shape[0] if argument.shape else None for argument in arguments}
+        return len(axes) == 1 and isinstance(axes.pop(), str)
+
+    def check(self, feeds: Feeds) -> int:
+        """How many samples `feeds` holds. Raises Refused where they break the contract, or differ in that number."""
+        if self.contract and (problems := self.contract.problems("inputs", feeds)):
+            raise Refused(400, f"model '{self.name}' refuses its inputs. {'; '.join(problems)}")
+        counts = {len(array) if array.shape else 1 for array in feeds.values()}
+        if self.batches and len(counts) > 1:
+            raise Refused(400, f"expected one number of samples in all inputs, got {sorted(counts)}.")
+        return max(counts, default=1)
+
+    def run(self, feeds: Feeds) -> Feeds:
+        """Runs the model on one request: input name -> array of the input's dtype and shape.
+
+        Raises Refused where the model refuses the values, such as an index outside its table, and Broken where its
+        outputs are not what its contract promises.
         """
         try:
-            return dict(zip(self.outputs, self._session.run(list(self.outputs), feeds), strict=True))
+            outputs = dict(zip(self.outputs, self._session.run(list(self.outputs), feeds), strict=True))
         except Exception as error:
-            raise InputError(_one_line(error)) from error
+            # Dtype and shape were right, so that what remains depends on the values that were sent.
+            raise Refused(400, f"model '{self.name}' cannot compute this input: {_one_line(error)}") from error
+        if self.contract and (problems := self.contract.problems("outputs", outputs)):
+            raise Broken(f"{self} breaks its outputs. {'; '.join(problems)}")
+        return outputs
+
+    def run_together(self, requests: list[Feeds]) -> list[Feeds | Exception]:
+        """Runs several requests in one call; what one of them gets does not depend on the others.
+
+        Where the joint call fails, each is run alone, so that one with a bad value spoils no other.
+        """
+        if len(requests) > 1:
+            try:
+                return self._split(
+                    self.run({name: np.concatenate([r[name] for r in requests]) for name in self.inputs}), requests
+                )
+            except Exception:  # found again below, with its own request
+                pass
+        answers: list[Feeds | Exception] = []
+        for feeds in requests:
+            try:
+                answers.append(self.run(feeds))
+            except Exception as error:
+                answers.append(error)
+        return answers
+
+    def _split(self, joint: Feeds, requests: list[Feeds]) -> list[Feeds | Exception]:
+        first = next(iter(self.inputs))
+        ends = np.cumsum([len(feeds[first]) for feeds in requests]).tolist()
+        if any(len(array) != ends[-1] for array in joint.values()):
+            raise Broken(f"{self} answered {ends[-1]} samples with another number of rows")
+        return [{name: array[begin:end] for name, array in joint.items()} for begin, end in zip([0, *ends], ends)]
 
 
-class Models:
-    """All models of a folder: `models.find("digits_cnn")` is the latest version, `find("digits_cnn", 1)` that one."""
-
-    def __init__(self, loaded: dict[str, dict[int, Model]]) -> None:
-        self._loaded = loaded
-
-    @classmethod
-    def load(cls, folder: Path, threads: int) -> "Models":
-        """Loads every `folder/NAME/VERSION/model.onnx`. Raises ModelError where there is none, or where one is broken."""
-        if not folder.is_dir():
-            raise ModelError(f"--models {folder} is not a folder; expected one that holds NAME/VERSION/model.onnx")
-        loaded: dict[str, dict[int, Model]] = {}
-        for path in sorted(folder.glob("*/*/model.onnx")):
-            name, version = path.parts[-3:-1]
-            # Other things may lie beside the versions; a name with a colon cannot stand in the protocols' addresses.
-            if re.fullmatch("[1-9][0-9]{0,17}", version) and ":" not in name:
-                loaded.setdefault(name, {})[int(version)] = Model(name, int(version), path, threads)
-        if not loaded:
-            raise ModelError(f"--models {folder} holds no NAME/VERSION/model.onnx with VERSION a positive whole number")
-        return cls(loaded)
-
-    def find(self, name: str, version: int | None = None) -> Model | None:
-        """The version asked for, or the latest; None where there is no such thing."""
-        versions = self._loaded.get(name, {})
-        return versions.get(version if version is not None else max(versions, default=0))
-
-    def versions(self) -> dict[str, list[int]]:
-        """Name -> version numbers, the latest first."""
-        return {name: sorted(versions, reverse=True) for name, versions in self._loaded.items()}
+def read_checksums(folder: Path) -> dict[str, str]:
+    """File, as a path from `folder` -> its checksum, from `folder/SHA256SUMS`; empty where there is none."""
+    try:
+        lines = (folder / "SHA256SUMS").read_text(encoding="utf-8").splitlines()
+    except FileNotFoundError:
+        return {}
+    return {
+        name.lstrip("*"): sha256
+        for sha256, _, name in (line.partition(" ") for line in lines)
+        for name in [name.strip()]
+    }
 
 
-def cpu_limit(cgroup: Path = Path("/sys/fs/cgroup")) -> int:
-    """How many whole CPUs this process may use: the container's limit (control groups v2, then v1), else the machine's.
+def read_settings(folder: Path) -> dict:
+    """A model's own `serving.json`: `{"labels": {"stable": 3}, "max_batch_size": 8}`; {} where there is none.
 
-    A limit of 1.5 CPUs counts as 1: a second thread would spend half of its time throttled.
+    Raises ModelError where it holds anything else.
     """
-    available = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        try:
-            quota, period = " ".join((cgroup / name).read_text() for name in names).split()
-            if quota not in ("max", "-1"):
-                return max(1, min(available, int(quota) // int(period)))
-        except (OSError, ValueError, ZeroDivisionError):
-            continue
-    return available
+    path = folder / "serving.json"
+    try:
+        settings = json.loads(path.read_text(encoding="utf-8"))
+        labels, largest = settings.get("labels", {}), settings.get("max_batch_size", 1)
+        right = all(type(version) is int and "/" not in label and ":" not in label for label, version in labels.items())
+        if not right or type(largest) is not int or largest < 1 or settings.keys() - {"labels", "max_batch_size"}:
+            raise ValueError(f"got {json.dumps(settings)[:200]}")
+    except FileNotFoundError:
+        return {}
+    except (ValueError, AttributeError, OSError) as error:
+        raise ModelError(
+            f'{path}: expected {{"labels": {{"stable": 1}}, "max_batch_size": 8}}, each of them optional; {_one_line(error)}'
+        ) from error
+    return settings
 
 
 def _tensor(argument: onnxruntime.NodeArg) -> Tensor:

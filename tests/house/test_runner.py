@@ -14,8 +14,9 @@ import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 
 from course_lib.places import CHECKOUT
-from tools import bench, processes
+from tools import processes
 from tools import test as runner
+from tools.bench import lessons as bench
 
 SYLLABUS = """
 [course]
@@ -166,9 +167,8 @@ finally:
 def test_a_lesson_that_is_stopped_cleans_up_first(checkout: Path, tool: str, lesson: str, by: signal.Signals) -> None:
     for path in (checkout / "notebooks").iterdir():
         write(path, ENDLESS.format(str(checkout)), "never_reached")
-    program = (
-        f"import pathlib, sys; from tools import {tool}; sys.exit({tool}.main([{lesson!r}], pathlib.Path(sys.argv[1])))"
-    )
+    module = {"test": "tools.test", "bench": "tools.bench.lessons"}[tool]
+    program = f"import pathlib, sys; from {module} import main; sys.exit(main([{lesson!r}], pathlib.Path(sys.argv[1])))"
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(checkout)], cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
     )

@@ -22,7 +22,10 @@ from onnx import TensorProto, helper, numpy_helper
 from course_lib.places import CHECKOUT
 from course_lib.serving import app
 from course_lib.serving.__main__ import listen
-from course_lib.serving.models import Models, cpu_limit
+from course_lib.serving.limits import Limits, cpu_limit
+from course_lib.serving.models import Model
+from course_lib.serving.store import Store
+from course_lib.serving.telemetry import Log
 
 PREDICT = "/v1/models/digits_cnn:predict"
 LIMIT = 100_000
@@ -99,8 +102,9 @@ def start(folder: Path, models: Path, *arguments: str, how: tuple[str, ...] = ("
     with log.open("w") as out:
         process = subprocess.Popen([*command, *arguments], cwd=CHECKOUT, stdout=out, stderr=subprocess.STDOUT)
     while process.poll() is None:
-        if text := log.read_text():
-            return Server(process, log, json.loads(text.splitlines()[0])["port"])
+        for line in log.read_text().splitlines():
+            if '"event":"ready"' in line:
+                return Server(process, log, json.loads(line)["port"])
         time.sleep(0.02)
     raise AssertionError(log.read_text())
 
@@ -362,7 +366,8 @@ def test_after_all_bad_requests_the_server_answers_right_and_never_said_500(serv
 
 def test_a_body_that_stalls_is_given_up(models, monkeypatch):
     monkeypatch.setattr(app, "BODY_SECONDS", 0.05)
-    service, sent = app.create_app(Models.load(models, threads=1), LIMIT, workers=1), []
+    store = Store(models, lambda name, version, path, sha256: Model(name, version, path, 1, sha256), 0, Log())
+    service, sent = app.App(store, Log(), Limits()), []
     halves = iter([{"type": "http.request", "body": b"{", "more_body": True}])
 
     async def receive() -> dict:

@@ -167,13 +167,13 @@ def machine() -> str:
     return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
 
 
-def written(readme: Path, table: str) -> str:
+def written(readme: Path, table: str, mark: str = MARK) -> str:
     """README's text with this table between its two marks. Raises LookupError where they are not two."""
     text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
-    parts = re.split(rf"^{re.escape(MARK)}$", text, flags=re.MULTILINE)
+    parts = re.split(rf"^{re.escape(mark)}$", text, flags=re.MULTILINE)
     if len(parts) != 3:
-        raise LookupError(f"{readme} must hold two lines {MARK}, for the table between; it holds {len(parts) - 1}")
-    return f"{parts[0]}{MARK}\n{table}\n{MARK}{parts[2]}"
+        raise LookupError(f"{readme} must hold two lines {mark}, for the table between; it holds {len(parts) - 1}")
+    return f"{parts[0]}{mark}\n{table}\n{mark}{parts[2]}"
 
 
 def beside(readme: Path, measured: list[Measured]) -> list[str]:

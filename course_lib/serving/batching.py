@@ -1,0 +1,197 @@
+"""Requests to the same version, joined: a queue for each, and threads that compute what the queues hold.
+
+A processor reads a network's weights once for a call, whether it holds one sample or thirty. Whatever arrives while the
+threads are busy is therefore computed together, in the next call: the busier, the larger the batches, and nobody waits
+for a batch to fill unless the server was told to. (Olston et al., 2017, TensorFlow-Serving, section 2.2.1.)
+
+A batch that is expected to take less time than handing it to a thread and back costs is computed on the event loop.
+Everything here but `_run` runs on the event loop, so that no lock is needed.
+"""
+
+import asyncio
+import queue
+import threading
+import time
+import weakref
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from course_lib.serving.errors import Refused
+from course_lib.serving.limits import Limits
+from course_lib.serving.models import Feeds, Model
+from course_lib.serving.telemetry import VersionMetrics
+
+INLINE_SECONDS = 0.001
+"""Up to this long the event loop may stand still for a computation."""
+
+
+@dataclass(eq=False, slots=True)
+class Call:
+    """One request that waits: its arrays, how many samples they hold, and where its answer goes."""
+
+    feeds: Feeds
+    samples: int
+    numbers: int
+    shapes: tuple
+    future: asyncio.Future
+    arrived: float
+    timer: asyncio.TimerHandle | None = None
+
+
+@dataclass(eq=False)
+class Queue:
+    """What waits for one version."""
+
+    model: Model
+    largest: int
+    calls: deque[Call] = field(default_factory=deque)
+    samples: int = 0
+    timer: asyncio.TimerHandle | None = None
+
+
+class Batcher:
+    """Computes requests, as many threads at once as the limits say: `await batcher.compute(model, feeds, …)`."""
+
+    def __init__(self, limits: Limits, metrics: Callable[[Model], VersionMetrics]) -> None:
+        """metrics: where a version's batches are counted."""
+        self._limits, self._metrics, self._free = limits, metrics, limits.workers
+        self._queues: OrderedDict[Model, Queue] = OrderedDict()  # those that hold something; the next one first
+        self._work: queue.SimpleQueue = queue.SimpleQueue()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._starting = False
+        # Version -> size of a batch, in bits -> seconds that such a batch took lately, a running mean.
+        self._seconds: weakref.WeakKeyDictionary[Model, dict[int, float]] = weakref.WeakKeyDictionary()
+        for number in range(limits.workers):
+            threading.Thread(target=self._run, name=f"compute-{number}", daemon=True).start()
+
+    def waiting(self) -> int:
+        """How many samples wait."""
+        return sum([each.samples for each in self._queues.values()])
+
+    async def compute(self, model: Model, feeds: Feeds, samples: int, timeout: float, largest: int | None) -> Feeds:
+        """The model's answer. timeout: seconds until the client is told 504. largest: the model's own largest batch.
+
+        Raises Refused: 429 where too many samples wait already, 504 where the time is over (what has not begun by then
+        is not computed), and what the model itself refuses.
+        """
+        self._loop = loop = asyncio.get_running_loop()
+        waiting = self._queues.get(model)
+        if waiting is None:
+            limit = min(largest or self._limits.max_batch_size, self._limits.max_batch_size) if model.batches else 1
+            waiting = self._queues[model] = Queue(model, limit)
+        elif waiting.calls and waiting.samples + samples > self._limits.max_queue:
+            message = f"{waiting.samples} samples wait already, of at most {self._limits.max_queue} (--max-queue): try again later."
+            raise Refused(429, message, {"Retry-After": "1"})
+        shapes, numbers = tuple([array.shape[1:] for array in feeds.values()]), sum([a.size for a in feeds.values()])
+        call = Call(feeds, samples, numbers, shapes, loop.create_future(), time.perf_counter())
+        call.timer = loop.call_later(timeout, self._expire, call, timeout)
+        waiting.calls.append(call)
+        waiting.samples += samples
+        self._start_soon()
+        try:
+            return await call.future
+        except BaseException:  # the time is over, or the request was given up: what has not begun is not computed
+            if call in waiting.calls:
+                waiting.calls.remove(call)
+                self._leave(waiting, call)
+            raise
+        finally:
+            call.timer.cancel()
+
+    def _expire(self, call: Call, timeout: float) -> None:
+        if not call.future.done():
+            call.future.set_exception(Refused(504, f"no answer within {timeout * 1000:g} ms: try again later."))
+
+    def _leave(self, waiting: Queue, call: Call) -> None:
+        waiting.samples -= call.samples
+        if not waiting.calls:
+            self._queues.pop(waiting.model, None)
+
+    def _start_soon(self) -> None:
+        """Starts once for all requests that came in the same turn of the event loop, so that they are computed together."""
+        if not self._starting:
+            self._starting = True
+            self._loop.call_soon(self._start)
+
+    def _start(self) -> None:
+        """Begins what can be computed now, one version after the other."""
+        self._starting = False
+        while any([self._begin(waiting) for waiting in list(self._queues.values())]):
+            pass
+
+    def _begin(self, waiting: Queue) -> bool:
+        """Takes one batch from a queue and begins it: here if it is short, else by a thread if one is free."""
+        now = time.perf_counter()
+        if not waiting.calls or not self._is_due(waiting, now):
+            return False
+        batch = self._next_batch(waiting)
+        short = self._seconds.get(waiting.model, {}).get(_size(batch), 1.0) < INLINE_SECONDS
+        if not short and not self._free:
+            return False
+        for _ in batch:
+            self._leave(waiting, waiting.calls.popleft())
+        if short:
+            self._finish(waiting.model, batch, *self._compute(waiting.model, batch), now)
+        else:
+            self._free -= 1
+            self._work.put((waiting.model, batch, now))
+        return True
+
+    def _is_due(self, waiting: Queue, now: float) -> bool:
+        left = waiting.calls[0].arrived + self._limits.batch_wait_seconds - now
+        if left <= 0 or waiting.samples >= waiting.largest:
+            return True
+        if waiting.timer is None or waiting.timer.when() < self._loop.time():
+            waiting.timer = self._loop.call_later(left, self._start_soon)
+        return False
+
+    def _next_batch(self, waiting: Queue) -> list[Call]:
+        """The first calls of the queue that fit into one batch: of one shape, and not too many samples."""
+        batch, samples = [], 0
+        for call in waiting.calls:
+            samples += call.samples
+            if batch and (samples > waiting.largest or call.shapes != batch[0].shapes):
+                break
+            batch.append(call)
+        return batch
+
+    def _compute(self, model: Model, batch: list[Call]) -> tuple[list[Feeds | Exception], float]:
+        """An answer for each call, and the seconds that it took."""
+        begin = time.perf_counter()
+        answers = model.run_together([call.feeds for call in batch])
+        return answers, time.perf_counter() - begin
+
+    def _run(self) -> None:
+        """A thread's life: compute a batch, hand the answers over to the event loop."""
+        while True:
+            model, batch, taken = self._work.get()
+            answers, seconds = self._compute(model, batch)
+            self._loop.call_soon_threadsafe(self._give_back, model, batch, answers, seconds, taken)
+            del model, batch, answers  # a thread that waits must not keep a version alive
+
+    def _give_back(self, model: Model, *finished: object) -> None:
+        self._free += 1
+        self._finish(model, *finished)
+        self._start_soon()
+
+    def _finish(
+        self, model: Model, batch: list[Call], answers: list[Feeds | Exception], seconds: float, taken: float
+    ) -> None:
+        times, size = self._seconds.setdefault(model, {}), _size(batch)
+        times[size] = times.get(size, seconds) * 0.8 + seconds * 0.2
+        metrics = self._metrics(model)
+        metrics.computed.observe(seconds)
+        metrics.batch_size.observe(sum([call.samples for call in batch]))
+        for call, answer in zip(batch, answers):
+            metrics.queued.observe(taken - call.arrived)
+            if call.future.done():  # answered 504 while it was computed
+                continue
+            if isinstance(answer, Exception):
+                call.future.set_exception(answer)
+            else:
+                call.future.set_result(answer)
+
+
+def _size(batch: list[Call]) -> int:
+    return sum([call.numbers for call in batch]).bit_length()

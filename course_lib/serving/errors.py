@@ -1,0 +1,12 @@
+"""Requests that get an error, and why."""
+
+
+class Refused(Exception):
+    """A request that is not answered as it hoped: `status` and `headers` for HTTP, one sentence for the one who sent it.
+
+    status: 4xx where the client can mend it, 503 and 504 where it may try again.
+    """
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers or {}

@@ -1,0 +1,149 @@
+"""What the server tells about itself: log lines and metrics. Neither holds anything of what was asked or answered.
+
+Conventions: prometheus.io/docs/practices/naming (base units, `_total`, bounded labels).
+"""
+
+import logging
+import sys
+import time
+import traceback
+from bisect import bisect_left
+from collections import Counter
+from collections.abc import Callable, Iterator
+from functools import lru_cache
+from itertools import accumulate
+from typing import Any
+
+import orjson
+from prometheus_client import CollectorRegistry, ProcessCollector
+from prometheus_client.exposition import generate_latest
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.utils import floatToGoString
+
+SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
+SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
+
+
+class Log(logging.Handler):
+    """One JSON object a line, on standard output, for machines that collect logs. Libraries' records come here too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._out = getattr(sys.stdout.buffer, "raw", sys.stdout.buffer)  # without a buffer: no line is held back
+
+    def write(self, level: str, event: str, **fields: Any) -> None:
+        """Writes one line at once, so that none is lost however the process ends."""
+        now = time.time()
+        moment = f"{_clock(int(now))}.{int(now % 1 * 1000):03}+00:00"
+        line = {"time": moment, "level": level, "event": event, **fields}
+        try:
+            self._out.write(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+        except OSError:  # whoever read the log has left: no reason to stop serving
+            pass
+
+    def failure(self, event: str, error: BaseException, **fields: Any) -> None:
+        """An error of the server's own, with its traceback."""
+        self.write("error", event, **fields, traceback="".join(traceback.format_exception(error)))
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1]:
+            self.failure(record.getMessage().strip(), record.exc_info[1])
+        else:
+            self.write(record.levelname.lower(), record.getMessage().strip())
+
+
+@lru_cache(maxsize=2)
+def _clock(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+class Tally:
+    """A histogram of one label set: how many observations fell into each bucket, and their sum."""
+
+    __slots__ = ("bounds", "counts", "total")
+
+    def __init__(self, bounds: tuple[float, ...]) -> None:
+        self.bounds, self.counts, self.total = bounds, [0] * (len(bounds) + 1), 0.0
+
+    def observe(self, value: float) -> None:
+        self.counts[bisect_left(self.bounds, value)] += 1
+        self.total += value
+
+    def buckets(self) -> list[tuple[str, int]]:
+        """Prometheus' form: for each bound, how many observations are not above it."""
+        bounds = [*map(floatToGoString, self.bounds), "+Inf"]
+        return list(zip(bounds, accumulate(self.counts)))
+
+
+class VersionMetrics:
+    """The metrics of one version of a model. `requests` counts by protocol and status."""
+
+    __slots__ = ("batch_size", "computed", "queued", "requests", "seconds")
+
+    def __init__(self) -> None:
+        self.requests: Counter[tuple[str, int]] = Counter()
+        self.seconds, self.queued, self.computed = Tally(SECONDS), Tally(SECONDS), Tally(SECONDS)
+        self.batch_size = Tally(SAMPLES)
+
+
+class Metrics:
+    """The server's metrics, and `expose` for Prometheus to collect them.
+
+    They are plain numbers that the event loop alone changes: prometheus_client's own take a lock for each, which would
+    cost a fifth of a request. A request for a model that is not there counts under the empty name: labels are bounded by
+    the folder, not by what clients make up.
+    """
+
+    def __init__(self, waiting: Callable[[], int]) -> None:
+        """waiting: tells how many samples wait now."""
+        self._waiting, self._loaded = waiting, set()
+        self._versions: dict[tuple[str, str], VersionMetrics] = {}
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self._registry.register(self)
+
+    def of(self, name: str, version: str) -> VersionMetrics:
+        """The metrics of a version, to be changed."""
+        found = self._versions.get((name, version))
+        if found is None:
+            found = self._versions[name, version] = VersionMetrics()
+        return found
+
+    def expose(self, loaded: dict[str, list[int]]) -> bytes:
+        """The text that Prometheus collects. loaded: model -> versions that are served now."""
+        before, self._loaded = (
+            self._loaded,
+            {(name, str(each)) for name, versions in loaded.items() for each in versions},
+        )
+        text = generate_latest(self._registry)
+        for gone in before - self._loaded:  # told once more, above; kept for ever, they would fill the memory
+            self._versions.pop(gone, None)
+        return text
+
+    def collect(self) -> Iterator[Metric]:
+        """prometheus_client's protocol of a collector."""
+        labels = ["model", "version"]
+        requests = CounterMetricFamily(
+            "model_server_requests", "Requests answered.", labels=[*labels, "protocol", "code"]
+        )
+        histograms = {
+            "seconds": ("request_duration_seconds", "From a request's head to its answer."),
+            "queued": ("queue_duration_seconds", "From a whole request to its computation."),
+            "computed": ("inference_duration_seconds", "Computation of a batch."),
+            "batch_size": ("batch_size", "Samples in a batch."),
+        }
+        families = {
+            name: HistogramMetricFamily(f"model_server_{told}", text, labels=labels)
+            for name, (told, text) in histograms.items()
+        }
+        for version, kept in self._versions.items():
+            for (protocol, status), count in kept.requests.items():
+                requests.add_metric([*version, protocol, str(status)], count)
+            for name, family in families.items():
+                tally = getattr(kept, name)
+                family.add_metric(list(version), tally.buckets(), tally.total)
+        loaded = GaugeMetricFamily("model_server_model_loaded", "1 for a version that is served.", labels=labels)
+        for version in self._loaded:
+            loaded.add_metric(list(version), 1)
+        yield from (requests, *families.values(), loaded)
+        yield GaugeMetricFamily("model_server_queue_samples", "Samples that wait.", value=self._waiting())

@@ -1,0 +1,1 @@
+"""`./course bench`: what the lessons take, how fast the model server answers, and whether it lasts."""
