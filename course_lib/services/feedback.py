@@ -45,14 +45,8 @@ class Store:
         """
         digest = hashlib.sha256(orjson.dumps(body, option=orjson.OPT_SORT_KEYS)).hexdigest()
         pixels = None if body.get("pixels") is None else orjson.dumps(body["pixels"]).decode()
-        row = [
-            key,
-            digest,
-            time.time(),
-            body["label"],
-            *map(body.get, ("request_id", "model_version", "prediction")),
-            pixels,
-        ]
+        known = map(body.get, ("label", "request_id", "model_version", "prediction"))
+        row = [key, digest, time.time(), *known, pixels]
         with self._lock:
             added = self._open.execute(
                 "INSERT INTO feedback (key, sha256, received_at, label, request_id, model_version, prediction, pixels) "

@@ -3,8 +3,8 @@
 POST /digits takes what the preprocessing service takes, or {"pixels": […]} (N, 1, 8, 8), and answers the digits.
 POST /feedback goes to the store. /v1/models/… and /v2/models/… go to a predictor as they are.
 
-Each service behind it has a bulkhead, a circuit breaker, a time-out within the client's deadline, and retries within a
-budget. A client that sends X-Client-Id meets the same predictor each time, as long as the weights stay.
+How each service behind it is asked stands in `upstream.py`. A client that sends X-Client-Id meets the same predictor
+each time, as long as the weights stay.
 """
 
 import argparse
@@ -22,137 +22,18 @@ import aiohttp
 import numpy as np
 import orjson
 import prometheus_client
-import tenacity
-from purgatory import AsyncCircuitBreakerFactory
-from purgatory.domain.model import OpenedState
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from course_lib.services import process
-from course_lib.services.process import DEADLINE, Refused
+from course_lib.services.process import Refused
+from course_lib.services.upstream import Question, Reply, Upstream
 
-TRIES = prometheus_client.Counter("gateway_tries", "Requests to a service behind", ["upstream", "outcome"])
-TOOK = prometheus_client.Histogram("gateway_try_duration_seconds", "What a try took", ["upstream"])
-OPEN = prometheus_client.Gauge("gateway_breaker_open", "1 while a service is not called", ["upstream"])
 LOOKUPS = prometheus_client.Counter("gateway_cache_lookups", "Looked up in the cache", ["found"])
 SHADOWED = prometheus_client.Counter("gateway_shadow", "Copies of requests, by what came back", ["answer"])
 PASSED_ON = ("Content-Type", "Inference-Header-Content-Length", "Idempotency-Key")
-
-
-class RetryBudget:
-    """Each request earns `share` of a retry, up to `reserve`: in the long run retries add no more than that share."""
-
-    def __init__(self, share: float, reserve: float = 10.0) -> None:
-        self.share, self.reserve, self.left = share, reserve, reserve
-
-    def earn(self) -> None:
-        self.left = min(self.reserve, self.left + self.share)
-
-    def spend(self) -> bool:
-        """Takes one retry, or says that none is left."""
-        if self.left < 1:
-            return False
-        self.left -= 1
-        return True
-
-
-class Impatient(Exception):
-    """Whoever asks gave the service hardly any time: a failure, but not the service's."""
-
-
-class TryFailed(Refused):
-    """A try that failed. again: whether another one can do no harm."""
-
-    def __init__(self, status: int, message: str, *, again: bool) -> None:
-        super().__init__(status, message, {"Retry-After": "1"} if status == 503 else None)
-        self.again = again
-
-
-class Upstream:
-    """A service behind the gateway. weight: its share of the requests among its like."""
-
-    def __init__(self, name: str, url: str, asked: argparse.Namespace, weight: float = 1.0) -> None:
-        self.name, self.url, self.weight, self.asked = name, url.rstrip("/"), weight, asked
-        self.under_way, self.version = 0, ""
-        self.budget = RetryBudget(asked.retry_share)
-        self.breakers = AsyncCircuitBreakerFactory(
-            asked.breaker_failures, asked.breaker_seconds, exclude=[asyncio.CancelledError, Impatient]
-        )
-        self.breakers.add_listener(self._changed)
-
-    def _changed(self, name: str, kind: str, event: object) -> None:
-        if kind == "state_changed":
-            OPEN.labels(self.name).set(event.state == "opened")
-
-    async def call(self, wire: aiohttp.ClientSession, method: str, path: str, body: bytes, headers: dict[str, str],
-                   until: float, *, safe: bool = True) -> tuple[int, dict[str, str], bytes]:  # fmt: skip
-        """Asks the service; returns status, headers and body of what it answered.
-
-        until: the deadline, as time.monotonic() has it. safe: whether the request may be carried out twice.
-        Raises Refused: 503 where the bulkhead is full, the breaker open or nobody there; 504 where time ran out.
-        """
-        if self.under_way >= self.asked.max_under_way:
-            TRIES.labels(self.name, "full").inc()
-            raise Refused(503, f"{self.name}: {self.under_way} requests are under way already", {"Retry-After": "1"})
-        self.under_way += 1
-        self.budget.earn()
-        clock = time.monotonic
-
-        def once_more(error: BaseException) -> bool:
-            may = isinstance(error, TryFailed) and error.status in (502, 503) and (safe or error.again)
-            return may and self.budget.spend()
-
-        try:
-            async for attempt in tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception(once_more),
-                stop=tenacity.stop_after_attempt(self.asked.attempts) | tenacity.stop_before_delay(until - clock()),
-                wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),  # full jitter
-                reraise=True,
-            ):
-                with attempt:
-                    return await self._try(wire, method, path, body, headers, until - clock())
-            raise AssertionError("unreachable: the last try returns or raises")
-        finally:
-            self.under_way -= 1
-
-    async def _try(self, wire: aiohttp.ClientSession, method: str, path: str, body: bytes, headers: dict[str, str],
-                   seconds: float) -> tuple[int, dict[str, str], bytes]:  # fmt: skip
-        outcome, clock = "cancelled", time.perf_counter
-        start = clock()
-        headers = headers | {DEADLINE: str(max(1, int(1000 * seconds)))}
-        try:
-            async with await self.breakers.get_breaker(self.name):
-                try:
-                    async with wire.request(
-                        method, self.url + path, data=body or None, headers=headers,
-                        timeout=aiohttp.ClientTimeout(total=max(seconds, 1e-3)),
-                    ) as found:  # fmt: skip
-                        content, outcome = await found.read(), str(found.status)
-                    if found.status == 504:
-                        raise TimeoutError
-                except TimeoutError:  # one hasty client must not open the breaker for all
-                    raise (Impatient if 4000 * seconds < self.asked.timeout_ms else TimeoutError) from None
-                if found.status >= 500:
-                    raise TryFailed(found.status, f"{self.name} answered {found.status}: {_said(content)}", again=False)
-                return found.status, dict(found.headers), content
-        except OpenedState:
-            outcome = "open"
-            wait = str(max(1, round(self.asked.breaker_seconds)))
-            raise Refused(503, f"{self.name} failed too often and is left alone", {"Retry-After": wait}) from None
-        except (TimeoutError, Impatient):
-            outcome = "timeout"
-            raise TryFailed(504, f"{self.name} did not answer within {seconds:.3f} s", again=False) from None
-        except aiohttp.ClientConnectorError:
-            outcome = "unreachable"
-            raise TryFailed(503, f"{self.name} cannot be reached", again=True) from None  # nothing was sent yet
-        except aiohttp.ClientError as broken:
-            outcome = "broken"
-            raise TryFailed(503, f"{self.name} hung up ({type(broken).__name__})", again=False) from None
-        finally:
-            TRIES.labels(self.name, outcome).inc()
-            TOOK.labels(self.name).observe(clock() - start)
 
 
 class Memory:
@@ -225,37 +106,42 @@ class Gateway:
                 return each
         return self.predictors[-1]
 
-    async def predict(self, method: str, path: str, body: bytes, headers: dict[str, str], client: str, until: float
-                      ) -> tuple[int, dict[str, str], bytes]:  # fmt: skip
+    def cache_key(self, chosen: Upstream, question: Question) -> str:
+        """All that decides the answer: which server, version of the model, address and input. "": not to be kept."""
+        path = question.path
+        if not (self.cache and chosen.version and path.endswith(":predict") and "/labels/" not in path):
+            return ""
+        what = f"{chosen.url} {chosen.version} {path}\n".encode()
+        return "digits:" + hashlib.sha256(what + question.body).hexdigest()
+
+    async def predict(self, question: Question, client: str) -> Reply:
         """A predictor's answer, or the cache's; a copy goes to the shadows."""
-        chosen, key = self.choose(client), ""
-        if self.cache and chosen.version and path.endswith(":predict") and "/labels/" not in path:
-            # What decides the answer: which server, which version of the model, which address, which input.
-            what = f"{chosen.url} {chosen.version} {path}".encode()
-            key = "digits:" + hashlib.sha256(what + b"\n" + body).hexdigest()
+        chosen = self.choose(client)
+        if key := self.cache_key(chosen, question):
             found = None
             with contextlib.suppress(Exception):  # a cache that is away costs time, never an answer
                 found = await self.cache.get(key)
             LOOKUPS.labels("yes" if found else "no").inc()
             if found:
-                return 200, {"X-Cache": "hit", "X-Upstream": chosen.name, "X-Model-Version": chosen.version}, found
-        status, kept, content = await chosen.call(self.wire, method, path, body, headers, until)
+                told = {"X-Cache": "hit", "X-Upstream": chosen.name, "X-Model-Version": chosen.version}
+                return Reply(200, told, found)
+        status, kept, content = await chosen.call(self.wire, question)
         if key and status == 200 and kept.get("X-Model-Version", chosen.version) == chosen.version:
             with contextlib.suppress(Exception):
                 await self.cache.set(key, content, ex=self.asked.cache_seconds)
         for shadow in self.shadows:
-            if method == "POST" and len(self.tasks) < 64 and random.random() < shadow.weight:
-                copy = asyncio.create_task(self.compare(shadow, path, body, headers, content))
+            if question.method == "POST" and len(self.tasks) < 64 and random.random() < shadow.weight:
+                copy = asyncio.create_task(self.compare(shadow, question, content))
                 self.tasks.add(copy)
                 copy.add_done_callback(self.tasks.discard)
         told = {name: kept[name] for name in ("Content-Type", "X-Model-Version", "Retry-After") if name in kept}
-        return status, told | {"X-Upstream": chosen.name, "X-Cache": "miss"}, content
+        return Reply(status, told | {"X-Upstream": chosen.name, "X-Cache": "miss"}, content)
 
-    async def compare(self, shadow: Upstream, path: str, body: bytes, headers: dict[str, str], answered: bytes) -> None:
+    async def compare(self, shadow: Upstream, question: Question, answered: bytes) -> None:
         """Asks a shadow the same question. Nobody waits for it, and whatever it does is only counted."""
         try:
             until = time.monotonic() + self.asked.timeout_ms / 1000
-            _, _, content = await shadow.call(self.wire, "POST", path, body, headers, until)
+            content = (await shadow.call(self.wire, question._replace(until=until))).content
             SHADOWED.labels("same" if _classes(content) == _classes(answered) else "different").inc()
         except Exception:
             SHADOWED.labels("failed").inc()
@@ -280,15 +166,14 @@ class Gateway:
             if "pixels" not in body:
                 if not self.preprocess:
                     raise Refused(404, "no preprocessing service: send pixels")
-                status, _, content = await self.preprocess.call(
-                    self.wire, "POST", "/pixels", request.state.body, headers, until
-                )
-                if status != 200:
-                    return Response(content, status, media_type="application/json")
-                body = orjson.loads(content)
+                drawn = Question("POST", "/pixels", request.state.body, headers, until)
+                reply = await self.preprocess.call(self.wire, drawn)
+                if reply.status != 200:
+                    return Response(reply.content, reply.status, media_type="application/json")
+                body = orjson.loads(reply.content)
             path, asks = f"/v1/models/{self.asked.model}:predict", orjson.dumps({"instances": body["pixels"]})
-            client = request.headers.get("X-Client-Id", "")
-            status, told, content = await self.predict("POST", path, asks, headers, client, until)
+            question = Question("POST", path, asks, headers, until)
+            status, told, content = await self.predict(question, request.headers.get("X-Client-Id", ""))
             if status != 200:
                 return Response(content, status, told)
             answered = {"digits": _digits(content), "request_id": request.state.request_id}
@@ -297,8 +182,9 @@ class Gateway:
     async def models(self, request: Request) -> Response:
         body = await process.read_body(request)
         async with self.admitted(request) as (until, headers):
-            client = request.headers.get("X-Client-Id", "")
-            return _response(await self.predict(request.method, request.url.path, body, headers, client, until))
+            question = Question(request.method, request.url.path, body, headers, until)
+            status, told, content = await self.predict(question, request.headers.get("X-Client-Id", ""))
+            return Response(content, status, told)
 
     async def to_feedback(self, request: Request) -> Response:
         if not self.feedback:
@@ -307,14 +193,9 @@ class Gateway:
         async with self.admitted(request) as (until, headers):
             safe = "Idempotency-Key" in headers  # only then may it be sent again
             headers["Content-Type"] = "application/json"
-            status, _, content = await self.feedback.call(
-                self.wire, "POST", "/feedback", request.state.body, headers, until, safe=safe
-            )
-            return Response(content, status, media_type="application/json")
-
-
-def _response(found: tuple[int, dict[str, str], bytes]) -> Response:
-    return Response(found[2], found[0], found[1])
+            news = Question("POST", "/feedback", request.state.body, headers, until, safe)
+            reply = await self.feedback.call(self.wire, news)
+            return Response(reply.content, reply.status, media_type="application/json")
 
 
 def _digits(content: bytes) -> list[int]:
@@ -335,10 +216,6 @@ def _classes(content: bytes) -> object:
         return content
 
 
-def _said(content: bytes) -> str:
-    return content[:200].decode(errors="replace")
-
-
 def weighted(text: str) -> tuple[str, float]:
     """`URL` or `URL=weight` as (URL, weight)."""
     found = re.fullmatch(r"(https?://[^=\s]+?)(?:=(\d+(?:\.\d+)?))?", text)
@@ -347,44 +224,43 @@ def weighted(text: str) -> tuple[str, float]:
     return found[1], float(found[2] or 1)
 
 
-def main(words: list[str] | None = None) -> int:
+NUMBERS = {
+    "--timeout-ms": (1000, "longest deadline of a request"),
+    "--attempts": (3, "tries for each request and service"),
+    "--retry-share": (0.1, "retries that a request earns"),
+    "--max-requests": (256, "requests at once; beyond: 429"),
+    "--max-under-way": (64, "bulkhead: requests at once to each service"),
+    "--breaker-failures": (5, "failures in a row that open the breaker"),
+    "--breaker-seconds": (2.0, "how long it stays open"),
+    "--cache-seconds": (3600, "how long Redis keeps a prediction"),
+    "--version-seconds": (1.0, "how often a predictor is asked for its version, for the cache"),
+}
+
+
+def options() -> argparse.ArgumentParser:
     parser = process.options("gateway", "The one address in front of the services.")
     add = parser.add_argument
     add("--predictor", type=weighted, action="append", required=True, metavar="URL[=WEIGHT]")
-    add(
-        "--shadow",
-        type=weighted,
-        action="append",
-        default=[],
-        metavar="URL[=SHARE]",
-        help="gets copies; not waited for",
-    )
+    add("--shadow", type=weighted, action="append", default=[], metavar="URL[=SHARE]", help="gets copies, unwaited for")
     add("--preprocess", metavar="URL")
     add("--feedback", metavar="URL")
     add("--model", default="digits_cnn", help="what /digits asks (default: digits_cnn)")
-    add("--timeout-ms", type=int, default=1000, help="longest deadline of a request (default: 1000)")
-    add("--attempts", type=int, default=3, help="tries for each request and service (default: 3)")
-    add("--retry-share", type=float, default=0.1, help="retries that a request earns (default: 0.1)")
-    add("--max-requests", type=int, default=256, help="requests at once; beyond: 429 (default: 256)")
-    add("--max-under-way", type=int, default=64, help="bulkhead: requests at once to each service (default: 64)")
-    add("--breaker-failures", type=int, default=5, help="failures in a row that open the breaker (default: 5)")
-    add("--breaker-seconds", type=float, default=2, help="how long it stays open (default: 2)")
     add("--cache", metavar="ENTRIES|redis://…", help="keep predictions, in this process or in Redis (default: no)")
-    add("--cache-seconds", type=int, default=3600)
-    add("--version-seconds", type=float, default=1, help="how often a predictor is asked for its version (default: 1)")
-    asked = parser.parse_args(words)
-    gateway = Gateway(asked)
-    methods = ["GET", "POST"]
-    app = process.application(
-        [
-            Route("/digits", gateway.digits, methods=["POST"]),
-            Route("/feedback", gateway.to_feedback, methods=["POST"]),
-            Route("/v1/models/{rest:path}", gateway.models, methods=methods),
-            Route("/v2/models/{rest:path}", gateway.models, methods=methods),
-        ],
-        gateway.lifespan,
-    )
-    return process.serve(app, asked)
+    for name, (default, what) in NUMBERS.items():
+        add(name, type=type(default), default=default, help=f"{what} (default: {default:g})")
+    return parser
+
+
+def main(words: list[str] | None = None) -> int:
+    asked = options().parse_args(words)
+    gateway, both = Gateway(asked), ["GET", "POST"]
+    routes = [
+        Route("/digits", gateway.digits, methods=["POST"]),
+        Route("/feedback", gateway.to_feedback, methods=["POST"]),
+        Route("/v1/models/{rest:path}", gateway.models, methods=both),
+        Route("/v2/models/{rest:path}", gateway.models, methods=both),
+    ]
+    return process.serve(process.application(routes, gateway.lifespan), asked)
 
 
 if __name__ == "__main__":

@@ -83,10 +83,11 @@ def backoff_schedule(base_s, cap_s, attempts, deadline_s, random):
     # SOLUTION
     if attempts < 1 or min(base_s, cap_s, deadline_s) < 0:
         raise ValueError("expected one try or more and times from 0")
-    waits, longest = [], float(base_s)
+    waits, elapsed, longest = [], 0.0, float(base_s)
     for _ in range(attempts - 1):
         wait = random() * min(cap_s, longest)
-        if math.fsum([*waits, wait]) >= deadline_s:
+        elapsed += wait
+        if elapsed >= deadline_s:
             break
         waits.append(wait)
         longest = min(cap_s, 2 * longest)  # 2.0 ** 5000 would overflow
@@ -178,7 +179,7 @@ def once(kept, key, body, work):
       (200, result)   key and body were seen before: the same result, without work, also where the
                       caller has changed, since, what it was given or what it sent;
       (422, None)     the key was used for another body (an object's order of keys is no matter);
-      (409, None)     the first request with this key is still at work;
+      (409, None)     key and body were seen before, and the first request is still at work;
       (400, None)     no key, or an empty one.
     What `work` raises goes on to the caller, and leaves the key as new as it was.
     """
@@ -224,7 +225,7 @@ def cache_key(model, version, inputs):
 
     model: str. version: int. inputs: dict from str to array, any dtype of numbers, any shape.
     Two keys are equal exactly where model, version, the inputs' names, and each input's dtype,
-    shape and numbers are equal; the order of the dict and how an array lies in memory are no
+    shape and numbers are equal, bit for bit; the order of the dict and how an array lies in memory are no
     matter. Any text may stand in the names. Returns a str of at most 200 characters, the same in
     every process.
     """

@@ -16,7 +16,7 @@ import pytest
 
 from course_lib import data
 from course_lib.ops.service import start_module
-from course_lib.services import feedback, gateway, preprocess, process
+from course_lib.services import feedback, gateway, preprocess, process, upstream
 from tests.deploy.stand_ins import posix
 
 ROWS = np.eye(10)[[7, 2]].tolist()
@@ -244,7 +244,7 @@ def test_what_fails_is_tried_again_where_that_does_no_harm(run, behind):
 
 
 def test_retries_stay_within_their_budget():
-    budget = gateway.RetryBudget(0.25, reserve=2)
+    budget = upstream.RetryBudget(0.25, reserve=2)
     assert [budget.spend() for _ in range(3)] == [True, True, False]
     for _ in range(4):
         budget.earn()

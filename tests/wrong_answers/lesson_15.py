@@ -324,6 +324,17 @@ def by_identity(model, version, inputs):
     return _key(model, version, inputs, bytes_of=lambda array: str(id(array)).encode())
 
 
+def salted(model, version, inputs):
+    return str(hash((model, version, *((k, str(v.dtype), v.shape, v.tobytes()) for k, v in sorted(inputs.items())))))
+
+
+def name_runs_into_dtype(model, version, inputs):
+    def head(m, v, d):
+        return json.dumps([m, v]) + "".join(f"{name}{dtype}{shape}" for name, dtype, shape in d)
+
+    return _key(model, version, inputs, head=head)
+
+
 def without_the_version(model, version, inputs):
     return _key(model, 0, inputs)
 
@@ -411,6 +422,7 @@ WRONG = {
     "15.5": {
         the_text_itself: "a string of at most 200 characters, for a large input too",
         by_identity: "the same question has the same key",
+        salted: "in another process too",
         without_the_version: "another model or version has another key",
         printed: "one number in the middle of a large array, a little different, has another key",
         bytes_alone: "shape and dtype count",
@@ -418,6 +430,7 @@ WRONG = {
         as_the_dict_comes: "nor does the order of the dict; the names do",
         names_left_out: "nor does the order of the dict; the names do",
         run_together: "what stands side by side does not run together",
+        name_runs_into_dtype: "what stands side by side does not run together",
         joined_by_commas: "what stands side by side does not run together",
     },
 }
