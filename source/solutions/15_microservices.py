@@ -225,9 +225,9 @@ def cache_key(model, version, inputs):
 
     model: str. version: int. inputs: dict from str to array, any dtype of numbers, any shape.
     Two keys are equal exactly where model, version, the inputs' names, and each input's dtype,
-    shape and numbers are equal, bit for bit; the order of the dict and how an array lies in memory are no
-    matter. Any text may stand in the names. Returns a str of at most 200 characters, the same in
-    every process.
+    shape and numbers (bit for bit) are equal; the order of the dict and how an array lies in
+    memory are no matter. Any text may stand in the names. Returns a str of at most 200
+    characters, the same in every process.
     """
     # SOLUTION
     names = sorted(inputs)
