@@ -2,7 +2,9 @@
 
 import argparse
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 from typing import NamedTuple
 
 import aiohttp
@@ -73,14 +75,26 @@ class Upstream:
         self.name, self.url, self.weight, self.asked = name, url.rstrip("/"), weight, asked
         self.under_way, self.version = 0, ""
         self.budget = RetryBudget(asked.retry_share)
-        self.breakers = AsyncCircuitBreakerFactory(
-            asked.breaker_failures, asked.breaker_seconds, exclude=[asyncio.CancelledError, Impatient]
-        )
+        self.breakers = AsyncCircuitBreakerFactory(asked.breaker_failures, asked.breaker_seconds)
         self.breakers.add_listener(self._changed)
 
     def _changed(self, name: str, kind: str, event: object) -> None:
         if kind == "state_changed":
             OPEN.labels(self.name).set(event.state == "opened")
+
+    @contextlib.asynccontextmanager
+    async def guarded(self) -> AsyncIterator[None]:
+        """The breaker around a call. What ends by the asker's own doing counts neither way (`exclude`: as a success)."""
+        breaker = await self.breakers.get_breaker(self.name)
+        await breaker.__aenter__()
+        try:
+            yield
+        except (Impatient, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            await breaker.__aexit__(type(error), error, error.__traceback__)
+            raise
+        await breaker.__aexit__(None, None, None)
 
     async def call(self, wire: aiohttp.ClientSession, question: Question) -> Reply:
         """Asks the service, again where that can help.
@@ -113,7 +127,7 @@ class Upstream:
         """One try, counted. Raises TryFailed, or Refused where the breaker is open."""
         seconds, outcome, start = max(1e-3, question.until - time.monotonic()), "cancelled", time.perf_counter()
         try:
-            async with await self.breakers.get_breaker(self.name):
+            async with self.guarded():
                 reply = await self._send(wire, question, seconds)
                 outcome = str(reply.status)
                 if reply.status >= 500:

@@ -294,6 +294,23 @@ def test_one_hasty_client_does_not_open_the_breaker_for_all(run, behind):
     assert hasty == [504] * 5 and send(gate.url, "POST", "/digits", PIXELS)[0] == 200
 
 
+def test_nor_does_a_hasty_client_keep_it_closed(run, behind):
+    predictor = behind()
+    gate = run("gateway", "--predictor", predictor.url, "--breaker-failures", "3", "--timeout-ms", "2000",
+               "--attempts", "1", "--breaker-seconds", "0.5")  # fmt: skip
+
+    def ask(*plan: object) -> list[int]:
+        predictor.plan = list(plan)
+        hasty = [{"X_Request_Timeout_Ms": "20"} if isinstance(step, float) else {} for step in plan]
+        return [send(gate.url, "POST", "/digits", PIXELS, **each)[0] for each in hasty]
+
+    assert ask(500, 0.2, 500, 0.2, 500, 200) == [500, 504, 500, 504, 500, 503]
+    time.sleep(0.6)
+    assert ask(0.2, 500, 200) == [504, 500, 503]  # half-open, the hasty one has shown nothing
+    time.sleep(0.6)
+    assert ask(0.2, 200, 200) == [504, 200, 200]
+
+
 def test_a_body_that_is_too_large_is_refused_on_every_way_in(run, behind):
     gate = run("gateway", "--predictor", behind().url, "--feedback", behind().url)
     large = b" " * (process.MAX_BODY_BYTES + 1)
