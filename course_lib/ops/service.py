@@ -1,4 +1,4 @@
-"""The course's model server as a process on this machine."""
+"""The course's servers as processes on this machine."""
 
 import atexit
 import os
@@ -48,21 +48,23 @@ def start_service(models: Path, log: Path, seconds: float = 30, options: Sequenc
     and goes on where a cell is interrupted. options: of its command line, such as ("--max-batch-size", "8").
     Raises RuntimeError, with the end of the log, where it is not ready within `seconds`.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "course_lib.serving",
-        "--models",
-        str(models),
-        "--host",
-        "127.0.0.1",
-        "--port",
-        str(port),
-        *options,
-    ]
+    return start_module("course_lib.serving", ["--models", str(models), *options], log, seconds)
+
+
+def start_module(
+    module: str, arguments: Sequence[str], log: Path, seconds: float = 30, port: int | None = None
+) -> Service:
+    """Starts `python -m module … --host 127.0.0.1 --port …` as `start_service` does, and waits until it is ready.
+
+    module: a server that takes these two options and answers GET /v2/health/ready with 200 once it is ready.
+    arguments: its other options. port: None for a free one; an earlier one for a service that comes back.
+    Raises RuntimeError, with the end of the log, where it is not ready within `seconds`.
+    """
+    if port is None:
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+    command = [sys.executable, "-m", module, *arguments, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as kept:
         process = subprocess.Popen(command, stdout=kept, stderr=subprocess.STDOUT, cwd=places.CHECKOUT, **APART)
     service = Service(f"http://127.0.0.1:{port}", process)

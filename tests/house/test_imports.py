@@ -39,6 +39,16 @@ def test_the_server_imports_nothing_of_the_course_but_the_pipeline():
     assert others == {"course_lib", "course_lib.pipeline"}
 
 
+def test_the_services_import_what_a_container_holds():
+    loaded = loaded_by("course_lib.services")
+    course = {each for each in loaded if each.split(".")[0] == "course_lib"}
+    assert "course_lib.services.gateway" in course and not loaded & {*FRAMEWORKS, "sklearn", "scipy", "matplotlib"}
+    assert {each for each in course if not f"{each}.".startswith("course_lib.services.")} == {
+        "course_lib",
+        "course_lib.data",
+    }
+
+
 def test_ops_stands_below_the_idioms_which_import_it():
     for path in (CHECKOUT / "course_lib/ops").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

@@ -1,0 +1,472 @@
+"""Checks of lesson 15."""
+
+import copy
+import math
+import random as randomness
+from collections.abc import Callable, Iterator
+from unittest import mock
+
+import numpy as np
+
+from course_lib.checks import Register, raises
+from course_lib.idioms.exercises import Property
+
+EXERCISES = Register()
+
+
+@EXERCISES.add("15.1", "A budget for a call graph")
+def call_graph(answer: Callable) -> Iterator[Property]:
+    """answer(graph) -> (availability, ms)."""
+
+    def gives(availability: float, ms: float, graph: tuple) -> bool:
+        found = answer(graph)
+        return math.isclose(found[0], availability, abs_tol=1e-12) and math.isclose(found[1], ms, abs_tol=1e-9)
+
+    a, b, c = (0.9, 100), (0.8, 50), (0.5, 20)
+    yield ("parts in series: availabilities multiply, times add up", lambda: gives(0.72, 150, ("series", [a, b])), [
+        "All are needed: when does the whole work?",
+        "0.9 · 0.8, and 100 ms + 50 ms.",
+        "math.prod(…) of the availabilities, sum(…) of the times.",
+    ])  # fmt: skip
+    yield ("any of several: failures multiply, the slowest counts", lambda: gives(0.98, 100, ("any", [a, b])) and gives(0.99, 100, ("any", [a, b, c])), [
+        "When does the whole fail?",
+        "Only where all of them fail: 0.1 · 0.2.",
+        "1 - math.prod(1 - a for …), max(…) of the times.",
+    ])  # fmt: skip
+    yield ("retries: each try may fail alike, and each takes its time", lambda: gives(0.875, 60, ("retry", 3, c)) and gives(0.9, 100, ("retry", 1, a)), [
+        "Three tries fail together where each of them fails.",
+        "0.5³ fails; and 3 · 20 ms may pass.",
+        "1 - (1 - availability) ** attempts, attempts * ms.",
+    ])  # fmt: skip
+    nested = ("series", [a, ("retry", 2, ("any", [b, ("series", [c, c])])), ("any", [a, a])])
+    inner = 1 - (1 - (1 - 0.2 * 0.75)) ** 2
+    yield ("graphs inside graphs", lambda: gives(0.9 * inner * 0.99, 100 + 2 * 50 + 100, nested), [
+        "A part of a graph may be a graph.",
+        "Let the function call itself for each part.",
+        "parts = [budget(each) for each in graph[1]]",
+    ])  # fmt: skip
+    yield ("nothing in series always works; any of nothing never does", lambda: gives(1, 0, ("series", [])) and gives(0, 0, ("any", []))
+           and gives(0.81, 200, ("series", [a, a, ("series", [])])), [
+        "Try empty lists.",
+        "max() of nothing raises, unless it is told what to give.",
+        "max((…), default=0)",
+    ])  # fmt: skip
+    yield ("floats come back, for the surest and the worst part too", lambda: all(
+        isinstance(x, float) for graph in ((1, 0), (0, 5), ("series", []), ("any", [(1, 2)]), ("retry", 2, (1, 3))) for x in answer(graph)
+    ) and gives(1, 0, (1, 0)) and gives(0, 5, (0, 5)), [
+        "Try the part (1, 0), in whole numbers.",
+        "Convert what you return.",
+        "float(…)",
+    ])  # fmt: skip
+    yield ("what is no graph is refused, inside another one too", lambda: all(raises(ValueError, answer, graph) for graph in (
+        (1.5, 10), (-0.1, 10), (99.9, 10), (0.9, -1), ("parallel", [a]), ("retry", 0, a), ("series", [a, (2, 1)]), ("any", [("or", [])]))), [
+        "Try an availability of 99.9: a percentage where a share belongs.",
+        "Another word than the three, a try less than one, a negative time.",
+        "raise ValueError(…) at the end, for whatever none of the cases took.",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("15.2", "Wait, but not for ever")
+def waits(answer: Callable) -> Iterator[Property]:
+    """answer(base_s, cap_s, attempts, deadline_s, random) -> waits."""
+    inf = math.inf
+
+    def drawn(*numbers: float) -> Callable[[], float]:
+        left = list(numbers)
+        return lambda: left.pop(0)
+
+    def almost_one() -> float:
+        return 0.999999
+
+    def close(found: list[float], wanted: list[float]) -> bool:
+        return isinstance(found, list) and len(found) == len(wanted) and np.allclose(found, wanted)
+
+    yield ("one wait fewer than tries", lambda: [len(answer(1, 8, n, inf, lambda: 0.5)) for n in (1, 2, 5)] == [0, 1, 4], [
+        "Before the first try nobody waits.",
+        "Five tries have four gaps.",
+        "for k in range(attempts - 1):",
+    ])  # fmt: skip
+    yield ("the upper end doubles", lambda: close(answer(0.5, 100, 5, inf, almost_one), [0.5, 1, 2, 4]), [
+        "With the largest random numbers the waits are almost 0.5, 1, 2, 4.",
+        "base_s · 2^k, with k from 0.",
+        "random() * base_s * 2**k, and mind the cap.",
+    ])  # fmt: skip
+    yield ("the cap ends the doubling", lambda: close(answer(1, 3, 6, inf, almost_one), [1, 2, 3, 3, 3]), [
+        "With cap_s = 3 the upper ends are 1, 2, 3, 3, 3.",
+        "The smaller of the two.",
+        "min(cap_s, base_s * 2**k)",
+    ])  # fmt: skip
+    yield ("jitter is full: from zero, drawn after the cap", lambda: close(answer(1, 3, 5, inf, drawn(0.0, 0.5, 0.25, 1 / 3)), [0, 1, 0.75, 1]), [
+        "A random number of 0 means no wait at all.",
+        "The cap holds for the upper end, not for what was drawn.",
+        "random() * min(cap_s, …)",
+    ])  # fmt: skip
+    yield ("no wait ends at the deadline or after it", lambda: close(answer(1, 8, 9, 7.5, almost_one), [1, 2, 4])
+           and close(answer(1, 1, 9, 3.0, drawn(*[1.0] * 9)), [1, 1]) and answer(1, 1, 9, 0, almost_one) == [], [
+        "The waits 1, 2, 4 add up to 7; the next one would end after 7.5.",
+        "At the deadline is too late: with a deadline of 3 and waits of 1 there are two.",
+        "if sum(waits) + wait >= deadline_s: break",
+    ])  # fmt: skip
+    yield ("and nothing comes after it, though a shorter one might fit", lambda: close(answer(1, 8, 5, 1.5, drawn(0.9, 0.9, 0.0, 0.0)), [0.9]), [
+        "The second wait is too long; the third would be 0.",
+        "Stop, do not skip.",
+        "break, not continue",
+    ])  # fmt: skip
+    calls: list[int] = []
+
+    def counted() -> float:
+        calls.append(1)
+        return 0.5
+
+    def once_each() -> bool:
+        calls.clear()
+        answer(1, 8, 6, inf, counted)
+        all_used = len(calls)
+        calls.clear()
+        answer(1, 8, 6, 1.2, counted)  # waits 0.5, then 1.0, which is too long
+        return all_used == 5 and len(calls) == 2
+
+    yield ("one random number for each wait that is considered", once_each, [
+        "Six tries without a deadline: five numbers.",
+        "Draw each once, and keep it.",
+        "wait = random() * …, then look whether it fits.",
+    ])  # fmt: skip
+    yield ("thousands of tries do not overflow", lambda: len(answer(0.1, 2, 5000, inf, lambda: 0.5)) == 4999
+           and math.isclose(answer(0.1, 2, 5000, inf, lambda: 0.5)[-1], 1.0), [
+        "Try 5,000 tries with the deadline at infinity.",
+        "2.0 ** 5000 is more than a float holds.",
+        "Double a number in the loop, and cap it at each step.",
+    ])  # fmt: skip
+    yield ("no try and negative times are refused", lambda: all(raises(ValueError, answer, *case, lambda: 0.5) for case in (
+        (1, 8, 0, 5), (-1, 8, 3, 5), (1, -8, 3, 5), (1, 8, 3, -5))), [
+        "Try attempts = 0, and each time negative.",
+        "A negative deadline is no deadline that has passed, but a mistake.",
+        "if attempts < 1 or min(base_s, cap_s, deadline_s) < 0: raise ValueError(…)",
+    ])  # fmt: skip
+
+
+def _reference(events: list[tuple], threshold: int, open_s: float) -> list[bool]:
+    """The breaker, written as a table of states: an independent second way."""
+    state, count, since, trial, passed_in, answers, epoch = "closed", 0, 0.0, None, {}, [], 0
+    for event in events:
+        if event[0] == "call":
+            _, now, name = event
+            if state == "open" and now >= since + open_s:
+                state, trial = "half-open", name
+                answers.append(True)
+                continue
+            if state == "closed":
+                passed_in[name] = epoch
+            answers.append(state == "closed")
+        else:
+            _, now, name, ok = event
+            if state == "half-open" and name == trial:
+                state, since, trial = ("closed", since, None) if ok else ("open", now, None)
+                if ok:
+                    count, epoch = 0, epoch + 1
+            elif state == "closed" and passed_in.get(name) == epoch:
+                count = 0 if ok else count + 1
+                if count == threshold:
+                    state, since = "open", now
+    return answers
+
+
+def _traffic(seed: int, calls: int = 60) -> tuple[list[tuple], int, float]:
+    """Random events that fit the reference's decisions: only what was let through ends."""
+    drawn = randomness.Random(seed)
+    threshold, open_s = drawn.choice([1, 2, 3]), drawn.choice([0.0, 2.0, 5.0])
+    events, under_way = [], []
+    now = 0.0
+    for number in range(calls):
+        now += drawn.choice([0.25, 0.5, 1.0])
+        while under_way and drawn.random() < 0.5:
+            name = under_way.pop(drawn.randrange(len(under_way)))
+            events.append(("end", now, name, drawn.random() < 0.4))
+        events.append(("call", now, number))
+        if _reference(events, threshold, open_s)[-1]:
+            under_way.append(number)
+    return events, threshold, open_s
+
+
+@EXERCISES.add("15.3", "A circuit breaker, on paper")
+def breaker(answer: Callable) -> Iterator[Property]:
+    """answer(events, threshold, open_s) -> a bool for each call."""
+
+    def gives(wanted: str, events: list[tuple], threshold: int = 2, open_s: float = 10.0) -> bool:
+        return list(answer(events, threshold, open_s)) == [letter == "y" for letter in wanted]
+
+    def one(now: float, name: str, ok: bool) -> list[tuple]:
+        return [("call", now, name), ("end", now + 0.5, name, ok)]
+
+    fails = one(0, "a", False) + one(1, "b", False)
+    yield ("closed, every call passes", lambda: gives("yyy", one(0, "a", True) + one(1, "b", False) + one(2, "c", True))
+           and list(answer([], 2, 1.0)) == [], [
+        "One failure is below the threshold of 2.",
+        "The answer has an entry for each call, none for an end.",
+        "Begin with a list, and append True for each call while the breaker is closed.",
+    ])  # fmt: skip
+    yield ("at the threshold it opens", lambda: gives("yyn", [*fails, ("call", 2, "c")]) and gives("yn", [*one(0, "a", False), ("call", 2, "c")], 1), [
+        "Two failures, then a call.",
+        "Count failures where calls end, and look at the count there.",
+        "if failures >= threshold: opened_s = now",
+    ])  # fmt: skip
+    yield ("a success sets the count to zero", lambda: gives("yyyy", one(0, "a", False) + one(1, "b", True) + one(2, "c", False) + [("call", 3, "d")]), [
+        "Failure, success, failure: that is not two in a row.",
+        "What does a success do to the count?",
+        "failures = 0 if ok else failures + 1",
+    ])  # fmt: skip
+    yield ("open_s seconds after it opened, a call may try", lambda: gives("yyny", [*fails, ("call", 11.4, "c"), ("call", 11.5, "d")]), [
+        "It opened at 1.5, when the second failure ended: at 11.5 the time is over.",
+        "From the end of the failed call, not from its begin; from then on, not after.",
+        "now >= opened_s + open_s",
+    ])  # fmt: skip
+    yield ("while the trial runs, no other call passes", lambda: gives("yyynn", [*fails, ("call", 12, "t"), ("call", 12.1, "u"), ("call", 99, "v")]), [
+        "The first call at 12 is the trial. And the one at 12.1?",
+        "Keep the trial's name until it ends.",
+        "passes = trial is None and now >= opened_s + open_s",
+    ])  # fmt: skip
+    trial = [*fails, ("call", 12, "t")]
+    yield ("a trial that ends well closes it, with a count of zero", lambda: gives(
+        "yyyyyyn", [*trial, ("end", 13, "t", True), ("call", 14, "u"), *one(15, "v", False), *one(16, "w", False), ("call", 17, "x")]), [
+        "After it closed, it takes two failures again.",
+        "What is the count when the trial has ended well?",
+        "opened_s, failures = None, 0",
+    ])  # fmt: skip
+    yield ("a trial that fails opens it anew, from that moment", lambda: gives(
+        "yyynny", [*trial, ("end", 14, "t", False), ("call", 15, "u"), ("call", 23.9, "v"), ("call", 24, "w")]), [
+        "One failed trial is enough, whatever the threshold.",
+        "The time runs from when the trial ended.",
+        "opened_s = now, and the trial is over.",
+    ])  # fmt: skip
+    late = [("call", 0, "old"), ("call", 0, "older"), *one(1, "a", False), *one(2, "b", False)]
+    yield ("what an old call tells while it is open or half-open changes nothing", lambda: gives(
+        "yyyyny", [*late, ("end", 9, "old", True), ("call", 10, "c"), ("call", 13, "t")]) and gives(
+        "yyyyyn", [*late, ("call", 13, "t"), ("end", 13.5, "old", True), ("call", 14, "c")]) and gives(
+        "yyyyy", [*late, ("end", 12, "old", False), ("call", 12.5, "t")]), [
+        "A call that passed before the breaker opened ends late: well, or badly.",
+        "Neither does its success close the breaker, nor its failure keep it open for longer.",
+        "Outside of the closed state, look at the trial's end alone.",
+    ])  # fmt: skip
+    yield ("nor when it has closed again since", lambda: gives(
+        "yyyyyyy", [*late, ("call", 13, "t"), ("end", 14, "t", True), ("end", 15, "old", False), ("end", 15, "older", False), ("call", 16, "c"), ("call", 17, "d")])
+        and gives("yyyyyyyn", [*late, ("call", 13, "t"), ("end", 14, "t", True), *one(15, "f", False), ("end", 16, "old", True), *one(17, "g", False), ("call", 18, "c")]), [
+        "Two calls from before the breaker opened fail after it has closed again.",
+        "Note for each call in which closed period it passed.",
+        "era += 1 each time that it closes; count an end only where era_of[name] == era.",
+    ])  # fmt: skip
+
+    def at_random() -> bool:
+        return all(
+            list(answer(events, threshold, open_s)) == _reference(events, threshold, open_s)
+            for events, threshold, open_s in map(_traffic, range(60))
+        )
+
+    yield ("sixty random traces", at_random, [
+        "Calls overlap, and open_s may be 0.",
+        "With open_s = 0 the next call is the trial, at once.",
+        "Compare with the docstring, sentence by sentence.",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("15.4", "Once, however often it is sent")
+def idempotent(answer: Callable) -> Iterator[Property]:
+    """answer(kept, key, body, work) -> (status, result)."""
+
+    class Work:
+        """Adds up what it gets; notes how often it was done."""
+
+        def __init__(self) -> None:
+            self.done = 0
+
+        def __call__(self, body: dict) -> dict:
+            self.done += 1
+            return {"total": sum(body["labels"]), "number": self.done}
+
+    body = {"labels": [3, 4], "user": "u7"}
+
+    def first() -> bool:
+        work = Work()
+        return tuple(answer({}, "k1", body, work)) == (201, {"total": 7, "number": 1}) and work.done == 1
+
+    yield ("a new key: the work is done", first, [
+        "Call work(body), once.",
+        "Return a status and the result.",
+        "return 201, work(body), and keep it first.",
+    ])  # fmt: skip
+
+    def again() -> bool:
+        kept, work = {}, Work()
+        answer(kept, "k1", body, work)
+        found = [tuple(answer(kept, "k1", copy.deepcopy(body), work)) for _ in range(3)]
+        other = tuple(answer(kept, "k2", body, work))
+        return (
+            found == [(200, {"total": 7, "number": 1})] * 3
+            and other == (201, {"total": 7, "number": 2})
+            and work.done == 2
+        )
+
+    yield ("the same key again: the same result, without work; another key is news", again, [
+        "Send it four times: how often was the work done?",
+        "Keep the result under the key, not under the body.",
+        "if key in kept: return 200, the result that is kept",
+    ])  # fmt: skip
+
+    def nothing_results() -> bool:
+        kept = {}
+        none = [tuple(answer(kept, "k", {"a": 1}, lambda _: None)) for _ in range(2)]
+        zero = [tuple(answer(kept, "z", [], lambda _: 0)) for _ in range(2)]
+        return none == [(201, None), (200, None)] and zero == [(201, 0), (200, 0)]
+
+    yield ("a result may be None, 0 or empty", nothing_results, [
+        "The work's result is None. Is it done, or still at work?",
+        "`if result` and `result is None` mean something else than \"not there\".",
+        "Keep the result as text, json.dumps(None) is 'null', or a flag beside it.",
+    ])  # fmt: skip
+
+    def other_body() -> bool:
+        kept, work = {}, Work()
+        answer(kept, "k1", body, work)
+        turned = {"user": "u7", "labels": [3, 4]}
+        return (tuple(answer(kept, "k1", {"labels": [9], "user": "u7"}, work)) == (422, None)
+                and tuple(answer(kept, "k1", {"labels": [4, 3], "user": "u7"}, work)) == (422, None)
+                and tuple(answer(kept, "k1", turned, work))[0] == 200 and work.done == 1)  # fmt: skip
+
+    yield ("the same key with another body is refused; the order of an object's keys is no matter", other_body, [
+        "A client that uses one key for two things has made a mistake: tell it.",
+        "Compare what JSON compares: [3, 4] is not [4, 3], but {a, b} is {b, a}.",
+        "json.dumps(body, sort_keys=True)",
+    ])  # fmt: skip
+
+    def changed_since() -> bool:
+        kept, mine, result = {}, copy.deepcopy(body), {"rows": [1]}
+        _, given = answer(kept, "k", mine, lambda _: result)
+        mine["labels"].append(5)
+        given["rows"].append(2)
+        result["rows"].append(3)
+        status, second = answer(kept, "k", body, lambda _: 1 / 0)
+        second["rows"].append(4)
+        return status == 200 and tuple(answer(kept, "k", body, lambda _: 1 / 0)) == (200, {"rows": [1]})
+
+    yield ("what the caller changes afterwards changes nothing that is kept", changed_since, [
+        "The caller appends to the list that it was given, and asks again.",
+        "Keep a copy of body and result, and hand out a copy.",
+        "Keep json.dumps(result), hand out json.loads(…).",
+    ])  # fmt: skip
+
+    def failing() -> bool:
+        kept, work = {}, Work()
+
+        def fails(_: dict) -> None:
+            raise OSError("disk full")
+
+        refused = raises(OSError, answer, kept, "k", body, fails)
+        return refused and tuple(answer(kept, "k", body, work)) == (201, {"total": 7, "number": 1})
+
+    yield ("work that failed leaves the key new", failing, [
+        "The disk was full. Then it is not, and the client tries again.",
+        "What stands in `kept` after the work raised?",
+        "try: … except BaseException: del kept[key]; raise",
+    ])  # fmt: skip
+
+    def at_once() -> bool:
+        kept, meanwhile = {}, []
+
+        def asks_again(_: dict) -> str:
+            meanwhile.append(tuple(answer(kept, "k", body, lambda _: "second")))
+            meanwhile.append(tuple(answer(kept, "k", {"labels": []}, lambda _: "third")))
+            meanwhile.append(tuple(answer(kept, "k2", body, lambda _: "other")))
+            return "first"
+
+        found = tuple(answer(kept, "k", body, asks_again))
+        return found == (201, "first") and meanwhile == [(409, None), (422, None), (201, "other")] and \
+            tuple(answer(kept, "k", body, lambda _: 1 / 0)) == (200, "first")  # fmt: skip
+
+    yield ("while the first is at work, a second one with its key is told so", at_once, [
+        "Two copies of a request arrive at the same moment. When do you write the key down?",
+        "Before the work, with a mark that it is not done yet.",
+        "kept[key] = said, None before work(body); (409, None) where the mark is still there.",
+    ])  # fmt: skip
+    yield ("without a key nothing is done", lambda: all(
+        tuple(answer(kept := {}, key, body, lambda _: 1 / 0)) == (400, None) and not kept for key in (None, "")), [
+        "Try None and the empty string.",
+        "All clients without a key would share one.",
+        "if not key: return 400, None",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("15.5", "What the key must hold")
+def keys(answer: Callable) -> Iterator[Property]:
+    """answer(model, version, inputs) -> str."""
+    picture = np.arange(64, dtype=np.float32).reshape(1, 8, 8) / 64
+
+    def key(model: str = "digits", version: int = 3, **inputs: np.ndarray) -> str:
+        return answer(model, version, inputs or {"pixels": picture})
+
+    yield ("a string of at most 200 characters, for a large input too", lambda: all(
+        isinstance(each, str) and 0 < len(each) <= 200 for each in (key(), key(x=np.zeros((300, 300))), key(**{"n" * 500: picture}))), [
+        "What is the length of your key for 300 × 300 numbers?",
+        "A digest has one length, whatever went in.",
+        "hashlib.sha256(…).hexdigest()",
+    ])  # fmt: skip
+    yield ("the same question has the same key", lambda: key() == key() == key(pixels=picture.copy()), [
+        "An equal array, elsewhere in memory, is the same question.",
+        "id() and the object's own hash know where it lies.",
+        "Take the numbers: array.tobytes()",
+    ])  # fmt: skip
+
+    def elsewhere() -> str:
+        with mock.patch("builtins.hash", lambda thing, here=hash: here(thing) ^ 15):  # salted as another process has it
+            return key()
+
+    yield ("in another process too", lambda: key() == elsewhere(), [
+        "Two gateways share one cache. Do they write the same key?",
+        "Python salts hash() of text and bytes anew in each process.",
+        "hashlib.sha256(…).hexdigest() knows no salt.",
+    ])  # fmt: skip
+    yield ("another model or version has another key", lambda: len({key(), key("letters"), key(version=4), key(version=2)}) == 4, [
+        "A new version answers otherwise.",
+        "Which of the three arguments does your key use?",
+        "json.dumps([model, version, …])",
+    ])  # fmt: skip
+
+    def one_number() -> bool:
+        large = np.zeros((100, 100), np.float32)
+        changed = large.copy()
+        changed[50, 50] = 1e-7
+        return key(x=large) != key(x=changed) and key(x=picture) != key(x=picture + np.float32(1e-6))
+
+    yield ("one number in the middle of a large array, a little different, has another key", one_number, [
+        "print(np.zeros((100, 100))): what stands in the middle?",
+        "Text of an array is shortened and rounded.",
+        "array.tobytes(), not str(array)",
+    ])  # fmt: skip
+    flat = np.arange(6, dtype=np.float32)
+    yield ("shape and dtype count", lambda: len({key(x=each) for each in (
+        flat, flat.reshape(2, 3), flat.reshape(3, 2), flat.reshape(1, 6), flat.view(np.int32), flat.astype(np.float64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))}) == 8, [
+        "2 × 3 and 3 × 2 have the same bytes.",
+        "So have a float32 and the int32 of its bits; and empty arrays have none.",
+        "str(array.dtype) and list(array.shape) go into it too.",
+    ])  # fmt: skip
+    wide = np.arange(24, dtype=np.float32).reshape(4, 6)
+    yield ("how an array lies in memory does not", lambda: key(x=wide) == key(x=np.asfortranarray(wide))
+           and key(x=wide[:, ::2]) == key(x=wide[:, ::2].copy()) and key(x=wide.T) == key(x=wide.T.copy()) != key(x=wide), [
+        "Try np.asfortranarray(x), and every second column.",
+        "array.data gives the memory as it lies; what does tobytes() give?",
+        "np.ascontiguousarray(array).tobytes()",
+    ])  # fmt: skip
+    yield ("nor does the order of the dict; the names do", lambda: key(a=picture, b=flat) == key(b=flat, a=picture)
+           and len({key(a=picture, b=flat), key(a=flat, b=picture), key(a=picture), key(b=picture), key(c=picture, b=flat)}) == 5, [
+        "Two inputs, in two orders.",
+        "And what if their arrays are exchanged?",
+        "for name in sorted(inputs): …, and the name goes into it.",
+    ])  # fmt: skip
+    byte = {text: np.frombuffer(text.encode(), np.uint8) for text in ("x", "xx", "xxx")}
+    yield ("what stands side by side does not run together", lambda: key("a", 12) != key("a1", 2)
+           and key(a=byte["x"], b=byte["xxx"]) != key(a=byte["xx"], b=byte["xx"])
+           and key(**{"a,b": flat, "c": picture}) != key(**{"a": flat, "b,c": picture})
+           and key(au=byte["x"].view(np.int8)) != key(a=byte["x"])
+           and len({key(**{'a", "b': picture}), key(**{"a,b": picture}), key(**{"a": picture, "b": picture}), key("dig\nits"), key("dig", 3), key("é"), key("e")}) == 7, [
+        "Model a in version 12, and model a1 in version 2.",
+        "Joined by nothing, or by a sign that may stand in a name, parts run together.",
+        "json.dumps of a list keeps the borders; shapes before the bytes say where each array ends.",
+    ])  # fmt: skip

@@ -1,0 +1,198 @@
+"""What the services share: request ids, errors as JSON, counters, health, and a process that ends without losing work."""
+
+import argparse
+import logging
+import re
+import signal
+import socket
+import sys
+import time
+import traceback
+import uuid
+from collections.abc import Callable, Iterable
+
+import orjson
+import prometheus_client
+import uvicorn
+from starlette.applications import Starlette
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+DEADLINE = "X-Request-Timeout-Ms"
+"""How long whoever asks will wait, in milliseconds; each service hands on what is left of it."""
+
+MAX_BODY_BYTES = 1 << 20
+SHUTDOWN_SECONDS = 10
+"""How long requests under way may still take once a service stops."""
+
+REQUESTS = prometheus_client.Counter("service_requests", "Requests answered", ["route", "code"])
+SECONDS = prometheus_client.Histogram("service_request_duration_seconds", "From request to answer", ["route"])
+
+
+class Refused(Exception):
+    """An answer other than success: its status, one sentence for the one who asked, and headers such as Retry-After."""
+
+    def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.status, self.message, self.headers = status, message, headers
+
+
+def answer(content: object, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """`content` as JSON."""
+    return Response(orjson.dumps(content), status, headers, "application/json")
+
+
+async def read_body(request: Request) -> bytes:
+    """The body. Raises Refused (413) where it is too large."""
+    body = bytearray()
+    async for piece in request.stream():
+        body += piece
+        if len(body) > MAX_BODY_BYTES:
+            raise Refused(413, f"expected at most {MAX_BODY_BYTES:,} bytes")
+    return bytes(body)
+
+
+async def json_body(request: Request) -> dict:
+    """The body as a JSON object; its bytes stay in `request.state.body`. Raises Refused (400, 413) for anything else."""
+    request.state.body = body = await read_body(request)
+    try:
+        found = orjson.loads(body)
+    except orjson.JSONDecodeError as wrong:
+        raise Refused(400, f"expected JSON: {wrong}") from None
+    if not isinstance(found, dict):
+        raise Refused(400, f"expected a JSON object, got {type(found).__name__}")
+    return found
+
+
+def seconds_left(request: Request, most: float) -> float:
+    """How many seconds the one who asks will wait, `most` where nothing is said. Raises Refused for what is no time."""
+    said = request.headers.get(DEADLINE)
+    if said is None:
+        return most
+    if not re.fullmatch(r"\d{1,9}", said) or int(said) == 0:
+        raise Refused(400, f"expected {DEADLINE} in whole milliseconds from 1, got {said[:20]!r}")
+    return min(most, int(said) / 1000)
+
+
+def application(routes: Iterable[BaseRoute], lifespan: Callable | None = None) -> Starlette:
+    """An ASGI application with these routes, and health and metrics beside them."""
+
+    async def live(request: Request) -> Response:
+        return answer({"live": True})
+
+    async def ready(request: Request) -> Response:
+        # About this process alone. If it asked those behind it, one that is down would take all in front of it along.
+        draining = request.app.state.draining
+        return answer({"ready": not draining}, 503 if draining else 200)
+
+    async def metrics(request: Request) -> Response:
+        return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
+
+    own = [Route("/v2/health/live", live), Route("/v2/health/ready", ready), Route("/metrics", metrics)]
+    handlers = {Refused: _refused, HTTPException: _not_here}
+    app = Starlette(
+        routes=[*own, *routes], exception_handlers=handlers, middleware=[Middleware(RequestIds)], lifespan=lifespan
+    )
+    app.state.draining = False
+    return app
+
+
+class RequestIds:
+    """Takes over or gives each request's id, hands it back, counts the answer, and logs a line without any data."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return await self.app(scope, receive, send)
+        said = Headers(scope=scope).get("X-Request-Id", "")
+        request_id = said if re.fullmatch(r"[\w.-]{1,64}", said) else uuid.uuid4().hex
+        scope.setdefault("state", {})["request_id"] = request_id
+        status, start = 0, time.perf_counter()
+
+        async def pass_on(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+            await send(message)
+
+        try:
+            await self.app(scope, receive, pass_on)
+        except Exception:
+            log(level="error", event="failed", request_id=request_id, traceback=traceback.format_exc())
+            if not status:
+                await answer({"error": f"internal error, request {request_id}"}, 500)(scope, receive, pass_on)
+        seconds = time.perf_counter() - start
+        route = getattr(scope.get("endpoint"), "__name__", "none")  # not the path: there would be no end of labels
+        REQUESTS.labels(route, status).inc()
+        SECONDS.labels(route).observe(seconds)
+        if route not in ("live", "ready", "metrics"):
+            log(level="info", event="request", request_id=request_id, method=scope["method"],
+                path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2))  # fmt: skip
+
+
+async def _refused(request: Request, error: Refused) -> Response:
+    return answer({"error": error.message}, error.status, error.headers)
+
+
+async def _not_here(request: Request, error: HTTPException) -> Response:
+    return answer(
+        {"error": f"{request.method} {request.url.path[:200]}: {error.detail}"}, error.status_code, error.headers
+    )
+
+
+def log(**fields: object) -> None:
+    """One JSON object a line, for machines that collect logs; never a request's data."""
+    print(orjson.dumps({"time": time.time(), **fields}).decode(), flush=True)
+
+
+class Server(uvicorn.Server):
+    """uvicorn, but a signal first lowers readiness, and the process ends with 0 once it has answered what it took."""
+
+    drain_seconds, stop_at = 0.0, float("inf")
+
+    def handle_exit(self, sig: int, frame: object) -> None:
+        """First signal: no longer ready, stop after `drain_seconds`. A second one: stop now."""
+        state = self.config.app.state
+        self.stop_at = time.monotonic() + (0.0 if state.draining else self.drain_seconds)
+        state.draining = True
+
+    async def on_tick(self, counter: int) -> bool:
+        self.should_exit = self.should_exit or time.monotonic() >= self.stop_at
+        return await super().on_tick(counter)
+
+
+def options(name: str, description: str) -> argparse.ArgumentParser:
+    """A parser with the options that every service has."""
+    parser = argparse.ArgumentParser(f"course_lib.services.{name}", description=description)
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
+    parser.add_argument("--port", type=int, required=True)
+    parser.add_argument("--drain-seconds", type=float, default=0, help="go on answering so long after SIGTERM")
+    return parser
+
+
+def serve(app: Starlette, asked: argparse.Namespace) -> int:
+    """Serves until a signal ends it. Returns the process's exit status."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    logging.getLogger("uvicorn").setLevel(logging.WARNING)
+    try:
+        listener = socket.create_server((asked.host, asked.port))
+    except (OSError, OverflowError) as taken:
+        print(f"cannot listen on {asked.host}:{asked.port} ({taken}); choose another --port", file=sys.stderr)
+        return 2
+    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    config = uvicorn.Config(
+        app, ws="none", log_config=None, access_log=False, server_header=False,
+        timeout_keep_alive=30, timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )  # fmt: skip
+    server = Server(config)
+    server.drain_seconds = asked.drain_seconds
+    server.run(sockets=[listener])
+    return 0

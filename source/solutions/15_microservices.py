@@ -1,0 +1,249 @@
+# %% [markdown]
+# # 15 Microservices: exercises
+#
+# Five small functions that decide what happens on a bad day. Clocks and random numbers come from outside, so each can be
+# tested in microseconds. Fill in what is missing, run the cell, then its check.
+
+# %%
+import hashlib
+import json
+import math
+
+import numpy as np
+
+from course_lib.idioms import begin, check
+
+scratch = begin("15")
+
+# %% [markdown]
+# ### 15.1 A budget for a call graph ★☆☆ · 10 minutes
+#
+# "We promise 99.9 % within 500 ms. Can we, with these parts?" asks the product owner, before anything is built. A
+# drawing of who calls whom is enough for an answer.
+
+
+# %%
+def budget(graph):
+    """The availability and the longest time of a call graph, its parts failing independently.
+
+    graph: one of
+      (availability, time_out_ms)    a part: a share from 0 to 1; the longest that it takes, from 0
+      ("series", [graph, …])         all are needed, one after the other
+      ("any", [graph, …])            all are asked at once, one good answer is enough; the longest
+                                     time is that of the slowest
+      ("retry", attempts, graph)     asked again, up to `attempts` tries in all (from 1), each as
+                                     long as the first, without a wait between
+    Returns (availability, ms) as floats. Nothing in series always works, in no time; of nothing,
+    "any" never does, in no time. Raises ValueError for another kind of graph, an availability
+    outside 0 to 1, a negative time, and fewer than one try.
+    """
+    # SOLUTION
+    if graph[0] == "series":
+        parts = [budget(each) for each in graph[1]]
+        return math.prod((a for a, _ in parts), start=1.0), float(sum(ms for _, ms in parts))
+    if graph[0] == "any":
+        parts = [budget(each) for each in graph[1]]
+        failing = math.prod((1 - a for a, _ in parts), start=1.0)
+        return 1 - failing, float(max((ms for _, ms in parts), default=0))
+    if graph[0] == "retry" and graph[1] >= 1:
+        availability, ms = budget(graph[2])
+        return 1 - (1 - availability) ** graph[1], float(graph[1] * ms)
+    if isinstance(graph[0], str) or not 0 <= graph[0] <= 1 or graph[1] < 0:
+        raise ValueError(f"expected a part, series, any, or retry with one try or more: {graph}")
+    return float(graph[0]), float(graph[1])
+
+
+# %%
+check("15.1", budget)
+
+# %% [markdown] tags=["solution"]
+# Series multiplies what works; "any" and "retry" multiply what fails. Retries buy availability with time: three tries of
+# 500 ms are a promise of 1,500 ms. That is why a time-out for each try must be smaller than the deadline of the whole.
+# And independence is the assumption that breaks first: three tries against an overloaded part all fail together.
+
+# %% [markdown]
+# ### 15.2 Wait, but not for ever ★★☆ · 15 minutes
+#
+# The incident report says: "All 4,000 devices came back at 02:00:30, 02:01:00 and 02:02:00." Their back-off had no jitter. Write
+# the one with, which also knows when its caller stops waiting.
+
+
+# %%
+def backoff_schedule(base_s, cap_s, attempts, deadline_s, random):
+    """The waits before the second, third, … try: exponential back-off with full jitter.
+
+    The wait before try k + 2 (k = 0, 1, …) is drawn evenly from 0 to min(cap_s, base_s · 2^k).
+    base_s, cap_s: seconds, 0 or more. attempts: tries in all, from 1, perhaps thousands.
+    deadline_s: 0 or more, infinity allowed; tries themselves take no time here. A wait that would
+    end at the deadline or after it is not begun, and nothing comes after it. random: a function
+    without arguments that gives a number from 0 (inclusive) to 1 (exclusive); it is called once
+    for each wait that is considered, in order. Returns a list of floats. Raises ValueError for
+    fewer than one try and for a negative time.
+    """
+    # SOLUTION
+    if attempts < 1 or min(base_s, cap_s, deadline_s) < 0:
+        raise ValueError("expected one try or more and times from 0")
+    waits, elapsed, longest = [], 0.0, float(base_s)
+    for _ in range(attempts - 1):
+        wait = random() * min(cap_s, longest)
+        elapsed += wait
+        if elapsed >= deadline_s:
+            break
+        waits.append(wait)
+        longest = min(cap_s, 2 * longest)  # 2.0 ** 5000 would overflow
+    return waits
+
+
+# %%
+check("15.2", backoff_schedule)
+
+# %% [markdown] tags=["solution"]
+# The upper end grows, and the draw is from zero: half of the clients come back in the first half of the time, which
+# spreads them as evenly as can be. Drawing between 0.5 and 1 times the back-off ("equal jitter") keeps a gap in which nobody comes, and
+# so a crowd after it. The deadline is looked at *before* the wait: to wait for a try that can help nobody is the same
+# mistake as to compute for a client that has left. In `tenacity` this is `wait_random_exponential` with
+# `stop_before_delay`.
+
+# %% [markdown]
+# ### 15.3 A circuit breaker, on paper ★★★ · 25 minutes
+#
+# A breaker in production opened and never closed. The library's half-open state let a hundred waiting calls through at once, and
+# killed what had just come back. Write the state machine that lets exactly one call try.
+
+
+# %%
+def let_through(events, threshold, open_s):
+    """Which calls a circuit breaker lets through.
+
+    events: in order of time, ("call", now_s, name): a call asks to pass; or
+    ("end", now_s, name, ok): a call that was let through has ended, ok is True or False. Names
+    are unique. threshold: failures in a row that open the breaker, from 1. open_s: seconds.
+
+    Closed: every call passes. Failures are counted as they end; a success sets the count to 0; at
+    `threshold` the breaker opens. Open: no call passes until open_s seconds after it opened; the
+    first call from then on passes, as the trial. Half-open, while the trial runs: no other call
+    passes. When it ends well the breaker is closed with a count of 0, else it opens anew from
+    that moment. Calls that passed before the breaker opened, and end while it is open or
+    half-open or after it has closed again, change nothing.
+    Returns a list of bools, one for each "call", in order.
+    """
+    # SOLUTION
+    answers, failures, opened_s, trial, era, era_of = [], 0, None, None, 0, {}
+    for kind, now, name, *ok in events:
+        if kind == "call":
+            if opened_s is None:
+                passes = True
+            else:
+                passes = trial is None and now >= opened_s + open_s
+                trial = name if passes else trial
+            era_of[name] = era
+            answers.append(passes)
+        elif name == trial:
+            trial = None
+            if ok[0]:
+                opened_s, failures, era = None, 0, era + 1
+            else:
+                opened_s = now
+        elif opened_s is None and era_of[name] == era:
+            failures = 0 if ok[0] else failures + 1
+            if failures >= threshold:
+                opened_s = now
+    return answers
+
+
+# %%
+check("15.3", let_through)
+
+# %% [markdown] tags=["solution"]
+# The state is a moment (`opened_s`, None when closed) and a name (`trial`). The third piece, `era`, is what most
+# implementations forget: a call from before may end long after, and what it tells is about a server that no longer
+# exists. Without it, the failures of old calls that run into their time-outs open a breaker that had just closed. A
+# class with two methods, `allow(now)` and `report(now, ok)`, is the form for production; a function over a trace is the form that can be checked on
+# paper, and the two hold the same `if`s.
+
+# %% [markdown]
+# ### 15.4 Once, however often it is sent ★★☆ · 15 minutes
+#
+# A customer was billed twice for one batch of labels, because the first answer was lost on a train. Make the handler idempotent.
+
+
+# %%
+def once(kept, key, body, work):
+    """Does what a request asks for once, however often it is sent.
+
+    kept: a dict of your own use, empty at first, the same at each call. key: the idempotency key,
+    a string, or None where the client sent none. body: what JSON can hold. work: a function of
+    the body; its result is what JSON can hold as well.
+    Returns (status, result):
+      (201, result)   the key is new: the work was done;
+      (200, result)   key and body were seen before: the same result, without work, also where the
+                      caller has changed, since, what it was given or what it sent;
+      (422, None)     the key was used for another body (an object's order of keys is no matter);
+      (409, None)     key and body were seen before, and the first request is still at work;
+      (400, None)     no key, or an empty one.
+    What `work` raises goes on to the caller, and leaves the key as new as it was.
+    """
+    # SOLUTION
+    if not key:
+        return 400, None
+    said = json.dumps(body, sort_keys=True)
+    if key in kept:
+        before, result = kept[key]
+        if before != said:
+            return 422, None
+        return (409, None) if result is None else (200, json.loads(result))
+    kept[key] = said, None
+    try:
+        result = work(body)
+    except BaseException:
+        del kept[key]
+        raise
+    kept[key] = said, json.dumps(result)
+    return 201, json.loads(kept[key][1])
+
+
+# %%
+check("15.4", once)
+
+# %% [markdown] tags=["solution"]
+# The key is noted *before* the work, or two that come at once both find it new. It is taken back when the work fails, or
+# a failure would be repeated for ever. And text is kept rather than objects: a list that is handed out can be changed by whoever gets
+# it. With several processes the dict becomes a table with a unique key, and "note the key" one `INSERT … ON CONFLICT DO NOTHING`, as in
+# `course_lib/services/feedback.py`. There work and key are one transaction, so a crash leaves neither; where the work is elsewhere, a
+# key that stays at 409 after a crash needs a lease, as the queue's jobs have.
+
+# %% [markdown]
+# ### 15.5 What the key must hold ★★☆ · 15 minutes
+#
+# "Since the cache, one customer sees another one's results." The key was `f"{name}{inputs}"`, and NumPy prints three dots in
+# the middle of a large array. Write a key that tells apart what must be told apart, and nothing else.
+
+
+# %%
+def cache_key(model, version, inputs):
+    """A key under which a model's answer may be kept.
+
+    model: str. version: int. inputs: dict from str to array, any dtype of numbers, any shape.
+    Two keys are equal exactly where model, version, the inputs' names, and each input's dtype,
+    shape and numbers (bit for bit) are equal; the order of the dict and how an array lies in
+    memory are no matter. Any text may stand in the names. Returns a str of at most 200
+    characters, the same in every process.
+    """
+    # SOLUTION
+    names = sorted(inputs)
+    described = [[name, str(inputs[name].dtype), list(inputs[name].shape)] for name in names]
+    digest = hashlib.sha256(json.dumps([model, version, described]).encode())
+    for name in names:
+        digest.update(np.ascontiguousarray(inputs[name]).tobytes())
+    return digest.hexdigest()
+
+
+# %%
+check("15.5", cache_key)
+
+# %% [markdown] tags=["solution"]
+# JSON of a list keeps the borders between the parts, so that model `a` with version 12 and model `a1` with version 2 do not
+# meet; and since the shapes come first, the bytes that follow can be cut in one way only. `hash()` would be shorter, but
+# Python salts it anew in each process, and 64 bits are few where somebody may look for a collision on purpose. What is still
+# missing is what does not stand in the arguments: whatever else decides the answer, such as who may see it, belongs
+# into the key as well.
