@@ -73,8 +73,9 @@ class Store:
         found: dict[str, dict[int, Path]] = {}
         for path in sorted(self.folder.glob("*/*/model.onnx")):
             name, version = path.parts[-3:-1]
-            # Other things may lie beside the versions; a name with a colon cannot stand in the protocols' addresses.
-            if re.fullmatch("[1-9][0-9]{0,17}", version) and ":" not in name:
+            # Other things may lie beside the versions; a name with a colon cannot stand in the protocols' addresses, and
+            # one that is no text (bytes that are no UTF-8, say) in no answer either.
+            if re.fullmatch("[1-9][0-9]{0,17}", version) and ":" not in name and name.isprintable():
                 found.setdefault(name, {})[int(version)] = path
         if not found and not first:  # a volume that is gone, rather than a decision
             self._tell("error", "models not found", f"{self.folder} holds no model; what was loaded goes on")

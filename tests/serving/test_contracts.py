@@ -58,3 +58,16 @@ def test_a_version_that_breaks_its_contract_is_refused(tmp_path, changes, reason
     store.scan()
     store.scan()
     assert versions(store) == [1] and reason in store.models["digits"].refused[2]
+
+
+def test_what_the_contract_keeps_apart_is_not_joined_whatever_the_axes_are_called(tmp_path):
+    one = {
+        "inputs": (Field("pixels", "float32", (1, 1, 8, 8), "one picture"),),
+        "outputs": (Field("logits", "float32", (1, 10), "its scores"),),
+    }
+    contract(save_digits(tmp_path), **one)
+    store, _ = open_store(tmp_path)
+    assert not store.models["digits"].find(1).batches
+    contract(save_digits(tmp_path, 2))
+    store, _ = open_store(tmp_path)
+    assert store.models["digits"].find(2).batches
