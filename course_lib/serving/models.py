@@ -36,7 +36,8 @@ class Model:
             if sha256 is not None and (found := hashlib.sha256(raw).hexdigest()) != sha256:
                 raise Broken(f"its sha256 is {found[:12]}…, SHA256SUMS says {sha256[:12]}…: copy it again")
             promise = path.with_name("contract.json")
-            self.contract = Contract.from_json(promise.read_text(encoding="utf-8")) if promise.exists() else None
+            promised = promise.exists() or promise.is_symlink()  # a link to nowhere is a broken promise, not none
+            self.contract = Contract.from_json(promise.read_text(encoding="utf-8")) if promised else None
             self._session = (
                 Pipeline(path, self.contract, threads=threads).session if self.contract else open_session(raw, threads)
             )

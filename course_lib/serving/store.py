@@ -162,7 +162,7 @@ class Store:
 def _fingerprint(path: Path) -> Fingerprint:
     found = []
     for file in (path, path.with_name("contract.json")):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             stat = file.stat()
             found.append((file.name, stat.st_size, stat.st_mtime_ns))
     return tuple(found)

@@ -71,3 +71,11 @@ def test_what_the_contract_keeps_apart_is_not_joined_whatever_the_axes_are_calle
     contract(save_digits(tmp_path, 2))
     store, _ = open_store(tmp_path)
     assert store.models["digits"].find(2).batches
+
+
+@pytest.mark.parametrize("target", ["nowhere", "contract.json"])
+def test_a_contract_that_cannot_be_read_refuses_its_version_and_no_other(tmp_path, target):
+    save_digits(tmp_path)
+    (save_digits(tmp_path, 2).with_name("contract.json")).symlink_to(target)
+    store, _ = open_store(tmp_path)
+    assert versions(store) == [1] and "contract.json" in store.models["digits"].refused[2]
