@@ -26,6 +26,20 @@ def test_a_file_that_is_not_what_its_checksum_says_is_refused_until_it_is(tmp_pa
     assert versions(store) == [2, 1]
 
 
+def test_while_checksums_cannot_be_read_nothing_new_is_loaded_and_it_is_told_once(tmp_path):
+    save_digits(tmp_path)
+    store, log = open_store(tmp_path)
+    sums = write(tmp_path / "SHA256SUMS", b"\xff\xfe")
+    save_digits(tmp_path, 2)
+    for _ in range(3):
+        store.scan()
+    assert versions(store) == [1] and len(log.told("checksums refused")) == 1
+    sums.unlink()
+    store.scan()
+    store.scan()
+    assert versions(store) == [2, 1]
+
+
 def contract(path: Path, **changes: object) -> None:
     pixels = Field("pixels", "float32", (-1, 1, 8, 8), "grey values", low=0, high=1)
     scores = Field("logits", "float32", (-1, 10), "a score for each digit")
