@@ -195,7 +195,9 @@ def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(stallin
     with socket.create_connection(("127.0.0.1", stalling.port), timeout=10) as client:
         client.sendall(sent)
         if sent:
-            assert client.recv(10_000).startswith(b"HTTP/1.1 200")
+            answer = b""
+            while not answer.endswith(b"}"):  # head and body may come one after the other
+                answer += client.recv(10_000)
             client.sendall(b"\r\n")  # no request: what lies between two of them
         assert client.recv(100) == b""
 
