@@ -182,7 +182,7 @@ class Gateway:
     async def models(self, request: Request) -> Response:
         body = await process.read_body(request)
         async with self.admitted(request) as (until, headers):
-            question = Question(request.method, request.url.path, body, headers, until)
+            question = Question(request.method, request.scope["path"], body, headers, until)
             status, told, content = await self.predict(question, request.headers.get("X-Client-Id", ""))
             return Response(content, status, told)
 

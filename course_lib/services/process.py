@@ -112,7 +112,7 @@ class RequestIds:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
         said = Headers(scope=scope).get("X-Request-Id", "")
-        request_id = said if re.fullmatch(r"[\w.-]{1,64}", said) else uuid.uuid4().hex
+        request_id = said if re.fullmatch("[A-Za-z0-9._-]{1,128}", said) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
         status, start = 0, time.perf_counter()
 

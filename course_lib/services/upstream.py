@@ -4,14 +4,16 @@ import argparse
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from typing import NamedTuple
+from urllib.parse import quote
 
 import aiohttp
 import prometheus_client
 import tenacity
 from purgatory import AsyncCircuitBreakerFactory
 from purgatory.domain.model import OpenedState
+from yarl import URL
 
 from course_lib.services.process import DEADLINE, Refused
 
@@ -21,7 +23,8 @@ OPEN = prometheus_client.Gauge("gateway_breaker_open", "1 while a service is not
 
 
 class Question(NamedTuple):
-    """What a service is asked. until: the deadline, as time.monotonic() has it. safe: whether twice does no harm."""
+    """What a service is asked. path: not percent-encoded. until: the deadline, as time.monotonic() has it. safe: whether
+    twice does no harm."""
 
     method: str
     path: str
@@ -32,10 +35,10 @@ class Question(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a service answered."""
+    """What a service answered. headers: found by their names in any case."""
 
     status: int
-    headers: dict[str, str]
+    headers: Mapping[str, str]
     content: bytes
 
 
@@ -106,17 +109,17 @@ class Upstream:
             TRIES.labels(self.name, "full").inc()
             raise Refused(503, f"{self.name}: {self.under_way} requests are under way already", {"Retry-After": "1"})
 
-        def once_more(error: BaseException) -> bool:
+        def once_more(state: tenacity.RetryCallState) -> bool:
+            error = state.outcome.exception()
             may = isinstance(error, TryFailed) and error.status in (502, 503) and (question.safe or error.again)
-            return may and self.budget.spend()
+            return may and state.attempt_number < self.asked.attempts and self.budget.spend()
 
         self.under_way += 1
         self.budget.earn()
-        most, left = tenacity.stop_after_attempt(self.asked.attempts), question.until - time.monotonic()
         try:
             return await tenacity.AsyncRetrying(
-                retry=tenacity.retry_if_exception(once_more),
-                stop=most | tenacity.stop_before_delay(left),
+                retry=once_more,
+                stop=tenacity.stop_before_delay(question.until - time.monotonic()),
                 wait=tenacity.wait_random_exponential(multiplier=0.02, max=0.5),  # full jitter
                 reraise=True,
             )(self._try, wire, question)
@@ -154,10 +157,11 @@ class Upstream:
         """The answer. Raises TimeoutError, also where the service says so, and Impatient where it had hardly a chance."""
         limit = aiohttp.ClientTimeout(total=seconds)
         headers = question.headers | {DEADLINE: str(max(1, int(1000 * seconds)))}
-        url, body = self.url + question.path, question.body or None
+        # `encoded`: what a client put between its slashes stays there; `..` would lead out of what is passed on.
+        url, body = URL(self.url + quote(question.path, safe="/:"), encoded=True), question.body or None
         try:
             async with wire.request(question.method, url, data=body, headers=headers, timeout=limit) as found:
-                reply = Reply(found.status, dict(found.headers), await found.read())
+                reply = Reply(found.status, found.headers, await found.read())
             if reply.status == 504:
                 raise TimeoutError
             return reply

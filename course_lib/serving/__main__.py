@@ -8,6 +8,7 @@ import os
 import signal
 import socket
 import sys
+import threading
 import time
 from functools import partial
 from http import HTTPStatus
@@ -30,6 +31,8 @@ Kubernetes' `terminationGracePeriodSeconds` must exceed `preStop`, `--drain-seco
 REQUEST_SECONDS = 8
 """How long a request may take to come in, from its first byte. Less than SHUTDOWN_SECONDS, so that a client which stalls
 cannot hold a shutdown up."""
+KEEP_ALIVE_SECONDS = 30
+"""How long a connection may stay open without a request, and how long its client may read nothing of an answer."""
 MAX_HEAD_BYTES = 1 << 16
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep Python to itself while another one wants it. Python's own 5 ms would let a batch that is
@@ -37,10 +40,11 @@ computed wait that long for the event loop to let go."""
 
 
 class Connection(HttpToolsProtocol):
-    """uvicorn's connection, with bounds for what comes before a body and for how long a request may take to come in, and
-    its refusals as the protocols write them."""
+    """uvicorn's connection, with bounds for what comes before a body and for how long its client may stall, and its
+    refusals as the protocols write them."""
 
     _head_bytes, _began = 0, float("inf")
+    _unsent, _sent_at = 0, 0.0
 
     def data_received(self, data: bytes) -> None:
         self._head_bytes += len(data)
@@ -68,13 +72,27 @@ class Connection(HttpToolsProtocol):
         super().on_message_complete()
 
     def give_up_if_late(self) -> None:
-        """Ends the connection where its client stalls in the middle of a request."""
-        if self.loop.time() - self._began <= REQUEST_SECONDS or self.transport.is_closing():
+        """Ends the connection where its client stalls: in a request, before its first one, or instead of reading."""
+        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
+        if unsent != self._unsent:
+            self._unsent, self._sent_at = unsent, now
+        if unsent and now - self._sent_at > KEEP_ALIVE_SECONDS:
+            self.transport.abort()  # closed in any other way, it would wait for ever to have sent all
+        elif self.transport.is_closing():
             return
-        if self.pipeline:  # while an earlier request is computed nothing is read, and that is not the client's fault
-            self._began = self.loop.time()
+        elif self._began == float("inf"):
+            self._close_if_unused()
+        elif now - self._began <= REQUEST_SECONDS:
+            return
+        elif self.pipeline:  # while an earlier request is computed nothing is read, and that is not the client's fault
+            self._began = now
         else:
             self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"Expected a whole request within {REQUEST_SECONDS} s.")
+
+    def _close_if_unused(self) -> None:
+        """uvicorn closes what is unused after an answer; not what never asked, or sent a mere line end since."""
+        if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
+            self.timeout_keep_alive_task = self.loop.call_later(KEEP_ALIVE_SECONDS, self.timeout_keep_alive_handler)
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(HTTPStatus.BAD_REQUEST, msg)
@@ -117,7 +135,8 @@ class Server(uvicorn.Server):
         self._log.write("info", "ready", host=address[0], port=address[1], models=served)
         self._watching = asyncio.create_task(self._watch())
         if self._reload_seconds:
-            self._reloading = asyncio.create_task(self._reload())
+            # A thread of its own, which the end does not wait for: a model may take long to load, a folder may hang.
+            threading.Thread(target=self._reload, name="reload", daemon=True).start()
 
     async def _watch(self) -> None:
         """Looks for connections that stall: one timer for all, since one for each request would cost too much."""
@@ -126,11 +145,11 @@ class Server(uvicorn.Server):
             for connection in list(self.server_state.connections):
                 connection.give_up_if_late()
 
-    async def _reload(self) -> None:
+    def _reload(self) -> None:
         while True:
-            await asyncio.sleep(self._reload_seconds)
+            time.sleep(self._reload_seconds)
             try:
-                await asyncio.to_thread(self._app.store.scan)
+                self._app.store.scan()
             except Exception as error:  # a folder that cannot be read now may be read the next time
                 self._log.failure("models not looked at", error)
 
@@ -155,11 +174,12 @@ def main(arguments: list[str] | None = None) -> int:
     load = partial(_load, min(options.threads_per_call, threads))
     try:
         listener = listen(options.host, options.port)
-        store = Store(options.models, load, options.latest, log)
-    except ModelError as error:
-        return _refuse(str(error))
     except (OSError, OverflowError) as error:
         return _refuse(f"cannot listen on {options.host}:{options.port} ({error}); choose another --host or --port")
+    try:
+        store = Store(options.models, load, options.latest, log)
+    except (ModelError, OSError) as error:
+        return _refuse(str(error))
     logging.basicConfig(level=logging.WARNING, handlers=[log])
     limits = Limits(
         workers=max(1, threads // options.threads_per_call),
@@ -179,7 +199,7 @@ def main(arguments: list[str] | None = None) -> int:
         access_log=False,
         server_header=False,
         proxy_headers=False,
-        timeout_keep_alive=30,
+        timeout_keep_alive=KEEP_ALIVE_SECONDS,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
     sys.setswitchinterval(SWITCH_SECONDS)

@@ -237,7 +237,7 @@ class App:
         return _json({**told, "default_version": "latest"})
 
     def _ready(self) -> Response:
-        """Ready once models are loaded (before that nothing listens), and no longer as soon as the end was asked for."""
+        """Ready once models are loaded (before that nobody is answered), and no longer as soon as the end was asked for."""
         return Response(orjson.dumps({"ready": not self.draining}), status=503 if self.draining else 200)
 
 

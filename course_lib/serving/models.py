@@ -23,8 +23,8 @@ class Model:
     """One version of one model, loaded. `run` may be called from several threads at once.
 
     inputs, outputs: name -> Tensor. batches: whether the requests of several clients may be joined into one call: the
-    first axis of all inputs and outputs counts the samples (the contract says so, or the file gives it one and the same
-    name everywhere), and no activation is quantized by the range of all that stands in the call.
+    first axis of all inputs and outputs counts the samples (the contract says so, or without one the file gives it one
+    and the same name everywhere), and no activation is quantized by the range of all that stands in the call.
     """
 
     def __init__(self, name: str, version: int, path: Path, threads: int, sha256: str | None = None) -> None:
@@ -36,7 +36,8 @@ class Model:
             if sha256 is not None and (found := hashlib.sha256(raw).hexdigest()) != sha256:
                 raise Broken(f"its sha256 is {found[:12]}…, SHA256SUMS says {sha256[:12]}…: copy it again")
             promise = path.with_name("contract.json")
-            self.contract = Contract.from_json(promise.read_text(encoding="utf-8")) if promise.exists() else None
+            promised = promise.exists() or promise.is_symlink()  # a link to nowhere is a broken promise, not none
+            self.contract = Contract.from_json(promise.read_text(encoding="utf-8")) if promised else None
             self._session = (
                 Pipeline(path, self.contract, threads=threads).session if self.contract else open_session(raw, threads)
             )
@@ -45,15 +46,15 @@ class Model:
         except Exception as error:  # ONNX Runtime's errors share no base class but this
             raise ModelError(f"{path} is not a model that this server can serve: {_one_line(error)}") from error
         # The names of operators stand in the file as they are: DynamicQuantizeLinear, DynamicQuantizeMatMul, …
-        self.batches = b"DynamicQuantize" not in raw and (self._counts_by_contract() or self._counts_by_name())
+        self.batches = b"DynamicQuantize" not in raw and (
+            self._counts_by_contract() if self.contract else self._counts_by_name()
+        )
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
     def _counts_by_contract(self) -> bool:
-        return self.contract is not None and all(
-            field.shape and field.shape[0] < 0 for field in (*self.contract.inputs, *self.contract.outputs)
-        )
+        return all(field.shape and field.shape[0] < 0 for field in (*self.contract.inputs, *self.contract.outputs))
 
     def _counts_by_name(self) -> bool:
         arguments = [*self._session.get_inputs(), *self._session.get_outputs()]
@@ -140,7 +141,9 @@ def read_settings(folder: Path) -> dict:
     try:
         settings = json.loads(path.read_text(encoding="utf-8"))
         labels, largest = settings.get("labels", {}), settings.get("max_batch_size", 1)
-        right = all(type(version) is int and "/" not in label and ":" not in label for label, version in labels.items())
+        right = all(
+            type(version) is int and label.isprintable() and not {*label} & {*"/:"} for label, version in labels.items()
+        )
         if not right or type(largest) is not int or largest < 1 or settings.keys() - {"labels", "max_batch_size"}:
             raise ValueError(f"got {json.dumps(settings)[:200]}")
     except FileNotFoundError:

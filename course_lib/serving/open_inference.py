@@ -154,7 +154,7 @@ def _inputs(listed: Any, model: Model, binary: memoryview) -> dict[str, np.ndarr
         raise Refused(400, f"'inputs' lacks {', '.join(missing)}.")
     if used != len(binary):
         raise Refused(400, f"expected {used} bytes after the JSON, as its inputs declare, got {len(binary)}.")
-    return arrays
+    return {name: arrays[name] for name in model.inputs}  # in one order, whatever the client's: a batch is joined by it
 
 
 def _wanted(request: dict[str, Any], model: Model, parameters: dict[str, Any]) -> dict[str, bool]:

@@ -73,13 +73,13 @@ class Store:
         found: dict[str, dict[int, Path]] = {}
         for path in sorted(self.folder.glob("*/*/model.onnx")):
             name, version = path.parts[-3:-1]
-            # Other things may lie beside the versions; a name with a colon cannot stand in the protocols' addresses.
-            if re.fullmatch("[1-9][0-9]{0,17}", version) and ":" not in name:
+            # Other things may lie beside the versions; a name with a colon cannot stand in the protocols' addresses, and
+            # one that is no text (bytes that are no UTF-8, say) in no answer either.
+            if re.fullmatch("[1-9][0-9]{0,17}", version) and ":" not in name and name.isprintable():
                 found.setdefault(name, {})[int(version)] = path
         if not found and not first:  # a volume that is gone, rather than a decision
             self._tell("error", "models not found", f"{self.folder} holds no model; what was loaded goes on")
-        else:
-            checksums = read_checksums(self.folder)
+        elif (checksums := self._read_checksums(first)) is not None:
             models = {name: self._look(name, paths, checksums, first) for name, paths in found.items()}
             before, self.models, self._checksums = self.models, models, checksums
             for name in before.keys() - models.keys():
@@ -88,6 +88,16 @@ class Store:
                 (name, version): _fingerprint(path) for name in found for version, path in found[name].items()
             }
         self._told, self._telling = self._telling, set()
+
+    def _read_checksums(self, first: bool) -> dict[str, str] | None:
+        """None where they cannot be read: then nothing is loaded, since it would be unchecked."""
+        try:
+            return read_checksums(self.folder)
+        except ModelError as error:
+            if first:
+                raise
+            self._tell("error", "checksums refused", str(error))
+            return None
 
     def _look(self, name: str, paths: dict[int, Path], checksums: dict[str, str], first: bool) -> Served:
         """One model as it is to be served from now on."""
@@ -161,7 +171,7 @@ class Store:
 def _fingerprint(path: Path) -> Fingerprint:
     found = []
     for file in (path, path.with_name("contract.json")):
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(OSError):
             stat = file.stat()
             found.append((file.name, stat.st_size, stat.st_mtime_ns))
     return tuple(found)

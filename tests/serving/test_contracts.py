@@ -26,6 +26,20 @@ def test_a_file_that_is_not_what_its_checksum_says_is_refused_until_it_is(tmp_pa
     assert versions(store) == [2, 1]
 
 
+def test_while_checksums_cannot_be_read_nothing_new_is_loaded_and_it_is_told_once(tmp_path):
+    save_digits(tmp_path)
+    store, log = open_store(tmp_path)
+    sums = write(tmp_path / "SHA256SUMS", b"\xff\xfe")
+    save_digits(tmp_path, 2)
+    for _ in range(3):
+        store.scan()
+    assert versions(store) == [1] and len(log.told("checksums refused")) == 1
+    sums.unlink()
+    store.scan()
+    store.scan()
+    assert versions(store) == [2, 1]
+
+
 def contract(path: Path, **changes: object) -> None:
     pixels = Field("pixels", "float32", (-1, 1, 8, 8), "grey values", low=0, high=1)
     scores = Field("logits", "float32", (-1, 10), "a score for each digit")
@@ -58,3 +72,24 @@ def test_a_version_that_breaks_its_contract_is_refused(tmp_path, changes, reason
     store.scan()
     store.scan()
     assert versions(store) == [1] and reason in store.models["digits"].refused[2]
+
+
+def test_what_the_contract_keeps_apart_is_not_joined_whatever_the_axes_are_called(tmp_path):
+    one = {
+        "inputs": (Field("pixels", "float32", (1, 1, 8, 8), "one picture"),),
+        "outputs": (Field("logits", "float32", (1, 10), "its scores"),),
+    }
+    contract(save_digits(tmp_path), **one)
+    store, _ = open_store(tmp_path)
+    assert not store.models["digits"].find(1).batches
+    contract(save_digits(tmp_path, 2))
+    store, _ = open_store(tmp_path)
+    assert store.models["digits"].find(2).batches
+
+
+@pytest.mark.parametrize("target", ["nowhere", "contract.json"])
+def test_a_contract_that_cannot_be_read_refuses_its_version_and_no_other(tmp_path, target):
+    save_digits(tmp_path)
+    (save_digits(tmp_path, 2).with_name("contract.json")).symlink_to(target)
+    store, _ = open_store(tmp_path)
+    assert versions(store) == [1] and "contract.json" in store.models["digits"].refused[2]

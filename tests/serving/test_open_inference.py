@@ -6,6 +6,7 @@ import struct
 import numpy as np
 import pytest
 
+from course_lib.serving import open_inference
 from tests.serving.conftest import IMAGE, logits
 
 HEADER = "Inference-Header-Content-Length"
@@ -57,6 +58,12 @@ def test_data_come_nested_or_flat_and_go_flat_in_row_major_order(local, flat):
             {"name": "same", "datatype": "INT64", "shape": [2], "data": DATA["same"]},
         ],
     }
+
+
+def test_requests_whose_inputs_come_in_different_orders_are_joined(local):
+    model, orders = local.store.models["pair"].find(1), (PAIR, PAIR[::-1])
+    asked = [open_inference.parse(model, json.dumps({"inputs": inputs}).encode(), None).inputs for inputs in orders]
+    assert list(asked[0]) == list(asked[1]) == ["a", "b"]
 
 
 def test_inputs_may_come_in_any_order(local):

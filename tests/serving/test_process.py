@@ -1,5 +1,6 @@
 """The process: its command line, its signals, and what it may use of the machine."""
 
+import contextlib
 import http.client
 import json
 import os
@@ -8,6 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -15,7 +17,7 @@ import pytest
 from course_lib.places import CHECKOUT
 from course_lib.serving.__main__ import listen, main
 from course_lib.serving.limits import cpu_limit
-from tests.serving.conftest import DIGITS, IMAGE, as_bytes, finish, save_digits, start, until, write
+from tests.serving.conftest import DIGITS, IMAGE, as_bytes, finish, save, save_digits, start, until, write
 
 FOUR = as_bytes({"instances": [[1, 2, 3, 4]]})
 
@@ -35,6 +37,15 @@ def test_a_folder_without_a_model_that_it_can_serve_is_refused_in_one_line(tmp_p
     broken = write(tmp_path / "digits/1/model.onnx", b"not a model")
     message = refusal("--models", str(tmp_path))
     assert f"{broken} is not a model that this server can serve" in message and message.count("\n") == 1
+
+
+def test_the_end_does_not_wait_for_a_folder_that_hangs(tmp_path):
+    save_digits(tmp_path)
+    server = start(tmp_path / "log", tmp_path, "--reload-seconds", "0.05")
+    (tmp_path / "digits/2").mkdir()
+    os.mkfifo(tmp_path / "digits/2/model.onnx")  # whoever reads it waits for somebody to write
+    time.sleep(0.5)
+    assert server.works() and server.stop() == 0
 
 
 @pytest.mark.parametrize("kind", ["no UTF-8", "a folder"])
@@ -173,10 +184,48 @@ def test_a_client_that_stalls_in_the_middle_of_a_request_is_given_up(stalling, s
 @pytest.fixture(scope="module")
 def stalling(models, tmp_path_factory):
     log = tmp_path_factory.mktemp("stalling") / "log"
-    server = start(log, models, "--threads", "1", how=shorter(REQUEST_SECONDS=0.2))
+    server = start(log, models, "--threads", "1", how=shorter(REQUEST_SECONDS=0.2, KEEP_ALIVE_SECONDS=0.3))
     yield server
     assert server.stop() == 0
     assert not [line for line in server.lines() if line.get("status", 0) >= 500 or "traceback" in line]
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_connection_on_which_nothing_is_asked_is_closed_without_a_word(stalling, sent):
+    with socket.create_connection(("127.0.0.1", stalling.port), timeout=10) as client:
+        client.sendall(sent)
+        if sent:
+            answer = b""
+            while not answer.endswith(b"}"):  # head and body may come one after the other
+                answer += client.recv(10_000)
+            client.sendall(b"\r\n")  # no request: what lies between two of them
+        assert client.recv(100) == b""
+
+
+def test_an_answer_that_its_client_does_not_read_is_not_kept_for_ever(tmp_path):
+    save_digits(tmp_path)
+    wide = """(float[N] x) => (float[N,M] y) <int64[2] size = {1, 300}> {
+        one = Constant <value_ints = [1]> ()  column = Unsqueeze (x, one)  y = Expand (column, size)
+    }"""
+    save(tmp_path, "wide", text=wide)
+    server = start(tmp_path / "log", tmp_path, how=shorter(REQUEST_SECONDS=0.2, KEEP_ALIVE_SECONDS=0.5))
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.settimeout(20)
+        client.connect(("127.0.0.1", server.port))
+        body = as_bytes({"inputs": [0.123456] * 30_000})
+        client.sendall(
+            f"POST /v1/models/wide:predict HTTP/1.1\r\nHost: x\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+        )
+        client.sendall(body)
+        until(lambda: server.lines("request"))
+        time.sleep(1.5)
+        read = 0
+        with contextlib.suppress(ConnectionError):
+            while more := client.recv(1 << 20):
+                read += len(more)
+    assert read < 30_000 * 300 * 4, "the rest was given up"
+    assert server.works() and server.stop() == 0
 
 
 def test_a_request_that_is_computed_for_long_does_not_count_as_a_stall(stalling):

@@ -2,6 +2,7 @@
 
 import gc
 import json
+import os
 import shutil
 import threading
 import weakref
@@ -155,7 +156,10 @@ def test_a_label_that_is_a_number_does_not_hide_that_version(tmp_path):
         assert local.ask("POST", "/v2/models/digits/versions/1/infer", request).json["model_version"] == "1"
 
 
-@pytest.mark.parametrize("settings", [b"{", b"[]", b'{"labels": {"a": "1"}}', b'{"max_batch_size": 0}', b'{"more": 1}'])
+@pytest.mark.parametrize(
+    "settings",
+    [b"{", b"[]", b'{"labels": {"a": "1"}}', b'{"max_batch_size": 0}', b'{"more": 1}', b'{"labels": {"\\ud800": 1}}'],
+)
 def test_settings_that_make_no_sense_are_refused_and_the_old_ones_kept(tmp_path, settings):
     save_digits(tmp_path)
     label(tmp_path, stable=1)
@@ -215,6 +219,15 @@ def test_a_model_that_is_gone_while_others_stay_is_unknown(tmp_path):
         local.store.scan()
         assert local.ask("POST", "/v1/models/lookup:predict", {"instances": [1]}).status == 404
         assert [line["model"] for line in local.log.told("model removed")] == ["lookup"]
+
+
+@pytest.mark.parametrize("name", [b"caf\xe9", b"two\nlines"])
+def test_a_folder_whose_name_is_no_text_is_passed_over(tmp_path, name):
+    save_digits(tmp_path)
+    shutil.copytree(tmp_path / "digits", tmp_path / os.fsdecode(name))
+    with Local(tmp_path) as local:
+        assert list(local.store.models) == ["digits"]
+        assert [local.ask("GET", path).status for path in ("/", "/metrics", "/v1/models/none")] == [200, 200, 404]
 
 
 def test_two_hundred_versions_one_after_the_other_leave_one_model(tmp_path):

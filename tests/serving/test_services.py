@@ -9,7 +9,7 @@ import socket
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import numpy as np
 import pytest
@@ -40,13 +40,14 @@ def send(url: str, method: str, path: str, body: object = None, **headers: str) 
 
 
 class Behind(ThreadingHTTPServer):
-    """A stand-in for a service behind the gateway. plan: what the next requests meet, then 200; seen: what came."""
+    """A stand-in for a service behind the gateway. plan: what the next requests meet, then 200; seen: what came; more:
+    further headers of its answers."""
 
     daemon_threads = True
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
-        self.plan, self.seen, self.version, self.rows = [], [], "3", ROWS
+        self.plan, self.seen, self.version, self.rows, self.more = [], [], "3", ROWS, {}
         self.url = f"http://127.0.0.1:{self.server_port}"
         threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
 
@@ -79,6 +80,8 @@ class Handler(BaseHTTPRequestHandler):
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw)))
+        for name, value in self.server.more.items():
+            self.send_header(name, value)
         self.end_headers()
         self.wfile.write(raw)
 
@@ -154,7 +157,8 @@ def test_over_http_mistakes_get_their_status_and_the_service_outlives_them(run):
     status, found, headers = send(url, "POST", "/pixels", good, X_Request_Id="mine-1")
     assert status == 200 and np.array_equal(found["pixels"], np.ones((1, 1, 8, 8)))
     assert headers["x-request-id"] == "mine-1"
-    assert len(send(url, "POST", "/pixels", good, X_Request_Id="not mine\t!")[2]["x-request-id"]) == 32
+    for unfit in ("not mine\t!", "é", "a" * 129):
+        assert len(send(url, "POST", "/pixels", good, X_Request_Id=unfit)[2]["x-request-id"]) == 32
 
 
 # Feedback
@@ -348,6 +352,36 @@ def test_an_answer_that_no_user_should_get_is_a_502(run, behind, rows):
     predictor.rows = rows
     gate = run("gateway", "--predictor", predictor.url)
     assert send(gate.url, "POST", "/digits", PIXELS)[0] == 502
+
+
+def test_a_try_that_may_not_be_repeated_takes_nothing_from_the_budget(run, behind):
+    predictor = behind()
+    gate = run("gateway", "--predictor", predictor.url, "--attempts", "2", "--retry-share", "0",
+               "--breaker-failures", "1000")  # fmt: skip
+    predictor.plan = [503] * 100
+    for _ in range(12):
+        assert send(gate.url, "POST", "/digits", PIXELS)[0] == 503
+    assert len(predictor.seen) == 12 + 10, "the reserve of ten pays for ten retries"
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/models/../../metrics", "/v1/models/%2e%2e/%2E./metrics", "/v2/models/a%3fb/infer"]
+)
+def test_what_is_passed_on_keeps_its_path(run, behind, path):
+    predictor = behind()
+    gate = run("gateway", "--predictor", predictor.url)
+    assert send(gate.url, "POST", path, {})[0] == 200
+    assert unquote(predictor.seen[0][0]) == unquote(path)
+
+
+def test_the_version_that_answered_is_told_and_only_the_newest_is_kept(run, behind):
+    predictor = behind()
+    gate = run("gateway", "--predictor", predictor.url, "--cache", "9")
+    for header in ("X-Model-Version", "x-model-version"):
+        predictor.more = {header: "2"}  # the newest is 3
+        for _ in range(2):
+            headers = send(gate.url, "POST", "/digits", PIXELS)[2]
+            assert (headers["x-model-version"], headers["x-cache"]) == ("2", "miss")
 
 
 def test_weights_share_out_the_clients_and_each_keeps_its_predictor(run, behind):
