@@ -24,6 +24,9 @@ from course_lib.serving.telemetry import VersionMetrics
 
 INLINE_SECONDS = 0.001
 """Up to this long the event loop may stand still for a computation."""
+STALL_SECONDS = 0.05
+"""A computation that was expected to be short and took so long was no exception: its version is not expected to be
+short again."""
 TURN_SECONDS = 0.005
 """After so many seconds of computations, the event loop first looks after everything else: deadlines above all."""
 
@@ -64,6 +67,8 @@ class Batcher:
         self._starting = False
         # Version -> size of a batch, in bits -> seconds that such a batch took lately, a running mean.
         self._seconds: weakref.WeakKeyDictionary[Model, dict[int, float]] = weakref.WeakKeyDictionary()
+        # Versions whose time depends on more than the size of their input: always given to a thread.
+        self._uneven: weakref.WeakSet[Model] = weakref.WeakSet()
         for number in range(limits.workers):
             threading.Thread(target=self._run, name=f"compute-{number}", daemon=True).start()
 
@@ -135,7 +140,7 @@ class Batcher:
         if not waiting.calls or not self._is_due(waiting, now):
             return False
         batch = self._next_batch(waiting)
-        short = self._seconds.get(waiting.model, {}).get(_size(batch), 1.0) < INLINE_SECONDS
+        short = self._is_short(waiting.model, batch)
         if not short and not self._free:
             return False
         for _ in batch:
@@ -143,11 +148,17 @@ class Batcher:
         if waiting.calls:
             self._queues.move_to_end(waiting.model)
         if short:
-            self._finish(waiting.model, batch, *self._compute(waiting.model, batch), now)
+            answers, seconds = self._compute(waiting.model, batch)
+            if seconds > STALL_SECONDS:
+                self._uneven.add(waiting.model)
+            self._finish(waiting.model, batch, answers, seconds, now)
         else:
             self._free -= 1
             self._work.put((waiting.model, batch, now))
         return True
+
+    def _is_short(self, model: Model, batch: list[Call]) -> bool:
+        return model not in self._uneven and self._seconds.get(model, {}).get(_size(batch), 1.0) < INLINE_SECONDS
 
     def _is_due(self, waiting: Queue, now: float) -> bool:
         left = waiting.calls[0].arrived + self._limits.batch_wait_seconds - now

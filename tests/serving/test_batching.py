@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
+from course_lib.serving import batching
 from course_lib.serving.batching import Batcher
 from course_lib.serving.errors import Refused
 from course_lib.serving.limits import Limits
@@ -205,6 +206,29 @@ def test_short_batches_let_the_event_loop_go_on_in_between():
         await asyncio.gather(*[queued.ask(model, value) for value in range(200)])
         turning.cancel()
         assert len({seen for seen in turns if 0 < seen < 200}) > 3
+
+    run(test())
+
+
+def test_a_version_that_once_was_not_as_short_as_expected_is_computed_by_threads(monkeypatch):
+    monkeypatch.setattr(batching, "INLINE_SECONDS", 0.3)  # a busy machine may pause a thread for some milliseconds
+    monkeypatch.setattr(batching, "STALL_SECONDS", 0.4)
+
+    class Uneven(Held):
+        """Short, but for one value; keeps by which thread it was asked."""
+
+        def run_together(self, requests: list[dict]) -> list[dict]:
+            value = float(requests[0]["x"].flat[0])
+            self.calls.append([value, threading.current_thread().name])
+            time.sleep(0.5 * (value == 99))
+            return [{"y": each["x"] * 2} for each in requests]
+
+    async def test() -> None:
+        queued, model = Queued(), Uneven()
+        for value in (0, 1, 99, 2, 3):
+            await queued.ask(model, value)
+        threads = [thread for _, thread in model.calls]
+        assert threads == ["compute-0", "MainThread", "MainThread", "compute-0", "compute-0"]
 
     run(test())
 
