@@ -32,7 +32,7 @@ from tools.bench.samples import NAME
 from tools.bench.servers import NotReady, Server, ask, free_port
 
 LOAD, CONNECTIONS = 0.8, 64
-CAPACITY_SECONDS = 8
+CAPACITY_SECONDS = 20
 RELEASE_SECONDS = 10
 GROWTH = 0.10
 """By which share the memory of the last minute may exceed that of the first."""
