@@ -203,7 +203,7 @@ class App:
     async def _read(self, request: Request) -> bytes:
         """The whole body, or a 413. What is too much is read and dropped: a client that still sends reads no answer."""
         encoding = request.headers.get(b"content-encoding", b"identity")
-        if encoding != b"identity":
+        if encoding.lower() != b"identity":
             got = encoding.decode("latin-1")[:40]
             raise Refused(415, f"expected a body without Content-Encoding, got {got}: send it as it is.")
         message = await request.receive()

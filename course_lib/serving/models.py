@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -125,11 +126,13 @@ def read_checksums(folder: Path) -> dict[str, str]:
         return {}
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read, expected what `sha256sum` writes: {_one_line(error)}") from error
-    return {
-        name.removeprefix("*").removeprefix("./"): sha256
-        for sha256, _, name in (line.partition(" ") for line in lines)
-        for name in [name.strip()]
-    }
+    sums = {}
+    for line in filter(str.strip, lines):
+        if not (parts := re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line.strip())):
+            # Passed over, it would leave a version unchecked that somebody meant to be checked.
+            raise ModelError(f"{path}: expected lines as `sha256sum` writes them, got {line[:80]!r}")
+        sums[parts[2]] = parts[1].lower()
+    return sums
 
 
 def read_settings(folder: Path) -> dict:

@@ -238,7 +238,7 @@ def test_a_wrong_method_is_a_405_that_names_the_right_one(server, method, path, 
 def test_compressed_bodies_are_refused(server):
     answer = server.ask("POST", DIGITS, b"x", {"Content-Encoding": "gzip"})
     assert answer.status == 415 and "without Content-Encoding, got gzip" in answer.error
-    assert server.ask("POST", DIGITS, {"instances": [IMAGE]}, {"Content-Encoding": "identity"}).status == 200
+    assert server.ask("POST", DIGITS, {"instances": [IMAGE]}, {"Content-Encoding": "Identity"}).status == 200
 
 
 def test_after_all_of_them_the_server_answers_right(server):

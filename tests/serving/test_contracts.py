@@ -26,10 +26,11 @@ def test_a_file_that_is_not_what_its_checksum_says_is_refused_until_it_is(tmp_pa
     assert versions(store) == [2, 1]
 
 
-def test_while_checksums_cannot_be_read_nothing_new_is_loaded_and_it_is_told_once(tmp_path):
+@pytest.mark.parametrize("unread", [b"\xff\xfe", b"digits/2/model.onnx\n", b"abc  digits/2/model.onnx\n"])
+def test_while_checksums_cannot_be_read_nothing_new_is_loaded_and_it_is_told_once(tmp_path, unread):
     save_digits(tmp_path)
     store, log = open_store(tmp_path)
-    sums = write(tmp_path / "SHA256SUMS", b"\xff\xfe")
+    sums = write(tmp_path / "SHA256SUMS", unread)
     save_digits(tmp_path, 2)
     for _ in range(3):
         store.scan()
