@@ -32,17 +32,79 @@ def kubectl(*words: str, stdin: str | None = None, timeout: float = 150) -> str:
     return done.stdout
 
 
+def pod_state(pod: dict) -> dict:
+    """A pod as the API gives it, in a line: name, phase, ready (bool), leaving (bool), restarts (int), reason ("" or why a
+    container waits or ended last), image (of the first container).
+    """
+    status = pod.get("status", {})
+    containers = status.get("containerStatuses", [])
+    states = [state for each in containers for state in (*each["state"].values(), *each.get("lastState", {}).values())]
+    return {
+        "name": pod["metadata"]["name"],
+        "phase": status.get("phase", ""),
+        "ready": any(c["type"] == "Ready" and c["status"] == "True" for c in status.get("conditions", [])),
+        "leaving": "deletionTimestamp" in pod["metadata"],
+        "restarts": sum(each["restartCount"] for each in containers),
+        "reason": next((state["reason"] for state in states if state.get("reason")), ""),
+        "image": pod["spec"]["containers"][0]["image"],
+    }
+
+
 def pods(namespace: str, selector: str) -> list[dict]:
-    """The pods that `selector` ("app=digits") matches: name, ready (bool), leaving (bool)."""
-    listed = json.loads(kubectl("get", "pods", "-n", namespace, "-l", selector, "-o", "json"))["items"]
-    return [
-        {
-            "name": pod["metadata"]["name"],
-            "ready": any(c["type"] == "Ready" and c["status"] == "True" for c in pod["status"].get("conditions", [])),
-            "leaving": "deletionTimestamp" in pod["metadata"],
-        }
-        for pod in listed
-    ]
+    """The pods that `selector` ("app=digits") matches, as `pod_state` puts them."""
+    return [pod_state(pod) for pod in listed("pods", namespace, selector)]
+
+
+def listed(kind: str, namespace: str, selector: str = "") -> list[dict]:
+    """The namespace's objects of a kind, as the API gives them. selector: "app=digits"; "" for all."""
+    return json.loads(kubectl("get", kind, "-n", namespace, "-l", selector, "-o", "json"))["items"]
+
+
+def rendered(folder: str, image: str | None = None) -> list[dict]:
+    """The objects that `kubectl apply -k folder` would send, to be changed before `apply` sends them.
+
+    folder: of the checkout, "k8s/base". image: takes the place of digits-service in every container. Raises KubectlFailed.
+    """
+    import yaml
+
+    documents = list(yaml.safe_load_all(kubectl("kustomize", folder)))
+    for document in documents:
+        template = document.get("spec", {}).get("template", {}).get("spec", {}) if image else {}
+        for container in template.get("containers", []):
+            if container["image"].split(":")[0].endswith("digits-service"):
+                container["image"] = image
+    return documents
+
+
+def the(kind: str, documents: list[dict], name: str | None = None) -> dict:
+    """The object of that kind (and name), itself and no copy. Raises LookupError where there is none, or more than one."""
+    found = [each for each in documents if each["kind"] == kind and name in (None, each["metadata"]["name"])]
+    if len(found) != 1:
+        names = ", ".join(f"{each['kind']}/{each['metadata']['name']}" for each in documents)
+        raise LookupError(f"expected one {kind} {name or ''}, got {len(found)} among {names}")
+    return found[0]
+
+
+def apply(documents: list[dict], namespace: str) -> list[str]:
+    """`kubectl apply` of these objects in the namespace; what it said, line by line. Raises KubectlFailed."""
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+    return kubectl("apply", "-n", namespace, "-f", "-", stdin=text).splitlines()
+
+
+def fresh_namespace(name: str) -> None:
+    """An empty namespace of that name, under the "restricted" Pod Security Standard; an old one goes first, with all in it."""
+    kubectl("delete", "namespace", name, "--ignore-not-found")
+    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
+    kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+
+
+def wait_for_rollout(namespace: str, deployment: str = "digits", seconds: float = 120) -> float:
+    """Waits until a Deployment has what it asks for; returns the seconds that it took. Raises KubectlFailed."""
+    start = time.monotonic()
+    kubectl("rollout", "status", f"deployment/{deployment}", "-n", namespace, f"--timeout={seconds:.0f}s",
+            timeout=seconds + 30)  # fmt: skip
+    return time.monotonic() - start
 
 
 def load_image(tag: str) -> str:
@@ -119,7 +181,8 @@ def run_pod(namespace: str, name: str, image: str, command: list[str]) -> None:
     kubectl("delete", "pod", name, "-n", namespace, "--ignore-not-found", "--grace-period=1")
     secure = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
     container = {"name": name, "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
-                 "securityContext": secure}  # fmt: skip
+                 "securityContext": secure,
+                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}}  # fmt: skip
     user = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
     spec = {"restartPolicy": "Never", "containers": [container], "automountServiceAccountToken": False,
             "securityContext": user}  # fmt: skip
