@@ -206,13 +206,14 @@ def finished_pod_log(namespace: str, name: str, seconds: float = 60) -> str:
     raise KubectlFailed(f"pod {name} was still {phase} after {seconds} s")
 
 
-def wait_for_log(namespace: str, name: str, word: str, seconds: float = 60) -> None:
-    """Waits until a pod has printed `word`. Raises KubectlFailed where it has not within `seconds`."""
+def wait_for_log(namespace: str, name: str, word: str, seconds: float = 60) -> str:
+    """Waits until a pod has printed `word`; returns what it has printed. Raises KubectlFailed where it has not within
+    `seconds`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with contextlib.suppress(KubectlFailed):  # a container that is still being created has no log
-            if word in kubectl("logs", name, "-n", namespace):
-                return
+            if word in (log := kubectl("logs", name, "-n", namespace)):
+                return log
         time.sleep(0.2)
     raise KubectlFailed(
         f"pod {name} did not print {word!r} within {seconds} s; `kubectl describe pod {name} -n {namespace}` says why"

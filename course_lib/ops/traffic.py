@@ -12,8 +12,8 @@ from course_lib.ops.kubernetes import finished_pod_log, kubectl, run_pod, wait_f
 class Traffic:
     """Requests that are being sent. `begun_at`: when they began, in seconds since 1970."""
 
-    def __init__(self, namespace: str, name: str, seconds: float) -> None:
-        self.namespace, self.name, self.seconds, self.begun_at = namespace, name, seconds, time.time()
+    def __init__(self, namespace: str, name: str, seconds: float, begun_at: float) -> None:
+        self.namespace, self.name, self.seconds, self.begun_at = namespace, name, seconds, begun_at
         self._result: dict | None = None
 
     def elapsed(self) -> float:
@@ -35,7 +35,6 @@ class Traffic:
         if self._result is None:
             log = finished_pod_log(self.namespace, self.name, max(0, self.seconds - self.elapsed()) + 60)
             self._result = json.loads(log.splitlines()[-1])
-            self.begun_at = self._result["begun_at"]
         return self._result
 
 
@@ -74,7 +73,7 @@ def traffic(
     client = Path(__file__).with_name("traffic_client.py").read_text(encoding="utf-8")
     run_pod(namespace, name, image, ["python", "-c", client, json.dumps(orders)])
     try:
-        wait_for_log(namespace, name, "begin")
-        yield Traffic(namespace, name, seconds)
+        begun_at = float(wait_for_log(namespace, name, "begin ").split()[1])
+        yield Traffic(namespace, name, seconds, begun_at)
     finally:
         kubectl("delete", "pod", name, "-n", namespace, "--ignore-not-found", "--grace-period=0", "--wait=false")

@@ -1,6 +1,6 @@
 """A client that runs inside the cluster: `python -c` with this file's text and its orders, in JSON. Standard library only.
 
-Prints `begin` when it begins, and one JSON line at its end. `traffic.py`, which starts it, says what orders and result hold.
+Prints `begin` and the time when it begins, and one JSON line at its end. `traffic.py`, which starts it, says what orders and result hold.
 """
 
 import collections
@@ -123,8 +123,8 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
 def main(orders: dict) -> dict:
     due = collections.deque(due_times(orders["steps"], orders["seed"])) if orders["steps"] else None
     per_worker = [[] for _ in range(orders["workers"])]
-    print("begin", flush=True)
     begun_at, begin = time.time(), time.monotonic()
+    print("begin", begun_at, flush=True)
     workers = [Worker(orders, i, begin, due, outcomes) for i, outcomes in enumerate(per_worker)]
     for each in workers:
         each.start()

@@ -26,7 +26,7 @@ def watching(namespace: str, kind: str, read: Callable[[dict], dict], selector: 
         lines: list[str] = []
         for line in running.stdout:
             lines.append(line)
-            if line.startswith("}"):  # kubectl indents what stands inside a document
+            if line.startswith(("}", '{"')):  # the end of a document, or one that stands on a line of its own
                 change = json.loads("".join(lines))
                 lines.clear()
                 changes.append({"at": time.time(), "type": change["type"], **read(change["object"])})
