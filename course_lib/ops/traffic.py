@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from course_lib.ops.kubernetes import finished_pod_log, kubectl, run_pod, wait_for_log
+from course_lib.ops.kubernetes import KubectlFailed, finished_pod_log, kubectl, run_pod, wait_for_log
 
 
 class Traffic:
@@ -23,6 +23,11 @@ class Traffic:
     def wait_until(self, seconds: float) -> None:
         """Sleeps until that many seconds after the first request; returns at once where they are over."""
         time.sleep(max(0, seconds - self.elapsed()))
+
+    def stop(self) -> None:
+        """Asks for the end of the traffic before its time: no request begins any more, `result` tells of those until now."""
+        with contextlib.suppress(KubectlFailed):  # it has ended by itself in the meantime
+            kubectl("exec", self.name, "-n", self.namespace, "--", "sh", "-c", "kill -TERM 1")
 
     def result(self) -> dict:
         """Waits for the end of the traffic. Raises KubectlFailed where the client broke down.
@@ -51,7 +56,9 @@ def traffic(
     steps: Sequence[tuple[float, float]] = (),
     workers: int = 4,
     keep: bool = False,
+    max_age_s: float = 3600,
     retries: int = 0,
+    retry_pause_s: float = 0,
     clients: int = 0,
     timeout_s: float = 10,
     name: str = "traffic",
@@ -61,14 +68,16 @@ def traffic(
     image: one with Python 3. seconds: how long, each worker sending its next request 20 ms after its last answer; or
     steps: [(seconds, requests a second), …], Poisson arrivals whatever became of those before. workers: at most so many
     under way at once. keep: each worker keeps its connection; otherwise each request opens one, and the Service chooses a
-    pod anew. retries: further attempts, at once. clients: so many values of X-Client-Id, in turn. The pod goes when the
+    pod anew. max_age_s: a kept connection that is older is replaced before the next request. retries: further attempts,
+    each retry_pause_s after the one before. clients: so many values of X-Client-Id, in turn. The pod goes when the
     block ends. Raises ValueError for neither or both of seconds and steps, and for no body; KubectlFailed.
     """
     if bool(seconds) == bool(steps) or not bodies:
         raise ValueError(f"expected bodies, and either seconds or steps; got {len(bodies)} bodies, {seconds}, {steps}")
     seconds = seconds or sum(length for length, _ in steps)
     orders = {"host": host, "port": port, "path": path, "bodies": list(bodies), "seconds": seconds, "steps": steps,
-              "workers": workers, "keep": keep, "retries": retries, "clients": clients, "timeout_s": timeout_s,
+              "workers": workers, "keep": keep, "max_age_s": max_age_s, "retries": retries,
+              "retry_pause_s": retry_pause_s, "clients": clients, "timeout_s": timeout_s,
               "pause_s": 0.02, "seed": 0}  # fmt: skip
     client = Path(__file__).with_name("traffic_client.py").read_text(encoding="utf-8")
     run_pod(namespace, name, image, ["python", "-c", client, json.dumps(orders)])

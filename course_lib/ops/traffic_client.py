@@ -8,6 +8,7 @@ import http.client
 import json
 import math
 import random
+import signal
 import sys
 import threading
 import time
@@ -25,13 +26,17 @@ def due_times(steps: list[list[float]], seed: int) -> list[float]:
     return due
 
 
+stopped = threading.Event()
+"""Set once the end was asked for, by SIGTERM."""
+
+
 class Worker(threading.Thread):
     """Sends one request after the other; what became of each goes to `outcomes` as (due, done, reason, pod, version)."""
 
     def __init__(self, orders: dict, number: int, begin: float, due: collections.deque | None, outcomes: list) -> None:
         super().__init__()
         self.orders, self.number, self.begin, self.due, self.outcomes = orders, number, begin, due, outcomes
-        self.wire, self.retried = None, 0
+        self.wire, self.wired_at, self.retried = None, 0.0, 0
 
     def run(self) -> None:
         turn = self.number
@@ -41,6 +46,7 @@ class Worker(threading.Thread):
                 if answer[0] == 200:
                     break
                 self.retried += 1
+                time.sleep(self.orders["retry_pause_s"])
                 answer = self.ask(turn)
             self.outcomes.append((at, time.monotonic() - self.begin, *answer))
             turn += self.orders["workers"]
@@ -51,7 +57,9 @@ class Worker(threading.Thread):
             if self.outcomes:
                 time.sleep(self.orders["pause_s"])
             now = time.monotonic() - self.begin
-            return now if now < self.orders["seconds"] else None
+            return now if now < self.orders["seconds"] and not stopped.is_set() else None
+        if stopped.is_set():
+            return None
         try:
             at = self.due.popleft()
         except IndexError:
@@ -65,7 +73,10 @@ class Worker(threading.Thread):
         if orders["clients"]:
             headers["X-Client-Id"] = f"client-{turn % orders['clients']}"
         try:
+            if time.monotonic() - self.wired_at > orders["max_age_s"]:
+                self.hang_up()
             if self.wire is None:
+                self.wired_at = time.monotonic()
                 self.wire = http.client.HTTPConnection(orders["host"], orders["port"], timeout=orders["timeout_s"])
             self.wire.request("POST", orders["path"], bodies[turn % len(bodies)], headers)
             response = self.wire.getresponse()
@@ -121,6 +132,7 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
 
 
 def main(orders: dict) -> dict:
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     due = collections.deque(due_times(orders["steps"], orders["seed"])) if orders["steps"] else None
     per_worker = [[] for _ in range(orders["workers"])]
     begun_at, begin = time.time(), time.monotonic()
@@ -130,7 +142,8 @@ def main(orders: dict) -> dict:
         each.start()
     for each in workers:
         each.join()
-    result = summary([one for outcomes in per_worker for one in outcomes], math.ceil(2 * orders["seconds"]))
+    lasted = min(orders["seconds"], time.monotonic() - begin)
+    result = summary([one for outcomes in per_worker for one in outcomes], max(math.ceil(2 * lasted), 1))
     return {"begun_at": begun_at, "retried": sum(each.retried for each in workers), **result}
 
 
