@@ -8,6 +8,9 @@ from pathlib import Path
 
 from course_lib.ops.kubernetes import KubectlFailed, finished_pod_log, kubectl, run_pod, wait_for_log
 
+ARGUMENT_BYTES = 128 * 1024 - 1
+"""The longest argument that Linux takes; the pod would otherwise not start."""
+
 
 class Traffic:
     """Requests that are being sent. `begun_at`: when they began, in seconds since 1970."""
@@ -34,8 +37,9 @@ class Traffic:
 
         answered: int. failed: counts by status or name of the exception. by_half_second: {pod: answers in each half second},
         failed_by_half_second, p50_ms_by_half_second, p99_ms_by_half_second (None where nothing was answered): lists, by
-        the half second in which the request was due. by_version: {X-Model-Version: answers}. p50_ms, p99_ms: over all,
-        from when a request was due to its answer. retried: how many second and further attempts were made. begun_at.
+        the half second in which the request was due. by_version: {X-Model-Version: answers},
+        version_by_half_second: the same, as lists. mean_ms, p50_ms, p99_ms: over all, from when a request was due to its
+        answer. retried: how many second and further attempts were made. begun_at.
         """
         if self._result is None:
             log = finished_pod_log(self.namespace, self.name, max(0, self.seconds - self.elapsed()) + 60)
@@ -69,8 +73,8 @@ def traffic(
     steps: [(seconds, requests a second), …], Poisson arrivals whatever became of those before. workers: at most so many
     under way at once. keep: each worker keeps its connection; otherwise each request opens one, and the Service chooses a
     pod anew. max_age_s: a kept connection that is older is replaced before the next request. retries: further attempts,
-    each retry_pause_s after the one before. clients: so many values of X-Client-Id, in turn. The pod goes when the
-    block ends. Raises ValueError for neither or both of seconds and steps, and for no body; KubectlFailed.
+    each retry_pause_s after the one before. clients: so many values of X-Client-Id, in turn. The pod goes when the block
+    ends. Raises ValueError for neither or both of seconds and steps, for no body and for too many; KubectlFailed.
     """
     if bool(seconds) == bool(steps) or not bodies:
         raise ValueError(f"expected bodies, and either seconds or steps; got {len(bodies)} bodies, {seconds}, {steps}")
@@ -80,6 +84,10 @@ def traffic(
               "retry_pause_s": retry_pause_s, "clients": clients, "timeout_s": timeout_s,
               "pause_s": 0.02, "seed": 0}  # fmt: skip
     client = Path(__file__).with_name("traffic_client.py").read_text(encoding="utf-8")
+    if (size := len(json.dumps(orders))) > ARGUMENT_BYTES:
+        raise ValueError(
+            f"expected bodies of less than {ARGUMENT_BYTES} bytes in all, got {size}: give fewer, they take turns"
+        )
     run_pod(namespace, name, image, ["python", "-c", client, json.dumps(orders)])
     try:
         begun_at = float(wait_for_log(namespace, name, "begin ").split()[1])

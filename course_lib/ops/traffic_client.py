@@ -50,6 +50,7 @@ class Worker(threading.Thread):
                 answer = self.ask(turn)
             self.outcomes.append((at, time.monotonic() - self.begin, *answer))
             turn += self.orders["workers"]
+        self.hang_up()
 
     def next_due(self) -> float | None:
         """Waits until the next request is due; None when there is none any more."""
@@ -78,7 +79,7 @@ class Worker(threading.Thread):
             if self.wire is None:
                 self.wired_at = time.monotonic()
                 self.wire = http.client.HTTPConnection(orders["host"], orders["port"], timeout=orders["timeout_s"])
-            self.wire.request("POST", orders["path"], bodies[turn % len(bodies)], headers)
+            self.wire.request("POST", orders["path"], bodies[turn % len(bodies)].encode(), headers)
             response = self.wire.getresponse()
             response.read()
             if not orders["keep"]:
@@ -106,13 +107,14 @@ def percentile(values: list[float], share: float) -> float | None:
 def summary(outcomes: list[tuple], bins: int) -> dict:
     """What `traffic.py` returns, but for the retries; a request counts in the half second in which it was due."""
     by_pod = collections.defaultdict(lambda: [0] * bins)
-    versions, failures, failed = collections.Counter(), collections.Counter(), [0] * bins
+    by_version = collections.defaultdict(lambda: [0] * bins)
+    failures, failed = collections.Counter(), [0] * bins
     times, all_times = [[] for _ in range(bins)], []
     for due, done, reason, pod, version in outcomes:
         at = min(int(2 * due), bins - 1)
         if reason == 200:
             by_pod[pod][at] += 1
-            versions[version] += 1
+            by_version[version][at] += 1
             times[at].append(1000 * (done - due))
             all_times.append(1000 * (done - due))
         else:
@@ -125,7 +127,9 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
         "failed_by_half_second": failed,
         "p50_ms_by_half_second": [percentile(each, 0.5) for each in times],
         "p99_ms_by_half_second": [percentile(each, 0.99) for each in times],
-        "by_version": dict(versions),
+        "by_version": {version: sum(counts) for version, counts in by_version.items()},
+        "version_by_half_second": dict(by_version),
+        "mean_ms": round(sum(all_times) / len(all_times), 2) if all_times else None,
         "p50_ms": percentile(all_times, 0.5),
         "p99_ms": percentile(all_times, 0.99),
     }
