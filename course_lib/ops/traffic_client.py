@@ -59,14 +59,11 @@ class Worker(threading.Thread):
                 time.sleep(self.orders["pause_s"])
             now = time.monotonic() - self.begin
             return now if now < self.orders["seconds"] and not stopped.is_set() else None
-        if stopped.is_set():
-            return None
         try:
             at = self.due.popleft()
         except IndexError:
             return None
-        time.sleep(max(0, self.begin + at - time.monotonic()))
-        return at
+        return None if stopped.wait(max(0, self.begin + at - time.monotonic())) else at
 
     def ask(self, turn: int) -> tuple:
         orders, bodies = self.orders, self.orders["bodies"]

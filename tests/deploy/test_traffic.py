@@ -15,7 +15,7 @@ import pytest
 from course_lib.ops import traffic as module
 from course_lib.ops import traffic_client
 from course_lib.ops.kubernetes import KubectlFailed
-from tests.deploy.stand_ins import Answers
+from tests.deploy.stand_ins import Answers, posix
 
 BODY = '{"instances": ["é"]}'
 
@@ -51,6 +51,9 @@ class Cluster:
             self.deleted.append(words[2])
             self.process.kill()
             self.process.wait()
+        elif words[0] == "exec":
+            assert words[4:] == ("--", "sh", "-c", "kill -TERM 1"), "the client is the pod's first process"
+            self.process.terminate()
         return ""
 
 
@@ -95,21 +98,27 @@ def test_answers_are_counted_by_pod_and_failures_by_reason(cluster, served):
     assert list(found["by_half_second"]) == ["pod-a"] and len(found["by_half_second"]["pod-a"]) == 2
     assert sum(found["by_half_second"]["pod-a"]) == found["answered"] > 0
     assert found["by_version"] == {"?": found["answered"]}
+    assert found["version_by_half_second"] == {"?": found["by_half_second"]["pod-a"]}
     assert sum(found["failed_by_half_second"]) == 4 and found["failed_by_half_second"][0] >= 1
-    assert 0 < found["p50_ms"] <= found["p99_ms"] and len(found["p50_ms_by_half_second"]) == 2
+    assert 0 < found["p50_ms"] <= found["p99_ms"] >= found["mean_ms"] > 0 and len(found["p50_ms_by_half_second"]) == 2
     assert found["retried"] == 0 and cluster.deleted == ["traffic"]
 
 
 def test_where_nobody_answers_all_fail_and_nothing_is_computed_from_nothing(cluster):
     found = sent(9, seconds=0.1, workers=1)
     assert found["answered"] == 0 and found["failed"]["ConnectionRefusedError"] > 0
-    assert (found["by_half_second"], found["p50_ms"], found["p99_ms"]) == ({}, None, None)
+    assert [found[each] for each in ("by_half_second", "mean_ms", "p50_ms", "p99_ms")] == [{}, None, None, None]
     assert found["p99_ms_by_half_second"] == [None]
 
 
 def test_a_retry_turns_a_failure_into_an_answer_and_is_counted(cluster, served):
     found = sent(served(500, 0, 200), workers=1, retries=2)
     assert found["failed"] == {} and found["retried"] == 2 and found["answered"] > 0
+
+
+def test_a_retry_waits_for_the_pause(cluster, served):
+    found = sent(served(500, 200), workers=1, retries=1, retry_pause_s=0.4, seconds=0.5)
+    assert found["failed"] == {} and found["retried"] == 1 and found["p99_ms"] >= 400
 
 
 def test_a_service_that_fails_for_good_fails_once_a_request_whatever_the_retries(cluster, served):
@@ -170,6 +179,32 @@ def test_a_kept_connection_is_one_and_otherwise_each_request_has_its_own(cluster
     found = sent(served(200), workers=2, keep=keep, seconds=0.5)
     connections = {connection for connection, _, _, _ in seen}
     assert len(connections) == (2 if keep else found["answered"]) and found["answered"] == len(seen) > 4
+
+
+def test_a_kept_connection_is_renewed_once_it_is_old(cluster, served, monkeypatch):
+    seen: list = []
+    monkeypatch.setattr("tests.deploy.conftest.Answers", noting(seen))
+    sent(served(200), workers=1, keep=True, max_age_s=0.2, seconds=0.7)
+    order = [connection for connection, _, _, _ in seen]
+    assert 3 <= len(set(order)) <= 4 < len(order)
+    assert len(set(order)) == 1 + sum(one != other for one, other in zip(order, order[1:])), "none comes back"
+
+
+@posix
+@pytest.mark.parametrize(
+    "plan", [{"seconds": 60}, {"steps": [(0.4, 20), (60, 0.02), (60, 20)]}], ids=["closed", "open"]
+)
+def test_traffic_that_is_stopped_ends_with_what_there_was(cluster, served, plan):
+    asked = {"host": "127.0.0.1", "port": served(200), **plan}
+    with module.traffic("digits", "digits-service:1", [BODY], **asked) as under_way:
+        under_way.wait_until(0.6)
+        begin = time.monotonic()
+        under_way.stop()
+        found = under_way.result()
+    assert time.monotonic() - begin < 30, "nobody waits for what would have been due"
+    assert found["answered"] > 0 and found["failed"] == {}
+    assert sum(found["by_half_second"]["pod-a"]) == found["answered"]
+    assert 2 <= len(found["failed_by_half_second"]) < 60
 
 
 def test_a_service_that_never_answers_fails_by_the_time_out(cluster):
