@@ -19,7 +19,11 @@ from course_lib.places import CHECKOUT
 REQUIRED = os.environ.get("COURSE_REQUIRE_LIVE") == "1"
 """Whether what is absent is a failure. Read here, since each test runs without the variable."""
 
-KUSTOMIZATIONS = sorted(path.parent for path in (CHECKOUT / "k8s").rglob("kustomization.yaml"))
+KUSTOMIZATIONS = [
+    CHECKOUT / "k8s/base",
+    *sorted(path.parent for path in CHECKOUT.glob("k8s/overlays/*/kustomization.yaml")),
+]
+"""What is applied by itself, and the base; not the parts of an overlay."""
 
 TEXTS = ("README.md", "TROUBLESHOOTING.md", "course_lib/serving/README.md", "docker/service.Dockerfile")
 

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from fnmatch import fnmatch
 
 from course_lib.places import CHECKOUT
-from tests.deploy.rules.pods import READY, Wrong, parsed
-from tests.deploy.tree import Tree, last_stage, taken_apart
+from tests.deploy.rules.pods import READY, SHUTDOWN, Wrong, parsed
+from tests.deploy.tree import Tree, last_stage, seconds, taken_apart
 
 OURS = ("service", "gateway")
 """The Dockerfiles of servers of the course."""
@@ -55,6 +55,23 @@ def context(tree: Tree) -> Iterator[str]:
                     yield f"{name}.Dockerfile copies {source}, which .dockerignore keeps back"
 
 
+def started(service: dict, stage: dict[str, str]) -> Iterator[str]:
+    """How a server of ours is started, asked whether it is well, and ended."""
+    image, own = json.loads(stage["CMD"]), service.get("command")
+    try:
+        module, options = parsed(image if own is None else own if "-m" in own else [*image[:3], *own])
+    except (Wrong, TypeError) as refused:
+        yield str(refused)
+        return
+    if str(options.port) != stage["EXPOSE"]:
+        yield f"listens on {options.port}, the image exposes {stage['EXPOSE']}"
+    if "healthcheck" in service and f":{stage['EXPOSE']}{READY}" not in str(service["healthcheck"].get("test")):
+        yield f"its health check does not ask port {stage['EXPOSE']} for {READY}"
+    given, needed = seconds(service.get("stop_grace_period", "10s")), options.drain_seconds + SHUTDOWN[module]
+    if given <= needed:
+        yield f"is killed after {given:g} s, and may take {needed:g} s to end"
+
+
 def compose(tree: Tree) -> Iterator[str]:
     for name, service in tree.compose.get("services", {}).items():
         where = f"compose: {name}"
@@ -76,15 +93,7 @@ def compose(tree: Tree) -> Iterator[str]:
                 inner = str(port["target"] if isinstance(port, dict) else port.rpartition(":")[2].partition("/")[0])
                 if inner != stage["EXPOSE"]:
                     yield f"{where}: publishes {inner}, the image exposes {stage['EXPOSE']}"
-            words = service.get("command")
-            if words:
-                try:
-                    whole = words if "-m" in words else [*json.loads(stage["CMD"])[:3], *words]
-                    _, options = parsed(whole)
-                    if str(options.port) != stage["EXPOSE"]:
-                        yield f"{where}: listens on {options.port}, the image exposes {stage['EXPOSE']}"
-                except (Wrong, TypeError) as refused:
-                    yield f"{where}: {refused}"
+            yield from (f"{where}: {each}" for each in started(service, stage))
         if service.get("read_only") is not True or service.get("cap_drop") != ["ALL"]:
             yield f"{where}: may write to its file system, or has privileges"
         if not (
