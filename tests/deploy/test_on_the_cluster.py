@@ -4,6 +4,7 @@ import copy
 import json
 import os
 import re
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -32,6 +33,10 @@ def send(version: tuple[int, ...]) -> Iterator[Send]:
     """`send(objects)` says what the API server says of them in a namespace that is made, and removed, for these tests."""
     namespace = f"digits-deploy-{os.getpid()}"
     kubernetes.fresh_namespace(namespace)
+    until = time.monotonic() + 30
+    while not kubernetes.kubectl("get", "serviceaccount", "default", "-n", namespace, "--ignore-not-found"):
+        assert time.monotonic() < until, "a controller makes the account that pods need"
+        time.sleep(0.2)
 
     def dry_run(documents: list[dict]) -> list[str]:
         placed = [{**each, "metadata": {**each["metadata"], "namespace": namespace}} for each in documents

@@ -187,6 +187,8 @@ MISTAKES = {
     "a command with another tag": (
         text("TROUBLESHOOTING.md", "digits-service:local", "digits-service:dev"), "nothing builds digits-service:dev"),
     "a folder that is not there": (text("TROUBLESHOOTING.md", "k8s/overlays/local", "k8s/local"), "there is no k8s/local"),
+    "a lesson over a file that is not there": (
+        text("source/notebooks/01_grand_tour.py", "k8s/overlays/local", "k8s/overlays/mine"), "no k8s/overlays/mine"),
 }  # fmt: skip
 
 

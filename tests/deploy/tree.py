@@ -69,6 +69,7 @@ class Tree:
 
 def read() -> Tree:
     """The tree as it stands. Skips the test where kubectl, which renders the overlays, is not installed."""
+    lessons = sorted(path.relative_to(CHECKOUT).as_posix() for path in CHECKOUT.glob("source/*/[0-9]*.py"))
     lesson = (CHECKOUT / "source/notebooks/01_grand_tour.py").read_text(encoding="utf-8")
     image, namespace = (re.search(rf'^{name} = "(.+)"$', lesson, re.MULTILINE)[1] for name in ("IMAGE", "NAMESPACE"))
     return Tree(
@@ -77,7 +78,7 @@ def read() -> Tree:
          for path in sorted((CHECKOUT / "docker").glob("*.Dockerfile"))},
         _yaml("docker/compose.yaml"), _yaml("docker/prometheus.yml"),
         (CHECKOUT / ".dockerignore").read_text(encoding="utf-8").splitlines(),
-        {name: (CHECKOUT / name).read_text(encoding="utf-8") for name in TEXTS}, image, namespace,
+        {name: (CHECKOUT / name).read_text(encoding="utf-8") for name in (*TEXTS, *lessons)}, image, namespace,
     )  # fmt: skip
 
 

@@ -128,15 +128,18 @@ def texts(tree: Tree) -> Iterator[str]:
     """What people read and copy names images, versions, ports and files that there are."""
     exposed = last_stage(tree.dockerfiles["service"])["EXPOSE"]
     for name, text in tree.texts.items():
+        folders = "k8s" if name.startswith("source/") else "k8s|docker"  # lessons also show what went wrong elsewhere
+        for path in re.findall(rf"(?<![\w./])(?:{folders})/[\w./-]*\w", text):
+            if not (CHECKOUT / path).exists():
+                yield f"{name}: there is no {path}"
+        if name.startswith("source/"):
+            continue
         for tag in re.findall(r"digits-service:([\w.-]*\w)", text):
             if tag not in (tree.version, taken_apart(tree.image).tag):
                 yield f"{name}: nothing builds digits-service:{tag}"
         for port in re.findall(r"(?:--port |localhost:|127\.0\.0\.1:|-p \d+:)(\d+)", text):
             if "/" in name and port != exposed:  # the others speak of Jupyter too
                 yield f"{name}: the service listens on {exposed}, not {port}"
-        for path in re.findall(r"(?<![\w./])(?:k8s|docker)/[\w./-]*\w", text):
-            if not (CHECKOUT / path).exists():
-                yield f"{name}: there is no {path}"
 
 
 RULES = [dockerfiles, context, compose, prometheus, texts]
