@@ -156,6 +156,8 @@ MISTAKES = {
     "another port of the gateway": (setting(gateway, "args/1", "--port=8501"), "listens on 8501, declares [8080]"),
     "the service's command in the gateway's image": (
         setting(gateway, "command/2", "course_lib.serving"), "would not start"),
+    "the service's image behind the gateway's command": (
+        setting(gateway, "image", f"registry.example.com/digits-service:{VERSION}"), "the image is for course_lib.serving"),
     # extensions
     "an old Gateway API": (
         lambda tree: of("HTTPRoute", tree.overlays["production"])[0].update(

@@ -115,6 +115,8 @@ MISTAKES = {
         setting(the("Deployment", "local"), "spec/template/spec/containers/0/imagePullPolicy", "Always"), "in no registry"),
     "a version in the image's label that is another": (
         line("service", "LABEL", 'org.opencontainers.image.version="0.0.9"'), "its label tells another version"),
+    "another local image than lesson 01's": (
+        lambda deployed: setattr(deployed, "image", "digits-service:here"), "is not digits-service:here, which lesson 01"),
     # configuration and commands
     "a key misspelt where it is read": (
         setting(container, "env/1/valueFrom/configMapKeyRef/key", "max-batchsize"), "has the key max-batchsize"),
@@ -127,6 +129,7 @@ MISTAKES = {
     "another module": (setting(container, "command/2", "course_lib.server"), "starts none of course_lib.serving"),
     "models from elsewhere": (setting(container, "args/0", "--models=/models"), "looks for models in /models"),
     "more threads than CPU": (setting(CONFIG, "data/threads", "4"), "4 threads share one call"),
+    "an image that starts something else": (line("service", "CMD", '["python", "app.py"]'), "CMD: `python app.py` starts"),
     # a user without privileges
     "another user than the image's": (setting(pod, "securityContext/runAsUser", 1000), "the image's user is 10001:10001"),
     "root in the image": (line("service", "USER", "0:0"), "USER is no number that is not root's"),
@@ -134,6 +137,10 @@ MISTAKES = {
     "no seccomp profile": (setting(pod, "securityContext/seccompProfile", ...), "seccomp"),
     "a token": (setting(pod, "automountServiceAccountToken", True), "has a token"),
     "an account that is not there": (setting(pod, "serviceAccountName", "digit"), "there is no ServiceAccount digit"),
+    "the namespace's own account": (setting(pod, "serviceAccountName", ...), "the namespace's default ServiceAccount"),
+    "an account with a token": (
+        setting(the("ServiceAccount"), "automountServiceAccountToken", ...), "ServiceAccount/digits hands out a token"),
+    "a port of the node": (setting(container, "ports/0/hostPort", 80), "takes a port of the node"),
     "privileges": (setting(container, "securityContext/capabilities", {"drop": ["NET_RAW"]}), "may gain privileges"),
     "privileges of the container's own": (setting(container, "securityContext/runAsUser", 0), "undoes the pod's"),
     "a root file system to write to": (setting(container, "securityContext/readOnlyRootFilesystem", False), "may write"),
@@ -178,6 +185,11 @@ MISTAKES = {
         setting(KSERVE, "spec/predictor/containers/0/name", "service"), "KServe sends requests to"),
     "another port for KServe": (
         setting(KSERVE, "spec/predictor/containers/0/ports/0/containerPort", 8080), "declares [8080]"),
+    "two ports for KServe": (
+        lambda deployed: KSERVE(deployed)["spec"]["predictor"]["containers"][0]["ports"].append({"containerPort": 1}),
+        "KServe takes one port"),
+    "a version of KServe's that is none": (
+        setting(KSERVE, "apiVersion", "serving.kserve.io/v1"), "KServe has no InferenceService in"),
     "replicas for KServe the wrong way round": (setting(KSERVE, "spec/predictor/minReplicas", 9), "from 9 to 6"),
     # the image's context, and what people copy
     "a file that the engine does not get": (
