@@ -157,7 +157,7 @@ MISTAKES = {
     "the service's command in the gateway's image": (
         setting(gateway, "command/2", "course_lib.serving"), "would not start"),
     "the service's image behind the gateway's command": (
-        setting(gateway, "image", f"registry.example.com/digits-service:{VERSION}"), "the image is for course_lib.serving"),
+        setting(gateway, "image", f"registry.example.com/digits-service:{VERSION}"), "runs course_lib.services.gateway, the image is for"),
     # extensions
     "an old Gateway API": (
         lambda tree: of("HTTPRoute", tree.overlays["production"])[0].update(

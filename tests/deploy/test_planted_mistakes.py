@@ -106,6 +106,8 @@ MISTAKES = {
         line("service", "HEALTHCHECK", 'CMD ["python", "-c", "http://127.0.0.1:8500/v2/health/ready"]'), "health check"),
     "a Service that nobody has": (
         setting(container, "env", [{"name": "NEXT", "value": "http://digits-canary:80"}]), "asks digits-canary:80"),
+    "no port at all": (setting(container, "ports", ...), "listens on 8501, declares []"),
+    "a port without its name": (setting(container, "ports/0/name", ...), "asks the port http, and the pod has [8501]"),
     # images
     "the tag latest": (setting(container, "image", "registry.example.com/digits-service:latest"), "one day to the next"),
     "no tag": (setting(container, "image", "registry.example.com/digits-service"), "one day to the next"),
@@ -157,6 +159,8 @@ MISTAKES = {
     "no pause before the end": (setting(container, "lifecycle", ...), "no preStop sleep"),
     "memory that is not asked for": (setting(container, "resources/requests/memory", "128Mi"), "is not the limit"),
     "no limit of memory": (setting(container, "resources/limits/memory", ...), "do not both name cpu and memory"),
+    "no limit of CPU": (setting(container, "resources/limits/cpu", ...), "do not both name cpu and memory"),
+    "no resources at all": (setting(container, "resources", ...), "do not both name cpu and memory"),
     "more CPU asked for than allowed": (setting(container, "resources/requests/cpu", 2), "requests more CPU"),
     # autoscaler, rollout, budget, quota
     "an autoscaler of another Deployment": (setting(SCALER, "spec/scaleTargetRef/name", "digit"), "which is not there"),

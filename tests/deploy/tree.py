@@ -129,7 +129,7 @@ def pods(documents: list[dict]) -> Iterator[Pod]:
         elif each["kind"] == "Pod":
             yield Pod(each, each["metadata"].get("labels", {}), spec)
         elif "template" in spec:
-            yield Pod(each, spec["template"]["metadata"].get("labels", {}), spec["template"]["spec"])
+            yield Pod(each, spec["template"].get("metadata", {}).get("labels", {}), spec["template"]["spec"])
 
 
 def of(kind: str, documents: list[dict]) -> list[dict]:

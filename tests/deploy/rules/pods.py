@@ -107,14 +107,15 @@ def commands(tree: Tree) -> Iterator[str]:
             continue
         if module != built_for:
             yield f"{where}: runs {module}, the image is for {built_for}"
-        if getattr(options, "models", None) != getattr(default, "models", None):
+        elif getattr(options, "models", None) != getattr(default, "models", None):
             yield f"{where}: looks for models in {options.models}, the image has them in {default.models}"
         numbers = [port["containerPort"] for port in container.get("ports", [])]
         if not options.port == default.port == int(stage["EXPOSE"]) or numbers != [options.port]:
             yield f"{where}: listens on {options.port}, declares {numbers}, the image exposes {stage['EXPOSE']}"
         if options.host in ("127.0.0.1", "localhost"):
             yield f"{where}: listens on {options.host}, which nobody outside the pod reaches"
-        if (threads := getattr(options, "threads_per_call", 1)) > quantity(container["resources"]["limits"]["cpu"]):
+        cpu = container.get("resources", {}).get("limits", {}).get("cpu", "1000")
+        if (threads := getattr(options, "threads_per_call", 1)) > quantity(cpu):
             yield f"{where}: {threads} threads share one call, and the CPU limit is less"
         yield from (f"{where}: {each}" for each in grace(pod, container, options.drain_seconds + SHUTDOWN[module]))
 
@@ -154,7 +155,9 @@ def probes(tree: Tree) -> Iterator[str]:
                 continue
             if asked["path"] != (LIVE if name == "livenessProbe" else READY):
                 yield f"{where}: {name} asks {asked['path']}"
-            ports = [each[key] for each in container.get("ports", []) for key in ("name", "containerPort")]
+            ports = [
+                each[key] for each in container.get("ports", []) for key in ("name", "containerPort") if key in each
+            ]
             if asked["port"] not in ports:
                 yield f"{where}: {name} asks the port {asked['port']}, and the pod has {ports}"
             if container[name].get("timeoutSeconds", 1) < 3:
