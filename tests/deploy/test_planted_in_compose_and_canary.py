@@ -175,6 +175,13 @@ MISTAKES = {
         setting(canary, "steps/1/analysis/templates/0/templateName", "x"), "no AnalysisTemplate x"),
     "a version of Argo's that is none": (
         lambda tree: of("Rollout", tree.overlays["production"])[0].update(apiVersion="argoproj.io/v1"), "has no Rollout"),
+    "a Rollout of a Deployment that is not there": (
+        setting(of_production("Rollout", "digits-rollout"), "workloadRef", {"kind": "Deployment", "name": "x"}),
+        "which is not there or selects others"),
+    "a Rollout of a Deployment that runs": (
+        lambda tree: of_production("Rollout", "digits-rollout")(tree).update(
+            workloadRef={"kind": "Deployment", "name": "digits"},
+            selector=of_production("Deployment", "digits")(tree)["selector"]), "runs them too"),
     "a Rollout with privileges": (
         setting(of_production("Rollout", "digits-rollout"), "template/spec/hostPID", True), "shares hostPID"),
 }  # fmt: skip

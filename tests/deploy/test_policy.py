@@ -21,7 +21,7 @@ from tools import environments
 POLICY = Path(__file__).parent / "policy"
 EXCUSES = yaml.safe_load((POLICY / "excuses.yaml").read_text(encoding="utf-8"))
 
-OVERLAYS = {"local", "production", "canary", "kubernetes-1.20", "kserve"}
+OVERLAYS = {"local", "production", "canary", "kubernetes-1.20", "kserve", "gateway-api", "argo-rollouts"}
 """Those that an explanation may name, whether or not they are there yet."""
 
 BARE = {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "bare"},

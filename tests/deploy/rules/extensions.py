@@ -52,6 +52,12 @@ def rollouts(tree: Tree) -> Iterator[str]:
             continue
         if each["apiVersion"] != "argoproj.io/v1alpha1":
             yield f"{where}: Argo has no Rollout in {each['apiVersion']}"
+        if "workloadRef" in each["spec"]:
+            of = named(each["spec"]["workloadRef"]["name"], each["spec"]["workloadRef"]["kind"], documents)
+            if of is None or of["spec"]["selector"] != each["spec"].get("selector"):
+                yield f"{where}: runs the pods of {each['spec']['workloadRef']}, which is not there or selects others"
+            elif of["spec"].get("replicas") != 0:
+                yield f"{where}: the Deployment whose pods it runs runs them too"
         canary = each["spec"].get("strategy", {}).get("canary", {})
         weights = [step["setWeight"] for step in canary.get("steps", []) if "setWeight" in step]
         if weights != sorted(set(weights)) or not all(0 <= weight <= 100 for weight in weights):

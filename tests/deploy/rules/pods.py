@@ -14,6 +14,9 @@ PARSERS = {"course_lib.serving": server._parser, "course_lib.services.gateway": 
 SHUTDOWN = {"course_lib.serving": server.SHUTDOWN_SECONDS, "course_lib.services.gateway": process.SHUTDOWN_SECONDS}
 """By module, what a container starts: its command line, and how long it may take to end once it has stopped listening."""
 
+CANDIDATE = "candidate"
+"""The tag of a version that is tried beside the one in use; whoever tries one builds it."""
+
 READY, LIVE = "/v2/health/ready", "/v2/health/live"
 GRACE_SECONDS = 30  # Kubernetes' own, where a pod names none
 
@@ -45,7 +48,7 @@ def images(tree: Tree) -> Iterator[str]:
             yield f"{where}: {container['image']} is another image from one day to the next"
         if overlay == "local" and f"{image.name}:{image.tag}" != tree.image:
             yield f"{where}: {container['image']} is not {tree.image}, which lesson 01 builds"
-        if overlay not in ("local", "canary") and image.tag != tree.version:
+        if overlay != "local" and image.tag not in (tree.version, CANDIDATE):
             yield f"{where}: {container['image']} is not of version {tree.version}"
         policy = "Always" if image.registry else "IfNotPresent"
         if container.get("imagePullPolicy") != policy:
