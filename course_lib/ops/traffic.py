@@ -24,12 +24,18 @@ class Traffic:
         """Sleeps until that many seconds after the first request; returns at once where they are over."""
         time.sleep(max(0, seconds - self.elapsed()))
 
+    def stop(self) -> None:
+        """Ends traffic of a length in seconds before its time; requests under way are still answered."""
+        kubectl("exec", self.name, "-n", self.namespace, "--", "python", "-c", "import os; os.kill(1, 15)")
+        self.seconds = 0
+
     def result(self) -> dict:
         """Waits for the end of the traffic. Raises KubectlFailed where the client broke down.
 
         answered: int. failed: counts by status or name of the exception. by_half_second: {pod: answers in each half second},
         failed_by_half_second, p50_ms_by_half_second, p99_ms_by_half_second (None where nothing was answered): lists, by
-        the half second in which the request was due. by_version: {X-Model-Version: answers}. p50_ms, p99_ms: over all,
+        the half second in which the request was due. by_version: {X-Model-Version: answers}, version_by_half_second:
+        the same as lists. p50_ms, p99_ms: over all,
         from when a request was due to its answer. retried: how many second and further attempts were made. begun_at.
         """
         if self._result is None:

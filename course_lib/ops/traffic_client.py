@@ -8,6 +8,7 @@ import http.client
 import json
 import math
 import random
+import signal
 import sys
 import threading
 import time
@@ -95,12 +96,14 @@ def percentile(values: list[float], share: float) -> float | None:
 def summary(outcomes: list[tuple], bins: int) -> dict:
     """What `traffic.py` returns, but for the retries; a request counts in the half second in which it was due."""
     by_pod = collections.defaultdict(lambda: [0] * bins)
+    by_version = collections.defaultdict(lambda: [0] * bins)
     versions, failures, failed = collections.Counter(), collections.Counter(), [0] * bins
     times, all_times = [[] for _ in range(bins)], []
     for due, done, reason, pod, version in outcomes:
         at = min(int(2 * due), bins - 1)
         if reason == 200:
             by_pod[pod][at] += 1
+            by_version[version][at] += 1
             versions[version] += 1
             times[at].append(1000 * (done - due))
             all_times.append(1000 * (done - due))
@@ -115,6 +118,7 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
         "p50_ms_by_half_second": [percentile(each, 0.5) for each in times],
         "p99_ms_by_half_second": [percentile(each, 0.99) for each in times],
         "by_version": dict(versions),
+        "version_by_half_second": dict(by_version),
         "p50_ms": percentile(all_times, 0.5),
         "p99_ms": percentile(all_times, 0.99),
     }
@@ -123,6 +127,7 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
 def main(orders: dict) -> dict:
     due = collections.deque(due_times(orders["steps"], orders["seed"])) if orders["steps"] else None
     per_worker = [[] for _ in range(orders["workers"])]
+    signal.signal(signal.SIGTERM, lambda *_: orders.update(seconds=0))  # nothing is due any more
     print("begin", flush=True)
     begun_at, begin = time.time(), time.monotonic()
     workers = [Worker(orders, i, begin, due, outcomes) for i, outcomes in enumerate(per_worker)]
@@ -130,7 +135,8 @@ def main(orders: dict) -> dict:
         each.start()
     for each in workers:
         each.join()
-    result = summary([one for outcomes in per_worker for one in outcomes], math.ceil(2 * orders["seconds"]))
+    lasted_s = orders["seconds"] or time.monotonic() - begin
+    result = summary([one for outcomes in per_worker for one in outcomes], math.ceil(2 * lasted_s))
     return {"begun_at": begun_at, "retried": sum(each.retried for each in workers), **result}
 
 
