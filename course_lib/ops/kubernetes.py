@@ -67,11 +67,11 @@ def rendered(folder: str, image: str | None = None) -> list[dict]:
     """
     import yaml
 
-    documents = list(yaml.safe_load_all(kubectl("kustomize", folder)))
+    documents = [each for each in yaml.safe_load_all(kubectl("kustomize", folder)) if each]
     for document in documents:
         template = document.get("spec", {}).get("template", {}).get("spec", {}) if image else {}
         for container in template.get("containers", []):
-            if container["image"].split(":")[0].endswith("digits-service"):
+            if re.fullmatch("(.+/)?digits-service([:@][^/]+)?", container["image"]):
                 container["image"] = image
     return documents
 
@@ -86,8 +86,13 @@ def the(kind: str, documents: list[dict], name: str | None = None) -> dict:
 
 
 def apply(documents: list[dict], namespace: str) -> list[str]:
-    """`kubectl apply` of these objects in the namespace; what it said, line by line. Raises KubectlFailed."""
-    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": documents})
+    """`kubectl apply` of these objects in the namespace, whichever they name; what it said, line by line.
+
+    Namespaces among them are left out: `fresh_namespace` makes the one. Raises KubectlFailed.
+    """
+    placed = [{**each, "metadata": {**each["metadata"], "namespace": namespace}} for each in documents]
+    items = [each for each in placed if each["kind"] != "Namespace"]
+    text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     return kubectl("apply", "-n", namespace, "-f", "-", stdin=text).splitlines()
 
 
@@ -195,8 +200,8 @@ def finished_pod_log(namespace: str, name: str, seconds: float = 60) -> str:
 
     Raises KubectlFailed where it fails or does not end within `seconds`.
     """
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
+    until, phase = time.monotonic() + seconds, ""
+    while not phase or time.monotonic() < until:
         phase = kubectl("get", "pod", name, "-n", namespace, "-o", "jsonpath={.status.phase}")
         if phase == "Succeeded":
             return kubectl("logs", name, "-n", namespace)
@@ -206,13 +211,14 @@ def finished_pod_log(namespace: str, name: str, seconds: float = 60) -> str:
     raise KubectlFailed(f"pod {name} was still {phase} after {seconds} s")
 
 
-def wait_for_log(namespace: str, name: str, word: str, seconds: float = 60) -> None:
-    """Waits until a pod has printed `word`. Raises KubectlFailed where it has not within `seconds`."""
+def wait_for_log(namespace: str, name: str, word: str, seconds: float = 60) -> str:
+    """Waits until a pod has printed `word`; returns what it has printed. Raises KubectlFailed where it has not within
+    `seconds`."""
     until = time.monotonic() + seconds
     while time.monotonic() < until:
         with contextlib.suppress(KubectlFailed):  # a container that is still being created has no log
-            if word in kubectl("logs", name, "-n", namespace):
-                return
+            if word in (log := kubectl("logs", name, "-n", namespace)):
+                return log
         time.sleep(0.2)
     raise KubectlFailed(
         f"pod {name} did not print {word!r} within {seconds} s; `kubectl describe pod {name} -n {namespace}` says why"

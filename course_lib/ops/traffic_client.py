@@ -1,6 +1,6 @@
 """A client that runs inside the cluster: `python -c` with this file's text and its orders, in JSON. Standard library only.
 
-Prints `begin` when it begins, and one JSON line at its end. `traffic.py`, which starts it, says what orders and result hold.
+Prints `begin` and the time when it begins, and one JSON line at its end. `traffic.py`, which starts it, says what orders and result hold.
 """
 
 import collections
@@ -26,13 +26,17 @@ def due_times(steps: list[list[float]], seed: int) -> list[float]:
     return due
 
 
+stopped = threading.Event()
+"""Set once the end was asked for, by SIGTERM."""
+
+
 class Worker(threading.Thread):
     """Sends one request after the other; what became of each goes to `outcomes` as (due, done, reason, pod, version)."""
 
     def __init__(self, orders: dict, number: int, begin: float, due: collections.deque | None, outcomes: list) -> None:
         super().__init__()
         self.orders, self.number, self.begin, self.due, self.outcomes = orders, number, begin, due, outcomes
-        self.wire, self.retried = None, 0
+        self.wire, self.wired_at, self.retried = None, 0.0, 0
 
     def run(self) -> None:
         turn = self.number
@@ -42,9 +46,11 @@ class Worker(threading.Thread):
                 if answer[0] == 200:
                     break
                 self.retried += 1
+                time.sleep(self.orders["retry_pause_s"])
                 answer = self.ask(turn)
             self.outcomes.append((at, time.monotonic() - self.begin, *answer))
             turn += self.orders["workers"]
+        self.hang_up()
 
     def next_due(self) -> float | None:
         """Waits until the next request is due; None when there is none any more."""
@@ -52,13 +58,12 @@ class Worker(threading.Thread):
             if self.outcomes:
                 time.sleep(self.orders["pause_s"])
             now = time.monotonic() - self.begin
-            return now if now < self.orders["seconds"] else None
+            return now if now < self.orders["seconds"] and not stopped.is_set() else None
         try:
             at = self.due.popleft()
         except IndexError:
             return None
-        time.sleep(max(0, self.begin + at - time.monotonic()))
-        return at
+        return None if stopped.wait(max(0, self.begin + at - time.monotonic())) else at
 
     def ask(self, turn: int) -> tuple:
         orders, bodies = self.orders, self.orders["bodies"]
@@ -66,9 +71,12 @@ class Worker(threading.Thread):
         if orders["clients"]:
             headers["X-Client-Id"] = f"client-{turn % orders['clients']}"
         try:
+            if time.monotonic() - self.wired_at > orders["max_age_s"]:
+                self.hang_up()
             if self.wire is None:
+                self.wired_at = time.monotonic()
                 self.wire = http.client.HTTPConnection(orders["host"], orders["port"], timeout=orders["timeout_s"])
-            self.wire.request("POST", orders["path"], bodies[turn % len(bodies)], headers)
+            self.wire.request("POST", orders["path"], bodies[turn % len(bodies)].encode(), headers)
             response = self.wire.getresponse()
             response.read()
             if not orders["keep"]:
@@ -97,14 +105,13 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
     """What `traffic.py` returns, but for the retries; a request counts in the half second in which it was due."""
     by_pod = collections.defaultdict(lambda: [0] * bins)
     by_version = collections.defaultdict(lambda: [0] * bins)
-    versions, failures, failed = collections.Counter(), collections.Counter(), [0] * bins
+    failures, failed = collections.Counter(), [0] * bins
     times, all_times = [[] for _ in range(bins)], []
     for due, done, reason, pod, version in outcomes:
         at = min(int(2 * due), bins - 1)
         if reason == 200:
             by_pod[pod][at] += 1
             by_version[version][at] += 1
-            versions[version] += 1
             times[at].append(1000 * (done - due))
             all_times.append(1000 * (done - due))
         else:
@@ -117,26 +124,27 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
         "failed_by_half_second": failed,
         "p50_ms_by_half_second": [percentile(each, 0.5) for each in times],
         "p99_ms_by_half_second": [percentile(each, 0.99) for each in times],
-        "by_version": dict(versions),
+        "by_version": {version: sum(counts) for version, counts in by_version.items()},
         "version_by_half_second": dict(by_version),
+        "mean_ms": round(sum(all_times) / len(all_times), 2) if all_times else None,
         "p50_ms": percentile(all_times, 0.5),
         "p99_ms": percentile(all_times, 0.99),
     }
 
 
 def main(orders: dict) -> dict:
+    signal.signal(signal.SIGTERM, lambda *_: stopped.set())
     due = collections.deque(due_times(orders["steps"], orders["seed"])) if orders["steps"] else None
     per_worker = [[] for _ in range(orders["workers"])]
-    signal.signal(signal.SIGTERM, lambda *_: orders.update(seconds=0))  # nothing is due any more
-    print("begin", flush=True)
     begun_at, begin = time.time(), time.monotonic()
+    print("begin", begun_at, flush=True)
     workers = [Worker(orders, i, begin, due, outcomes) for i, outcomes in enumerate(per_worker)]
     for each in workers:
         each.start()
     for each in workers:
         each.join()
-    lasted_s = orders["seconds"] or time.monotonic() - begin
-    result = summary([one for outcomes in per_worker for one in outcomes], math.ceil(2 * lasted_s))
+    lasted = min(orders["seconds"], time.monotonic() - begin)
+    result = summary([one for outcomes in per_worker for one in outcomes], max(math.ceil(2 * lasted), 1))
     return {"begun_at": begun_at, "retried": sum(each.retried for each in workers), **result}
 
 

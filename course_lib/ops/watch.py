@@ -3,11 +3,13 @@
 import contextlib
 import json
 import subprocess
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 from course_lib import places
+from course_lib.ops.kubernetes import KubectlFailed
 
 
 @contextlib.contextmanager
@@ -16,27 +18,41 @@ def watching(namespace: str, kind: str, read: Callable[[dict], dict], selector: 
 
     read: what to keep of an object; `kubernetes.pod_state` for pods. selector: "app=digits"; "" for all. Gives a list that
     grows: {"at": seconds since 1970, "type": ADDED (at the begin: those that are there), MODIFIED or DELETED, **read(object)}.
+    At the block's end raises KubectlFailed where kubectl had ended before it, and what `read` raised.
     """
     command = ["kubectl", "get", kind, "-n", namespace, "--watch", "--output-watch-events", "-o", "json"]
+    errors = tempfile.TemporaryFile("w+")
     running = subprocess.Popen(command + (["-l", selector] if selector else []), stdout=subprocess.PIPE,
-                               stderr=subprocess.DEVNULL, text=True, cwd=places.CHECKOUT)  # fmt: skip
+                               stderr=errors, text=True, cwd=places.CHECKOUT)  # fmt: skip
     changes: list[dict] = []
+    wrong: list[Exception] = []
 
     def follow() -> None:
         lines: list[str] = []
         for line in running.stdout:
             lines.append(line)
-            if line.startswith("}"):  # kubectl indents what stands inside a document
+            # One change a line, or, as other releases of kubectl write it, indented: then its last line is a brace.
+            if line.startswith("}") or (len(lines) == 1 and line.rstrip().endswith("}")):
                 change = json.loads("".join(lines))
                 lines.clear()
-                changes.append({"at": time.time(), "type": change["type"], **read(change["object"])})
+                try:
+                    changes.append({"at": time.time(), "type": change["type"], **read(change["object"])})
+                except Exception as raised:  # in a thread of its own it would be lost
+                    wrong.append(raised)
 
     reader = threading.Thread(target=follow, daemon=True)
     reader.start()
-    try:
-        yield changes
-    finally:
-        running.terminate()
-        running.wait()
-        reader.join()
-        running.stdout.close()
+    with errors:
+        try:
+            yield changes
+        finally:
+            ended = running.poll() is not None
+            running.terminate()
+            running.wait()
+            reader.join()
+            running.stdout.close()
+        if ended:
+            errors.seek(0)
+            raise KubectlFailed(f"{' '.join(command)}: ended too early; it said: {errors.read().strip() or 'nothing'}")
+    if wrong:
+        raise wrong[0]

@@ -567,24 +567,17 @@ observe(
 @live("docker", "kubernetes")
 def delete_a_pod_under_load():
     import json
-    from pathlib import Path
 
-    from course_lib.ops import load
-    from course_lib.ops.kubernetes import finished_pod_log, kubectl, pods, run_pod, wait_for_log
+    from course_lib.ops.kubernetes import kubectl, pods
+    from course_lib.ops.traffic import traffic
 
     body = json.dumps({"instances": test_images[:1].tolist()})
-    address = ["digits", "80", "/v1/models/digits_cnn:predict"]
-    seconds, workers = "12", "4"
-    client = ["python", "-c", Path(load.__file__).read_text(), *address, seconds, workers, body]
-    run_pod(NAMESPACE, "load", IMAGE, client)
-    wait_for_log(NAMESPACE, "load", "begin")
-    begun = time.monotonic()
-    time.sleep(3)
-    victim = next(pod["name"] for pod in pods(NAMESPACE, "app=digits") if pod["ready"])
-    asked = {"deleted": victim, "deleted_after_s": time.monotonic() - begun}
-    kubectl("delete", "pod", victim, "-n", NAMESPACE, "--wait=false")
-    result = json.loads(finished_pod_log(NAMESPACE, "load").splitlines()[-1])
-    return {**asked, **result}
+    with traffic(NAMESPACE, IMAGE, [body], seconds=12) as sent:
+        sent.wait_until(3)
+        victim = next(pod["name"] for pod in pods(NAMESPACE, "app=digits") if pod["ready"])
+        asked = {"deleted": victim, "deleted_after_s": sent.elapsed()}
+        kubectl("delete", "pod", victim, "-n", NAMESPACE, "--wait=false")
+        return {**asked, **sent.result()}
 
 
 outcome = delete_a_pod_under_load()

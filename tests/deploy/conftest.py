@@ -7,7 +7,14 @@ from pathlib import Path
 
 import pytest
 
+from tests.deploy import tree
 from tests.deploy.stand_ins import Answers
+
+
+@pytest.fixture(scope="session")
+def deployed() -> tree.Tree:
+    """What is deployed, as it stands; tests change copies."""
+    return tree.read()
 
 
 @pytest.fixture

@@ -1,17 +1,15 @@
-"""A server as a process of a lesson, requests to it, and load upon it."""
+"""A server as a process of a lesson, requests to it, and the picture of what load upon it saw."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 from matplotlib import pyplot
 
 from course_lib.idioms import pictures
-from course_lib.ops import http, load, service
+from course_lib.ops import http, service
 from course_lib.places import CHECKOUT
 from tests.deploy.stand_ins import posix
 
@@ -77,40 +75,7 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
         service.start_service(tmp_path, tmp_path / "log")
 
 
-# The load client, and the picture of what it saw
-
-
-def test_the_load_client_counts_answers_by_pod_and_failures_by_reason(served):
-    port = served(200, 500, 0, 503, 500, 200)
-    found = load.run("127.0.0.1", port, "/predict", 0.7, 2, "{}")
-    assert found["failed"].pop("500") == 2 and found["failed"].pop("503") == 1
-    assert sum(found["failed"].values()) == 1  # the one that was hung up on, under the name of what broke
-    assert list(found["by_half_second"]) == ["pod-a"] and len(found["by_half_second"]["pod-a"]) == 2
-    assert sum(found["by_half_second"]["pod-a"]) == found["answered"] > 0
-    assert 0 < found["p50_ms"] <= found["p99_ms"]
-
-
-def test_the_load_client_says_so_where_nobody_answers():
-    found = load.run("127.0.0.1", 9, "/predict", 0.1, 1, "{}")
-    assert found["answered"] == 0 and found["failed"]["ConnectionRefusedError"] > 0
-    assert (found["by_half_second"], found["p50_ms"], found["p99_ms"]) == ({}, None, None)
-
-
-def test_the_load_client_runs_from_its_text_alone(served):
-    client = [
-        sys.executable,
-        "-I",
-        "-c",
-        Path(load.__file__).read_text(),
-        "127.0.0.1",
-        str(served(200)),
-        "/",
-        "0.1",
-        "1",
-    ]
-    said = subprocess.run([*client, "{}"], capture_output=True, text=True, check=True, timeout=60)
-    first, last = said.stdout.splitlines()
-    assert first == "begin" and json.loads(last)["answered"] > 0
+# The picture of what load saw
 
 
 def test_the_picture_is_drawn_and_says_in_words_what_it_shows(monkeypatch):
