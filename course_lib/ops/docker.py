@@ -8,7 +8,7 @@ from course_lib import places
 from course_lib.ops.http import answers
 from course_lib.ops.reach import docker_client
 
-__all__ = ["address", "build_service", "docker_client", "wait_until_ready"]
+__all__ = ["address", "build_gateway", "build_service", "docker_client", "wait_until_ready"]
 
 
 def build_service(client, folder: Path, models: Path, tag: str):
@@ -17,11 +17,20 @@ def build_service(client, folder: Path, models: Path, tag: str):
     client: `docker_client()`. folder: where the build's context is laid out. models: NAME/VERSION/model.onnx.
     Raises RuntimeError, with the end of the build's log, where the build fails; FileNotFoundError for no model.
     """
+    return _build(client, context(folder, models), "docker/service.Dockerfile", tag)
+
+
+def build_gateway(client, folder: Path, tag: str):
+    """Builds docker/gateway.Dockerfile, whose context is laid out in `folder`; returns the image. Raises RuntimeError."""
+    services = [f"course_lib/services/{name}.py" for name in ("__init__", "gateway", "process", "upstream")]
+    return _build(client, _laid_out(folder, services), "docker/gateway.Dockerfile", tag)
+
+
+def _build(client, folder: Path, recipe: str, tag: str):
     import docker
 
     try:
-        recipe = {"path": str(context(folder, models)), "dockerfile": "docker/service.Dockerfile"}
-        return client.images.build(**recipe, tag=tag, rm=True, forcerm=True)[0]
+        return client.images.build(path=str(folder), dockerfile=recipe, tag=tag, rm=True, forcerm=True)[0]
     except docker.errors.BuildError as failed:
         log = "".join(line.get("stream") or line.get("error", "") for line in failed.build_log)
         raise RuntimeError(f"building {tag} failed; its log ends:\n{log[-2000:]}") from None
@@ -37,12 +46,21 @@ def context(folder: Path, models: Path) -> Path:
         raise FileNotFoundError(
             f"expected NAME/VERSION/model.onnx under {models}, found none: save the model there first"
         )
+    return _laid_out(folder, ["course_lib/pipeline.py", "course_lib/serving"], models)
+
+
+def _laid_out(folder: Path, parts: list[str], models: Path | None = None) -> Path:
+    """Empties `folder` and copies docker/, course_lib/__init__.py and these files and folders of the checkout there."""
     shutil.rmtree(folder, ignore_errors=True)
-    for part in ("docker", "course_lib/serving"):
-        shutil.copytree(places.CHECKOUT / part, folder / part, ignore=shutil.ignore_patterns("__pycache__"))
-    for part in ("__init__.py", "pipeline.py"):
-        shutil.copy(places.CHECKOUT / "course_lib" / part, folder / "course_lib")
-    shutil.copytree(models, folder / "models")
+    for part in ("docker", "course_lib/__init__.py", *parts):
+        source, target = places.CHECKOUT / part, folder / part
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if source.is_dir():
+            shutil.copytree(source, target, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(source, target)
+    if models:
+        shutil.copytree(models, folder / "models")
     # The image takes over these rights, and its user is another one: after a umask of 077 it could read nothing.
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)

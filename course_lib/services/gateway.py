@@ -130,6 +130,8 @@ class Gateway:
             with contextlib.suppress(Exception):
                 await self.cache.set(key, content, ex=self.asked.cache_seconds)
         for shadow in self.shadows:
+            if shadow.url == chosen.url:
+                continue  # it has answered already: a copy would agree with itself
             if question.method == "POST" and len(self.tasks) < 64 and random.random() < shadow.weight:
                 copy = asyncio.create_task(self.compare(shadow, question, content))
                 self.tasks.add(copy)

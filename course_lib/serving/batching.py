@@ -164,9 +164,14 @@ class Batcher:
         left = waiting.calls[0].arrived + self._limits.batch_wait_seconds - now
         if left <= 0 or waiting.samples >= waiting.largest:
             return True
-        if waiting.timer is None or waiting.timer.when() < self._loop.time():
-            waiting.timer = self._loop.call_later(left, self._start_soon)
+        if waiting.timer is None:
+            waiting.timer = self._loop.call_later(left, self._wake, waiting)
         return False
+
+    def _wake(self, waiting: Queue) -> None:
+        """A loop's clock may ring a little early: then the next look sets the timer anew."""
+        waiting.timer = None
+        self._start_soon()
 
     def _next_batch(self, waiting: Queue) -> list[Call]:
         """The first calls of the queue that fit into one batch: of one shape, and not too many samples."""

@@ -29,3 +29,20 @@ def test_everybody_may_read_the_build_context_whatever_the_umask(tmp_path):
 def test_a_build_without_a_model_is_refused(tmp_path):
     with pytest.raises(FileNotFoundError, match="save the model there first"):
         docker.context(tmp_path / "context", tmp_path)
+
+
+def test_the_gateways_context_holds_its_code_and_nothing_else(tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(docker, "_build", lambda *given: built.append(given))
+    docker.build_gateway(None, tmp_path / "context", "digits-gateway:test")
+    (_, folder, recipe, tag), found = built[0], sorted((tmp_path / "context/course_lib").rglob("*.py"))
+    assert (folder / recipe).exists() and tag == "digits-gateway:test"
+    names = [
+        "__init__.py",
+        "services/__init__.py",
+        "services/gateway.py",
+        "services/process.py",
+        "services/upstream.py",
+    ]
+    assert [each.relative_to(folder / "course_lib").as_posix() for each in found] == names
+    assert not (folder / "models").exists()

@@ -158,6 +158,28 @@ def test_a_request_waits_no_longer_than_the_longest_wait():
     run(test())
 
 
+def test_a_timer_that_rings_early_does_not_leave_a_request_behind(monkeypatch):
+    async def test() -> None:
+        queued, model = Queued(max_batch_size=3, batch_wait_seconds=0.1), Held()
+        model.go.release()
+        loop = asyncio.get_running_loop()
+        later = loop.call_later
+
+        class Early:
+            """A timer of a clock that is ahead: it rings at half the time, and says that it was set to the whole."""
+
+            def __init__(self, delay: float, *call: object) -> None:
+                self.at, self.timer = loop.time() + delay, later(delay / 2, *call)
+                self.when, self.cancel = lambda: self.at, self.timer.cancel
+
+        monkeypatch.setattr(loop, "call_later", lambda delay, *call: (Early if delay < 1 else later)(delay, *call))
+        begin = time.perf_counter()
+        answer = await queued.ask(model, 4, timeout=10)
+        assert answer["y"][0, 0] == 8 and 0.1 <= time.perf_counter() - begin < 5
+
+    run(test())
+
+
 def test_a_model_with_a_long_queue_does_not_keep_others_from_the_thread():
     async def test() -> None:
         queued, crowded, other = Queued(max_batch_size=1), Held(), Held()

@@ -401,6 +401,19 @@ def test_weights_share_out_the_clients_and_each_keeps_its_predictor(run, behind)
     assert len(canary.seen) == met.count("predictor-1") and not never.seen
 
 
+def test_a_server_that_answered_gets_no_copy_of_the_request(run, behind):
+    stable, canary = behind(), behind()
+    gate = run("gateway", "--predictor", f"{stable.url}=1", "--predictor", f"{canary.url}=1", "--shadow", canary.url)
+    met = [send(gate.url, "POST", "/digits", PIXELS, X_Client_Id=f"c{i}")[2]["x-upstream"] for i in range(20)]
+    until = time.monotonic() + 5
+    while (text := send(gate.url, "GET", "/metrics")[1]["text"]) and time.monotonic() < until:
+        if f'gateway_shadow_total{{answer="same"}} {met.count("predictor-0")}.0' in text:
+            break
+        time.sleep(0.02)
+    assert "predictor-1" in met and f'{{answer="same"}} {met.count("predictor-0")}.0' in text
+    assert len(canary.seen) == 20 and len(stable.seen) == met.count("predictor-0")
+
+
 def test_a_shadow_gets_copies_and_its_failures_reach_nobody(run, behind):
     predictor, shadow = behind(), behind()
     gate = run("gateway", "--predictor", predictor.url, "--shadow", shadow.url, "--attempts", "1")
