@@ -20,7 +20,7 @@ def test_what_is_deployed_agrees(rule, deployed):
 
 
 def test_the_overlays_are_there(deployed):
-    assert {"base", "local", "production", schemas.OLD, "kserve"} <= deployed.overlays.keys()
+    assert {"base", "local", "production", schemas.OLD, "canary", "kserve"} <= deployed.overlays.keys()
     kinds = {each["kind"] for each in deployed.overlays["production"]}
     assert kinds == {"Namespace", "ServiceAccount", "ConfigMap", "Service", "Deployment", "HorizontalPodAutoscaler",
                      "PodDisruptionBudget", "NetworkPolicy", "ResourceQuota"}  # fmt: skip
