@@ -615,7 +615,7 @@ LEAKS = {
     "ENV": f"FROM {BASE}\nENV TOKEN={TOKEN}\nRUN {FETCH}\n",
     "ARG": f"FROM {BASE}\nARG TOKEN\nRUN {FETCH}\n",
     "COPY, then rm": f"FROM {BASE}\nCOPY token /tmp/token\nRUN {FETCH} && rm /tmp/token\n",
-    "COPY in another stage": f"FROM {BASE} AS first\nCOPY token /tmp/token\n"
+    "COPY in another stage": f"FROM {BASE} AS first\nLABEL course-lesson=16\nCOPY token /tmp/token\n"
     f"RUN {FETCH} && mkdir /out && echo done > /out/package\n"
     f"FROM {BASE}\nCOPY --from=first /out /out\n",
 }
