@@ -1,6 +1,6 @@
 # JupyterLab with the whole course, for a room of learners. From the repository's root, out of what is committed:
 #   git archive HEAD -- . ':!.dockerignore' | docker build -f docker/workshop.Dockerfile -t course-workshop:0.1.0 -
-#   docker run --rm --init -p 127.0.0.1:8888:8888 -e JUPYTER_TOKEN=choose-one course-workshop:0.1.0
+#   docker run --rm -p 127.0.0.1:8888:8888 -e JUPYTER_TOKEN=choose-one course-workshop:0.1.0
 # and open http://127.0.0.1:8888/lab?token=choose-one. Without JUPYTER_TOKEN the container prints a token of its own.
 # `git archive` sends what is committed, and leaves out .dockerignore, which is the service's. Any builder takes it so.
 # There is no engine inside: live cells replay their recordings. Another base with Python 3.11: --build-arg BASE_IMAGE=...
@@ -25,8 +25,10 @@ RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); p
     && pip install --no-cache-dir --constraint constraints.txt --requirement /tmp/requirements.txt \
     && pip check
 COPY --chown=10001:10001 . ./
-# JupyterLab asks the network for news otherwise, and the learner whether it may.
-RUN pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
+# The folder itself is the learner's, too, since the lessons keep what they make under it. And without the setting
+# JupyterLab would ask the network for news, and the learner whether it may.
+RUN chown 10001:10001 . \
+    && pip install --no-cache-dir --no-deps --no-build-isolation --editable . \
     && mkdir -p /opt/course/share/jupyter/lab/settings \
     && echo '{"@jupyterlab/apputils-extension:notification": {"fetchNews": "false", "checkForUpdates": false}}' \
         > /opt/course/share/jupyter/lab/settings/overrides.json
