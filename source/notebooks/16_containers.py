@@ -448,14 +448,14 @@ stopped = stops()
 colours = {0: show.GREEN, 137: show.RED}
 white = {"fc": "white", "ec": "none", "pad": 1}
 plt.axvline(GRACE_S, color=show.GREY, linestyle=":")
-plt.text(GRACE_S, -0.75, f"grace period, {GRACE_S} s", ha="center", fontsize=8, color=show.GREY)
+plt.text(GRACE_S + 0.06, 5.6, f"grace period, {GRACE_S} s", va="center", fontsize=8)
 for row, each in enumerate(stopped.values()):
     plt.barh(row, each["seconds"], color=colours.get(each["code"], show.ORANGE))
     label = f"{each['seconds']:.1f} s, exit code {each['code']}, process 1: {each['first']}"
     plt.text(each["seconds"] + 0.06, row, label, va="center", fontsize=8, bbox=white)
 plt.yticks(range(len(stopped)), stopped, fontsize=8)
-plt.gca().invert_yaxis()
-plt.xlim(0, 2.2 * GRACE_S)
+plt.ylim(5.9, -0.6)
+plt.xlim(0, 2.5 * GRACE_S)
 plt.xlabel("from `docker stop` to the end (s)")
 in_order = [name for name, each in stopped.items() if each["code"] == 0]
 words = [f"{name}: {each['seconds']:.1f} s, code {each['code']}" for name, each in stopped.items()]

@@ -170,7 +170,7 @@ USER 10001:10001
 EXPOSE 8080
 STOPSIGNAL SIGINT
 HEALTHCHECK --interval=10s --timeout=3s \\
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8080/health')"]
 CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]
 """
 
