@@ -289,11 +289,13 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
     def copied(name: str) -> int:
-        """Where `name` comes in; -1 where it never does."""
+        """Where `name` comes in; -1 where it never does. A folder's content alone is not the folder."""
         takes = [
             i
             for i, (word, value) in enumerate(image().steps)
-            if word in ("COPY", "ADD") and {name, "."} & set(_sources(value))
+            if word in ("COPY", "ADD")
+            and {name, "."} & set(_sources(value))
+            and ("." in name or "." in _sources(value) or re.search(r"\bmodel/?\"?\]?$", value))
         ]
         return min(takes, default=-1)
 

@@ -231,6 +231,7 @@ DOCKERFILES = {
     _but("token_as_argument", ("WORKDIR", "ARG TOKEN\nWORKDIR"), FETCHES): "no token is in it",
     _but("token_kept", ("WORKDIR", "ENV INDEX_TOKEN=gh-1f6a9c\nWORKDIR")): "no token is in it",
     _but("forgets_the_model", ("COPY model model\n", "")): "everything that the application needs is there",
+    _but("copies_what_is_in_the_model", ("COPY model model", "COPY model ./")): "everything that the application needs is there",
     _but("installs_nothing", ("RUN pip install --no-cache-dir -r requirements.txt\n", "")): "everything that the application needs is there",
     _but("copies_all_first", ("COPY requirements.txt ./", "COPY . .")): "a change of code or model installs no package anew",
     _but("model_first", ("COPY model model\n", ""), ("COPY requirements.txt ./", "COPY requirements.txt ./\nCOPY model model")): "a change of code or model installs no package anew",
