@@ -2,7 +2,6 @@
 
 import ast
 import json
-import re
 import sys
 from importlib.metadata import requires
 
@@ -12,6 +11,7 @@ from packaging.utils import canonicalize_name
 
 import course_lib
 from course_lib.places import CHECKOUT
+from tests.deploy import tree
 
 IMAGES = {
     "service": ["httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"],
@@ -23,16 +23,9 @@ IMAGES = {
 each_image = pytest.mark.parametrize("image", IMAGES)
 
 
-def instructions(image: str) -> list[tuple[str, str]]:
-    """(word, rest) of each instruction, continuation lines joined, comments dropped."""
-    lines = [line for line in (CHECKOUT / f"docker/{image}.Dockerfile").read_text().splitlines() if line[:1] != "#"]
-    joined = re.sub(r"\s*\\\n\s*", " ", "\n".join(lines))
-    return [tuple(line.split(maxsplit=1)) for line in joined.splitlines() if line.strip()]
-
-
-def last_stage(image: str) -> list[tuple[str, str]]:
-    found = instructions(image)
-    return found[max(index for index, (word, _) in enumerate(found) if word == "FROM") :]
+def recipe(image: str) -> list[tuple[str, str]]:
+    """(word, rest) of each instruction."""
+    return tree.instructions((CHECKOUT / f"docker/{image}.Dockerfile").read_text(encoding="utf-8"))
 
 
 def pins(name: str) -> dict[str, str]:
@@ -43,7 +36,7 @@ def pins(name: str) -> dict[str, str]:
 
 @each_image
 def test_the_base_is_pinned_and_the_same_in_both_stages(image):
-    found = instructions(image)
+    found = recipe(image)
     assert ("ARG", "BASE_IMAGE=python:3.11-slim-bookworm") == found[0]
     assert [rest for word, rest in found if word == "FROM"] == ["${BASE_IMAGE} AS packages", "${BASE_IMAGE}"]
 
@@ -57,7 +50,10 @@ def test_any_builder_understands_it(image):
 
 @each_image
 def test_it_runs_as_a_numbered_user_in_exec_form(image):
-    stage, module = dict(last_stage(image)), {"service": "course_lib.serving", "gateway": "course_lib.services.gateway"}
+    stage, module = (
+        tree.last_stage(recipe(image)),
+        {"service": "course_lib.serving", "gateway": "course_lib.services.gateway"},
+    )
     assert stage["USER"] == "10001:10001" and stage["EXPOSE"] == {"service": "8501", "gateway": "8080"}[image]
     command = json.loads(stage["CMD"])
     assert command[:3] == ["python", "-m", module[image]] and command[-1] == stage["EXPOSE"]
@@ -68,13 +64,14 @@ def test_it_runs_as_a_numbered_user_in_exec_form(image):
 
 @each_image
 def test_nothing_runs_as_the_user_before_everything_is_copied(image):
-    words = [word for word, _ in last_stage(image)]
+    words = [word for word, _ in recipe(image)]
+    words = words[len(words) - words[::-1].index("FROM") :]
     assert "RUN" not in words and max(i for i, word in enumerate(words) if word == "COPY") < words.index("USER")
 
 
 @each_image
 def test_the_label_tells_the_version_of_the_course(image):
-    assert f'version="{course_lib.__version__}"' in dict(last_stage(image))["LABEL"]
+    assert f'version="{course_lib.__version__}"' in tree.last_stage(recipe(image))["LABEL"]
 
 
 @each_image
@@ -94,7 +91,7 @@ def test_the_container_holds_exactly_what_its_code_needs_at_the_courses_versions
 
 def copied() -> list[str]:
     """What is copied from the checkout, rather than from another stage."""
-    copies = [rest.split() for image in IMAGES for word, rest in instructions(image) if word == "COPY"]
+    copies = [rest.split() for image in IMAGES for word, rest in recipe(image) if word == "COPY"]
     return [source for sources in copies for source in sources[:-1] if not sources[0].startswith("--from=")]
 
 

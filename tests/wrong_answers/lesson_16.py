@@ -1,0 +1,371 @@
+"""Answers to the exercises of lesson 16 that people write, each with the property at which its check must catch it."""
+
+import base64
+import itertools
+import math
+
+# 16.1
+
+
+def never_running(state):
+    return "out of memory" if state["OOMKilled"] else "ended" if state["ExitCode"] == 0 else "killed"
+
+
+def only_killed(state):
+    if state["Status"] == "running":
+        return "running"
+    return {0: "ended", 137: "killed"}.get(state["ExitCode"], "error")
+
+
+def memory_means_137(state):
+    if state["Status"] == "running":
+        return "running"
+    code = state["ExitCode"]
+    if code == 137:
+        return "out of memory" if state["OOMKilled"] else "killed"
+    return "ended" if code == 0 else f"signal {code - 128}" if 128 < code <= 192 else f"error {code}"
+
+
+def _verdict(state, signal, first=129, last=192):
+    if state["Status"] == "running":
+        return "running"
+    if state["OOMKilled"]:
+        return "out of memory"
+    code = state["ExitCode"]
+    if code in (0, 137):
+        return "killed" if code else "ended"
+    return signal(code) if first <= code <= last else f"error {code}"
+
+
+def the_code_as_the_signal(state):
+    return _verdict(state, lambda code: f"signal {code}")
+
+
+def signal_0(state):
+    return _verdict(state, lambda code: f"signal {code - 128}", first=128)
+
+
+def signal_127(state):
+    return _verdict(state, lambda code: f"signal {code - 128}", last=255)
+
+
+# 16.2
+
+
+def _threads(
+    files,
+    processors,
+    whole=lambda q, p: q // p,
+    least=1,
+    most=True,
+    one_first=False,
+    catch=(ValueError, ZeroDivisionError, KeyError),
+):
+    order = [["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]]
+    for names in order[::-1] if one_first else order:
+        if names[0] not in files:
+            continue
+        try:
+            quota, period = " ".join(files[name] for name in names).split()
+            if quota in ("max", "-1"):
+                return processors
+            found = max(least, whole(int(quota), int(period)))
+            return min(processors, found) if most else found
+        except catch:
+            return processors
+    return processors
+
+
+def always_100_ms(files, processors):
+    return _threads(files, processors, whole=lambda quota, _: quota // 100000)
+
+
+def rounds(files, processors):
+    return _threads(files, processors, whole=lambda quota, period: round(quota / period))
+
+
+def rounds_up(files, processors):
+    return _threads(files, processors, whole=lambda quota, period: math.ceil(quota / period))
+
+
+def none_at_all(files, processors):
+    return _threads(files, processors, least=0)
+
+
+def more_than_there_are(files, processors):
+    return _threads(files, processors, most=False)
+
+
+def max_is_a_number(files, processors):
+    quota, period = files["cpu.max"].split()
+    return max(1, min(processors, int(quota) // int(period)))
+
+
+def version_2_alone(files, processors):
+    return _threads({name: text for name, text in files.items() if name == "cpu.max"}, processors)
+
+
+def minus_one_is_a_quota(files, processors):
+    if "cpu.max" in files or not files:
+        return _threads(files, processors)
+    quota, period = (int(files[f"cpu/cpu.cfs_{name}_us"]) for name in ("quota", "period"))
+    return max(1, min(processors, quota // period))
+
+
+def version_1_first(files, processors):
+    return _threads(files, processors, one_first=True)
+
+
+def goes_on_after_max(files, processors):
+    if files.get("cpu.max", "").startswith("max"):
+        files = {name: text for name, text in files.items() if name != "cpu.max"}
+    return _threads(files, processors)
+
+
+def trusts_the_files(files, processors):
+    return _threads(files, processors, catch=())
+
+
+# 16.3
+
+
+def _sent(order):
+    return sum(c * sum(size for _, size, _ in order[i:]) for i, (_, _, c) in enumerate(order))
+
+
+def _sorted(steps, key):
+    order = sorted(steps, key=key)
+    return [name for name, _, _ in order], _sent(order)
+
+
+def itself_alone(steps):
+    names, _ = _sorted(steps, lambda each: each[2] / each[1] if each[1] else math.inf)
+    return names, sum(size * changes for _, size, changes in steps)
+
+
+def as_it_came(steps):
+    return _sorted(steps, lambda each: 0)
+
+
+def least_changed_first(steps):
+    return _sorted(steps, lambda each: each[2])
+
+
+def largest_first(steps):
+    return _sorted(steps, lambda each: -each[1])
+
+
+def divides_by_nothing(steps):
+    return _sorted(steps, lambda each: each[2] / each[1])
+
+
+def no_bytes_first(steps):
+    return _sorted(steps, lambda each: each[2] / each[1] if each[1] else -1)
+
+
+def least_of_all_orders(steps):
+    return (
+        min(
+            (([name for name, _, _ in order], _sent(order)) for order in itertools.permutations(steps)),
+            key=lambda each: each[1],
+        )
+        if len(steps) < 9
+        else _sorted(steps, lambda each: each[2])
+    )
+
+
+def not_for_nothing(steps):
+    if not steps:
+        raise ValueError("no steps")
+    return divides_by_nothing_safely(steps)
+
+
+def divides_by_nothing_safely(steps):
+    return _sorted(steps, lambda each: each[2] / each[1] if each[1] else math.inf)
+
+
+def sorts_in_place(steps):
+    steps.sort(key=lambda each: each[2] / each[1] if each[1] else math.inf)
+    return [name for name, _, _ in steps], _sent(steps)
+
+
+# 16.4
+
+GOOD = """\
+FROM python:3.11-slim-bookworm
+WORKDIR /app
+COPY requirements.txt ./
+RUN pip install --no-cache-dir -r requirements.txt
+COPY model model
+COPY app.py ./
+USER 10001:10001
+EXPOSE 8080
+STOPSIGNAL SIGINT
+HEALTHCHECK --timeout=3s CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)"]
+CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]
+"""
+
+
+def _but(name, *changes):
+    def answer():
+        text = GOOD
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        return text
+
+    answer.__name__ = name
+    return answer
+
+
+FETCHES = (
+    "RUN pip install --no-cache-dir",
+    "RUN pip install --index-url https://$TOKEN@pypi.example.com --no-cache-dir",
+)
+DOCKERFILES = {
+    _but("no_dockerfile", ("FROM python:3.11-slim-bookworm\n", "")): "it is a Dockerfile, with one FROM or more",
+    _but("a_shell_script", ("WORKDIR /app", "cd /app")): "it is a Dockerfile, with one FROM or more",
+    _but("latest", (":3.11-slim-bookworm", ":latest")): "the base is a Python 3.11, by a tag that says so",
+    _but("no_tag", (":3.11-slim-bookworm", "")): "the base is a Python 3.11, by a tag that says so",
+    _but("slim_of_any_version", ("3.11-slim-bookworm", "slim")): "the base is a Python 3.11, by a tag that says so",
+    _but("token_as_argument", ("WORKDIR", "ARG TOKEN\nWORKDIR"), FETCHES): "no token is in it",
+    _but("token_kept", ("WORKDIR", "ENV INDEX_TOKEN=gh-1f6a9c\nWORKDIR")): "no token is in it",
+    _but("forgets_the_model", ("COPY model model\n", "")): "everything that the application needs is there",
+    _but("copies_what_is_in_the_model", ("COPY model model", "COPY model ./")): "everything that the application needs is there",
+    _but("installs_nothing", ("RUN pip install --no-cache-dir -r requirements.txt\n", "")): "everything that the application needs is there",
+    _but("copies_all_first", ("COPY requirements.txt ./", "COPY . .")): "a change of code or model installs no package anew",
+    _but("model_first", ("COPY model model\n", ""), ("COPY requirements.txt ./", "COPY requirements.txt ./\nCOPY model model")): "a change of code or model installs no package anew",
+    _but("root", ("USER 10001:10001\n", "")): "it does not run as root, and the user is a number",
+    _but("root_by_number", ("USER 10001:10001", "USER 0")): "it does not run as root, and the user is a number",
+    _but("user_by_name", ("USER 10001:10001", "USER app")): "it does not run as root, and the user is a number",
+    _but("installs_as_the_user", ("USER 10001:10001\n", ""), ("WORKDIR /app\n", "WORKDIR /app\nUSER 10001:10001\n")): "nothing is installed or copied into it after the user is no longer root",
+    _but("shell_form", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD python app.py --host 0.0.0.0 --port 8080")): "python runs app.py as process 1",
+    _but("single_quotes", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD ['python', 'app.py']")): "python runs app.py as process 1",
+    _but("a_shell_in_exec_form", ('CMD ["python", "app.py",', 'CMD ["sh", "-c", "python app.py",')): "python runs app.py as process 1",
+    _but("no_folder", ("WORKDIR /app\n", "")): "python runs app.py as process 1",
+    _but("listens_to_itself", ('"0.0.0.0"', '"127.0.0.1"')): "it is reached from outside, on the port that EXPOSE names",
+    _but("exposes_another_port", ("EXPOSE 8080", "EXPOSE 80")): "it is reached from outside, on the port that EXPOSE names",
+    _but("sigterm", ("STOPSIGNAL SIGINT\n", "")): "`docker stop` ends it in order",
+    _but("sigkill", ("SIGINT", "SIGKILL")): "`docker stop` ends it in order",
+    _but("no_health_check", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "")): "a health check asks /health, with what is in the image",
+    _but("curl", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health\n")): "a health check asks /health, with what is in the image",
+    _but("asks_the_old_port", ("127.0.0.1:8080", "127.0.0.1:80")): "a health check asks /health, with what is in the image",
+}  # fmt: skip
+
+
+# 16.5
+
+
+def _leaks(image, secrets, coded=True, empty=False, layers=None, env=True, history=True, encoding="utf-8"):
+    places = [("env", line.encode(encoding)) for line in image["env"] if env]
+    places += [("history", line.encode(encoding)) for line in image["history"] if history]
+    for index, layer in enumerate(image["layers"] if layers is None else layers):
+        places += [(f"layer {index}: {path}", content or b"") for path, content in layer.items()]
+    found = set()
+    for name, value in secrets.items():
+        if value or empty:
+            forms = [value.encode(encoding)] + [base64.b64encode(value.encode(encoding))] * coded
+            found |= {(name, place) for place, content in places if any(form in content for form in forms)}
+    return sorted(found)
+
+
+def names_of_variables(image, secrets):
+    return sorted({(name, "env") for name in secrets for line in image["env"] if line.startswith(f"{name}=")})
+
+
+def settings_alone(image, secrets):
+    return _leaks(image, secrets, layers=[], history=False)
+
+
+def no_layers(image, secrets):
+    return _leaks(image, secrets, layers=[])
+
+
+def from_1(image, secrets):
+    return _leaks(image, secrets, layers=[{}, *image["layers"]])
+
+
+def what_a_container_shows(image, secrets):
+    shown = {}
+    for index, layer in enumerate(image["layers"]):
+        shown |= {path: (index, content) for path, content in layer.items()}
+    layers = [{path: content for path, (at, content) in shown.items() if at == i} for i in range(len(image["layers"]))]
+    return _leaks(image, secrets, layers=layers)
+
+
+def reads_text(image, secrets):
+    layers = [
+        {path: content and content.decode().encode() for path, content in layer.items()} for layer in image["layers"]
+    ]
+    return _leaks(image, secrets, layers=layers)
+
+
+def plain_alone(image, secrets):
+    return _leaks(image, secrets, coded=False)
+
+
+def each_time_anew(image, secrets):
+    found = []
+    for name, value in secrets.items():
+        for line in image["env"]:
+            one = {"env": [line], "history": [], "layers": []}
+            found += _leaks(one, {name: value})
+        found += _leaks({**image, "env": []}, {name: value})
+    return found
+
+
+def nothing_is_everywhere(image, secrets):
+    return _leaks(image, secrets, empty=True)
+
+
+def latin_1(image, secrets):
+    return _leaks(image, secrets, encoding="latin-1")
+
+
+WRONG = {
+    "16.1": {
+        never_running: "a container that runs has not ended",
+        only_killed: "137 alone is a kill, 137 with the engine's note is memory",
+        memory_means_137: "memory counts whatever the code is",
+        the_code_as_the_signal: "another signal is named by its number",
+        signal_0: "any other code is an error, 128 and 255 too",
+        signal_127: "any other code is an error, 128 and 255 too",
+    },
+    "16.2": {
+        always_100_ms: "two CPUs by cpu.max",
+        rounds: "rounded down, and never to 0",
+        rounds_up: "rounded down, and never to 0",
+        none_at_all: "rounded down, and never to 0",
+        more_than_there_are: "no more than there are processors",
+        max_is_a_number: "no limit: all processors",
+        version_2_alone: "version 1, with its two files",
+        minus_one_is_a_quota: "version 1, with its two files",
+        version_1_first: "where both are there, version 2 counts",
+        goes_on_after_max: "where both are there, version 2 counts",
+        trusts_the_files: "what cannot be read is no limit",
+    },
+    "16.3": {
+        itself_alone: "every step once, and the bytes of the order that is given",
+        as_it_came: "an ordinary image",
+        least_changed_first: "a large step may come before one that changes less",
+        largest_first: "a small step may come before one that is larger and changes more",
+        divides_by_nothing: "steps of no bytes, and steps that never change",
+        no_bytes_first: "steps of no bytes, and steps that never change",
+        not_for_nothing: "no step at all",
+        least_of_all_orders: "three hundred steps, in this life",
+        sorts_in_place: "the list that came in is as it was",
+    },
+    "16.4": DOCKERFILES,
+    "16.5": {
+        names_of_variables: "in the settings",
+        settings_alone: "in the history",
+        no_layers: "in a file of a layer, with the layer's index",
+        from_1: "in a file of a layer, with the layer's index",
+        what_a_container_shows: "below what was deleted",
+        reads_text: "in files that are no text",
+        plain_alone: "in base64 too, everywhere",
+        each_time_anew: "several secrets, sorted, each place once",
+        nothing_is_everywhere: "an empty value is no secret",
+        latin_1: "a secret beyond ASCII, and an image of nothing",
+    },
+}
