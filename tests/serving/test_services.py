@@ -17,7 +17,7 @@ import pytest
 from course_lib import data
 from course_lib.ops.service import start_module
 from course_lib.services import feedback, gateway, preprocess, process, upstream
-from tests.deploy.stand_ins import posix
+from tests.ops.stand_ins import posix
 
 ROWS = np.eye(10)[[7, 2]].tolist()
 

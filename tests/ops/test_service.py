@@ -11,7 +11,7 @@ from matplotlib import pyplot
 from course_lib.idioms import pictures
 from course_lib.ops import http, service
 from course_lib.places import CHECKOUT
-from tests.deploy.stand_ins import posix
+from tests.ops.stand_ins import posix
 
 # Requests
 

@@ -10,7 +10,7 @@ import pytest
 
 from course_lib.ops import kubernetes
 from course_lib.ops.kubernetes import KubectlFailed
-from tests.deploy.stand_ins import asked, posix, stand_in
+from tests.ops.stand_ins import asked, posix, stand_in
 
 
 @posix

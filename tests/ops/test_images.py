@@ -6,7 +6,7 @@ import stat
 import pytest
 
 from course_lib.ops import docker
-from tests.deploy.stand_ins import posix
+from tests.ops.stand_ins import posix
 
 
 @posix

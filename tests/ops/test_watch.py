@@ -9,7 +9,7 @@ import pytest
 
 from course_lib.ops.kubernetes import KubectlFailed, pod_state
 from course_lib.ops.watch import watching
-from tests.deploy.stand_ins import asked, posix, stand_in
+from tests.ops.stand_ins import asked, posix, stand_in
 
 pytestmark = posix
 

@@ -15,7 +15,7 @@ import pytest
 from course_lib.ops import traffic as module
 from course_lib.ops import traffic_client
 from course_lib.ops.kubernetes import KubectlFailed
-from tests.deploy.stand_ins import Answers, posix
+from tests.ops.stand_ins import Answers, posix
 
 BODY = '{"instances": ["é"]}'
 
@@ -155,7 +155,7 @@ class Slow(Answers):
 
 
 def test_a_request_that_waits_for_a_worker_is_late_from_when_it_was_due(cluster, served, monkeypatch):
-    monkeypatch.setattr("tests.deploy.conftest.Answers", Slow)
+    monkeypatch.setattr("tests.ops.conftest.Answers", Slow)
     found = sent(served(200), steps=[(0.5, 40)], workers=1)
     assert found["answered"] > 8, "those that were due are sent, late"
     assert found["p99_ms"] > 100 * (found["answered"] - 6), "the last one waited for all before it"
@@ -164,7 +164,7 @@ def test_a_request_that_waits_for_a_worker_is_late_from_when_it_was_due(cluster,
 
 def test_clients_take_turns_and_bodies_too(cluster, served, monkeypatch):
     seen: list = []
-    monkeypatch.setattr("tests.deploy.conftest.Answers", noting(seen))
+    monkeypatch.setattr("tests.ops.conftest.Answers", noting(seen))
     found = sent(served(200), workers=2, clients=3, bodies=["0", "1", BODY], path="/v1/models/a:predict", seconds=0.5)
     assert {client for _, client, _, _ in seen} == {"client-0", "client-1", "client-2"}
     assert {body for _, _, body, _ in seen} == {b"0", b"1", BODY.encode()}
@@ -175,7 +175,7 @@ def test_clients_take_turns_and_bodies_too(cluster, served, monkeypatch):
 @pytest.mark.parametrize("keep", [False, True])
 def test_a_kept_connection_is_one_and_otherwise_each_request_has_its_own(cluster, served, monkeypatch, keep):
     seen: list = []
-    monkeypatch.setattr("tests.deploy.conftest.Answers", noting(seen))
+    monkeypatch.setattr("tests.ops.conftest.Answers", noting(seen))
     found = sent(served(200), workers=2, keep=keep, seconds=0.5)
     connections = {connection for connection, _, _, _ in seen}
     assert len(connections) == (2 if keep else found["answered"]) and found["answered"] == len(seen) > 4
@@ -183,7 +183,7 @@ def test_a_kept_connection_is_one_and_otherwise_each_request_has_its_own(cluster
 
 def test_a_kept_connection_is_renewed_once_it_is_old(cluster, served, monkeypatch):
     seen: list = []
-    monkeypatch.setattr("tests.deploy.conftest.Answers", noting(seen))
+    monkeypatch.setattr("tests.ops.conftest.Answers", noting(seen))
     sent(served(200), workers=1, keep=True, max_age_s=0.2, seconds=0.7)
     order = [connection for connection, _, _, _ in seen]
     assert 3 <= len(set(order)) <= 4 < len(order)

@@ -7,7 +7,7 @@ import pytest
 
 from course_lib.ops import reach
 from course_lib.ops.reach import Found
-from tests.deploy.stand_ins import asked, posix, stand_in
+from tests.ops.stand_ins import asked, posix, stand_in
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ import yaml
 
 from course_lib.ops import kubernetes
 from course_lib.ops.kubernetes import KubectlFailed
-from tests.deploy.stand_ins import asked, posix, stand_in
+from tests.ops.stand_ins import asked, posix, stand_in
 
 pytestmark = posix
 
