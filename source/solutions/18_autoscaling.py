@@ -119,9 +119,13 @@ def pods_for(rate_per_s, service_s, objective_s, share, nodes):
     node fails. Returns an int. Raises ValueError where no number of pods keeps the objective.
     """
     # SOLUTION
-    most = 1 / service_s + math.log(1 - share) / objective_s  # requests a second that a pod may have
+    most = (
+        1 / service_s + math.log(1 - share) / objective_s
+    )  # requests a second that a pod may have
     if most <= 0:
-        raise ValueError(f"a pod alone misses {share:.1%} within {objective_s} s, even without a queue")
+        raise ValueError(
+            f"a pod alone misses {share:.1%} within {objective_s} s, even without a queue"
+        )
     left = max(1, math.ceil(rate_per_s / most - 1e-9))
     pods = left
     while pods - math.ceil(pods / nodes) < left:
@@ -229,7 +233,9 @@ def account(rates, pods, step_s, each_per_s, objective_s):
     """
     # SOLUTION
     if len(rates) != len(pods):
-        raise ValueError(f"expected rates and pods of one length, got {len(rates)} and {len(pods)}")
+        raise ValueError(
+            f"expected rates and pods of one length, got {len(rates)} and {len(pods)}"
+        )
     queue = late = came = 0.0
     for rate, ready in zip(rates, pods):
         can = ready * each_per_s
