@@ -210,7 +210,7 @@ SIDES = ("connections", "client", "server")
 # %%
 COUNT = """
 import json, time
-seen, end = [], time.time() + 12
+seen, end = [], time.time() + 10.5
 while time.time() < end:
     lines = [line.split() for name in ("tcp", "tcp6") for line in open("/proc/net/" + name)]
     open_ = sum(each[3] == "01" and each[2].endswith(":0050") for each in lines)
@@ -238,7 +238,7 @@ def counters(url):
 
 
 # %%
-QUIET, BUSY = (5, 6), (9, 18)  # seconds, requests a second
+QUIET, BUSY = (4, 6), (8.5, 18)  # seconds, requests a second
 
 
 # %%
@@ -257,7 +257,7 @@ def three_sides():
         with traffic(NAMESPACE, IMAGE, [BODY], steps=[QUIET, BUSY], workers=64) as sent:
             watcher = threading.Thread(target=count)
             watcher.start()
-            for moment in (0.8, 5, 6, 12.5):
+            for moment in (0.8, 4, 5, 11):
                 sent.wait_until(moment)
                 reading.append(counters(url))
             watcher.join()
@@ -431,7 +431,7 @@ claim(
 
 # %%
 low_rate, high_rate = max(4, round(capacity / 4)), round(2 * capacity)
-LOAD = [(8, low_rate), (36, high_rate), (26, low_rate)]  # seconds, requests a second
+LOAD = [(6, low_rate), (34, high_rate), (28, low_rate)]  # seconds, requests a second
 print(LOAD)
 
 
@@ -635,13 +635,15 @@ claim(
 
 # %%
 def measured_pods(moment):
-    """Pods that have been there for long enough to have been measured."""
+    """Pods that have been there for most of the time over which CPU is measured."""
     first, gone = {}, set()
     for pod in (p for p in run["pods"] if p["at"] <= moment):
         first.setdefault(pod["name"], pod["at"] if pod["phase"] == "Pending" else -math.inf)
         gone |= {pod["name"]} if pod["leaving"] else set()
     return sum(
-        moment - born >= run["measured_over_s"] for name, born in first.items() if name not in gone
+        moment - born >= 0.8 * run["measured_over_s"]
+        for name, born in first.items()
+        if name not in gone
     )
 
 
@@ -1014,7 +1016,7 @@ def limited(policy, recommended, pods, past, advice, now):
 
 # %%
 def simulate(rates, step_s, policy, world, pods=None):
-    """Pods wanted and ready, metric (share of the request), wait (s) of who comes then: (4, steps)."""
+    """(4, steps): pods wanted, pods ready, metric (share of the request), wait of who comes (s)."""
     ready = total = pods or policy.low
     each = (world.cores - world.idle) / world.cpu_s  # requests a second that a pod can do
     starting, advice, past = deque(), deque(), deque([(-math.inf, total)])
@@ -1141,9 +1143,15 @@ show.finding(
 
 # %%
 claim(
-    "the pod-seconds that the simulator asks for are within 20 % of the cluster's",
+    "where it was calibrated, the simulator's pod-seconds are within 20 % of the cluster's",
+    off["climb"] < 0.2,
+    f"{off['climb']:.1%} apart",
+)
+observe(
+    "over the whole trace too, with the descent, which was not fitted",
     off["all"] < 0.2,
-    f"{off['all']:.1%}; climb (fitted) {off['climb']:.1%}, descent {off['descent']:.1%}",
+    f"{off['all']:.1%} apart; descent alone {off['descent']:.1%}",
+    of=run,
 )
 
 # %%
@@ -1265,7 +1273,7 @@ def outcome(rates, policy, world):
 # careful side). Before you run it: what is the better bargain, a lower target or a higher floor?
 
 # %%
-targets = np.array([0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.85, 0.9])
+targets = np.array([0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
 slow = replace(SECOND, start_s=240)  # a new node first
 cases = {
     "plain day": (plain, SECOND, 2),

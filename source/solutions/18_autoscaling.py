@@ -170,8 +170,8 @@ def autoscaler():
     API version autoscaling/v2, a name that the API server accepts, for the Deployment digits of
     apps/v1: 3 to 30 pods, at a mean CPU of 65 % of the request, and at a mean of 4 of the pods'
     own metric requests_in_flight, whichever wants more. Upwards without a window, at most twice
-    as many pods in 30 seconds. Downwards by the largest recommendation of 10 minutes, at most 10 % of the
-    pods in a minute. Nothing else in `behavior`.
+    as many pods in 30 seconds. Downwards by the largest recommendation of 10 minutes, at most
+    10 % of the pods in a minute. Nothing else in `behavior`.
     """
     # SOLUTION
     return """
