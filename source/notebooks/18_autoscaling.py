@@ -702,9 +702,8 @@ show.finding(
 # ## Where do the seconds go?
 #
 # From the jump of the load to a second pod's first answer there is a chain of waits, and each has another owner: the
-# kubelet measures CPU every so often (here about every ten seconds, with metrics-server every fifteen); the
-# autoscaler looks every so often (here every five seconds, by default every fifteen); the scheduler chooses a node; the
-# container is made; Python starts, the model is loaded, and the readiness probe must see it.
+# kubelet measures CPU, every ten to fifteen seconds; the autoscaler looks, every fifteen seconds by default (the table
+# above shows how often on this cluster); the scheduler chooses a node; the container is made; Python starts, the model is loaded, and the readiness probe must see it.
 
 
 # %%
