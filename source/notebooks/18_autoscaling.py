@@ -1098,7 +1098,7 @@ def candidates():
 
 # %%
 def apart(world, where):
-    """How far simulated pods (above all) and waits are from the real ones, in shares of their means."""
+    """How far simulated pods (above all) and waits are from the real ones, over their means."""
     found = simulate(offered, STEP_S, small_policy, world)
     real_wait = np.where(np.isnan(p50_s), 0, p50_s)
     pods_off = np.abs(found[0] - seen_wanted)[where].mean() / seen_wanted[where].mean()
