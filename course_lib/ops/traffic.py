@@ -36,10 +36,10 @@ class Traffic:
         """Waits for the end of the traffic. Raises KubectlFailed where the client broke down.
 
         answered: int. failed: counts by status or name of the exception. by_half_second: {pod: answers in each half second},
-        failed_by_half_second, p50_ms_by_half_second, p99_ms_by_half_second (None where nothing was answered): lists, by
-        the half second in which the request was due. by_version: {X-Model-Version: answers},
-        version_by_half_second: the same, as lists. mean_ms, p50_ms, p99_ms: over all, from when a request was due to its
-        answer. retried: how many second and further attempts were made. begun_at.
+        failed_by_half_second, and mean_ms, p50_ms, p99_ms likewise (None where nothing was answered): lists, by the half
+        second in which the request was due. first_answer_s: {pod: seconds after the first request}. by_version:
+        {X-Model-Version: answers}, version_by_half_second: the same, as lists. mean_ms, p50_ms, p99_ms: over all, from
+        when a request was due to its answer. retried: how many second and further attempts were made. begun_at.
         """
         if self._result is None:
             log = finished_pod_log(self.namespace, self.name, max(0, self.seconds - self.elapsed()) + 60)

@@ -104,7 +104,7 @@ def percentile(values: list[float], share: float) -> float | None:
 def summary(outcomes: list[tuple], bins: int) -> dict:
     """What `traffic.py` returns, but for the retries; a request counts in the half second in which it was due."""
     by_pod = collections.defaultdict(lambda: [0] * bins)
-    by_version = collections.defaultdict(lambda: [0] * bins)
+    by_version, first = collections.defaultdict(lambda: [0] * bins), {}
     failures, failed = collections.Counter(), [0] * bins
     times, all_times = [[] for _ in range(bins)], []
     for due, done, reason, pod, version in outcomes:
@@ -112,6 +112,7 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
         if reason == 200:
             by_pod[pod][at] += 1
             by_version[version][at] += 1
+            first[pod] = min(round(done, 2), first.get(pod, math.inf))
             times[at].append(1000 * (done - due))
             all_times.append(1000 * (done - due))
         else:
@@ -121,7 +122,9 @@ def summary(outcomes: list[tuple], bins: int) -> dict:
         "answered": len(all_times),
         "failed": dict(failures),
         "by_half_second": dict(by_pod),
+        "first_answer_s": first,
         "failed_by_half_second": failed,
+        "mean_ms_by_half_second": [round(sum(each) / len(each), 1) if each else None for each in times],
         "p50_ms_by_half_second": [percentile(each, 0.5) for each in times],
         "p99_ms_by_half_second": [percentile(each, 0.99) for each in times],
         "by_version": {version: sum(counts) for version, counts in by_version.items()},
