@@ -633,8 +633,8 @@ def remove_image():
     from course_lib.ops.docker import docker_client
 
     client = docker_client()
-    for image in client.images.list(IMAGE):
-        client.images.remove(image.id, force=True)
+    if client.images.list(IMAGE):
+        client.images.remove(IMAGE, force=True)  # by its name: a build with the same layers may have another
     return [image.id for image in client.images.list(IMAGE)]
 
 
