@@ -14,9 +14,9 @@
 #
 # ## Before you start
 #
-# Lesson 16 makes the image, lesson 14 the server, lesson 15 time-outs and retries. The cells that act on a cluster need
-# a Docker engine and a Kubernetes cluster on your own machine; without them they replay a recording, and say so. They
-# work in the namespace `digits-17-kubernetes` and remove it at the end.
+# Lesson 16 makes the image, lesson 14 the server, lesson 15 time-outs and retries. The cells that act on a cluster
+# need a Docker engine and a Kubernetes cluster on your own machine; without them they replay a recording, and say so.
+# They work in the namespace `digits-17-kubernetes` and remove it at the end.
 
 # %%
 import base64
@@ -50,8 +50,8 @@ _ = shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 
 
 # %% [markdown]
-# Three helpers. `said` runs a `kubectl` command in our namespace and returns its answer, or its refusal; `shown` prints
-# commands with their answers, as a terminal would; `until` waits for the cluster.
+# Three helpers. `said` runs a `kubectl` command in our namespace and returns its answer, or its refusal; `shown`
+# prints commands with their answers, as a terminal would; `until` waits for the cluster.
 
 
 # %%
@@ -95,11 +95,9 @@ print(build())
 # %% [markdown]
 # ## Three commands from an article: how far do they get?
 #
-# One of the articles that this course grew from deploys a model in three lines: install, create, expose. We run them as
-# they stand. First the installation, in a fresh Debian, after its lists of packages were fetched. So that a failure means
-# something, we ask for a package first that does exist.
-#
-# **Where this goes wrong.**
+# **Where this goes wrong.** One of the articles that this course grew from deploys a model in three lines: install,
+# create, expose. We run them as they stand. First the installation, in a fresh Debian, after its lists of packages
+# were fetched. So that a failure means something, we ask for a package first that does exist.
 
 # %%
 APT_LINE = "apt-get install kubelet kubeadm kubectl"
@@ -134,8 +132,8 @@ claim(
 # %% [markdown]
 # Kubernetes' makers publish those packages in a repository of their own, which must be added first, with its key. And
 # then there are three programs and no cluster: `kubelet` runs containers on one machine, `kubeadm` makes a cluster of
-# machines, `kubectl` talks to it. On a laptop one takes a tool that brings a whole cluster: kind, minikube, k3s, Docker
-# Desktop.
+# machines, `kubectl` talks to it. On a laptop one takes a tool that brings a whole cluster: kind, minikube, k3s,
+# Docker Desktop.
 #
 # Now to the other two lines, and to the names in them.
 
@@ -201,8 +199,8 @@ claim(
 # %% [markdown]
 # A schema knows the shape of a file, not the rules by which its parts must fit: neither that a name has no underscore,
 # nor that a selector must match labels, nor that a port is one on which somebody listens. The server knows the first
-# two (`kubectl apply --dry-run=server` asks it, and changes nothing). The third nobody knows but you. Exercise 17.4
-# writes the checks.
+# two (`kubectl apply --dry-run=server` asks it, and changes nothing). The third nobody knows but you. Exercise 17.4 is
+# held to all three.
 #
 # ## All pods are ready. Ready for what?
 #
@@ -237,7 +235,8 @@ spec:
 
 # %% [markdown]
 # We put our image in, and nothing else (but the security context of lesson 16, without which many clusters refuse a
-# pod). Our server listens on port 8501. Predict what `kubectl` will say about pods behind port 8080, before you run it.
+# pod). Our server listens on port 8501. Predict what `kubectl` will say about pods behind port 8080, before you run
+# it.
 
 
 # %%
@@ -276,9 +275,9 @@ claim(
 
 # %% [markdown]
 # `containerPort` opens nothing; it is a note. And "available" means here: the process has been started. Kubernetes had
-# nothing else to go by. So the port must be one on which the server listens, and a *readiness probe* must ask the server
-# itself. From here on we work with `k8s/base`, whose Deployment `digits` has all that follows, and take fields out one
-# at a time. Every field has to earn its place.
+# nothing else to go by. So the port must be one on which the server listens, and a *readiness probe* must ask the
+# server itself. From here on we work with `k8s/base`, whose Deployment `digits` has all that follows, and take fields
+# out one at a time. Every field has to earn its place.
 
 
 # %%
@@ -321,8 +320,8 @@ def ready(app="digits"):
 
 # %% [markdown]
 # The first field to take out are the probes. Two pods serve; a pod inside the cluster sends requests to the Service,
-# from four *workers*, each with a new connection for every request and a pause of 20 ms after the answer. Then comes an
-# update whose model takes four seconds to load, as larger ones do.
+# from four *workers*, each with a new connection for every request and a pause of 20 ms after the answer. Then comes
+# an update whose model takes four seconds to load, as larger ones do.
 
 
 # %%
@@ -390,7 +389,7 @@ plt.xlabel("time (s); dashed: the update is asked for, and `rollout status` says
 plt.legend(loc="center left", bbox_to_anchor=(1, 0.5))
 show.finding(
     f"Without probes the update is “done” before the new pods answer: {lost} requests fail\n",
-    alt=f"Requests a second over time. Answers stop after the update at {blind['update']:.1f} s; "
+    alt=f"Requests a second over time, the update asked for at {blind['update']:.1f} s; "
     f"{lost} requests fail, {after} of them after the rollout was called done "
     f"at {blind['done']:.1f} s",
 )
@@ -413,14 +412,14 @@ claim(
 # | `livenessProbe` | is it beyond help? (`/v2/health/live`) | restart |
 #
 # Liveness must not ask for the model: a pod that still loads would be killed for it, and load again, for ever. The
-# startup probe gives `failureThreshold × periodSeconds` for the load; exercise 17.3 computes them. Whether the same
-# update passes with probes, a later section counts.
+# startup probe gives `failureThreshold × periodSeconds` for the load; exercise 17.3 computes them. How many requests
+# an update loses with them, a later section counts.
 #
 # ## What if nobody sets limits?
 #
 # A *request* is what the scheduler sets aside for a container on a node. A *limit* is what the kernel enforces: above
-# its CPU limit a container is slowed down, above its memory limit it is killed. Four pods take 120 MiB of memory
-# each. They differ in their `resources` alone.
+# its CPU limit a container is slowed down, above its memory limit it is killed. Four pods take 120 MiB of memory each.
+# They differ in their `resources` alone.
 
 # %%
 RESOURCES = {
@@ -485,10 +484,10 @@ claim(
 )
 
 # %% [markdown]
-# The pod without limits did no harm, since the node had 120 MiB to spare. A leak takes them all, and then the kernel must
-# kill *somebody*. Whom? From requests and limits Kubernetes derives a *quality of service class*, and with it each
-# process's `oom_score_adj`, a number between −1000 and 1000 which the kernel adds to its reckoning of who takes most:
-# the higher, the sooner. The rule, for a pod of one container:
+# The pod without limits did no harm, since the node had 120 MiB to spare. A leak takes them all, and then the kernel
+# must kill *somebody*. Whom? From requests and limits Kubernetes derives a *quality of service class*, and with it
+# each process's `oom_score_adj`, a number between −1000 and 1000 which the kernel adds to its reckoning of who takes
+# most: the higher, the sooner. The rule, for a pod of one container:
 
 
 # %%
@@ -615,11 +614,11 @@ observe(
 )
 
 # %% [markdown]
-# Without it the number is the outcome of a race, and on some days it is zero: the worst kind of bug. Where answers stop
-# altogether, no request fails either: all four workers wait for an address at which nobody is any more, until their
-# time-out of two seconds. Three times must
-# fit into `terminationGracePeriodSeconds`, after which SIGKILL comes whatever is under way: the sleep, the server's own
-# wait for requests under way, and a margin. In `k8s/base`: 3 s + 10 s < 20 s (exercise 17.5).
+# Without it the number is the outcome of a race, and on some days it is zero: the worst kind of bug. (A stretch
+# without answers or failures, if you see one, is all four workers waiting for an address at which nobody is any more.
+# Each ends as one failure, after the client's time-out of two seconds.) Three times must fit into
+# `terminationGracePeriodSeconds`, after which SIGKILL comes whatever is under way: the sleep, the server's own wait
+# for requests under way, and a margin. In `k8s/base`: 3 s + 10 s < 20 s (exercise 17.5).
 #
 # ## Who closes the gap between what is and what should be?
 #
@@ -806,8 +805,8 @@ claim(
 
 # %% [markdown]
 # That a changed ConfigMap changes nothing surprises everybody once; and worse, the next pod that happens to die comes
-# back with the new value, alone. The cure is to make the configuration a part of the template, by its checksum: then
-# a change of the one is a change of the other, and rolls out, and rolls back, by itself.
+# back with the new value, alone. The cure is to make the configuration a part of the template, by its checksum: then a
+# change of the one is a change of the other, and rolls out, and rolls back, by itself.
 
 
 # %%
@@ -912,14 +911,15 @@ claim(
 # available. The event says which probe failed, and at which address. The log says where the server listens. Two lines,
 # and the ports differ. (`top` needs the cluster's metrics server; without one it says so.)
 #
-# Mind that readiness holds back only what it asks about. A model that answers quickly and wrongly is ready (lesson 19).
+# Mind that readiness holds back only what it asks about. A model that answers quickly and wrongly is ready (lesson
+# 19).
 #
 # ## What if nobody says goodbye?
 #
-# A crash, the kernel's killer, a node without power: no SIGTERM, no `preStop`. We kill a server with SIGKILL. From inside
-# its container that does not work, since it is process 1 there, and the kernel shields a namespace's first process from
-# its own kind (lesson 16). So this copy of the Deployment has `shareProcessNamespace: true`, which makes another
-# process the first.
+# A crash, the kernel's killer, a node without power: no SIGTERM, no `preStop`. We kill a server with SIGKILL. From
+# inside its container that does not work, since it is process 1 there, and the kernel shields a namespace's first
+# process from its own kind (lesson 16); the cell below tries it. So for this section a copy of the Deployment has
+# `shareProcessNamespace: true`: all containers of a pod see each other's processes, and the first one is not ours.
 #
 # Four clients watch at once: one that never tries again; one that tries again at once, one time; one that tries again
 # after three seconds, one time; and one that keeps its connections, without a second try. A prediction asks for a
@@ -949,6 +949,7 @@ def with_shared_processes():
 def killed():
     from course_lib.ops.kubernetes import pods
 
+    shielded = said(f"kubectl exec {ready()[0]} -- sh -c 'kill -9 1; sleep 1; echo it lives'")
     deploy(with_shared_processes())
     now = lambda: pods(NAMESPACE, "app=digits")  # noqa: E731
     state = lambda: next(pod for pod in now() if pod["name"] == victim)  # noqa: E731
@@ -963,11 +964,16 @@ def killed():
         time.sleep(1.5)
         found = results(streams)
     found = {name: {**each, "at": at - each["begun_at"]} for name, each in found.items()}
-    return {"clients": found, "back_s": back - at, "state": state()}
+    return {"clients": found, "back_s": back - at, "state": state(), "shielded": shielded}
 
 
 # %%
 death = killed()
+claim(
+    "from inside, SIGKILL to process 1 does nothing", death["shielded"] == "it lives", "kill -9 1"
+)
+
+# %%
 show.table(
     ["client", "answered", "failed", "tried again"],
     [
@@ -1029,12 +1035,14 @@ observe(
 )
 
 # %% [markdown]
-# Until the cluster noticed and every node had heard, the Service went on sending connections to a closed port. A retry
-# *at once* asks the same Service, which draws again from the same two: with $n$ pods, one of them dead, it fails with
-# probability $1/n$. A retry that *waits* until the dead pod is out of the list, or one that names *another pod*, is
-# safe (lesson 15's gateway does the latter); the gap in the third row is its price, two workers that wait. A kept
-# connection to the dead pod fails once, and is then a new connection like all others. And all of this holds because a prediction may be asked for twice: it changes nothing, it is
-# *idempotent* (lesson 15).
+# The pod stayed, with its address; only its container was started anew. (One that dies again and again is started
+# later each time, up to five minutes: `CrashLoopBackOff`.) Until the cluster noticed and every node had heard, the
+# Service went on sending connections to a closed port. A retry *at once* asks the same Service, which draws again from
+# the same two: with $n$ pods, one of them dead, it fails with probability $1/n$. A retry that *waits* until the dead
+# pod is out of the list, or one that names *another pod*, is safe (lesson 15's gateway does the latter); the gap in
+# the third row is its price, two workers that wait. A kept connection to the dead pod fails once, and is then a new
+# connection like all others. And all of this holds because a prediction may be asked for twice: it changes nothing, it
+# is *idempotent* (lesson 15).
 #
 # ## What does the Service balance?
 #
@@ -1087,8 +1095,8 @@ claim(
 
 # %% [markdown]
 # A Service draws a pod for each *connection*, by chance (in most clusters), and knows nothing of requests. Of $n$
-# connections a pod gets a binomial number, $n/2 \pm \sqrt{n}/2$: even enough for hundreds, not for four. That one of two
-# pods gets *none* of four kept connections has probability $2 \cdot (1/2)^4$.
+# connections a pod gets a binomial number, $n/2 \pm \sqrt{n}/2$: even enough for hundreds, not for four. That one of
+# two pods gets *none* of four kept connections has probability $2 \cdot (1/2)^4$.
 
 # %%
 none_of_four = 2 * comb(4, 0) * 0.5**4
@@ -1143,8 +1151,8 @@ claim(
 #
 # ## What is `<pending>` waiting for?
 #
-# A Service comes in kinds, each on top of the one before: *ClusterIP*, an address inside the cluster; *NodePort*, also a
-# port on each node; *LoadBalancer*, also an address for the world outside. The articles ask for the last one.
+# A Service comes in kinds, each on top of the one before: *ClusterIP*, an address inside the cluster; *NodePort*, also
+# a port on each node; *LoadBalancer*, also an address for the world outside. The articles ask for the last one.
 
 
 # %%
@@ -1187,8 +1195,8 @@ observe(
 )
 
 # %% [markdown]
-# Kubernetes has no load balancer. `type: LoadBalancer` is a wish, and something must watch for such wishes and write an
-# address into the object's status: a cloud's controller, which rents a real one; MetalLB on machines of one's own;
+# Kubernetes has no load balancer. `type: LoadBalancer` is a wish, and something must watch for such wishes and write
+# an address into the object's status: a cloud's controller, which rents a real one; MetalLB on machines of one's own;
 # `cloud-provider-kind` for kind; `minikube tunnel`; Docker Desktop writes `localhost`. Where nobody does, the wish
 # stays pending, without an error, for ever, and the Service works inside all the same. For a look from one's own
 # machine, `kubectl port-forward service/digits 8080:80`.
@@ -1249,10 +1257,10 @@ observe(
 )
 
 # %% [markdown]
-# So whoever may read Secrets has them, and whoever may *create a pod* in a namespace has all of that namespace's Secrets,
-# by mounting them. What protects a Secret is who may do either (lesson 22), and encryption of the API server's store,
-# which is off unless somebody turned it on. As a file it is better off than as a variable: it changes without a restart,
-# and no crash report, child process or `env` prints it.
+# So whoever may read Secrets has them, and whoever may *create a pod* in a namespace has all of that namespace's
+# Secrets, by mounting them. What protects a Secret is who may do either (lesson 22), and encryption of the API
+# server's store, which is off unless somebody turned it on. As a file it is better off than as a variable: the file
+# follows a change without a restart, while variables go on to every child process and into many a crash report.
 #
 # ## Which words does this cluster understand?
 #
@@ -1333,7 +1341,8 @@ claim(
 # %% [markdown]
 # A manifest that worked for years is refused after an upgrade of the cluster, because a beta version went. Check
 # manifests against the *next* version before upgrading; `k8s/overlays/kubernetes-1.20` shows the other direction, one
-# tree for old clusters and new ones. At last, all of `k8s/base` against today's schemas, which no cluster has to answer:
+# tree for old clusters and new ones. At last, all of `k8s/base` against today's schemas, which no cluster has to
+# answer:
 
 # %%
 checked = {}
@@ -1414,24 +1423,26 @@ show.table(
 #
 # ## Where this breaks down
 #
-# One node: nothing here moved between machines, and when the node goes, all goes. Three seconds of `preStop` are enough
-# for one node's tables; in a cluster of a thousand nodes, or behind a cloud's load balancer that is told separately,
-# measure again. Our traffic was light, so one pod could carry what two carried before; with less to spare, a deletion
-# turns into overload (lesson 18). Zero of some thousand requests does not exclude one in a thousand (exercise 01.4). And the
-# Deployment healed what it could see: a process that ended, a probe that failed.
+# One node: nothing here moved between machines, and when the node goes, all goes. Three seconds of `preStop` are
+# enough for one node's tables; in a cluster of a thousand nodes, or behind a cloud's load balancer that is told
+# separately, measure again. Our traffic was light, so one pod could carry what two carried before; with less to spare,
+# a deletion turns into overload (lesson 18). Zero of some thousand requests does not exclude one in a thousand
+# (exercise 01.4). And the Deployment healed what it could see: a process that ended, a probe that failed.
 #
 # ## What real teams use
 #
-# Somebody else's cluster: a cloud's managed Kubernetes, or none at all where a container service (Cloud Run, ECS, Azure
-# Container Apps) will do. Files in git that a controller applies (Argo CD, Flux), with Helm or kustomize to write them;
-# policies at the API server (Pod Security, Kyverno, Gatekeeper) instead of memory; Secrets from a vault by an operator.
-# For models, KServe or Ray Serve on top (lesson 18). And for debugging, still `get`, `describe`, `logs`, `events`.
+# Somebody else's cluster: a cloud's managed Kubernetes, or none at all where a container service (Cloud Run, ECS,
+# Azure Container Apps) will do. Files in git that a controller applies (Argo CD, Flux), with Helm or kustomize to
+# write them; policies at the API server (Pod Security, Kyverno, Gatekeeper) instead of memory; Secrets from a vault by
+# an operator. For models, KServe or Ray Serve on top (lesson 18). And for debugging, still `get`, `describe`, `logs`,
+# `events`.
 #
 # ## Further reading
 #
 # - B. Burns, J. Beda, K. Hightower, L. Evenson, *Kubernetes: Up and Running*, 3rd edition, O'Reilly 2022.
 # - B. Burns, B. Grant, D. Oppenheimer, E. Brewer, J. Wilkes, *Borg, Omega, and Kubernetes*, ACM Queue 14(1), 2016.
 # - A. Verma et al., *Large-scale cluster management at Google with Borg*, EuroSys 2015.
-# - Kubernetes documentation: *Pod Lifecycle*, *Configure Quality of Service for Pods*, *Deprecated API Migration Guide*.
+# - Kubernetes documentation: *Pod Lifecycle*, *Configure Quality of Service for Pods*, *Deprecated API Migration
+#   Guide*.
 # - P. Mockapetris, *Domain Names – Implementation and Specification*, RFC 1035; R. Braden, RFC 1123, section 2.1:
 #   where the rule for names comes from.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 17 Kubernetes: exercises
 #
-# Four small functions and a manifest. None needs a cluster: what you write is parsed, held against today's schemas, and
-# tried on cases. Fill in what is missing, run the cell, then its check.
+# Four small functions and a manifest. None needs a cluster: what you write is parsed, held against today's schemas,
+# and tried on cases. Fill in what is missing, run the cell, then its check.
 
 # %%
 from decimal import Decimal
@@ -14,8 +14,9 @@ scratch = begin("17")
 # %% [markdown]
 # ### 17.1 How many pods during an update? ★☆☆ · 10 minutes
 #
-# The quota of a namespace allows eleven pods. Your Deployment has ten, and updates hang, since Wednesday, in every
-# namespace but one. Compute what an update may need at most, and what it leaves at least.
+# The quota of a namespace allows ten pods. Your Deployment has ten, with `maxUnavailable: 0`, and since the quota came
+# no update has got further than its first step. Compute what an update may need at most, and what it leaves at least.
+
 
 
 # %%
@@ -52,16 +53,18 @@ def pods_during(replicas, max_surge="25%", max_unavailable="25%"):
 check("17.1", pods_during)
 
 # %% [markdown] tags=["solution"]
-# By default, 25 % of ten is 3 more (2.5 rounded up) and 2 fewer: thirteen pods, and the quota of eleven holds the update
-# up without an error that anybody sees (`kubectl get events` has it). The roundings are chosen for safety: rather one
-# too many than one missing. Whole numbers keep them exact: `math.ceil(100 * 0.07)` is 8, since 0.07 is not quite 0.07
-# in floating point. `fractions.Fraction` is a second way.
+# With `maxUnavailable: 0` an update of ten pods needs an eleventh, and a quota of ten holds it up, for ever; only the
+# events say why. By default (25 % of both) it takes at most 13 and leaves at least 8. The roundings are chosen for
+# safety: rather one too many than one missing. Whole numbers keep them exact: `math.ceil(100 * 0.07)` is 8, since 0.07
+# is not quite 0.07 in floating point. `fractions.Fraction` is a second way.
+
 
 # %% [markdown]
 # ### 17.2 Whom does the kernel kill first? ★★☆ · 15 minutes
 #
 # "All my pods are Guaranteed, I set limits everywhere." One was killed for its neighbour's leak all the same: somebody
-# had injected a sidecar without limits. Write the whole rule, for pods with any containers. `quantity` reads the cluster's numbers.
+# had injected a sidecar without limits. Write the whole rule, for pods with any containers. `quantity` reads the
+# cluster's numbers.
 
 
 # %%
@@ -114,8 +117,8 @@ check("17.2", qos_class)
 # %% [markdown]
 # ### 17.3 Probes for a model that loads for minutes ★★☆ · 15 minutes
 #
-# A language model loads for ninety seconds on a good day. Its liveness probe was copied from the digits service, and the pod
-# has been restarted 214 times. Compute the probes from what is known and what is promised.
+# A language model loads for ninety seconds on a good day. Its liveness probe was copied from the digits service, and
+# the pod has been restarted 214 times. Compute the probes from what is known and what is promised.
 
 
 # %%
@@ -160,9 +163,10 @@ check("17.3", probes)
 
 # %% [markdown] tags=["solution"]
 # The worst case: the trouble begins just after a try. A whole period passes until the first failing one, then
-# `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So
-# $p = \lfloor (promise - t) / f \rfloor$. The startup probe is what makes short periods for the others possible: without it, the
-# liveness probe would have to wait out the slowest load each time (that is what `initialDelaySeconds` did before).
+# `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So $p =
+# \lfloor (promise - t) / f \rfloor$. The startup probe is what makes short periods for the others possible: without
+# it, the liveness probe would have to wait out the slowest load each time (that is what `initialDelaySeconds` did
+# before).
 
 # %% [markdown]
 # ### 17.4 Mend the manifest ★★★ · 25 minutes
@@ -235,17 +239,17 @@ spec:
 check("17.4", manifest)
 
 # %% [markdown] tags=["solution"]
-# What was wrong: underscores; no `selector`; `containerport` in lower case, which only a strict check notices; a Service
-# that selects a label which no pod has (accepted by every cluster, and its list of endpoints stays empty); a port on
-# which nobody listens; `latest`; one pod; no probe; no resources. The Service refers to the port by its *name*, so that
-# the number stands in one place. Building the objects as dicts and writing them with `yaml.safe_dump_all` is a second
-# way, and safer where a value such as an image comes from outside.
+# What was wrong: underscores; no `selector`; `containerport` in lower case, which only a strict check notices; a
+# Service that selects a label which no pod has (accepted by every cluster, and its list of endpoints stays empty); a
+# port on which nobody listens; `latest`; one pod; no probe; no resources. The Service refers to the port by its
+# *name*, so that the number stands in one place. Building the objects as dicts and writing them with
+# `yaml.safe_dump_all` is a second way, and safer where a value such as an image comes from outside.
 
 # %% [markdown]
 # ### 17.5 Is there time for a goodbye? ★★☆ · 15 minutes
 #
-# Each release loses four requests in ten thousand, and nobody knows which. Read it off the manifest: how may requests be lost when
-# a pod of this server is deleted?
+# Each release loses four requests in ten thousand, and nobody knows which. Read it off the manifest: how may requests
+# be lost when a pod of this server is deleted?
 
 
 # %%
@@ -292,7 +296,7 @@ def goodbye(pod, spread_s, longest_s):
 check("17.5", goodbye)
 
 # %% [markdown] tags=["solution"]
-# Two clocks start at the deletion, and the door must be open while the slower one runs. The usual mistake is to add the
-# grace period to `preStop`: it holds both. `preStop: sleep` as a field of its own came with Kubernetes 1.30 and needs no
-# `sleep` in the image; `--drain-seconds` does the same in the server, for images without a shell, or outside of
-# Kubernetes.
+# Two clocks start at the deletion, and the door must be open while the slower one runs. The usual mistake is to add
+# the grace period to `preStop`: it holds both. `preStop: sleep` as a field of its own came with Kubernetes 1.30 and
+# needs no `sleep` in the image; `--drain-seconds` does the same in the server, for images without a shell, or outside
+# of Kubernetes.
