@@ -18,7 +18,6 @@ scratch = begin("17")
 # no update has got further than its first step. Compute what an update may need at most, and what it leaves at least.
 
 
-
 # %%
 def pods_during(replicas, max_surge="25%", max_unavailable="25%"):
     """The fewest available pods, and the most pods in all, during a rolling update.
