@@ -541,7 +541,7 @@ def clients(kinds, **common):
     with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
 
         def start(name):
-            orders = {"seconds": 90, "timeout_s": 2, "name": name, **common, **kinds[name]}
+            orders = {"seconds": 90, "timeout_s": 5, "name": name, **common, **kinds[name]}
             return stack.enter_context(traffic(NAMESPACE, IMAGE, BODIES, **orders))
 
         yield dict(zip(kinds, pool.map(start, kinds)))
@@ -565,7 +565,8 @@ def two_goodbyes():
         the("Deployment", documents)["spec"]["replicas"] = 3
     with ThreadPoolExecutor() as pool:
         list(pool.map(deploy, kinds.values()))
-    with clients({f"to-{name}": {"host": name} for name in kinds}) as streams:
+    asking = {"to-digits": {}, "to-abrupt": {"host": "abrupt", "timeout_s": 2}}
+    with clients(asking) as streams:
         time.sleep(2)
         at = time.time()
         both = [f"deployment/{name}" for name in kinds]
