@@ -55,11 +55,11 @@ _ = shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 
 
 # %%
-def said(line):
+def said(line, timeout=150):
     from course_lib.ops.kubernetes import KubectlFailed, kubectl
 
     try:
-        return kubectl("-n", NAMESPACE, *shlex.split(line)[1:]).strip()
+        return kubectl("-n", NAMESPACE, *shlex.split(line)[1:], timeout=timeout).strip()
     except KubectlFailed as refused:
         return str(refused).partition(": ")[2]
 
@@ -958,7 +958,7 @@ def killed():
         time.sleep(1.5)
         victim = ready()[0]
         at = time.time()
-        said(f"kubectl exec {victim} -- sh -c 'kill -9 -1'")  # all but the first process
+        said(f"kubectl exec {victim} -- sh -c 'kill -9 -1'", timeout=3)  # all but the first
         until(lambda: state()["restarts"] > 0)
         until(lambda: state()["ready"])
         back = time.time()
