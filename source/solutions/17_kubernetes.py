@@ -1,0 +1,301 @@
+# %% [markdown]
+# # 17 Kubernetes: exercises
+#
+# Four small functions and a manifest. None needs a cluster: what you write is parsed, held against today's schemas,
+# and tried on cases. Fill in what is missing, run the cell, then its check.
+
+# %%
+from decimal import Decimal
+
+from course_lib.idioms import begin, check
+
+scratch = begin("17")
+
+# %% [markdown]
+# ### 17.1 How many pods during an update? ★☆☆ · 10 minutes
+#
+# The quota of a namespace allows ten pods. Your Deployment has ten, with `maxUnavailable: 0`, and since the quota came
+# no update has got further than its first step. Compute what an update may need at most, and what it leaves at least.
+
+
+# %%
+def pods_during(replicas, max_surge="25%", max_unavailable="25%"):
+    """The fewest available pods, and the most pods in all, during a rolling update.
+
+    replicas: whole number from 0. max_surge, max_unavailable: a whole number from 0, or a string
+    such as "25%": that share of replicas, rounded up for max_surge and down for max_unavailable.
+    Where both come out as 0, an update could not begin: max_unavailable then counts as 1. No
+    fewer than 0 pods are available.
+    Returns (fewest, most), ints. Raises ValueError for negative numbers, for another string, for
+    a max_unavailable above "100%", and where both are given as 0 or "0%".
+    """
+    # SOLUTION
+    given = []
+    for each in (max_surge, max_unavailable):
+        share = isinstance(each, str)
+        if share and not (each.endswith("%") and each[:-1].isdecimal()):
+            raise ValueError(f"expected a whole number or a percentage, got {each!r}")
+        given.append((int(each[:-1]) if share else each, share))
+    (surge, surge_share), (missing, missing_share) = given
+    if min(replicas, surge, missing) < 0 or surge == missing == 0:
+        raise ValueError("expected numbers from 0, and not both of them 0")
+    if missing_share and missing > 100:
+        raise ValueError(f"expected at most 100%, got {max_unavailable}")
+    surge = -(-replicas * surge // 100) if surge_share else surge
+    missing = replicas * missing // 100 if missing_share else missing
+    if surge == missing == 0:
+        missing = 1
+    return max(0, replicas - missing), replicas + surge
+
+
+# %%
+check("17.1", pods_during)
+
+# %% [markdown] tags=["solution"]
+# With `maxUnavailable: 0` an update of ten pods needs an eleventh, and a quota of ten holds it up, for ever; only the
+# events say why. By default (25 % of both) it takes at most 13 and leaves at least 8. The roundings are chosen for
+# safety: rather one too many than one missing. Whole numbers keep them exact: `math.ceil(100 * 0.07)` is 8, since 0.07
+# is not quite 0.07 in floating point. `fractions.Fraction` is a second way.
+
+
+# %% [markdown]
+# ### 17.2 Whom does the kernel kill first? ★★☆ · 15 minutes
+#
+# "All my pods are Guaranteed, I set limits everywhere." One was killed for its neighbour's leak all the same: somebody
+# had injected a sidecar without limits. Write the whole rule, for pods with any containers. `quantity` reads the
+# cluster's numbers.
+
+
+# %%
+def quantity(text):
+    """A number as Kubernetes writes it, "500m", "1.5Gi", 2, as a Decimal."""
+    units = {"m": Decimal("0.001"), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    units |= {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    for unit, size in units.items():
+        if str(text).endswith(unit):
+            return Decimal(str(text)[: -len(unit)]) * size
+    return Decimal(str(text))
+
+
+# %%
+def qos_class(pod):
+    """A pod's quality of service class.
+
+    pod: a pod's spec: {"containers": [...], "initContainers": [...]}, the latter optional. Each
+    container may have "resources": {"requests": {...}, "limits": {...}}, both optional, of
+    quantities. Only cpu and memory count, and only quantities above 0. A request that is not
+    given is the limit's.
+    "BestEffort": no container asks for anything. "Guaranteed": every container has limits for cpu
+    and memory, and its requests equal them. Else "Burstable". Init containers count.
+    Leaves `pod` as it was.
+    """
+    # SOLUTION
+    asked, guaranteed = False, True
+    for container in [*pod["containers"], *pod.get("initContainers", [])]:
+        both = []
+        for kind in ("limits", "requests"):
+            given = container.get("resources", {}).get(kind, {})
+            counted = {name: quantity(given[name]) for name in ("cpu", "memory") if name in given}
+            both.append({name: each for name, each in counted.items() if each > 0})
+        limits, requests = both
+        requests = limits | requests
+        asked = asked or bool(requests)
+        guaranteed = guaranteed and len(limits) == 2 and requests == limits
+    return "BestEffort" if not asked else "Guaranteed" if guaranteed else "Burstable"
+
+
+# %%
+check("17.2", qos_class)
+
+# %% [markdown] tags=["solution"]
+# A class belongs to the pod, and its weakest container decides: `all` over containers for Guaranteed, `any` for the
+# difference between Burstable and BestEffort. Compare numbers, not texts: `1` and `1000m`, `1Gi` and `1024Mi` are the
+# same. A GPU in the limits changes nothing. In a cluster, ask the API instead: `kubectl get pod … -o
+# jsonpath={.status.qosClass}`.
+
+# %% [markdown]
+# ### 17.3 Probes for a model that loads for minutes ★★☆ · 15 minutes
+#
+# A language model loads for ninety seconds on a good day. Its liveness probe was copied from the digits service, and
+# the pod has been restarted 214 times. Compute the probes from what is known and what is promised.
+
+
+# %%
+def probes(load_s, unready_s, hung_s):
+    """The three probes of a container that serves the Open Inference Protocol on its port "http".
+
+    load_s: the slowest load that was seen, seconds, from 0. unready_s: within so many seconds of
+    the moment from which a pod answers "not ready", it must count as not ready. hung_s: within so
+    many seconds of the moment from which it answers nothing at all, its restart must begin.
+    Whole numbers of seconds throughout.
+
+    Startup: a try each second, time-out 1 s, the smallest failureThreshold, at least 1, that
+    gives twice load_s. Readiness: two failures in a row, time-out 1 s, the longest period.
+    Liveness: three failures in a row, time-out 2 s, the longest period. The first failing try may
+    begin a whole period after the trouble, and a try may last until its time-out.
+    Returns {"startupProbe": {...}, "readinessProbe": {...}, "livenessProbe": {...}}, with
+    httpGet, periodSeconds, timeoutSeconds and failureThreshold. Raises ValueError where a promise
+    would take a period below one second, and for a negative load_s.
+    """
+    # SOLUTION
+    readiness, liveness = (unready_s - 1) // 2, (hung_s - 2) // 3
+    if load_s < 0 or min(readiness, liveness) < 1:
+        raise ValueError("expected a load from 0 s, 3 s or more for readiness, 5 s for liveness")
+    kinds = {
+        "startupProbe": ("ready", 1, 1, max(1, 2 * load_s)),
+        "readinessProbe": ("ready", readiness, 1, 2),
+        "livenessProbe": ("live", liveness, 2, 3),
+    }
+    return {
+        name: {
+            "httpGet": {"path": f"/v2/health/{question}", "port": "http"},
+            "periodSeconds": period,
+            "timeoutSeconds": timeout,
+            "failureThreshold": threshold,
+        }
+        for name, (question, period, timeout, threshold) in kinds.items()
+    }
+
+
+# %%
+check("17.3", probes)
+
+# %% [markdown] tags=["solution"]
+# The worst case: the trouble begins just after a try. A whole period passes until the first failing one, then
+# `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So $p =
+# \lfloor (promise - t) / f \rfloor$. The startup probe is what makes short periods for the others possible: without
+# it, the liveness probe would have to wait out the slowest load each time (that is what `initialDelaySeconds` did
+# before).
+
+# %% [markdown]
+# ### 17.4 Mend the manifest ★★★ · 25 minutes
+#
+# It comes from a tutorial and lies in your repository. Write what the digits service needs instead: a Deployment and a
+# Service, as the text of a YAML file with two documents.
+
+# %%
+FROM_A_TUTORIAL = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: model_deploy}
+spec:
+  template:
+    metadata: {labels: {app: model}}
+    spec:
+      containers:
+      - {name: model_deploy, image: "model_deploy:latest", ports: [{containerport: 8080}]}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: 2nd_model_svc}
+spec:
+  selector: {app: model_deploy}
+  ports: [{port: 8501, targetPort: 8080}]
+"""
+
+
+# %%
+def manifest(image):
+    """The YAML text of a Deployment and of its Service, in a file with two documents.
+
+    image: the image with its tag; its one container runs it. The server listens on port 8501; the
+    Service answers on port 80. Both keep to the schemas of Kubernetes 1.37, without a field that
+    those do not know. Names: lower-case letters, digits and hyphens, first a letter, last no
+    hyphen, at most 63. Two pods or more, and never fewer than asked for during an update, also
+    when the API server's defaults change. Probes: readiness asks /v2/health/ready, liveness
+    /v2/health/live. Resources: cpu and memory are requested, and memory is limited to its request.
+    """
+    # SOLUTION
+    return f"""
+apiVersion: apps/v1
+kind: Deployment
+metadata: {{name: digits}}
+spec:
+  replicas: 2
+  strategy: {{rollingUpdate: {{maxUnavailable: 0, maxSurge: 1}}}}
+  selector: {{matchLabels: {{app: digits}}}}
+  template:
+    metadata: {{labels: {{app: digits}}}}
+    spec:
+      containers:
+      - name: service
+        image: "{image}"
+        ports: [{{name: http, containerPort: 8501}}]
+        readinessProbe: {{httpGet: {{path: /v2/health/ready, port: http}}, periodSeconds: 2}}
+        livenessProbe: {{httpGet: {{path: /v2/health/live, port: http}}}}
+        resources: {{requests: {{cpu: 100m, memory: 256Mi}}, limits: {{memory: 256Mi}}}}
+---
+apiVersion: v1
+kind: Service
+metadata: {{name: digits}}
+spec:
+  selector: {{app: digits}}
+  ports: [{{port: 80, targetPort: http}}]
+"""
+
+
+# %%
+check("17.4", manifest)
+
+# %% [markdown] tags=["solution"]
+# What was wrong: underscores; no `selector`; `containerport` in lower case, which only a strict check notices; a
+# Service that selects a label which no pod has (accepted by every cluster, and its list of endpoints stays empty); a
+# port on which nobody listens; `latest`; one pod; no probe; no resources. The Service refers to the port by its
+# *name*, so that the number stands in one place. Building the objects as dicts and writing them with
+# `yaml.safe_dump_all` is a second way, and safer where a value such as an image comes from outside.
+
+# %% [markdown]
+# ### 17.5 Is there time for a goodbye? ★★☆ · 15 minutes
+#
+# Each release loses four requests in ten thousand, and nobody knows which. Read it off the manifest: how may requests
+# be lost when a pod of this server is deleted?
+
+
+# %%
+def goodbye(pod, spread_s, longest_s):
+    """How requests may be lost when a pod is deleted.
+
+    pod: a pod's spec: {"containers": [...], "terminationGracePeriodSeconds": n}, the latter 30
+    where it is not given. Each container runs our server. spread_s: how long it takes until no
+    new request comes after the deletion. longest_s: the longest that a request takes.
+
+    Both begin at the deletion. A container's preStop, if it has one, goes first:
+    {"exec": {"command": ["sleep", "3"]}} or {"sleep": {"seconds": 3}}; then comes SIGTERM. The
+    server takes requests for as long again as "--drain-seconds=2" in its args says (also as two
+    args, "--drain-seconds", "2"; 0 without), closes its door, and finishes what it has, for at
+    most 10 s. At the end of the grace period, counted from the deletion, it is killed.
+    Returns a set: "refused", where a container closes its door before spread_s; "cut off", where
+    it may be killed, or give up, before a request accepted at the last moment has been answered,
+    that is, where that takes more than 10 s, or ends at the grace period's end or later.
+    Raises ValueError for another preStop.
+    """
+    # SOLUTION
+    lost = set()
+    for container in pod["containers"]:
+        hook = container.get("lifecycle", {}).get("preStop")
+        match hook:
+            case None:
+                open_s = 0.0
+            case {"exec": {"command": ["sleep", seconds]}} | {"sleep": {"seconds": seconds}}:
+                open_s = float(seconds)
+            case _:
+                raise ValueError(f"expected a preStop that sleeps, got {hook}")
+        words = " ".join(container.get("args", [])).replace("=", " ").split()
+        if "--drain-seconds" in words:
+            open_s += float(words[words.index("--drain-seconds") + 1])
+        if open_s < spread_s:
+            lost.add("refused")
+        grace_s = pod.get("terminationGracePeriodSeconds", 30)
+        if longest_s > 10 or open_s + longest_s >= grace_s:
+            lost.add("cut off")
+    return lost
+
+
+# %%
+check("17.5", goodbye)
+
+# %% [markdown] tags=["solution"]
+# Two clocks start at the deletion, and the door must be open while the slower one runs. The usual mistake is to add
+# the grace period to `preStop`: it holds both. `preStop: sleep` as a field of its own came with Kubernetes 1.30 and
+# needs no `sleep` in the image; `--drain-seconds` does the same in the server, for images without a shell, or outside
+# of Kubernetes.

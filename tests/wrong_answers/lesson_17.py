@@ -1,0 +1,383 @@
+"""Wrong answers that people write, planted in lesson 17: each must be caught at the property named."""
+
+import math
+from decimal import Decimal
+
+import yaml
+
+
+def quantity(text):
+    units = {"m": Decimal("0.001"), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
+    units |= {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+    for unit, size in units.items():
+        if str(text).endswith(unit):
+            return Decimal(str(text)[: -len(unit)]) * size
+    return Decimal(str(text))
+
+
+def share(text, replicas, rounded):
+    return rounded(replicas * int(text[:-1]) / 100) if isinstance(text, str) else text
+
+
+def whole_numbers_alone(replicas, max_surge=1, max_unavailable=1):
+    return replicas - max_unavailable, replicas + max_surge
+
+
+def swapped(replicas, max_surge="25%", max_unavailable="25%"):
+    return replicas - share(max_surge, replicas, math.floor), replicas + share(max_unavailable, replicas, math.ceil)
+
+
+def both_up(replicas, max_surge="25%", max_unavailable="25%"):
+    return replicas - share(max_unavailable, replicas, math.ceil), replicas + share(max_surge, replicas, math.ceil)
+
+
+def rounded_to_the_nearest(replicas, max_surge="25%", max_unavailable="25%"):
+    return replicas - share(max_unavailable, replicas, round), replicas + share(max_surge, replicas, round)
+
+
+def in_floating_point(replicas, max_surge="25%", max_unavailable="25%"):
+    parts = [float(each[:-1]) / 100 if isinstance(each, str) else each for each in (max_surge, max_unavailable)]
+    surge = math.ceil(parts[0] * replicas) if isinstance(max_surge, str) else max_surge
+    missing = math.floor(parts[1] * replicas) if isinstance(max_unavailable, str) else max_unavailable
+    return replicas - missing, replicas + surge
+
+
+def exact(replicas, max_surge, max_unavailable):
+    surge = -(-replicas * int(max_surge[:-1]) // 100) if isinstance(max_surge, str) else max_surge
+    missing = replicas * int(max_unavailable[:-1]) // 100 if isinstance(max_unavailable, str) else max_unavailable
+    return surge, missing
+
+
+def never_begins(replicas, max_surge="25%", max_unavailable="25%"):
+    surge, missing = exact(replicas, max_surge, max_unavailable)
+    return max(0, replicas - missing), replicas + surge
+
+
+def fewer_than_none(replicas, max_surge="25%", max_unavailable="25%"):
+    surge, missing = exact(replicas, max_surge, max_unavailable)
+    return replicas - (missing if surge or missing else 1), replicas + surge
+
+
+def takes_anything(replicas, max_surge="25%", max_unavailable="25%"):
+    surge, missing = exact(replicas, max_surge, max_unavailable)
+    return max(0, replicas - (missing if surge or missing else 1)), replicas + surge
+
+
+def of_containers(containers, *, default=True, number=quantity, names=("cpu", "memory"), positive=True, write=False):
+    asked, guaranteed = False, True
+    for container in containers:
+        both = []
+        for kind in ("limits", "requests"):
+            given = container.get("resources", {}).get(kind, {})
+            counted = {name: number(given[name]) for name in (names or given) if name in given}
+            both.append({name: each for name, each in counted.items() if not positive or each > 0})
+        limits, requests = both
+        if write and "resources" in container:
+            container["resources"]["requests"] = dict(container["resources"].get("limits", {}))
+        requests = limits | requests if default else requests
+        asked = asked or bool(requests) or bool(limits)
+        guaranteed = guaranteed and {"cpu", "memory"} <= set(limits) and requests == limits
+    return "BestEffort" if not asked else "Guaranteed" if guaranteed else "Burstable"
+
+
+def every(pod):
+    return [*pod["containers"], *pod.get("initContainers", [])]
+
+
+def trusts_the_keys(pod):
+    return of_containers([{"resources": each["resources"]} for each in pod["containers"]])
+
+
+def memory_alone(pod):
+    limits = [each.get("resources", {}).get("limits", {}) for each in every(pod)]
+    requests = [each.get("resources", {}).get("requests", {}) for each in every(pod)]
+    if not any(limits) and not any(requests):
+        return "BestEffort"
+    return "Guaranteed" if all("memory" in each for each in limits) else "Burstable"
+
+
+def needs_requests(pod):
+    return of_containers(every(pod), default=False)
+
+
+def texts(pod):
+    return of_containers(every(pod), number=str, positive=False)
+
+
+def the_first(pod):
+    return of_containers(pod["containers"][:1])
+
+
+def without_init(pod):
+    return of_containers(pod["containers"])
+
+
+def whatever_has_a_limit(pod):
+    return of_containers(every(pod), names=None)
+
+
+def zero_counts(pod):
+    return of_containers(every(pod), positive=False)
+
+
+def fills_in(pod):
+    return of_containers(every(pod), write=True)
+
+
+def three(load_s, readiness, liveness, *, live="/v2/health/live", least=1, factor=2):
+    kinds = {
+        "startupProbe": ("/v2/health/ready", 1, 1, max(least, factor * load_s)),
+        "readinessProbe": ("/v2/health/ready", readiness, 1, 2),
+        "livenessProbe": (live, liveness, 2, 3),
+    }
+    return {
+        name: {
+            "httpGet": {"path": path, "port": "http"},
+            "periodSeconds": period,
+            "timeoutSeconds": timeout,
+            "failureThreshold": threshold,
+        }
+        for name, (path, period, timeout, threshold) in kinds.items()
+    }
+
+
+def fractions_of_seconds(load_s, unready_s, hung_s):
+    return three(load_s, (unready_s - 1) / 2, (hung_s - 2) / 3)
+
+
+def without_startup(load_s, unready_s, hung_s):
+    found = three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3)
+    del found["startupProbe"]
+    return found
+
+
+def ready_as_liveness(load_s, unready_s, hung_s):
+    return three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3, live="/v2/health/ready")
+
+
+def once_the_load(load_s, unready_s, hung_s):
+    return three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3, factor=1)
+
+
+def a_threshold_of_nothing(load_s, unready_s, hung_s):
+    return three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3, least=0)
+
+
+def forgets_the_time_out(load_s, unready_s, hung_s):
+    return three(load_s, unready_s // 2, (hung_s - 2) // 3)
+
+
+def one_period_less(load_s, unready_s, hung_s):
+    return three(load_s, unready_s - 1, (hung_s - 2) // 2)
+
+
+def every_second(load_s, unready_s, hung_s):
+    return three(load_s, (unready_s - 1) // 2, 1)
+
+
+def promises_anything(load_s, unready_s, hung_s):
+    return three(max(load_s, 0), max(1, (unready_s - 1) // 2), max(1, (hung_s - 2) // 3))
+
+
+GOOD = """
+apiVersion: apps/v1
+kind: Deployment
+metadata: {name: digits}
+spec:
+  replicas: 2
+  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}
+  selector: {matchLabels: {app: digits}}
+  template:
+    metadata: {labels: {app: digits}}
+    spec:
+      containers:
+      - name: service
+        image: "IMAGE"
+        ports: [{name: http, containerPort: 8501}]
+        readinessProbe: {httpGet: {path: /v2/health/ready, port: http}, periodSeconds: 2}
+        livenessProbe: {httpGet: {path: /v2/health/live, port: http}}
+        resources: {requests: {cpu: 100m, memory: 256Mi}, limits: {memory: 256Mi}}
+---
+apiVersion: v1
+kind: Service
+metadata: {name: digits}
+spec:
+  selector: {app: digits}
+  ports: [{port: 80, targetPort: http}]
+"""
+
+
+def written(*changes):
+    def manifest(image):
+        text = GOOD
+        for old, new in changes:
+            assert old in text, old
+            text = text.replace(old, new)
+        return text.replace("IMAGE", image)
+
+    return manifest
+
+
+tabs = written(("      containers:", "\tcontainers:"))
+deployment_alone = written((GOOD[GOOD.index("---") :], ""))
+no_selector = written(("  selector: {matchLabels: {app: digits}}\n", ""))
+lower_case = written(("containerPort", "containerport"))
+underscore = written(
+    ("metadata: {name: digits}\nspec:\n  replicas", "metadata: {name: model_deploy}\nspec:\n  replicas")
+)
+digit_first = written(
+    ("metadata: {name: digits}\nspec:\n  selector", "metadata: {name: 2nd-digits}\nspec:\n  selector")
+)
+container_name = written(("name: service", "name: digits_service"))
+service_selects_others = written(("  selector: {app: digits}", "  selector: {app: model-deploy}"))
+deployment_selects_others = written(("matchLabels: {app: digits}", "matchLabels: {app: model}"))
+port_of_the_article = written(("targetPort: http", "targetPort: 8080"))
+port_not_named = written(("{name: http, containerPort: 8501}", "{containerPort: 8501}"))
+same_port = written(("port: 80, ", "port: 8501, "))
+latest = written(("IMAGE", "model-deploy:latest"))
+one_pod = written(("  replicas: 2\n", ""))
+default_strategy = written(("  strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}\n", ""))
+no_probes = written(("        readinessProbe: {httpGet: {path: /v2/health/ready, port: http}, periodSeconds: 2}\n", ""))
+same_question = written(("/v2/health/live", "/v2/health/ready"))
+requests_alone = written((", limits: {memory: 256Mi}", ""))
+half_a_request = written(("memory: 256Mi}, limits", "memory: 128Mi}, limits"))
+
+
+def as_objects(image):
+    return list(yaml.safe_load_all(GOOD.replace("IMAGE", image)))
+
+
+def open_s(container, *, new=True, drain=True):
+    hook = container.get("lifecycle", {}).get("preStop", {})
+    seconds = 0.0
+    if "exec" in hook and len(hook["exec"]["command"]) > 1 and hook["exec"]["command"][0] == "sleep":
+        seconds = float(hook["exec"]["command"][1])
+    elif "sleep" in hook and new:
+        seconds = float(hook["sleep"]["seconds"])
+    words = " ".join(container.get("args", [])).replace("=", " ").split()
+    if drain and "--drain-seconds" in words:
+        seconds += float(words[words.index("--drain-seconds") + 1])
+    return seconds
+
+
+def last(pod, spread_s, longest_s, *, grace=30, own=10, first=False, strict=True, **reads):
+    lost, end = set(), pod.get("terminationGracePeriodSeconds", grace)
+    for container in pod["containers"][: 1 if first else None]:
+        seconds = open_s(container, **reads)
+        if seconds < spread_s:
+            lost.add("refused")
+        over = seconds + longest_s >= end if strict else seconds + longest_s > end
+        if longest_s > own or over:
+            lost.add("cut off")
+    return lost
+
+
+def all_is_well(pod, spread_s, longest_s):
+    return set()
+
+
+def strictly_longer(pod, spread_s, longest_s):
+    return {"refused"} if any(open_s(each) <= spread_s for each in pod["containers"]) else set()
+
+
+def old_spelling_alone(pod, spread_s, longest_s):
+    return last(pod, spread_s, longest_s, new=False)
+
+
+def without_drain(pod, spread_s, longest_s):
+    return last(pod, spread_s, longest_s, drain=False)
+
+
+def grace_after_sigterm(pod, spread_s, longest_s):
+    lost = last(pod, spread_s, longest_s)
+    return lost - {"cut off"} if longest_s < pod.get("terminationGracePeriodSeconds", 30) else lost
+
+
+def just_in_time(pod, spread_s, longest_s):
+    return last(pod, spread_s, longest_s, strict=False)
+
+
+def no_default(pod, spread_s, longest_s):
+    return last(pod, spread_s, longest_s, grace=float("inf"))
+
+
+def patient_server(pod, spread_s, longest_s):
+    return last(pod, spread_s, longest_s, own=float("inf"))
+
+
+def one_door(pod, spread_s, longest_s):
+    return last(pod, spread_s, longest_s, first=True)
+
+
+def any_hook(pod, spread_s, longest_s):
+    return last(pod, spread_s, longest_s)
+
+
+WRONG = {
+    "17.1": {
+        whole_numbers_alone: "percentages are shares of replicas, and the default is 25 % of both",
+        swapped: "whole numbers are added and taken away",
+        both_up: "max_surge is rounded up, max_unavailable down",
+        rounded_to_the_nearest: "max_surge is rounded up, max_unavailable down",
+        in_floating_point: "7 % of 100 is 7",
+        never_begins: "where both come out as 0, one may be missing",
+        fewer_than_none: "no fewer than none",
+        takes_anything: "what the API server refuses is refused",
+    },
+    "17.2": {
+        trusts_the_keys: "a pod that asks for nothing is BestEffort",
+        memory_alone: "requests equal to limits, for cpu and memory: Guaranteed; less: Burstable",
+        needs_requests: "a request that is not given is the limit's",
+        texts: "numbers are compared, not texts",
+        the_first: "every container counts",
+        without_init: "init containers count as well",
+        whatever_has_a_limit: "only cpu and memory count, and only above 0",
+        zero_counts: "only cpu and memory count, and only above 0",
+        fills_in: "the pod is left as it was",
+    },
+    "17.3": {
+        fractions_of_seconds: "three probes, as today's schema knows them",
+        without_startup: "three probes, as today's schema knows them",
+        ready_as_liveness: "each asks its own question",
+        once_the_load: "the load may take twice as long as the slowest seen",
+        a_threshold_of_nothing: "a load of no time takes a threshold all the same",
+        forgets_the_time_out: "who is not ready is taken out in time, with as few questions as possible",
+        one_period_less: "who is not ready is taken out in time, with as few questions as possible",
+        every_second: "who hangs is restarted in time, with as few questions as possible",
+        promises_anything: "what cannot be promised is refused",
+    },
+    "17.4": {
+        as_objects: "a Deployment and a Service, in YAML that can be read",
+        tabs: "a Deployment and a Service, in YAML that can be read",
+        deployment_alone: "a Deployment and a Service, in YAML that can be read",
+        no_selector: "both are valid in Kubernetes 1.37, without unknown fields",
+        lower_case: "both are valid in Kubernetes 1.37, without unknown fields",
+        underscore: "all names keep to the rule",
+        digit_first: "all names keep to the rule",
+        container_name: "all names keep to the rule",
+        service_selects_others: "the selectors find the pods",
+        deployment_selects_others: "the selectors find the pods",
+        port_of_the_article: "the Service's port 80 leads to the server's 8501",
+        port_not_named: "the Service's port 80 leads to the server's 8501",
+        same_port: "the Service's port 80 leads to the server's 8501",
+        latest: "its one container runs the image that was passed",
+        one_pod: "two pods or more, none missing in an update",
+        default_strategy: "two pods or more, none missing in an update",
+        no_probes: "the probes ask the right questions, at the right port",
+        same_question: "the probes ask the right questions, at the right port",
+        requests_alone: "cpu and memory are requested, memory is limited to its request",
+        half_a_request: "cpu and memory are requested, memory is limited to its request",
+    },
+    "17.5": {
+        all_is_well: "a sleep that is long enough: nothing is lost; without it, requests are refused",
+        strictly_longer: "a sleep that is long enough: nothing is lost; without it, requests are refused",
+        old_spelling_alone: "the newer spelling sleeps as well",
+        without_drain: "the server's own wait counts, in both spellings",
+        grace_after_sigterm: "the grace period holds all of it, and begins with the deletion",
+        just_in_time: "the grace period holds all of it, and begins with the deletion",
+        no_default: "without a number it is 30 seconds",
+        patient_server: "the server itself gives up after 10 seconds",
+        one_door: "each container has its own door; both things may go wrong",
+        any_hook: "a preStop that does something else is refused",
+    },
+}
