@@ -634,7 +634,7 @@ def remove_image():
 
     client = docker_client()
     if client.images.list(IMAGE):
-        client.images.remove(IMAGE, force=True)  # by its name: a build with the same layers may have another
+        client.images.remove(IMAGE, force=True)  # by name: the same layers may have another
     return [image.id for image in client.images.list(IMAGE)]
 
 
