@@ -9,6 +9,7 @@ import random
 import re
 import shlex
 from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
 
 from dockerfile_parse import DockerfileParser
 
@@ -154,7 +155,8 @@ def orders(answer: Callable) -> Iterator[Property]:
         "sorted(steps, key=lambda each: each[2] / each[1])",
     ])  # fmt: skip
     yield ("steps of no bytes, and steps that never change", lambda: cheapest([("ENV", 0, 5), ("code", 10, 50), ("base", 900, 0)])
-           and cheapest([("ENV", 0, 0), ("CMD", 0, 3), ("a", 10, 1)]) and told([("ENV", 0, 5), ("a", 10, 1)]), [
+           and cheapest([("ENV", 0, 0), ("CMD", 0, 3), ("a", 10, 1)]) and told([("ENV", 0, 5), ("a", 10, 1)])
+           and cheapest([("code", 10, 50), ("ENV", 0, 0), ("base", 900, 1)]), [
         "ENV and CMD add no bytes. Can you divide by them?",
         "A step of no bytes costs nothing where it stands last.",
         "math.inf for its changes for each byte.",
@@ -224,7 +226,11 @@ class Image:
         self.globals = dict(
             value.split("=", 1) for word, value in self.steps[: starts[0]] if word == "ARG" and "=" in value
         )
-        self.bases = [self.filled(value.split(" ")[0]) for word, value in self.steps if word == "FROM"]
+        self.bases = [
+            self.filled(next(part for part in value.split() if not part.startswith("--")))
+            for word, value in self.steps
+            if word == "FROM"
+        ]
         self.stages = {
             value.split()[-1] for word, value in self.steps if word == "FROM" and re.search(r" as \S+$", value, re.I)
         }
@@ -264,6 +270,21 @@ def _sources(value: str) -> list[str]:
     return [word.removeprefix("./").rstrip("/") or "." for word in words if not word.startswith("--")][:-1]
 
 
+PYTHON = re.compile(r"(/\S*/)?python3?(\.11)?")
+
+
+def _folder_and_script(steps: list[tuple[str, str]]) -> tuple[PurePosixPath, PurePosixPath | None]:
+    """The working directory that a stage ends with, and where its app.py came to; None where no COPY names it."""
+    folder, there = PurePosixPath("/"), None
+    for word, value in steps:
+        if word == "WORKDIR":
+            folder /= value
+        elif word in ("COPY", "ADD") and {"app.py", "."} & set(_sources(value)):
+            to = json.loads(value)[-1] if value.startswith("[") else value.split()[-1]
+            there = folder / to if to.endswith(".py") else folder / to / "app.py"
+    return folder, there
+
+
 @EXERCISES.add("16.4", "Mend a Dockerfile")
 def dockerfile(answer: Callable) -> Iterator[Property]:
     """answer() -> text."""
@@ -282,7 +303,7 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         "A tag with the version in it; slim is smaller.",
         "FROM python:3.11-slim-bookworm",
     ])  # fmt: skip
-    yield ("no token is in it", lambda: "gh-1f6a9c" not in image().text and "TOKEN" not in image().text.upper(), [
+    yield ("no token is in it", lambda: "gh-1f6a9c" not in image().text and not any("TOKEN" in value.upper() for _, value in image().steps), [
         "Who can read an ENV of an image?",
         "Nothing comes from the private index any more.",
         "Drop the ENV, and --extra-index-url with it.",
@@ -324,8 +345,16 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         "Kubernetes cannot tell whether a name is root.",
         "USER 10001:10001",
     ])  # fmt: skip
-    yield ("nothing is installed or copied into it after the user is no longer root", lambda: not {"RUN"} & {
-        word for word, _ in image().last[[i for i, (word, _) in enumerate(image().last) if word == "USER"][0] :]}, [
+
+    def installs_as_root() -> bool:
+        user = "0"
+        for word, value in image().last:
+            user = value.split(":")[0] if word == "USER" else user
+            if word == "RUN" and "pip" in value and user not in ("0", "root"):
+                return False
+        return True
+
+    yield ("the packages are installed before the user is no longer root", installs_as_root, [
         "Who may write to Python's packages?",
         "After USER, RUN has that user's rights.",
         "USER comes after the last RUN.",
@@ -333,14 +362,16 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
 
     def starts() -> bool:
         words = image().command()
-        script = [word for word in words if word.endswith("app.py")]
-        folder = image().ending("WORKDIR") or "/"
-        return re.fullmatch(r"(/\S*/)?python3?(\.11)?", words[0]) is not None and script in (["/app/app.py"], ["app.py"]) and (
-            script == ["/app/app.py"] or folder.rstrip("/") != "")  # fmt: skip
+        script = [word for word in words if PurePosixPath(word).name == "app.py"]
+        if len(script) != 1 or not PYTHON.fullmatch(words[0]):
+            return False
+        folder, there = _folder_and_script(image().last)
+        told = PurePosixPath(script[0]).is_absolute() or folder != PurePosixPath("/")  # or else the base decides
+        return told and (there is None or folder / script[0] == there)
 
     yield ("python runs app.py as process 1", starts, [
         "In shell form, who is process 1?",
-        "Exec form is JSON: double quotes, one item a word. `cd` is then WORKDIR.",
+        "Exec form is JSON: double quotes, one item a word. `cd` is then WORKDIR, and app.py must have been copied there.",
         'WORKDIR /app and CMD ["python", "app.py", …]',
     ])  # fmt: skip
     yield ("it is reached from outside, on the port that EXPOSE names", lambda: image().after("--host") == "0.0.0.0"
@@ -361,10 +392,18 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
             return False
         command = check["command"]
         words = json.loads(command) if command.startswith("[") else shlex.split(command)
-        asks = re.search(r"(?:http://)?(127\.0\.0\.1|localhost|\[::1\]):8080/health\b", " ".join(words)) is not None
-        if "-c" in words and words[0].startswith("python"):
+        asks = re.search(r"(127\.0\.0\.1|localhost|\[::1\]):8080/health\b", " ".join(words)) is not None
+        if "-c" in words and PYTHON.fullmatch(words[0]):
             compile(words[words.index("-c") + 1], "HEALTHCHECK", "exec")
-        return asks and words[0] not in ("curl", "wget")
+        return asks and has(words[0])
+
+    def has(program: str) -> bool:
+        """Whether the image has what a health check calls: Python always, curl or wget where its base or a RUN brings it."""
+        ran = " ".join(value for word, value in image().last if word == "RUN")
+        small = re.search("slim|alpine", image().bases[-1])
+        return PYTHON.fullmatch(program) is not None or (
+            program in ("curl", "wget") and (not small or program in ran or (program, small[0]) == ("wget", "alpine"))
+        )
 
     yield ("a health check asks /health, with what is in the image", health, [
         "HEALTHCHECK CMD … runs inside the container.",
@@ -385,7 +424,8 @@ def secrets(answer: Callable) -> Iterator[Property]:
         found = answer(image, known or {key: value})
         return isinstance(found, list) and [tuple(each) for each in found] == wanted
 
-    yield ("in the settings", lambda: finds([(key, "env")], env=["PATH=/bin", f"TOKEN={value}"]) and finds([], env=["PATH=/bin"]), [
+    yield ("in the settings", lambda: finds([(key, "env")], env=["PATH=/bin", f"TOKEN={value}"])
+           and finds([], env=["PATH=/bin"]) and finds([], env=[f"A={value[:4]}", value[4:]]), [
         "Look at each line of image[\"env\"].",
         "The value stands somewhere in it.",
         "if value in line: found.append((name, \"env\"))",
@@ -413,7 +453,8 @@ def secrets(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     coded = base64.b64encode(value.encode())
     yield ("in base64 too, everywhere", lambda: finds([(key, "env"), (key, "history"), (key, "layer 0: .docker/config.json")],
-           env=[f"AUTH={coded.decode()}"], history=[f"echo {coded.decode()}"], layers=[{".docker/config.json": b'{"auth": "' + coded + b'"}'}]), [
+           env=[f"AUTH={coded.decode()}"], history=[f"echo {coded.decode()}"], layers=[{".docker/config.json": b'{"auth": "' + coded + b'"}'}])
+           and finds([(key, "env")], env=["AUTH=dG9rPj4+Nz8="], known={key: "tok>>>7?"}), [
         "Docker keeps passwords in base64, and so does Kubernetes.",
         "Search for two forms of each value.",
         "base64.b64encode(value.encode())",

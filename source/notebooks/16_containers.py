@@ -145,6 +145,10 @@ CMD ["python3", "/app/app.py"]
 """
 KINDS = ["a script", "a server on 127.0.0.1", "a server on 0.0.0.0"]
 
+# %% [markdown]
+# Two helpers for the rest of the lesson: one runs a container and removes it whatever happens, the other waits until
+# the container has printed a word. Then we build and run the three, publish port 8080 of each, and ask it.
+
 
 # %%
 @contextlib.contextmanager
@@ -348,7 +352,8 @@ claim("the kernel is the same one", inside["kernel"] == outside["kernel"], insid
 # %% [markdown]
 # What gives a process other names for things is a *namespace*. Linux has one kind for process numbers, one for the
 # network, one for mounted file systems, one for the host's name, and so on; each has a number, and two processes that
-# show the same number share it. Here is the service, and the second container, from which we looked:
+# show the same number share it. Here is the service, and beside it what a second container showed that looked at
+# itself; we had given that one the process numbers and the host name of the engine's machine:
 
 # %%
 WHAT = {"pid": "process numbers", "net": "network", "mnt": "files", "uts": "host name"}
@@ -378,6 +383,9 @@ observe(
 )
 
 # %% [markdown]
+# (An engine can be set up to give containers user numbers of their own, or to run without root itself. Then root inside
+# is somebody else outside.)
+#
 # Namespaces say what a process *sees*. What it may *use* is another device, the *control group* (cgroup): we gave the
 # container 256 MiB and half a CPU, and the kernel keeps count. The limit stands in a file; its name depends on the
 # version of cgroups (1 or 2) that the engine's machine runs.
@@ -393,7 +401,7 @@ claim(
 )
 
 # %% [markdown]
-# The last line is the source of much trouble. `free`, `os.cpu_count()` and most libraries ask for the machine, and get
+# The last line is the source of much trouble. `free`, `os.cpu_count()` and many libraries ask for the machine, and get
 # the machine. Below, both limits are hit.
 #
 # ## Why does it take ten seconds to stop?
@@ -401,7 +409,8 @@ claim(
 # To end a container, the engine sends SIGTERM to its first process, waits for the *grace period* (10 s by default),
 # then kills. An orderly server finishes what it has begun and ends with code 0. Which of these does? `CMD` can be
 # written in *exec form*, a JSON list that is run as it stands, or in *shell form*, a line that `/bin/sh -c` runs.
-# Predict, then look.
+# Predict, then look: six ways to start the same server, each told to stop, with a grace period of 3 s, so that nobody
+# has to wait for ten.
 
 # %%
 SHELL, EXEC = "CMD python3 /app/app.py", 'CMD ["python3", "/app/app.py"]'
@@ -490,16 +499,18 @@ claim(
 )
 
 # %% [markdown]
-# In shell form, process 1 is the shell. The signal goes to it alone, and the server never hears of it. The second
-# failure is stranger. Outside a container, a program without a handler dies of SIGTERM. Process 1 does not: the kernel
-# protects the first process of a namespace from signals that it has no handler for, since with it all others die. That
-# also holds for the shell.
+# In shell form, process 1 is the shell. The signal goes to it alone, and the server never hears of it. (Other shells
+# may do otherwise: bash puts a single command in its own place. Do not count on it.) The second failure is stranger.
+# Outside a container, a program without a handler dies of SIGTERM. Process 1 does not: the kernel protects the first
+# process of a namespace from signals that it has no handler for, since with it all others die. That also holds for the
+# shell.
 #
 # Two half mends. An *init* (`docker run --init`) is a tiny first process that hands signals on, so that the program
 # dies of them: code 143, which is 128 + 15, SIGTERM's number. `STOPSIGNAL SIGINT` has the engine send another signal,
 # for which Python brings a handler that raises KeyboardInterrupt: code 130, 128 + 2. Both end *quickly*, and a request
-# under way would be cut off. And look at the second bar: the init hands the signal to the shell, which dies of it and
-# takes the server with it. Its handler did not run.
+# under way would be cut off. And look at the second bar: the init hands the signal to the shell, which dies of it.
+# Then the init has nothing left to wait for and ends, and with process 1 the kernel kills the rest: the server, whose
+# handler never ran.
 #
 # So: exec form, and a server with a handler, as ours (lesson 14 shows the drain). 137 is 128 + 9: killed. Why, the
 # code does not say; the section on memory meets it again, with another cause.
@@ -599,7 +610,8 @@ layers = [[size, instruction(text)] for size, text in image["layers"] if size]
 show.table(["bytes", "made by"], [[f"{size:,}", text[:70] or "the base"] for size, text in layers])
 
 # %%
-added = image["bytes"] - image["base_bytes"]
+ours = 1 + next(i for i, (_, text) in enumerate(layers) if "/opt/service" in text)
+added = sum(size for size, _ in layers[:ours])  # the layers above the base, newest first
 claim("the service adds less than 200 MB to its base", added < 200e6, show.bytes_text(added))
 
 # %%
@@ -660,8 +672,9 @@ observe(
 # ## Is a secret gone when it is removed?
 #
 # The build needs a token, to fetch packages from the company's own index. Four ways to give it. Which of the four
-# images can you publish? We search their settings, their history, and the files in each layer, as `docker save` hands
-# them out to everybody who has the image.
+# images can you publish? We search their settings, their history, and the files in each layer above the base, as
+# `docker save` hands them out to everybody who has the image. And we look as most people would: with `env` and `cat`,
+# in a container.
 
 # %%
 TOKEN = "token-for-lesson-16"
@@ -823,15 +836,16 @@ observe("and the engine notes OOMKilled", greedy["killed"], greedy["killed"], of
 # %% [markdown]
 # Asking costs nothing; memory is handed out when a *page* (4 KiB, as a rule) is first written, and then it is too late
 # for an exception. So the peak under load must fit, not the size after the start. And here is the question from the
-# beginning: 137 with `OOMKilled` is memory, 137 without it is a stop that was not heeded (or somebody's `kill -9`).
-# `docker inspect` shows it; in a cluster, `kubectl describe pod`.
+# beginning: 137 with `OOMKilled` is memory, 137 without it is most often a stop that was not heeded, or somebody's
+# `kill -9`. `docker inspect` shows it; in a cluster, `kubectl describe pod`.
 #
 # ## What does half a CPU do to a thread pool?
 #
 # A limit on CPU is a *quota*: so much processor time in each period of 100 ms. Whoever has used it up stands still
 # until the next period. It does not reduce the number of processors that a program sees, and ONNX Runtime sizes its
 # pool by what it sees (issue 29510 in its repository). With a quota of one CPU, how many threads are best? We measure
-# with a chain of matrix products, large enough to be worth sharing, in containers of the service's image.
+# with a chain of matrix products, large enough to be worth sharing, in containers of the service's image. The weights
+# are made inside the model, by `ConstantOfShape`, so that the whole model is small enough to travel on a command line.
 
 # %%
 SIDE, LINKS = 512, 8
@@ -844,6 +858,11 @@ shape = helper.make_tensor("shape", TensorProto.INT64, [2], [SIDE, SIDE])
 graph = helper.make_graph(nodes, "chain", ends[:1], ends[1:], [shape])
 chain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
 onnx.checker.check_model(chain)
+
+# %% [markdown]
+# The program in the container calls the model for a second and a half, and keeps when each call began and how long it
+# took. Before and after, it reads two counters of its cgroup: `nr_periods`, the periods in which it wanted to run, and
+# `nr_throttled`, those of them in which it was stopped. It also counts the threads that ONNX Runtime makes.
 
 # %%
 PRESS = """
@@ -927,11 +946,22 @@ show.table(
     ],
 )  # fmt: skip
 
+# %% [markdown]
+# With so few calls, the p99 of eight threads is nearly their maximum. `throttled` counts the periods in which the
+# container was stopped before it was done.
+
 # %%
 claim(
-    "ONNX Runtime makes as many threads for half a CPU as for one: it does not see the limit",
+    "ONNX Runtime makes as many threads for half a CPU as for one",
     by[0.5, 0]["threads"] == by[1.0, 0]["threads"],
     f"{by[0.5, 0]['threads']} threads, on a machine of {by[0.5, 0]['sees']} processors",
+)
+
+# %%
+observe(
+    "and more than either limit lets run: it goes by the machine, not by the limit",
+    by[1.0, 0]["threads"] > 1,
+    of=press,
 )
 
 # %%
@@ -992,8 +1022,9 @@ observe(
 # %% [markdown]
 # By the formula, one thread never spends a quota of one CPU. With half a CPU even one thread stands still for 50 ms
 # whenever it has computed for 50: fine for a model that takes a tenth of a millisecond now and then, bad for one that
-# computes for long. Eight threads lose more than the pause: they also wait for each other, and ONNX Runtime's threads
-# wait by spinning for a while, which spends the quota as well. On a server of 64 processors the default is far more
+# computes for long. Pauses alone would cost no throughput, since the processor time is the same for all; but eight
+# threads get through far fewer calls. Likely they spend it on waiting for each other: ONNX Runtime's threads wait by
+# spinning for a while, and that counts against the quota, too. On a server of 64 processors the default is far more
 # than eight.
 #
 # The course's server therefore reads its limit from the cgroup's file and takes a thread for each *whole* CPU, one at
@@ -1075,8 +1106,8 @@ claim(
 
 # %%
 claim(
-    "on a read-only root, nothing can be written, temporary files included; a tmpfs on /tmp mends "
-    "that, and that alone",
+    "on a read-only root none of the three works, temporary files included; a tmpfs on /tmp mends "
+    "these, and these alone",
     "works" not in may["read-only"].values()
     and [row for row, each in may["read-only, and a tmpfs"].items() if each == "works"]
     == ["a temporary file"],
@@ -1085,8 +1116,9 @@ claim(
 
 # %% [markdown]
 # A *tmpfs* is a file system in memory: it goes with the container, and what is in it counts towards its limit of
-# memory. Which library wants to write what, you find out by switching it on in a test, not in production. Our server
-# writes nothing, so it runs read-only without a tmpfs.
+# memory. One is there in any case: the engine mounts `/dev/shm`, for shared memory, and it stays writable. Which
+# library wants to write what, you find out by switching `read_only` on in a test, not in production. Our server writes
+# no file, so it runs read-only without a tmpfs, as the first container of this lesson's service did.
 #
 # ## Does anybody notice when it hangs?
 #
@@ -1145,9 +1177,10 @@ claim(
 # ## What is in there, package by package?
 #
 # On a morning in December 2021, companies everywhere asked one question: *where do we run Log4j, and in which
-# version?* Those who had a list knew in minutes. Such a list is a *software bill of materials* (SBOM). Two sources
-# make one for our image: what Python's packages say of themselves, and Debian's package database. We write it as
-# CycloneDX, one of the two common formats (the other is SPDX).
+# version?* Those who had a list could look it up. Such a list is a *software bill of materials* (SBOM). Two sources
+# make one for our image: what the Python packages of the service's environment say of themselves, and Debian's package
+# database. We write it as CycloneDX, one of the two common formats (the other is SPDX); a *purl* (package URL) names
+# each package with its ecosystem and version.
 
 # %%
 SCAN = """
@@ -1173,7 +1206,8 @@ contents = scan()
 
 # %%
 def component(kind, name, version):
-    purl = f"pkg:{'pypi' if kind == 'pypi' else 'deb/debian'}/{name.lower()}@{quote(version)}"
+    known = name.lower().replace("_", "-") if kind == "pypi" else name
+    purl = f"pkg:{'pypi' if kind == 'pypi' else 'deb/debian'}/{known}@{quote(version)}"
     return {"type": "library", "name": name, "version": version, "purl": purl}
 
 
@@ -1198,7 +1232,7 @@ pins = dict(
 
 # %%
 claim(
-    "the image holds exactly the Python packages that are pinned, in these versions",
+    "the service's environment holds exactly the packages that are pinned, in these versions",
     {name.lower().replace("_", "-"): version for name, version in contents["pypi"]} == pins,
     f"{len(pins)} from PyPI, {len(contents['deb'])} from Debian",
 )
@@ -1212,8 +1246,10 @@ claim(
 
 # %% [markdown]
 # Most of it came with the base, and none of us chose it. That is what a smaller base saves: not so much bytes as
-# things to keep up to date. And this is what the list is for. An advisory says: *h11 before 0.16.0 lets requests be
-# smuggled* (CVE-2025-43859, of 2025).
+# things to keep up to date. Mind what such a list does not see: the official Python image compiles Python itself, so
+# that Debian's database knows nothing of it, and brings a pip of its own, outside the service's environment.
+#
+# And this is what the list is for. An advisory says: *h11 before 0.16.0 lets requests be smuggled* (CVE-2025-43859).
 
 
 # %%
@@ -1231,9 +1267,9 @@ print("h11 before 0.16.0:", affected(bom, "h11", "0.16.0"))
 print("h11 before 99:", affected(bom, "h11", "99"))
 
 # %% [markdown]
-# Not affected; the second line shows that the empty answer is no accident. Comparing versions by their numbers will do
-# for this; scanners such as Trivy or Grype know each ecosystem's rules, and where an advisory does not apply because
-# the distribution has mended an old version. Lesson 22 signs what was built.
+# Not affected; the second line shows that the search finds h11 at all. Comparing versions by their numbers will do for
+# this; scanners such as Trivy or Grype know each ecosystem's rules, and where an advisory does not apply because the
+# distribution has mended an old version. Lesson 22 signs what was built.
 #
 # ## Which image was it?
 #
@@ -1274,7 +1310,7 @@ claim(
 
 # %%
 claim(
-    "a layer's name is the SHA-256 of its bytes, computed here anew",
+    "a layer's name is the SHA-256 of its unpacked bytes, computed here anew",
     moved["hashed"] == moved["layers"],
     moved["layers"][-1][:19],
 )
@@ -1288,9 +1324,9 @@ claim(
 # docker build -f docker/service.Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:… .
 # ```
 #
-# An image gets its digest from a registry, and this page was recorded where none can be reached; so the recipe here
-# names the tag. The article's `latest` is the other extreme: the tag that everybody moves. Two nodes that pulled it on
-# different days run different programs under one name.
+# With most engines an image has a digest only once it came from a registry or went to one, and this page was recorded
+# where none can be reached; so the recipe here names the tag. The article's `latest` is the other extreme: the tag
+# that everybody moves. Two nodes that pulled it on different days run different programs under one name.
 #
 # ## What goes to the engine?
 #
@@ -1360,7 +1396,7 @@ mended = [
     ["a base that exists, by version", "nothing was built", steps[0][1].endswith(BASE)],
     ["the runtime, no framework", f"{large} for PyTorch", "torch" not in needs],
     ["versions are pinned", "the newest of the day", all("==" in line for line in pinned)],
-    ["two stages", "pip in the image", sum(word == "FROM" for word, _ in steps) == 2],
+    ["two stages", "what only builds it stays", sum(word == "FROM" for word, _ in steps) == 2],
     ["packages first, models last", f"{wasted} for one line", order],
     ["it starts a server, in exec form", "ended at once; 137", command[0] == "python"],
     ["EXPOSE names its port", "nobody listened", command[-1] == has["EXPOSE"]],
@@ -1427,6 +1463,10 @@ claim(
 # it has the frameworks, and yet pinned, without root, and in exec form.
 #
 # ## Clean up
+#
+# What we built carries a label or a name of its own, so it can be found again, also after a run that broke off. What
+# stays is the builder's cache, such as the first stage of the service: the next build is quick for it, and
+# `docker image prune` removes it, with every other image on the engine that has no name.
 
 
 # %%

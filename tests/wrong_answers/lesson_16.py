@@ -1,6 +1,7 @@
 """Answers to the exercises of lesson 16 that people write, each with the property at which its check must catch it."""
 
 import base64
+import functools
 import itertools
 import math
 
@@ -159,6 +160,12 @@ def divides_by_nothing(steps):
     return _sorted(steps, lambda each: each[2] / each[1])
 
 
+def compares_neighbours(steps):
+    """Two products in place of two quotients: to a step of no bytes and no changes, every other one is equal."""
+    order = sorted(steps, key=functools.cmp_to_key(lambda a, b: a[2] * b[1] - b[2] * a[1]))
+    return [name for name, _, _ in order], _sent(order)
+
+
 def no_bytes_first(steps):
     return _sorted(steps, lambda each: each[2] / each[1] if each[1] else -1)
 
@@ -238,17 +245,19 @@ DOCKERFILES = {
     _but("root", ("USER 10001:10001\n", "")): "it does not run as root, and the user is a number",
     _but("root_by_number", ("USER 10001:10001", "USER 0")): "it does not run as root, and the user is a number",
     _but("user_by_name", ("USER 10001:10001", "USER app")): "it does not run as root, and the user is a number",
-    _but("installs_as_the_user", ("USER 10001:10001\n", ""), ("WORKDIR /app\n", "WORKDIR /app\nUSER 10001:10001\n")): "nothing is installed or copied into it after the user is no longer root",
+    _but("installs_as_the_user", ("USER 10001:10001\n", ""), ("WORKDIR /app\n", "WORKDIR /app\nUSER 10001:10001\n")): "the packages are installed before the user is no longer root",
     _but("shell_form", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD python app.py --host 0.0.0.0 --port 8080")): "python runs app.py as process 1",
     _but("single_quotes", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD ['python', 'app.py']")): "python runs app.py as process 1",
     _but("a_shell_in_exec_form", ('CMD ["python", "app.py",', 'CMD ["sh", "-c", "python app.py",')): "python runs app.py as process 1",
     _but("no_folder", ("WORKDIR /app\n", "")): "python runs app.py as process 1",
+    _but("code_in_another_folder", ("COPY app.py ./", "COPY app.py /srv/")): "python runs app.py as process 1",
     _but("listens_to_itself", ('"0.0.0.0"', '"127.0.0.1"')): "it is reached from outside, on the port that EXPOSE names",
     _but("exposes_another_port", ("EXPOSE 8080", "EXPOSE 80")): "it is reached from outside, on the port that EXPOSE names",
     _but("sigterm", ("STOPSIGNAL SIGINT\n", "")): "`docker stop` ends it in order",
     _but("sigkill", ("SIGINT", "SIGKILL")): "`docker stop` ends it in order",
     _but("no_health_check", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "")): "a health check asks /health, with what is in the image",
     _but("curl", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health\n")): "a health check asks /health, with what is in the image",
+    _but("asks_nobody", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD [\"echo\", \"http://127.0.0.1:8080/health\"]\n")): "a health check asks /health, with what is in the image",
     _but("asks_the_old_port", ("127.0.0.1:8080", "127.0.0.1:80")): "a health check asks /health, with what is in the image",
 }  # fmt: skip
 
@@ -304,6 +313,17 @@ def plain_alone(image, secrets):
     return _leaks(image, secrets, coded=False)
 
 
+def for_urls(image, secrets):
+    """The alphabet of urlsafe_b64encode, which has - and _ for + and /."""
+    plain = _leaks(image, secrets, coded=False)
+    coded = {name: base64.urlsafe_b64encode(value.encode()).decode() for name, value in secrets.items()}
+    return sorted({*plain, *_leaks(image, coded, coded=False)})
+
+
+def all_lines_as_one(image, secrets):
+    return _leaks({**image, "env": ["".join(image["env"])]}, secrets)
+
+
 def each_time_anew(image, secrets):
     found = []
     for name, value in secrets.items():
@@ -350,6 +370,7 @@ WRONG = {
         least_changed_first: "a large step may come before one that changes less",
         largest_first: "a small step may come before one that is larger and changes more",
         divides_by_nothing: "steps of no bytes, and steps that never change",
+        compares_neighbours: "steps of no bytes, and steps that never change",
         no_bytes_first: "steps of no bytes, and steps that never change",
         not_for_nothing: "no step at all",
         least_of_all_orders: "three hundred steps, in this life",
@@ -358,11 +379,13 @@ WRONG = {
     "16.4": DOCKERFILES,
     "16.5": {
         names_of_variables: "in the settings",
+        all_lines_as_one: "in the settings",
         settings_alone: "in the history",
         no_layers: "in a file of a layer, with the layer's index",
         from_1: "in a file of a layer, with the layer's index",
         what_a_container_shows: "below what was deleted",
         reads_text: "in files that are no text",
+        for_urls: "in base64 too, everywhere",
         plain_alone: "in base64 too, everywhere",
         each_time_anew: "several secrets, sorted, each place once",
         nothing_is_everywhere: "an empty value is no secret",
