@@ -300,7 +300,7 @@ def two_sides():
         seen["server_counts"] = int(container.exec_run(["python", "-c", ask]).output)
         seen["inside"] = json.loads(container.exec_run(["python", "-c", LOOK, "1"]).output)
         look, see_all = ["python3", "-c", LOOK], {"pid_mode": "host", "userns_mode": "host"}
-        see_all |= {"uts_mode": "host", "cap_add": ["SYS_PTRACE"], "remove": True}
+        see_all |= {"uts_mode": "host", "cap_add": ["SYS_PTRACE"], "remove": True, "labels": OURS}
         seen["outside"] = json.loads(client.containers.run(BASE, [*look, str(number)], **see_all))
         seen["neighbour"] = json.loads(client.containers.run(BASE, [*look, "self"], **see_all))
     return seen
@@ -1080,7 +1080,9 @@ def what_it_may():
     client, seen = docker_client(), {}
     for name, how in WAYS.items():
         command = ["python", "-c", TRY]
-        seen[name] = json.loads(client.containers.run(SERVICE, command, remove=True, **how))
+        seen[name] = json.loads(
+            client.containers.run(SERVICE, command, remove=True, labels=OURS, **how)
+        )
     return seen
 
 
@@ -1197,7 +1199,9 @@ print(json.dumps({"pypi": sorted(python), "deb": [line.split() for line in debia
 def scan():
     from course_lib.ops.docker import docker_client
 
-    return json.loads(docker_client().containers.run(SERVICE, ["python", "-c", SCAN], remove=True))
+    return json.loads(
+        docker_client().containers.run(SERVICE, ["python", "-c", SCAN], remove=True, labels=OURS)
+    )
 
 
 # %%
