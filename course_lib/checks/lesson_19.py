@@ -345,8 +345,9 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
     yield ("any size from k: a larger k is narrower", lambda: broken(changed("inputs", "pixels", shape=(-2, 8, 8))) == {("inputs", "pixels")}
            and broken(changed("outputs", "logits", shape=(-2, 10))) == set()
            and set(answer(changed("inputs", "pixels", shape=(-2, 8, 8)), old)) == set()
-           and broken(changed("inputs", "pixels", shape=(-1, -9, 8))) == {("inputs", "pixels")}, [
-        "-2 does not allow one picture; -1 does.",
+           and broken(changed("inputs", "pixels", shape=(-1, -9, 8))) == {("inputs", "pixels")}
+           and broken(changed("outputs", "logits", shape=(0, 10))) == {("outputs", "logits")}, [
+        "-2 does not allow one picture; -1 does, but not none: 0 is a size of its own.",
         "-2 fits into -1, not the other way round.",
         "b < 0 and abs(a) >= -b",
     ])  # fmt: skip
@@ -411,6 +412,20 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
         "A rule without `matches` takes all requests.",
         "Two backendRefs with weights.",
         '{"name": stable, "port": 80, "weight": 100 - percent}',
+    ])  # fmt: skip
+
+    def everything() -> bool:
+        """No condition but the header; the path that every path begins with is none."""
+        root = {"type": "PathPrefix", "value": "/"}
+        found = [match for group in rules() for rule in group for match in rule.get("matches", [])]
+        return "hostnames" not in made()["spec"] and all(
+            match.keys() <= {"headers", "path"} and match.get("path", root) == root for match in found
+        )
+
+    yield ("no other condition, on a path, a method or a host, keeps requests away", everything, [
+        "Which requests does your rule not take?",
+        "A path /v1 leaves the requests to /v2 without a backend.",
+        "The one with the header has that condition alone; the other none.",
     ])  # fmt: skip
     yield ("at 0 % and at 100 % both stay in the list", lambda: split(0) == {"digits": 100, "digits-canary": 0} and split(100) == {"digits": 0, "digits-canary": 100}, [
         "Try percent = 0.",

@@ -16,9 +16,9 @@ scratch = begin("19")
 # %% [markdown]
 # ### 19.1 Who is in the canary? ★☆☆ · 10 minutes
 #
-# "Why is it always *my* account that gets the broken version?" asks the same customer for the third time. The gateway
-# hashes the client's name and nothing else. Write the choice so that each release has its own guinea pigs, and everything
-# else that was good stays.
+# "Why is it always *my* account that gets the broken version?" asks the same customer for the third time. The
+# gateway hashes the client's name and nothing else. Write the choice so that each release has its own guinea pigs,
+# and everything else that was good stays.
 
 
 # %%
@@ -43,11 +43,11 @@ def in_canary(client, percent, release):
 check("19.1", in_canary)
 
 # %% [markdown] tags=["solution"]
-# Each client has one fixed place between 0 and 1 for each release, and the percentage is a bar that rises past it: that is
-# the whole of "sticky" and "monotone". `hash()` would give another place in each process, since Python salts it. JSON keeps
-# the border between the two names. With more than two versions a bar is not enough: to keep clients where they are when a
-# third one comes, give each version a hash of its own with the client and take the largest, scaled by weight (*rendezvous
-# hashing*).
+# Each client has one fixed place between 0 and 1 for each release, and the percentage is a bar that rises past it:
+# that is the whole of "sticky" and "monotone". `hash()` would give another place in each process, since Python salts
+# it. JSON keeps the border between the two names. With more than two versions a bar is not enough: to keep clients
+# where they are when a third one comes, give each version a hash of its own with the client and take the largest,
+# scaled by weight (*rendezvous hashing*).
 
 # %% [markdown]
 # ### 19.2 Stop as soon as you know ★★☆ · 15 minutes
@@ -87,16 +87,17 @@ def watch(outcomes, p0, p1, alpha, beta):
 check("19.2", watch)
 
 # %% [markdown] tags=["solution"]
-# Sums of logarithms instead of products, so that nothing overflows. What is fine counts as well: each good request takes
-# a little of the evidence away, and without that no candidate is ever promoted. Wald's own bounds, (1 − β)/α and β/(1 − α),
-# are a little closer together and decide a little sooner; ours need one line of proof. With counters instead of a stream,
-# `K ln(p1/p0) + (n − K) ln((1 − p1)/(1 − p0))` gives the same number, since the order does not matter.
+# Sums of logarithms instead of products, so that nothing overflows. What is fine counts as well: each good request
+# takes a little of the evidence away, and without that no candidate is ever promoted. Wald's own bounds, (1 − β)/α
+# and β/(1 − α), are a little closer together and decide a little sooner; ours need one line of proof. With counters
+# instead of a stream, `K ln(p1/p0) + (n − K) ln((1 − p1)/(1 − p0))` gives the same number, since the order does not
+# matter.
 
 # %% [markdown]
 # ### 19.3 How many requests, exactly? ★★☆ · 20 minutes
 #
-# "Twenty requests, no failure, ship it." The normal approximation is useless for twenty requests. Compute it from the binomial
-# distribution itself.
+# "Twenty requests, no failure, ship it." The normal approximation is useless for twenty requests. Compute it from
+# the binomial distribution itself.
 
 
 # %%
@@ -131,15 +132,15 @@ check("19.3", requests_needed)
 
 # %% [markdown] tags=["solution"]
 # The smallest bound that keeps the first promise is the one with the most power, so no other needs to be tried. With
-# p0 = 0 it is 0, and the second promise reads $1 - (1-p_1)^n \ge$ power: to see a failure rate of 1 % with 95 % power takes
-# 299 requests, about $3/p_1$ (the *rule of three*). Twenty good requests exclude no more than 14 %. A second way to the
-# probabilities: add one request at a time, $P_{n+1}(k) = (1-p)P_n(k) + p\,P_n(k-1)$.
+# p0 = 0 it is 0, and the second promise reads $1 - (1-p_1)^n \ge$ power: to see a failure rate of 1 % with 95 %
+# power takes 299 requests, about $3/p_1$ (the *rule of three*). Twenty good requests exclude no more than 14 %. A
+# second way to the probabilities: add one request at a time, $P_{n+1}(k) = (1-p)P_n(k) + p\,P_n(k-1)$.
 
 # %% [markdown]
 # ### 19.4 Does this break a client? ★★★ · 25 minutes
 #
-# A colleague opens a merge request: "version 7, tiny change in the schema". Write the gate that says which fields break
-# clients, and lets through what does not.
+# A colleague opens a merge request: "version 7, tiny change in the schema". Write the gate that says which fields
+# break clients, and lets through what does not.
 
 
 # %%
@@ -191,16 +192,16 @@ def breaking(old, new):
 check("19.4", breaking)
 
 # %% [markdown] tags=["solution"]
-# One comparison, used in both directions: what clients send must fit into the *new* inputs, what the model answers must
-# fit into the *old* outputs. Type theory calls it contravariant and covariant; Postel's "be liberal in what you accept" is half
-# of it. An input that goes is a break here since our server refuses names that it does not know. And the lesson showed
-# the limit of the sentence "ignore outputs that they do not know": a row-form client cannot.
+# One comparison, used in both directions: what clients send must fit into the *new* inputs, what the model answers
+# must fit into the *old* outputs. Type theory calls it contravariant and covariant; Postel's "be liberal in what you
+# accept" is half of it. An input that goes is a break here since our server refuses names that it does not know. And
+# the lesson showed the limit of the sentence "ignore outputs that they do not know": a row-form client cannot.
 
 # %% [markdown]
 # ### 19.5 The same split, as a route ★★☆ · 10 minutes
 #
-# The new cluster has the Gateway API, and nobody wants to look after a gateway of one's own. Write the route, with a way for
-# testers to meet the candidate whatever the weights are.
+# The new cluster has the Gateway API, and nobody wants to look after a gateway of one's own. Write the route, with a
+# way for testers to meet the candidate whatever the weights are.
 
 
 # %%
@@ -240,6 +241,7 @@ def http_route(name, gateway, stable, candidate, percent):
 check("19.5", http_route)
 
 # %% [markdown] tags=["solution"]
-# At 0 % the candidate stays in the list, with weight 0: a backend without a weight has weight 1, and one that is missing
-# must be added again later. Which rule comes first does not matter: the specification prefers the more specific match. The
-# header is also how a synthetic check asks the candidate before any user does. It protects nothing; whoever knows it may send it.
+# At 0 % the candidate stays in the list, with weight 0: a backend without a weight has weight 1, and one that is
+# missing must be added again later. Which rule comes first does not matter: the specification prefers the more
+# specific match. The header is also how a synthetic check asks the candidate before any user does. It protects
+# nothing; whoever knows it may send it.

@@ -230,6 +230,8 @@ def _fits(inner, outer, *, dtype=True, shape="right", none="right", rank=True):
             fits = a == b
         elif shape == "any":
             fits = a == b or b < 0
+        elif shape == "zero":
+            fits = a == b or (b < 0 and (abs(a) >= -b or a == 0))
         else:
             fits = a == b or (b < 0 and abs(a) >= -b)
         if not fits:
@@ -304,6 +306,10 @@ def any_size_is_any(old, new):
     return _gate(old, new, shape="any")
 
 
+def none_is_a_size_too(old, new):
+    return _gate(old, new, shape="zero")
+
+
 def zip_stops(old, new):
     return _gate(old, new, rank=False)
 
@@ -345,6 +351,18 @@ def weights_swapped(*given):
     route = _route(*given)
     for each in route["spec"]["rules"][0]["backendRefs"]:
         each["weight"] = 100 - each["weight"]
+    return route
+
+
+def splits_one_path(*given):
+    route = _route(*given)
+    route["spec"]["rules"][0]["matches"] = [{"path": {"type": "PathPrefix", "value": "/v1"}}]
+    return route
+
+
+def testers_who_only_look(*given):
+    route = _route(*given)
+    route["spec"]["rules"][1]["matches"][0]["method"] = "GET"
     return route
 
 
@@ -432,6 +450,7 @@ WRONG = {
         none_is_skipped: "no bound is wider than any bound",
         shapes_must_be_equal: "a size that was free and is fixed breaks an input, not an output; the reverse the other way round",
         any_size_is_any: "any size from k: a larger k is narrower",
+        none_is_a_size_too: "any size from k: a larger k is narrower",
         zip_stops: "an axis more or less breaks",
         first_finding: "all that breaks is found, and nothing is changed",
     },
@@ -439,6 +458,8 @@ WRONG = {
         an_ingress: "it is an HTTPRoute with a name",
         no_parent: "it hangs on the Gateway",
         weights_swapped: "one rule splits everything, stable and candidate",
+        splits_one_path: "no other condition, on a path, a method or a host, keeps requests away",
+        testers_who_only_look: "no other condition, on a path, a method or a host, keeps requests away",
         nobody_at_zero: "at 0 % and at 100 % both stay in the list",
         no_port_for_testers: "each backend has its port",
         testers_split_too: "testers with X-Canary: always meet the candidate alone, whatever the weights",
