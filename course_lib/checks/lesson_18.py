@@ -5,11 +5,13 @@ import math
 import random as randomness
 import re
 from collections.abc import Callable, Iterator
+from numbers import Integral
 
 from course_lib.checks import Register, raises
 from course_lib.idioms.exercises import Property
 
 EXERCISES = Register()
+NAME = r"[a-z0-9]([-a-z0-9]*[a-z0-9])?(\.[a-z0-9]([-a-z0-9]*[a-z0-9])?)*"  # a subdomain of RFC 1123
 
 
 def _rule(usages: list, request: float, target: float, low: int, high: int, tolerance: float = 0.1) -> int:
@@ -144,7 +146,7 @@ def two_windows(answer: Callable) -> Iterator[Property]:
         "now - at < down_s",
     ])  # fmt: skip
     yield ("between the two, nothing changes; and no look gives an empty list", lambda: gives([5, 5, 5], 5, 60, 60, 5, 9, 7)
-           and gives([9, 9, 9], 5, 0, 60, 9, 2, 7) and answer([], 5, 60, 60) == [], [
+           and gives([9, 9, 9], 5, 0, 60, 9, 2, 7) and list(answer([], 5, 60, 60)) == [], [
         "What if the smallest is not above the pods that are there, and the largest not below?",
         "Then they stay.",
         "rise if rise > pods else fall if fall < pods else pods",
@@ -201,7 +203,7 @@ def one_node(answer: Callable) -> Iterator[Property]:
         "The fullest holds ceil(pods / nodes).",
         "while pods - math.ceil(pods / nodes) < left: pods += 1",
     ])  # fmt: skip
-    yield ("not one pod more than that", lambda: all(answer(*c) == _fewest(*c) for c in [many, *cases]) and isinstance(answer(*many), int), [
+    yield ("not one pod more than that", lambda: all(answer(*c) == _fewest(*c) for c in [many, *cases]) and isinstance(answer(*many), Integral), [
         "Try with one pod less: does it still hold?",
         "Round up once for the pods that are left; then look for the fewest pods in all.",
         "Begin the search at the pods that must be left.",
@@ -220,7 +222,9 @@ def manifest(answer: Callable) -> Iterator[Property]:
     import yaml
 
     def document() -> dict:
-        found = [each for each in yaml.safe_load_all(answer()) if each is not None]
+        if not isinstance(text := answer(), str):
+            raise TypeError(f"expected YAML text, got {type(text).__name__}")
+        found = [each for each in yaml.safe_load_all(text) if each is not None]
         if len(found) != 1 or not isinstance(found[0], dict):
             raise ValueError(f"expected one YAML document with keys, got {len(found)}")
         return found[0]
@@ -240,6 +244,10 @@ def manifest(answer: Callable) -> Iterator[Property]:
     def way(name: str) -> dict:
         return spec()["behavior"][name]
 
+    def amount(quantity: str | int) -> float:
+        number, thousandths, _ = str(quantity).partition("m")
+        return float(number) / (1000 if thousandths else 1)
+
     def policies(name: str) -> list[tuple]:
         return [(each["type"], each["value"], each["periodSeconds"]) for each in way(name)["policies"]]
 
@@ -254,7 +262,7 @@ def manifest(answer: Callable) -> Iterator[Property]:
         "targetCPUUtilizationPercentage belongs to autoscaling/v1; here it is `metrics`, a list.",
         "- type: Resource\n  resource: {name: cpu, target: {type: Utilization, averageUtilization: …}}",
     ])  # fmt: skip
-    yield ("the API server accepts its name", lambda: re.fullmatch(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?", document()["metadata"]["name"]) is not None, [
+    yield ("the API server accepts its name", lambda: re.fullmatch(NAME, document()["metadata"]["name"]) is not None, [
         "The schema does not look at names; the API server does.",
         "Small letters, digits, - and . (RFC 1123).",
         "An underscore is neither.",
@@ -270,8 +278,8 @@ def manifest(answer: Callable) -> Iterator[Property]:
         "averageUtilization is a whole number, in percent.",
         "target: {type: Utilization, averageUtilization: 65}",
     ])  # fmt: skip
-    yield ("requests_in_flight of the pods, 4 on average", lambda: [(m["metric"]["name"], m["target"]["type"], str(m["target"]["averageValue"]))
-           for m in metric("Pods", "pods")] == [("requests_in_flight", "AverageValue", "4")], [
+    yield ("requests_in_flight of the pods, 4 on average", lambda: [(m["metric"]["name"], m["target"]["type"], amount(m["target"]["averageValue"]))
+           for m in metric("Pods", "pods")] == [("requests_in_flight", "AverageValue", 4)], [
         "A metric of the pods' own is of type Pods.",
         "The mean over the pods is an AverageValue.",
         'pods: {metric: {name: requests_in_flight}, target: {type: AverageValue, averageValue: "4"}}',
@@ -328,7 +336,7 @@ def yesterday(answer: Callable) -> Iterator[Property]:
         "wait_s = queue / can if can else math.inf",
     ])  # fmt: skip
     yield ("nobody came: a share of 0; nothing at all: nothing; floats, from arrays too", lambda: gives(1, 0, [0, 0], [1, 1], 1800, 10, 1) and gives(0, 0, [], [], 60, 10, 1)
-           and all(type(x) is float for x in answer([0, 0], [1, 1], 1800, 10, 1)) and _arrays(answer), [
+           and all(isinstance(x, float) for x in answer([0, 0], [1, 1], 1800, 10, 1)) and _arrays(answer), [
         "What is late / came where nobody came?",
         "Convert what you return.",
         "float(late / came if came else 0)",
@@ -344,4 +352,4 @@ def _arrays(answer: Callable) -> bool:
     import numpy as np
 
     found = answer(np.array([20.0, 5.0]), np.array([1, 1]), 10, 10, 1)
-    return all(type(x) is float for x in found) and math.isclose(found[1], 0.2)
+    return all(isinstance(x, float) for x in found) and math.isclose(found[1], 0.2)

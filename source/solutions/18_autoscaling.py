@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 18 Autoscaling: exercises
 #
-# Five small pieces of what decides how many pods there are. None needs a cluster. Fill in what is missing, run the cell,
-# then its check.
+# Five small pieces of what decides how many pods there are. None needs a cluster. Fill in what is missing, run the
+# cell, then its check.
 
 # %%
 import math
@@ -14,8 +14,8 @@ scratch = begin("18")
 # %% [markdown]
 # ### 18.1 The rule, with pods that say nothing ★★☆ · 20 minutes
 #
-# "We were at 90 % and it did not scale!" Two of the four pods had just started and had not been measured. The controller is
-# cautious about such pods, in both directions. Write its rule as it is.
+# "We were at 90 % and it did not scale!" Two of the four pods had just started and had not been measured. The
+# controller is cautious about such pods, in both directions. Write its rule as it is.
 
 
 # %%
@@ -59,9 +59,9 @@ check("18.1", wanted_pods)
 
 # %% [markdown] tags=["solution"]
 # Both guesses lean towards no change. Upwards, a pod that has just come may soon take its share, so it counts as idle;
-# downwards, it may be about to be busy, so it counts as full. Four pods of which two show 90 % at a target of 60 %: the
-# ratio 1.5 becomes 0.75, on the other side of 1, and nothing happens until they are measured. That is the complaint above,
-# and it is right so: the help had already been ordered.
+# downwards, it may be about to be busy, so it counts as full. Four pods of which two show 90 % at a target of 60 %:
+# the ratio 1.5 becomes 0.75, on the other side of 1, and nothing happens until they are measured. That is the
+# complaint above, and it is right so: the help had already been ordered.
 
 # %% [markdown]
 # ### 18.2 Two windows ★★☆ · 15 minutes
@@ -97,14 +97,15 @@ check("18.2", stabilised)
 
 # %% [markdown] tags=["solution"]
 # The windows hold *recommendations*, not pods: what counts is what the rule asked for, whether it was done or not. The
-# smallest upwards and the largest downwards means that a change is made only as far as the whole window agrees on. For a
-# long history keep a queue whose ends are dropped, as the lesson's simulator does; this form is quadratic, and readable.
+# smallest upwards and the largest downwards means that a change is made only as far as the whole window agrees on. For
+# a long history keep a queue whose ends are dropped, as the lesson's simulator does; this form is quadratic, and
+# readable.
 
 # %% [markdown]
 # ### 18.3 One node may go ★★☆ · 15 minutes
 #
-# "How many pods for the sale on Friday?" The answer must hold at the peak, with one node down, and for the tail, not for the
-# mean.
+# "How many pods for the sale on Friday?" The answer must hold at the peak, with one node down, and for the tail, not
+# for the mean.
 
 
 # %%
@@ -137,10 +138,11 @@ def pods_for(rate_per_s, service_s, objective_s, share, nodes):
 check("18.3", pods_for)
 
 # %% [markdown] tags=["solution"]
-# Solve $e^{-(1/s - m)t} \le 1 - q$ for $m$: a pod may have at most $m = 1/s + \ln(1-q)/t$. With $s = 20$ ms, $t = 250$ ms
-# and $q = 0.99$ that is 31.6 of the 50 a second that it could do: the objective itself sets the utilisation, 63 %.
-# Then $n - \lceil n/k \rceil$ pods must suffice; the loop takes at most a few steps more than $n/(k-1)$. A model in which more
-# than one request is served at a time (M/M/c) asks for a little less.
+# Solve $e^{-(1/s - m)t} \le 1 - q$ for $m$: a pod may have at most $m = 1/s + \ln(1-q)/t$. With $s = 20$ ms, $t = 250$
+# ms and $q = 0.99$ that is 31.6 of the 50 a second that it could do: the objective itself sets the utilisation, 63 %.
+# Then $n - \lceil n/k \rceil = \lfloor n(k-1)/k \rfloor$ pods must suffice. A second way, without the loop, solves that
+# too: $n = \lceil \text{left} \cdot k/(k-1) \rceil$. A model in which more than one request is served at a time (M/M/c)
+# asks for a little less.
 
 # %% [markdown]
 # ### 18.4 An autoscaler that a cluster of today accepts ★★☆ · 15 minutes
@@ -208,9 +210,9 @@ spec:
 check("18.4", autoscaler)
 
 # %% [markdown] tags=["solution"]
-# `targetCPUUtilizationPercentage` is `autoscaling/v1`'s field. 100 % more is twice as many. `averageValue` is a *quantity*,
-# a text such as `"4"` or `"500m"`. An underscore is no part of a name by RFC 1123: the schema lets it pass, the API
-# server does not. And 10 % of three pods: Kubernetes rounds up, so one pod may still go.
+# `targetCPUUtilizationPercentage` is `autoscaling/v1`'s field. 100 % more is twice as many. `averageValue` is a
+# *quantity*, a text such as `"4"` or `"500m"`. An underscore is no part of a name by RFC 1123: the schema lets it
+# pass, the API server does not. And 10 % of three pods: Kubernetes rounds up, so one pod may still go.
 
 # %% [markdown]
 # ### 18.5 What did yesterday cost? ★★☆ · 15 minutes
@@ -250,6 +252,7 @@ def account(rates, pods, step_s, each_per_s, objective_s):
 check("18.5", account)
 
 # %% [markdown] tags=["solution"]
-# A fluid: requests are no longer whole, which is fair where there are thousands. With a price for a pod-hour and one for a late
-# request both become money, and the policy's best target a minimum that can be looked up; agreeing on the second price is the
-# hard part. The lesson's simulator adds the waiting by chance within a pod, which a fluid does not have.
+# A fluid: requests are no longer whole, which is fair where there are thousands. With a price for a pod-hour and one
+# for a late request both become money, and the policy's best target a minimum that can be looked up; agreeing on the
+# second price is the hard part. The lesson's simulator adds the waiting by chance within a pod, which a fluid does not
+# have.
