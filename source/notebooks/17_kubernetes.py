@@ -301,6 +301,7 @@ def variant(*without, load_s=0):
 
     documents = rendered("k8s/base", IMAGE)
     container = the("Deployment", documents)["spec"]["template"]["spec"]["containers"][0]
+    container["readinessProbe"]["periodSeconds"] = 1  # 2 in the file: spares us waiting
     for name in without:
         del container[name]
     if load_s:
@@ -331,7 +332,7 @@ def ready(app="digits"):
 # %% [markdown]
 # The first to go are the probes. Two pods serve; a pod inside the cluster sends requests to the Service, from four
 # *workers*, each with a new connection for every request and a pause of 20 ms after the answer. Then comes an update
-# whose model takes four seconds to load, as larger ones do. Without a readiness probe the cluster cannot tell us when
+# whose model takes three seconds to load, as larger ones do. Without a readiness probe the cluster cannot tell us when
 # a pod answers, so `loaded` reads it in the server's own log.
 
 
@@ -356,7 +357,7 @@ def update_without_readiness():
     with traffic(NAMESPACE, IMAGE, BODIES, seconds=90, timeout_s=2) as stream:
         stream.wait_until(1.5)
         begun = time.time()
-        apply(variant(*PROBES, load_s=4), NAMESPACE)
+        apply(variant(*PROBES, load_s=3), NAMESPACE)
         wait_for_rollout(NAMESPACE)
         done = time.time()
         loaded()
@@ -587,7 +588,7 @@ def two_goodbyes():
         list(pool.map(deploy, kinds.values()))
     asking = {"to-digits": {}, "to-abrupt": {"host": "abrupt", "timeout_s": 2}}
     with clients(asking) as streams:
-        time.sleep(2)
+        time.sleep(1.5)
         at = time.time()
         both = [f"deployment/{name}" for name in kinds]
         kubectl("scale", *both, "--replicas=1", "-n", NAMESPACE)
@@ -684,10 +685,10 @@ def deleted_and_updated():
     wait_for_rollout(NAMESPACE)
     changes = watching(NAMESPACE, "pods", pod_state, "app=digits")
     with changes as seen, traffic(NAMESPACE, IMAGE, BODIES, seconds=180, timeout_s=5) as stream:
-        stream.wait_until(2)
+        stream.wait_until(1)
         at["deletion"] = time.time()
         replaced()
-        stream.wait_until(stream.elapsed() + 1)
+        stream.wait_until(stream.elapsed() + 0.5)
         config["data"]["max-batch-size"] = "16"
         apply([config], NAMESPACE)
         sizes, at["update"] = [batch_size()], time.time()
