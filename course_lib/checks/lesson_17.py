@@ -3,6 +3,8 @@
 import copy
 import re
 from collections.abc import Callable, Iterator
+from decimal import Decimal
+from numbers import Integral
 
 from course_lib.checks import Register, raises
 from course_lib.idioms.exercises import Property
@@ -16,7 +18,7 @@ def during(answer: Callable) -> Iterator[Property]:
 
     def gives(fewest: int, most: int, *arguments: object) -> bool:
         found = answer(*arguments)
-        return tuple(found) == (fewest, most) and all(type(each) is int for each in found)
+        return tuple(found) == (fewest, most) and all(isinstance(each, Integral) for each in found)
 
     yield ("whole numbers are added and taken away", lambda: gives(4, 5, 4, 1, 0) and gives(8, 13, 10, 3, 2), [
         "Four pods, one more allowed, none missing.",
@@ -143,11 +145,12 @@ def three_probes(answer: Callable) -> Iterator[Property]:
 
         container = {"name": "c", "image": "digits:1", "ports": [{"name": "http", "containerPort": 8501}], **probes}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}
-        return kubernetes_validate.validate(pod, "1.37", strict=True) == "1.37"
+        late = any("initialDelaySeconds" in probe for probe in probes.values())
+        return kubernetes_validate.validate(pod, "1.37", strict=True) == "1.37" and not late
 
     yield ("three probes, as today's schema knows them", lambda: set(answer(90, 10, 30)) == set(names) and valid(answer(90, 10, 30)), [
         "Return a dict with the three names of a container's probes.",
-        "Each has httpGet with path and port, periodSeconds, timeoutSeconds, failureThreshold, in whole numbers.",
+        "Each has httpGet with path and port, periodSeconds, timeoutSeconds, failureThreshold, in whole numbers, and no delay.",
         '{"startupProbe": {"httpGet": {"path": "…", "port": "http"}, "periodSeconds": 1, …}, …}',
     ])  # fmt: skip
     yield ("each asks its own question", lambda: [answer(90, 10, 30)[n]["httpGet"]["path"] for n in names]
@@ -178,16 +181,16 @@ def three_probes(answer: Callable) -> Iterator[Property]:
         "(unready_s - 1) // 2",
     ])  # fmt: skip
     yield ("who hangs is restarted in time, with as few questions as possible", lambda: all(
-        longest(p := answer(90, 10, s)["livenessProbe"], s) and (p["failureThreshold"], p["timeoutSeconds"]) == (3, 2) for s in (5, 7, 8, 30, 32, 600)), [
+        longest(p := answer(90, 10, s)["livenessProbe"], s) and (p["failureThreshold"], p["timeoutSeconds"]) == (3, 2) for s in (8, 9, 10, 11, 30, 32, 600)), [
         "Three failures in a row, and two seconds until the last of them has failed.",
         "3 · p + 2 must not exceed hung_s.",
         "(hung_s - 2) // 3",
     ])  # fmt: skip
-    yield ("what cannot be promised is refused", lambda: all(raises(ValueError, answer, *bad) for bad in ((90, 2, 30), (90, 10, 4), (-1, 10, 30), (90, 0, 30)))
-           and answer(0, 3, 5)["livenessProbe"]["periodSeconds"] == 1, [
-        "Two seconds are not enough for two tries, a second apart, and a time-out.",
-        "A period is at least 1; and no load takes less than no time.",
-        "if load_s < 0 or min(periods) < 1: raise ValueError(…)",
+    yield ("what cannot be promised is refused", lambda: all(raises(ValueError, answer, *bad) for bad in ((90, 2, 30), (90, 10, 4), (90, 10, 7), (-1, 10, 30), (90, 0, 30)))
+           and answer(0, 3, 8)["livenessProbe"]["periodSeconds"] == 2, [
+        "Two seconds are not enough for two tries, a second apart, and a time-out; seven not for three tries of two seconds.",
+        "A period is at least its time-out: 1 for readiness, 2 for liveness. And no load takes less than no time.",
+        "if load_s < 0 or readiness < 1 or liveness < 2: raise ValueError(…)",
     ])  # fmt: skip
 
 
@@ -246,6 +249,7 @@ def mended(answer: Callable) -> Iterator[Property]:
         "app: digits in all three places.",
     ])  # fmt: skip
     yield ("the Service's port 80 leads to the server's 8501", lambda: [(p["port"], number(p.get("targetPort", p["port"]))) for p in the("Service")["spec"]["ports"]] == [(80, 8501)]
+           and the("Service")["spec"]["ports"][0].get("protocol", "TCP") == "TCP"
            and the("Service")["spec"].get("clusterIP", "") != "None", [
         "Follow a request: which port does it come to, and which does the server listen on?",
         "targetPort is a number, or the name of one of the container's ports.",
@@ -278,11 +282,29 @@ def mended(answer: Callable) -> Iterator[Property]:
         "readinessProbe: {httpGet: {path: /v2/health/ready, port: 8501}}",
     ])  # fmt: skip
 
+    def in_bytes(text: object) -> Decimal:
+        found = re.fullmatch(r"([\d.]+)(m|Ki|Mi|Gi|k|M|G|)", str(text))
+        if not found:
+            raise ValueError(f"expected an amount of memory such as 256Mi, got {text!r}")
+        number, unit = found.groups()
+        sizes = {
+            "m": Decimal("0.001"),
+            "": 1,
+            "k": 10**3,
+            "M": 10**6,
+            "G": 10**9,
+            "Ki": 2**10,
+            "Mi": 2**20,
+            "Gi": 2**30,
+        }
+        return Decimal(number) * sizes[unit]
+
     def resources_fit() -> bool:
         given = container().get("resources", {})
         requests, limits = given.get("requests", {}), given.get("limits", {})
         requests = limits | requests
-        return bool(requests.get("cpu")) and bool(limits.get("memory")) and requests["memory"] == limits["memory"]
+        same = limits.get("memory") and in_bytes(requests["memory"]) == in_bytes(limits["memory"])
+        return bool(requests.get("cpu") and same)
 
     yield ("cpu and memory are requested, memory is limited to its request", resources_fit, [
         "What is requested is set aside for the pod; what is limited is where it is stopped.",

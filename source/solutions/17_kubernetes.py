@@ -132,15 +132,16 @@ def probes(load_s, unready_s, hung_s):
     Startup: a try each second, time-out 1 s, the smallest failureThreshold, at least 1, that
     gives twice load_s. Readiness: two failures in a row, time-out 1 s, the longest period.
     Liveness: three failures in a row, time-out 2 s, the longest period. The first failing try may
-    begin a whole period after the trouble, and a try may last until its time-out.
+    begin a whole period after the trouble, and a try may last until its time-out. A period is at
+    least as long as its time-out, since a try waits until the one before it has ended.
     Returns {"startupProbe": {...}, "readinessProbe": {...}, "livenessProbe": {...}}, with
     httpGet, periodSeconds, timeoutSeconds and failureThreshold. Raises ValueError where a promise
-    would take a period below one second, and for a negative load_s.
+    would take a shorter period than that, and for a negative load_s.
     """
     # SOLUTION
     readiness, liveness = (unready_s - 1) // 2, (hung_s - 2) // 3
-    if load_s < 0 or min(readiness, liveness) < 1:
-        raise ValueError("expected a load from 0 s, 3 s or more for readiness, 5 s for liveness")
+    if load_s < 0 or readiness < 1 or liveness < 2:
+        raise ValueError("expected a load from 0 s, 3 s or more for readiness, 8 s for liveness")
     kinds = {
         "startupProbe": ("ready", 1, 1, max(1, 2 * load_s)),
         "readinessProbe": ("ready", readiness, 1, 2),
@@ -163,9 +164,10 @@ check("17.3", probes)
 # %% [markdown] tags=["solution"]
 # The worst case: the trouble begins just after a try. A whole period passes until the first failing one, then
 # `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So $p =
-# \lfloor (promise - t) / f \rfloor$. The startup probe is what makes short periods for the others possible: without
-# it, the liveness probe would have to wait out the slowest load each time (that is what `initialDelaySeconds` did
-# before).
+# \lfloor (promise - t) / f \rfloor$, as long as $p \ge t$: with a period of 1 s and a time-out of 2 s the tries of a
+# server that hangs would come every two seconds, and three of them take 7 s, not 5. The startup probe is what makes
+# short periods for the others possible: without it, the liveness probe would have to wait out the slowest load each
+# time (that is what `initialDelaySeconds` did before).
 
 # %% [markdown]
 # ### 17.4 Mend the manifest ★★★ · 25 minutes

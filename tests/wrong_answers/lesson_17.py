@@ -155,6 +155,12 @@ def ready_as_liveness(load_s, unready_s, hung_s):
     return three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3, live="/v2/health/ready")
 
 
+def waits_first(load_s, unready_s, hung_s):
+    found = three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3)
+    found["livenessProbe"]["initialDelaySeconds"] = load_s
+    return found
+
+
 def once_the_load(load_s, unready_s, hung_s):
     return three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3, factor=1)
 
@@ -173,6 +179,13 @@ def one_period_less(load_s, unready_s, hung_s):
 
 def every_second(load_s, unready_s, hung_s):
     return three(load_s, (unready_s - 1) // 2, 1)
+
+
+def tries_that_overlap(load_s, unready_s, hung_s):
+    readiness, liveness = (unready_s - 1) // 2, (hung_s - 2) // 3
+    if load_s < 0 or min(readiness, liveness) < 1:
+        raise ValueError("a period below a second")
+    return three(load_s, readiness, liveness)
 
 
 def promises_anything(load_s, unready_s, hung_s):
@@ -233,6 +246,7 @@ service_selects_others = written(("  selector: {app: digits}", "  selector: {app
 deployment_selects_others = written(("matchLabels: {app: digits}", "matchLabels: {app: model}"))
 port_of_the_article = written(("targetPort: http", "targetPort: 8080"))
 port_not_named = written(("{name: http, containerPort: 8501}", "{containerPort: 8501}"))
+other_protocol = written(("{port: 80, ", "{port: 80, protocol: UDP, "))
 same_port = written(("port: 80, ", "port: 8501, "))
 latest = written(("IMAGE", "model-deploy:latest"))
 one_pod = written(("  replicas: 2\n", ""))
@@ -338,6 +352,7 @@ WRONG = {
     "17.3": {
         fractions_of_seconds: "three probes, as today's schema knows them",
         without_startup: "three probes, as today's schema knows them",
+        waits_first: "three probes, as today's schema knows them",
         ready_as_liveness: "each asks its own question",
         once_the_load: "the load may take twice as long as the slowest seen",
         a_threshold_of_nothing: "a load of no time takes a threshold all the same",
@@ -345,6 +360,7 @@ WRONG = {
         one_period_less: "who is not ready is taken out in time, with as few questions as possible",
         every_second: "who hangs is restarted in time, with as few questions as possible",
         promises_anything: "what cannot be promised is refused",
+        tries_that_overlap: "what cannot be promised is refused",
     },
     "17.4": {
         as_objects: "a Deployment and a Service, in YAML that can be read",
@@ -359,6 +375,7 @@ WRONG = {
         deployment_selects_others: "the selectors find the pods",
         port_of_the_article: "the Service's port 80 leads to the server's 8501",
         port_not_named: "the Service's port 80 leads to the server's 8501",
+        other_protocol: "the Service's port 80 leads to the server's 8501",
         same_port: "the Service's port 80 leads to the server's 8501",
         latest: "its one container runs the image that was passed",
         one_pod: "two pods or more, none missing in an update",
