@@ -1136,7 +1136,7 @@ def rescale(wish, total, ready, starting, ready_at):
 # What we know goes in as measured: CPU a request, the pod's limit, the start. What we do not know are four times: how
 # often CPU is measured and the autoscaler looks, and when each of them did so first; and how much more a request
 # costs on processors that the pods share with everything else. We fit these to the pods and latencies
-# of the *climb* alone, until the load falls; the descent is the test. Fitting here is no more than trying: some
+# of the *climb* alone, until the load falls; what comes after is the test. Fitting here is no more than trying: some
 # thousand worlds, and the one that comes nearest is kept.
 
 # %%
@@ -1183,7 +1183,7 @@ def pod_seconds_off(where):
 
 
 # %%
-off = {"climb": climb, "descent": ~climb, "all": climb | ~climb}
+off = {"climb": climb, "after": ~climb, "all": climb | ~climb}
 off = {name: pod_seconds_off(where) for name, where in off.items()}
 
 # %%
@@ -1203,7 +1203,7 @@ show.finding(
     f"Simulated and real pod-seconds differ by {off['all']:.0%}",
     alt=f"Pods wanted over time, on the cluster and simulated. Pod-seconds differ by "
     f"{off['climb']:.1%} in the climb, "
-    f"{off['descent']:.1%} in the descent, {off['all']:.1%} in all.",
+    f"{off['after']:.1%} after it, {off['all']:.1%} in all.",
 )
 
 # %%
@@ -1216,9 +1216,9 @@ claim(
 
 # %%
 observe(
-    "over the whole trace too, with the descent, which was not fitted",
+    "over the whole trace too, with what came after, which was not fitted",
     off["all"] < 0.2,
-    f"{off['all']:.1%} apart; descent alone {off['descent']:.1%}",
+    f"{off['all']:.1%} apart; what came after alone {off['after']:.1%}",
     of=run,
 )
 
