@@ -202,7 +202,7 @@ MISTAKES = {
         text("course_lib/serving/README.md", "localhost:8501", "localhost:8000"), "listens on 8501, not 8000"),
     "a command with another tag": (
         text("TROUBLESHOOTING.md", "digits-service:local", "digits-service:dev"), "nothing builds digits-service:dev"),
-    "a folder that is not there": (text("TROUBLESHOOTING.md", "k8s/overlays/local", "k8s/local"), "there is no k8s/local"),
+    "a folder that is not there": (text("README.md", "k8s/overlays/production", "k8s/production"), "there is no k8s/production"),
     "a lesson over a file that is not there": (
         text("source/notebooks/01_grand_tour.py", "k8s/overlays/local", "k8s/overlays/mine"), "no k8s/overlays/mine"),
 }  # fmt: skip
