@@ -17,18 +17,9 @@ KINDS = ("notebooks", "exercises", "solutions")
 """The three folders of built notebooks. Exercises are cut out of the sources of solutions."""
 
 COLAB_LACKS = (
-    "onnx",
-    "onnxruntime",
-    "onnxscript",
-    "safetensors",
-    "tf2onnx",
-    "ai-edge-litert",
-    "coremltools",
-    "babel",
-    "ipycanvas",
-    "starlette",
-    "uvicorn",
-    "docker",
+    *("onnx", "onnxruntime", "onnxscript", "safetensors", "tf2onnx", "ai-edge-litert", "coremltools"),
+    *("babel", "ipycanvas", "docker", "dockerfile-parse", "kubernetes-validate", "redis"),
+    *("httptools", "orjson", "prometheus-client", "purgatory", "starlette", "tenacity", "uvicorn", "uvloop"),
 )
 
 
