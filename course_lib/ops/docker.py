@@ -8,7 +8,7 @@ from course_lib import places
 from course_lib.ops.http import answers
 from course_lib.ops.reach import docker_client
 
-__all__ = ["address", "build_gateway", "build_service", "docker_client", "wait_until_ready"]
+__all__ = ["address", "build_gateway", "build_service", "docker_client", "remove_image", "wait_until_ready"]
 
 
 def build_service(client, folder: Path, models: Path, tag: str):
@@ -65,6 +65,23 @@ def _laid_out(folder: Path, parts: list[str], models: Path | None = None) -> Pat
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
+
+
+def remove_image(client, tag: str, seconds: float = 60) -> list[str]:
+    """Removes an image by its name, once no container runs it any more; returns the ids that still bear the name, [].
+
+    By name, so that the same layers under other names stay. None of that name is no error. A cluster that shares the engine
+    may take some of the `seconds` to end its containers.
+    """
+    import docker
+
+    until = time.monotonic() + seconds
+    while client.images.list(tag) and time.monotonic() < until:
+        try:
+            client.images.remove(tag, force=True)  # containers that have ended may still name it
+        except docker.errors.APIError:  # one still runs
+            time.sleep(0.5)
+    return [image.id for image in client.images.list(tag)]
 
 
 def address(container: object, port: int = 8501) -> str:

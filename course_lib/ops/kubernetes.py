@@ -98,10 +98,24 @@ def apply(documents: list[dict], namespace: str) -> list[str]:
 
 def fresh_namespace(name: str) -> None:
     """An empty namespace of that name, under the "restricted" Pod Security Standard; an old one goes first, with all in it."""
-    kubectl("delete", "namespace", name, "--ignore-not-found")
+    remove_namespace(name)
     labels = {"pod-security.kubernetes.io/enforce": "restricted"}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
     kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+
+
+def remove_namespace(name: str) -> list[str]:
+    """Removes a namespace with all that is in it; returns what is left of it, []. None of that name is no error.
+
+    First goes who would replace a pod, then the pods, by force: a kubelet may keep one that has ended for up to a minute,
+    and the namespace would wait for it.
+    """
+    there = ("get", "namespace", name, "--ignore-not-found", "-o", "name")
+    if kubectl(*there):
+        kubectl("delete", "hpa,deployments,replicasets", "--all", "-n", name, "--cascade=orphan")
+        kubectl("delete", "pods", "--all", "-n", name, "--grace-period=0", "--force")
+        kubectl("delete", "namespace", name, "--ignore-not-found")
+    return kubectl(*there).split()
 
 
 def wait_for_rollout(namespace: str, deployment: str = "digits", seconds: float = 120) -> float:

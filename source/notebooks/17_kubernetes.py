@@ -1415,32 +1415,15 @@ claim(
 
 # %%
 @live("docker", "kubernetes")
-def remove_namespace():
-    from course_lib.ops.kubernetes import kubectl
+def remove():
+    from course_lib.ops.docker import docker_client, remove_image
+    from course_lib.ops.kubernetes import remove_namespace
 
-    kubectl("delete", "deployment", "--all", "-n", NAMESPACE)
-    kubectl("delete", "pods", "--all", "-n", NAMESPACE, "--grace-period=0", "--force")
-    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-    return kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name").split()
+    return remove_namespace(NAMESPACE) + remove_image(docker_client(), IMAGE)
 
 
 # %%
-claim("the namespace is gone", remove_namespace() == [])
-
-
-# %%
-@live("docker")
-def remove_image():
-    from course_lib.ops.docker import docker_client
-
-    client = docker_client()
-    for image in client.images.list(IMAGE):
-        client.images.remove(IMAGE, force=True)
-    return [image.id for image in client.images.list(IMAGE)]
-
-
-# %%
-claim("the image is gone", remove_image() == [])
+claim("the namespace and the image are gone", remove() == [])
 
 # %% [markdown]
 # ## What we measured

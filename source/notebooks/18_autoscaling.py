@@ -980,32 +980,14 @@ claim(
 # %%
 @live("docker", "kubernetes")
 def remove():
-    import docker
+    from course_lib.ops.docker import docker_client, remove_image
+    from course_lib.ops.kubernetes import remove_namespace
 
-    from course_lib.ops.docker import docker_client
-    from course_lib.ops.kubernetes import kubectl
-
-    here = ["-n", NAMESPACE]
-    # First who would replace a pod, then the pods by force: an old kubelet may keep one that has
-    # ended for up to a minute, and the namespace waits for it.
-    makers = "hpa,deployments,replicasets"
-    kubectl("delete", makers, "--all", *here, "--cascade=orphan")
-    kubectl("delete", "pods", "--all", *here, "--grace-period=0", "--force")
-    kubectl("delete", "namespace", NAMESPACE)
-    left = kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name").split()
-    client, until = docker_client(), time.monotonic() + 60
-    while client.images.list(IMAGE) and time.monotonic() < until:
-        try:
-            # By name: the same layers under other names stay. By force: a node that shares the
-            # engine keeps ended containers for up to a minute, and they name the image.
-            client.images.remove(IMAGE, force=True)
-        except docker.errors.APIError:  # one still runs
-            time.sleep(0.5)
-    return {"namespaces": left, "images": len(client.images.list(IMAGE))}
+    return remove_namespace(NAMESPACE) + remove_image(docker_client(), IMAGE)
 
 
 # %%
-claim("namespace and image are gone", remove() == {"namespaces": [], "images": 0})
+claim("namespace and image are gone", remove() == [])
 
 # %% [markdown]
 # ## Can we try a policy without a cluster?

@@ -1494,27 +1494,18 @@ observe(
 
 # %%
 @live("kubernetes")
-def remove_namespace():
-    from course_lib.ops.kubernetes import kubectl
+def remove():
+    from course_lib.ops.docker import docker_client, remove_image
+    from course_lib.ops.kubernetes import remove_namespace
 
-    kubectl("delete", "deployments", "--all", "-n", NAMESPACE, "--cascade=foreground")
-    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")
-    return kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name").split()
-
-
-# %%
-@live("docker")
-def remove_images():
-    from course_lib.ops.docker import docker_client
-
-    client, ours = docker_client(), (GATEWAY, *IMAGES.values())
-    for tag in [tag for tag in ours if client.images.list(tag)]:
-        client.images.remove(tag, force=True)  # by name: other names of the same image stay
-    return [image.id for tag in ours for image in client.images.list(tag)]
+    left = remove_namespace(NAMESPACE)
+    for tag in (GATEWAY, *IMAGES.values()):
+        left += remove_image(docker_client(), tag)
+    return left
 
 
 # %%
-claim("namespace and images are gone", remove_namespace() == [] == remove_images())
+claim("namespace and images are gone", remove() == [])
 
 # %% [markdown]
 # ## What we measured
