@@ -78,10 +78,21 @@ def test_what_is_applied_goes_to_the_namespace_that_was_asked_for(path):
 def test_a_fresh_namespace_is_removed_first_and_bears_the_standard(path):
     prints(path, "")
     kubernetes.fresh_namespace("digits-18-autoscaling")
-    assert asked(path, "kubectl") == ["delete namespace digits-18-autoscaling --ignore-not-found", "apply -f -"]
+    there = "get namespace digits-18-autoscaling --ignore-not-found -o name"
+    assert asked(path, "kubectl") == [there, there, "apply -f -"], "none was there, so nothing was deleted"
     assert read(path)["metadata"] == {
         "name": "digits-18-autoscaling", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}
     }  # fmt: skip
+
+
+def test_of_a_namespace_go_first_who_replaces_pods_then_the_pods_by_force(path):
+    prints(path, "namespace/digits")
+    assert kubernetes.remove_namespace("digits") == ["namespace/digits"], "what kubectl still finds is told"
+    assert asked(path, "kubectl")[1:-1] == [
+        "delete hpa,deployments,replicasets --all -n digits --cascade=orphan",
+        "delete pods --all -n digits --grace-period=0 --force",
+        "delete namespace digits --ignore-not-found",
+    ]
 
 
 def test_objects_are_listed_by_kind_namespace_and_label(path):

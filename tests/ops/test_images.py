@@ -2,8 +2,10 @@
 
 import os
 import stat
+from types import SimpleNamespace
 
 import pytest
+from docker.errors import APIError
 
 from course_lib.ops import docker
 from tests.ops.stand_ins import posix
@@ -46,3 +48,29 @@ def test_the_gateways_context_holds_its_code_and_nothing_else(tmp_path, monkeypa
     ]
     assert [each.relative_to(folder / "course_lib").as_posix() for each in found] == names
     assert not (folder / "models").exists()
+
+
+class Images:
+    """An engine's images: one name, held for a while by a container that runs."""
+
+    def __init__(self, refusals: int) -> None:
+        self.refusals, self.there = refusals, True
+
+    def list(self, tag: str) -> list[SimpleNamespace]:
+        return [SimpleNamespace(id="sha256:1")] if self.there else []
+
+    def remove(self, tag: str, force: bool) -> None:
+        assert (tag, force) == ("digits-service:lesson-17", True), "by id it would take other names along"
+        if self.refusals:
+            self.refusals -= 1
+            raise APIError("conflict: a running container uses it")
+        self.there = False
+
+
+def test_an_image_goes_once_no_container_runs_it_any_more():
+    assert docker.remove_image(SimpleNamespace(images=Images(refusals=1)), "digits-service:lesson-17") == []
+
+
+def test_an_image_that_stays_in_use_is_told():
+    client = SimpleNamespace(images=Images(refusals=99))
+    assert docker.remove_image(client, "digits-service:lesson-17", seconds=0.1) == ["sha256:1"]
