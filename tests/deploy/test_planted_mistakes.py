@@ -122,7 +122,7 @@ MISTAKES = {
     # configuration and commands
     "a key misspelt where it is read": (
         setting(container, "env/1/valueFrom/configMapKeyRef/key", "max-batchsize"), "has the key max-batchsize"),
-    "a key that nobody reads": (setting(CONFIG, "data/threads-per-call", "2"), "nothing reads threads-per-call"),
+    "a key that nobody reads": (setting(CONFIG, "data/threads", "2"), "nothing reads threads"),
     "a ConfigMap of another name": (
         setting(container, "env/0/valueFrom/configMapKeyRef/name", "digit"), "no ConfigMap digit"),
     "a value that the server refuses": (setting(CONFIG, "data/max-queue", "many"), "would not start: argument --max-queue"),
@@ -130,7 +130,7 @@ MISTAKES = {
     "a variable that nothing sets": (setting(container, "env/3/name", "TIMEOUT"), "nothing fills in $(TIMEOUT_MS)"),
     "another module": (setting(container, "command/2", "course_lib.server"), "starts none of course_lib.serving"),
     "models from elsewhere": (setting(container, "args/0", "--models=/models"), "looks for models in /models"),
-    "more threads than CPU": (setting(CONFIG, "data/threads", "4"), "4 threads share one call"),
+    "more threads than CPU": (setting(CONFIG, "data/threads-per-call", "4"), "4 threads share one call"),
     "an image that starts something else": (line("service", "CMD", '["python", "app.py"]'), "CMD: `python app.py` starts"),
     # a user without privileges
     "another user than the image's": (setting(pod, "securityContext/runAsUser", 1000), "the image's user is 10001:10001"),
