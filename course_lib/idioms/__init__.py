@@ -3,10 +3,12 @@
 They import no framework. What each one does is shown in lesson 00 and documented where it is defined.
 """
 
-from course_lib.idioms import ledger, path, show
+from course_lib import show
+from course_lib.idioms import ledger
 from course_lib.idioms.claims import ClaimFailed, claim, observe
 from course_lib.idioms.exercises import check
 from course_lib.idioms.lesson import begin
 from course_lib.idioms.live import live
+from course_lib.show import path
 
 __all__ = ["ClaimFailed", "begin", "check", "claim", "ledger", "live", "observe", "path", "show"]

@@ -1,6 +1,6 @@
 """`claim` and `observe`: sentences of the text, held to a figure that was computed."""
 
-from course_lib.idioms import show
+from course_lib import show
 from course_lib.idioms.live import replayed
 
 
@@ -21,11 +21,12 @@ def claim(sentence: str, holds: object, figure: object = "") -> None:
     raise ClaimFailed(f"{sentence} — does not hold here" + (f": {figure}" if str(figure) else ""))
 
 
-def observe(sentence: str, holds: object, figure: object = "", *, of: object = None) -> None:
+def observe(sentence: str, holds: object, figure: object = "", *, of: object = None, either: bool = False) -> None:
     """States something that depends on the machine, above all speed: shown as holding here or not, never fails.
 
     Arguments as for `claim`. of: what a live function returned, where the figure comes from it; the card then tells a
-    recording from what was seen here. Raises TypeError where `holds` is neither True nor False.
+    recording from what was seen here. either: whether the text around it speaks of both outcomes; the build reports an
+    observation that came out "not so" without it. Raises TypeError where `holds` is neither True nor False.
     """
     where = "in the recording" if replayed(of) else "here"
     if _truth(holds):

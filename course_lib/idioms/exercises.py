@@ -9,8 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import date
 
-from course_lib import places, syllabus
-from course_lib.idioms import show
+from course_lib import places, show, syllabus
 
 Property = tuple[str, Callable[[], object], list[str]]
 """What must hold; a function that says whether it does; three hints, from gentle to nearly the answer."""

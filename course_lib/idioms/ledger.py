@@ -8,8 +8,7 @@ import json
 import os
 from dataclasses import asdict, dataclass
 
-from course_lib import places
-from course_lib.idioms import show
+from course_lib import places, show
 from course_lib.idioms.lesson import current
 
 

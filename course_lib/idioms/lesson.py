@@ -5,8 +5,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from course_lib import syllabus
-from course_lib.idioms import quiet, show
+from course_lib import show, syllabus
+from course_lib.idioms import quiet
 from course_lib.places import SCRATCH
 
 _current: str | None = None

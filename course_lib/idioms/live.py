@@ -19,8 +19,7 @@ from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
-from course_lib import places
-from course_lib.idioms import show
+from course_lib import places, show
 from course_lib.idioms.lesson import current
 from course_lib.ops import reach
 

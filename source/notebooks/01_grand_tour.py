@@ -174,7 +174,7 @@ exported = torch.onnx.export(
 # %%
 import sys
 
-from course_lib import convert
+from course_lib import onnx_files
 
 
 def mentions_this_machine(file):
@@ -182,7 +182,7 @@ def mentions_this_machine(file):
 
 
 mentioned, before = mentions_this_machine(onnx_file), onnx_file.stat().st_size
-convert.remove_notes(onnx_file)
+onnx_files.remove_notes(onnx_file)
 large = onnx_file.stat().st_size
 claim(
     "without the notes the file is smaller and names this Python's folder no more",
@@ -591,7 +591,7 @@ claim(
 )
 
 # %%
-from course_lib.idioms.pictures import answers_by_pod
+from course_lib.show.pods import answers_by_pod
 
 answers_by_pod(outcome, "A pod is deleted, another takes its place, and the answers go on")
 

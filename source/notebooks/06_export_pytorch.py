@@ -33,7 +33,7 @@ import onnxruntime
 import torch
 from torch import nn
 
-from course_lib import convert, data, measure, models, torch_models
+from course_lib import data, measure, models, onnx_files, torch_models
 from course_lib.idioms import begin, claim, ledger, observe, path, show
 
 scratch = begin("06")
@@ -257,7 +257,7 @@ model = onnx.load(onnx_file)
 
 # %%
 stamped = model.ir_version
-convert.remove_notes(onnx_file)
+onnx_files.remove_notes(onnx_file)
 model = onnx.load(onnx_file)
 model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
 onnx.checker.check_model(model, full_check=True)  # raises where the file breaks the specification
@@ -471,7 +471,7 @@ claim(
 # %%
 claim(
     "on the usual test pictures the trace and the program give the same class for every one",
-    convert.parity(answers(upright), answers(traced)).agreement == 1,
+    measure.parity(answers(upright), answers(traced)).agreement == 1,
 )
 
 # %% [markdown]
@@ -550,7 +550,7 @@ claim(
 
 # %%
 converted = run(onnx_file)
-plain_parity = convert.parity(reference, converted)
+plain_parity = measure.parity(reference, converted)
 print(plain_parity)
 print("np.allclose says", np.allclose(converted, reference))
 
@@ -749,7 +749,7 @@ scale = np.abs(exact).max(axis=1, keepdims=True)
 figure, axes = plt.subplots(figsize=(8, 3.4))
 for row, (name, logits) in enumerate(candidates.items()):
     share = (np.abs(logits - exact) / scale).max(axis=1)  # one for each picture
-    agree = convert.parity(reference, logits).agreement
+    agree = measure.parity(reference, logits).agreement
     colour = show.BLUE if row == 0 else show.ORANGE
     jitter = np.random.default_rng(row).uniform(-0.25, 0.25, len(share))
     axes.semilogx(share, -row + jitter, ".", ms=3, alpha=0.4, color=colour)
@@ -822,7 +822,7 @@ edges = {
 rows, beyond = [], {}
 for name, pixels in edges.items():
     mine, theirs = answers(network, pixels), run(onnx_file, pixels)
-    compared = convert.parity(mine, theirs)
+    compared = measure.parity(mine, theirs)
     truth = layers_with_bounds(pixels)[0]
     finite = bool(np.isfinite(mine).all())
     beyond[name] = rho(truth, theirs) / tolerance if finite else None
@@ -850,8 +850,8 @@ claim(
 overflowed, sick = (run(onnx_file, edges[name]) for name in ("in units of 1e-38", "one point NaN"))
 observe(
     "on numbers that overflow and on NaN both runtimes give the same, infinity for infinity",
-    convert.parity(answers(network, edges["in units of 1e-38"]), overflowed).max_abs_diff == 0
-    and convert.parity(answers(network, one_nan), sick).max_abs_diff == 0,
+    measure.parity(answers(network, edges["in units of 1e-38"]), overflowed).max_abs_diff == 0
+    and measure.parity(answers(network, one_nan), sick).max_abs_diff == 0,
     f"{int(np.isnan(sick).sum())} of {sick.size} logits are NaN",
 )
 
@@ -892,7 +892,7 @@ print("sizes that may vary:", program.range_constraints)
 
 # %%
 reloaded = torch.export.load(pt2_file).module()
-pt2_parity = convert.parity(reference, answers(reloaded))
+pt2_parity = measure.parity(reference, answers(reloaded))
 observe("not a bit of a logit has changed", pt2_parity.max_abs_diff == 0, pt2_parity)
 
 # %%
@@ -936,7 +936,7 @@ with warnings.catch_warnings(record=True) as said:
 print(*sorted({str(each.message) for each in said}), sep="\n")
 
 # %%
-script_parity = convert.parity(reference, answers(loaded_script))
+script_parity = measure.parity(reference, answers(loaded_script))
 claim(
     "the TorchScript file is within the tolerance",
     rho(exact, answers(loaded_script)) <= tolerance,
@@ -1145,7 +1145,7 @@ observe("the installed runtime cannot read such a file", not reads(unsaid))
 
 # %%
 back = onnx.version_converter.convert_version(stamped_as[newest], 18)
-returned = convert.parity(converted, run_model(back, images))
+returned = measure.parity(converted, run_model(back, images))
 claim(
     "there and back, the file gives the same logits, bit for bit",
     returned.max_abs_diff == 0,
@@ -1221,7 +1221,7 @@ show.table(
     ["form", "bytes", "accuracy", "largest difference", "ρ / tolerance", "runs in"],
     [
         [form, f"{file.stat().st_size:,}", f"{accuracy_of(logits):.2%}",
-         f"{convert.parity(reference, logits).max_abs_diff:.1e}",
+         f"{measure.parity(reference, logits).max_abs_diff:.1e}",
          f"{rho(exact, logits) / tolerance:.2f}", place]
         for form, (file, logits, place) in forms.items()
     ],
@@ -1229,7 +1229,7 @@ show.table(
 
 # %%
 for form, (file, logits, _) in forms.items():
-    difference = convert.parity(reference, logits).max_abs_diff
+    difference = measure.parity(reference, logits).max_abs_diff
     ledger.record(
         "digits_cnn",
         form,

@@ -33,7 +33,7 @@ from pathlib import Path
 import matplotlib.pyplot as plt
 import numpy as np
 
-from course_lib import convert, data, measure, models
+from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, ledger, observe, path, quiet, show
 
 scratch = begin("07")
@@ -259,7 +259,7 @@ print({name: tensor.shape for name, tensor in answer.items()})
 wrong_name = attempt(lambda: serve(inputs=tf.constant(pixels[:1])))
 no_batch = attempt(lambda: served.serve(tf.constant(pixels[0])))
 saved_logits = serve(pixels=tf.constant(pixels))["output_0"].numpy()
-saved_parity = convert.parity(reference, saved_logits)
+saved_parity = measure.parity(reference, saved_logits)
 claim(
     "by its signature the file answers as the twin does; another name, or no batch axis, is "
     "refused",
@@ -337,7 +337,7 @@ with h5py.File(legacy) as file:
 
 # %%
 from_h5 = keras.models.load_model(legacy, compile=False)
-h5_parity = convert.parity(reference, np.asarray(from_h5(pixels)))
+h5_parity = measure.parity(reference, np.asarray(from_h5(pixels)))
 claim(
     "reloaded from .h5, the twin answers as before",
     h5_parity.max_abs_diff < 1e-4 and h5_parity.agreement == 1,
@@ -574,7 +574,7 @@ def lite_runner(content):
 
 run_lite = lite_runner(lite_file.read_bytes())
 lite_logits = run_lite(pixels=pixels)["output_0"]
-lite_parity = convert.parity(reference, lite_logits)
+lite_parity = measure.parity(reference, lite_logits)
 
 # %%
 largest = np.abs(reference).max()
@@ -613,7 +613,7 @@ contents = {
 logits = {
     name: lite_runner(content)(pixels=pixels)["output_0"] for name, content in contents.items()
 }
-parities = {name: convert.parity(reference, answer) for name, answer in logits.items()}
+parities = {name: measure.parity(reference, answer) for name, answer in logits.items()}
 
 # %%
 show.table(
@@ -730,7 +730,7 @@ def session_of(file):
 
 session = session_of(onnx_file)
 onnx_logits = session.run(["logits"], {"pixels": pixels})[0]
-onnx_parity = convert.parity(reference, onnx_logits)
+onnx_parity = measure.parity(reference, onnx_logits)
 
 # %%
 sizes = [session.run(None, {"pixels": pixels[:n]})[0] for n in (1, 2, 7)]
@@ -873,7 +873,7 @@ claim(
 torch_session = session_of(TORCH_FILE)
 torch_pixels = test.images[:, None].copy()  # (450, 1, 8, 8)
 torch_logits = torch_session.run(None, {"pixels": torch_pixels})[0]
-two_readers = convert.parity(torch_logits, onnx_logits)
+two_readers = measure.parity(torch_logits, onnx_logits)
 claim(
     "the twins read more than 95 % of the images alike, though their logits are far apart",
     two_readers.agreement > 0.95 and two_readers.max_abs_diff > 1,
@@ -945,7 +945,7 @@ p, q = c * H * W + h * W + w, h * W * C + w * C + c
 kernel = np.empty((C * H * W, 20), np.float32)
 kernel[q.ravel()] = values[gemms[0].input[1]].T[p.ravel()]
 moved.set_weights([*conv_weights, kernel, *dense_weights[1:]])
-moved_parity = convert.parity(torch_logits, np.asarray(moved(pixels)))
+moved_parity = measure.parity(torch_logits, np.asarray(moved(pixels)))
 
 # %%
 kept_place = float((p == q).mean())

@@ -714,17 +714,15 @@ for tensor in (*everything.get_inputs(), *everything.get_outputs()):
 # Does the file compute what the code computed? Conversion is a claim like any other: parity, on all 450 photographs,
 # each in its own size.
 
+
 # %%
-from course_lib import convert
-
-
 def by_file(rgb):
     return everything.run(["probabilities"], {"rgb": rgb[None]})[0][0]
 
 
 in_code = softmax(run([prepared(rgb) for rgb in taken]) / T_evening)
 in_file = np.array([by_file(rgb) for rgb in taken])
-parity = convert.parity(in_code, in_file)
+parity = measure.parity(in_code, in_file)
 
 # %%
 claim(
@@ -1537,7 +1535,7 @@ models.keep(scratch / "contract.json", "digits_pipeline", 1, "contract.json")
 kept_contract = models.path("digits_pipeline", 1, "contract.json").read_text(encoding="utf-8")
 kept = Pipeline(models.path("digits_pipeline", 1), Contract.from_json(kept_contract))
 by_kept = np.array([kept(rgb=rgb[None])["probabilities"][0] for rgb in taken])
-again = convert.parity(in_file, by_kept)
+again = measure.parity(in_file, by_kept)
 
 # %%
 claim(

@@ -266,8 +266,9 @@ claim(
 # at once.
 
 # %%
-from course_lib.compress import affine as affine_grid
-from course_lib.compress import disagreements, symmetric
+from course_lib.measure import disagreements
+from course_lib.quantization import affine as affine_grid
+from course_lib.quantization import symmetric
 
 grid = affine_grid(first.min(), first.max())
 claim(

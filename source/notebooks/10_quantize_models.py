@@ -28,7 +28,7 @@ import numpy as np
 import onnx
 import onnxruntime
 
-from course_lib import convert, data, measure, models
+from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, ledger, observe, path, quiet, show
 
 scratch = begin("10")
@@ -50,7 +50,7 @@ path.picture(here="10")
 # %%
 TRAIN = """
 import numpy as np, torch
-from course_lib import convert, data, torch_models
+from course_lib import data, onnx_files, torch_models
 torch.set_num_threads(1)
 fit, _ = data.hold_out(data.digits()[0])
 large = data.upscaled(fit.images)  # float32 (1122, 32, 32)
@@ -61,7 +61,7 @@ torch.onnx.export(
     input_names=["pixels"], output_names=["logits"], external_data=False,
     dynamic_shapes=({{0: torch.export.Dim.DYNAMIC}},),
 )
-convert.remove_notes(file + ".onnx")
+onnx_files.remove_notes(file + ".onnx")
 """
 
 # %%
@@ -507,7 +507,7 @@ counts, effect = (1, 100, len(fit.labels)), {}
 for name in NETWORKS:
     for many in counts:
         answer = logits_of(name, static(name, fit_pixels[name][:many], label="count"))
-        effect[name, many] = (answer, convert.parity(reference[name], answer))
+        effect[name, many] = (answer, measure.parity(reference[name], answer))
 show.table(
     ["network", "images", "accuracy", "same class as float32", "largest change of a logit"],
     [[n, f"{many:,}", f"{accuracy_of(answer):.2%}", f"{p.agreement:.2%}", f"{p.max_abs_diff:.2f}"]
@@ -677,7 +677,7 @@ lite_logits = {
 
 # %%
 twins = max(
-    convert.parity(reference[name], lite_logits[name, "float32"]).max_abs_diff for name in LARGE
+    measure.parity(reference[name], lite_logits[name, "float32"]).max_abs_diff for name in LARGE
 )
 claim(
     "LiteRT's float32 files give ONNX Runtime's logits, so both start from the same networks",
@@ -766,7 +766,7 @@ claim("floats are refused, with the reason", "expected type INT8" in refused, "a
 lite_effect = {}
 for many, form in ((1, "int8 1"), (100, "int8"), (len(fit.labels), f"int8 {len(fit.labels)}")):
     logits = called(*litert("digits_keras", form, len(test.labels)), last_axis["digits_keras"])
-    lite_effect[many] = convert.parity(lite_logits["digits_keras", "float32"], logits)
+    lite_effect[many] = measure.parity(lite_logits["digits_keras", "float32"], logits)
 show.table(
     ["images", "same class as float32", "largest change of a logit"],
     [[many, f"{p.agreement:.2%}", f"{p.max_abs_diff:.2f}"] for many, p in lite_effect.items()],
@@ -811,7 +811,7 @@ for name in NETWORKS:
     onnx.save(convert_float_to_float16(onnx.load(prepared[name]), keep_io_types=True), half[name])
 
 # %%
-half_parity = {n: convert.parity(reference[n], logits_of(n, half[n])) for n in NETWORKS}
+half_parity = {n: measure.parity(reference[n], logits_of(n, half[n])) for n in NETWORKS}
 show.table(
     ["network", "share of the bytes", "same class", "largest change of a logit"],
     [[n, f"{half[n].stat().st_size / bytes_of[n]:.2f}", f"{p.agreement:.2%}",
@@ -1313,7 +1313,7 @@ for form in LITE[1:]:
     was, now = (lite_logits["digits_keras", each] for each in ("float32", form))
     smaller["digits_keras", f"tflite {form}"] = (was, now, file)
 for (name, form), (was, now, file) in smaller.items():
-    moved = convert.parity(was, now).max_abs_diff
+    moved = measure.parity(was, now).max_abs_diff
     size = file.stat().st_size
     ledger.record(name, form, accuracy=accuracy_of(now), bytes=size, max_abs_diff=moved)
 

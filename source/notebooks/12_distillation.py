@@ -830,7 +830,7 @@ claim(
 # (lesson 06). Is the student the teacher in another form?
 
 # %%
-from course_lib.convert import parity
+from course_lib.measure import parity
 
 kept = {name: weight[0].clone() for name, weight in on_all.items()}  # taught, seed 0
 student.load_state_dict(kept)

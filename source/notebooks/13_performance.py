@@ -34,8 +34,9 @@ import onnx
 import onnxruntime
 from onnx import helper, numpy_helper
 
-from course_lib import convert, data, load, measure, models
+from course_lib import data, measure, models, onnx_files
 from course_lib.idioms import begin, claim, ledger, observe, path, show
+from course_lib.measure import load
 
 scratch = begin("13")
 path.picture(here="13")
@@ -83,7 +84,7 @@ by_torch = measure.fresh_process(EXPORT, timeout_s=600).result
 files = {name: scratch / f"{name}.onnx" for name in ("digits_cnn", "wide", "small_resnet")}
 files["digits_cnn"].write_bytes(models.path("digits_cnn", 3).read_bytes())  # lesson 06's file
 for file in files.values():
-    convert.remove_notes(file)
+    onnx_files.remove_notes(file)
 _, test = data.digits()
 pictures = {name: data.upscaled(test.images)[:, None] for name in files}  # (450, 1, 32, 32)
 pictures["digits_cnn"] = test.images[:, None].copy()  # (450, 1, 8, 8)
@@ -804,7 +805,7 @@ show.finding(
 )
 
 # %% [markdown]
-# `course_lib/load.py` holds the same in a form that later lessons use: `simulate` is the loop above, `closed_loop` and
+# `course_lib/measure/load.py` holds the same in a form that later lessons use: `simulate` is the loop above, `closed_loop` and
 # `open_loop` make real calls, with several workers if asked. Is it the same computation?
 
 # %%
@@ -1222,7 +1223,7 @@ after = session(kept).run(None, digits)[0]
 
 
 # %%
-same = convert.parity(before, after)
+same = measure.parity(before, after)
 accuracy = float((after.argmax(axis=1) == test.labels).mean())
 ledger.record(
     "digits_cnn",

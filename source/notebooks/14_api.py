@@ -43,8 +43,9 @@ from onnx import helper, numpy_helper
 from starlette.exceptions import HTTPException as Refused
 from starlette.responses import JSONResponse, StreamingResponse
 
-from course_lib import data, load, measure, models
+from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, observe, path, show
+from course_lib.measure import load
 from course_lib.ops.service import start_service
 
 scratch = begin("14")

@@ -43,8 +43,9 @@ import tenacity
 from aiohttp import web
 from matplotlib.ticker import LogLocator
 
-from course_lib import data, load, measure, models
+from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, live, observe, path, show
+from course_lib.measure import load
 from course_lib.ops.http import DIRECT, ask
 from course_lib.ops.service import start_module, start_service
 

@@ -39,8 +39,9 @@ import yaml
 from onnx import TensorProto, helper, numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 
-from course_lib import data, load, models, pipeline, places
+from course_lib import data, models, pipeline, places
 from course_lib.idioms import begin, claim, live, observe, path, show
+from course_lib.measure import load
 from course_lib.ops.http import DIRECT, ask
 from course_lib.ops.service import start_module, start_service
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from course_lib import doctor, engines, machine
-from course_lib.doctor import Finding
+from course_lib import doctor
+from course_lib.doctor import Finding, engines, machine
 from course_lib.places import CHECKOUT
 
 NAMES = ["Python", "Packages", "Memory", "Disk", "Docker", "kubectl", "Kubernetes", "GPU", "Ports"]

@@ -26,7 +26,9 @@ print(json.dumps(sorted(sys.modules)))
     return set(json.loads(said.stdout.splitlines()[-1]))
 
 
-@pytest.mark.parametrize("name", ["course_lib.idioms", "course_lib.data", "course_lib.measure", "course_lib.ops"])
+@pytest.mark.parametrize(
+    "name", ["course_lib.idioms", "course_lib.data", "course_lib.show", "course_lib.measure", "course_lib.ops"]
+)
 def test_what_every_lesson_uses_imports_no_framework(name):
     loaded = loaded_by(name)
     assert name in loaded and not loaded & FRAMEWORKS

@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from course_lib.idioms import ClaimFailed, claim, observe, show
+from course_lib import show
+from course_lib.idioms import ClaimFailed, claim, observe
 
 
 def test_a_claim_that_holds_is_shown_with_its_figure(capsys):

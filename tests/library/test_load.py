@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 
-from course_lib import load
+from course_lib.measure import load
 
 
 def test_gaps_between_arrivals_are_exponential():

@@ -8,9 +8,9 @@ import sys
 import pytest
 from matplotlib import pyplot
 
-from course_lib.idioms import pictures
 from course_lib.ops import http, service
 from course_lib.places import CHECKOUT
+from course_lib.show import pods
 from tests.ops.stand_ins import posix
 
 # Requests
@@ -80,10 +80,10 @@ def test_a_server_that_cannot_start_says_why(tmp_path):
 
 def test_the_picture_is_drawn_and_says_in_words_what_it_shows(monkeypatch):
     drawn = {}
-    monkeypatch.setattr(pictures.show, "finding", lambda title, alt: drawn.update(title=title, alt=alt))
+    monkeypatch.setattr(pods.show, "finding", lambda title, alt: drawn.update(title=title, alt=alt))
     counts = {"digits-abcde": [4, 5, 0], "digits-fghij": [0, 1, 6]}
     outcome = {"by_half_second": counts, "deleted": "digits-abcde", "deleted_after_s": 0.6, "failed": {}}
-    pictures.answers_by_pod(outcome, "One takes over")
+    pods.answers_by_pod(outcome, "One takes over")
     pyplot.close()
     assert drawn["title"] == "One takes over"
     assert "over 1.5 seconds" in drawn["alt"] and "digits-abcde (deleted): 9; digits-fghij: 7" in drawn["alt"]
@@ -92,4 +92,4 @@ def test_the_picture_is_drawn_and_says_in_words_what_it_shows(monkeypatch):
 def test_without_an_answer_there_is_no_picture_and_a_reason():
     outcome = {"by_half_second": {}, "deleted": "a", "deleted_after_s": 3.0, "failed": {"ConnectionRefusedError": 12}}
     with pytest.raises(ValueError, match=r"expected answers by pod, got none \(failed: 12 × ConnectionRefusedError\)"):
-        pictures.answers_by_pod(outcome, "Nothing")
+        pods.answers_by_pod(outcome, "Nothing")

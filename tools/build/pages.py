@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib import data, models
-from course_lib.idioms import ledger, show
+from course_lib import data, models, show
+from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import Syllabus
 

@@ -1,9 +1,5 @@
-"""Numbers in fewer bits, and the question whether the answers got worse. Lesson 09 derives each piece.
+"""Numbers in fewer bits. Lesson 09 derives each piece; NumPy alone, so that it holds for weights of any framework."""
 
-NumPy alone: what is here holds for weights and answers of any framework.
-"""
-
-import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -74,31 +70,3 @@ def _need(bits: int, finite: bool, fewest: int = 1) -> None:
         raise ValueError(f"expected {fewest} to 8 bits, got {bits}")
     if not finite:
         raise ValueError("expected a range of finite numbers, its ends in order: is there a NaN among the values?")
-
-
-@dataclass(frozen=True)
-class Disagreements:
-    """Two classifiers on the same examples. first_only, second_only: how many one alone got right. p: how likely so
-    lopsided a split, or a more lopsided one, is where both are equally good (McNemar's exact test, two-sided)."""
-
-    first_only: int
-    second_only: int
-    p: float
-
-    def __str__(self) -> str:
-        return f"{self.first_only} against {self.second_only}, p = {self.p:.2g}"
-
-
-def disagreements(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Disagreements:
-    """Compares two classifiers' answers to the same examples: only those that one alone got right say anything.
-
-    labels, first, second: int (N,). Raises ValueError for shapes that differ. Source: Q. McNemar, Note on the sampling
-    error of the difference between correlated proportions or percentages, Psychometrika 12, 1947.
-    """
-    labels, first, second = np.asarray(labels), np.asarray(first), np.asarray(second)
-    if not labels.shape == first.shape == second.shape or labels.ndim != 1:
-        raise ValueError(f"expected three arrays (N,), got {labels.shape}, {first.shape} and {second.shape}")
-    a = int(((first == labels) & (second != labels)).sum())
-    b = int(((second == labels) & (first != labels)).sum())
-    below = sum(math.comb(a + b, k) for k in range(min(a, b) + 1))
-    return Disagreements(a, b, min(1.0, float(2 * below / 2 ** (a + b))) if a != b else 1.0)

@@ -1,9 +1,9 @@
-"""Grids of few bits, and two classifiers on the same examples."""
+"""Grids of few bits."""
 
 import numpy as np
 import pytest
 
-from course_lib.compress import Disagreements, affine, disagreements, symmetric
+from course_lib.quantization import affine, symmetric
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -50,22 +50,3 @@ def test_a_channel_of_zeros_stays_zeros():
 def test_what_has_no_grid_is_refused(make):
     with pytest.raises(ValueError, match="expected"):
         make()
-
-
-def test_only_what_one_alone_got_right_counts():
-    labels, first, second = np.zeros(10, int), np.zeros(10, int), np.zeros(10, int)
-    first[:1], second[5:] = 1, 1
-    said = disagreements(labels, first, second)
-    assert (said.first_only, said.second_only) == (5, 1)
-    assert said.p == pytest.approx(2 * (1 + 6) / 64)
-
-
-def test_equal_classifiers_differ_by_nothing_and_thousands_do_not_overflow():
-    labels = np.arange(5000) % 10
-    assert disagreements(labels, labels, labels) == Disagreements(0, 0, 1.0)
-    assert disagreements(labels, labels, labels + 1).p == 0.0
-
-
-def test_shapes_that_differ_are_refused():
-    with pytest.raises(ValueError, match="expected three arrays"):
-        disagreements(np.zeros(3), np.zeros(3), np.zeros(1))

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from course_lib.idioms import show
+from course_lib import show
 
 
 def answers_by_pod(outcome: dict, title: str) -> None:

@@ -18,7 +18,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 
 from course_lib import syllabus
-from course_lib.machine import Finding
+from course_lib.doctor.machine import Finding
 from course_lib.ops import reach
 
 SECONDS = 4.0

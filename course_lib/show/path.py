@@ -1,7 +1,6 @@
 """The picture of where on the path a lesson stands, drawn from the syllabus."""
 
-from course_lib import syllabus
-from course_lib.idioms import show
+from course_lib import show, syllabus
 
 
 def picture(here: str) -> None:

@@ -12,8 +12,8 @@ import textwrap
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from course_lib import engines, machine
-from course_lib.machine import Finding
+from course_lib.doctor import engines, machine
+from course_lib.doctor.machine import Finding
 
 __all__ = ["Finding", "examine", "main", "ready", "report"]
 
@@ -88,7 +88,3 @@ def _guarded(check: Callable[[], Finding]) -> Finding:
         return Finding(
             check.__name__, False, f"could not be examined: {broken!r}", "-", "tell the course's authors", "-"
         )
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,9 +1,6 @@
-"""Time and memory, measured so that figures may be compared: in one run, side by side, each in a fair state."""
+"""How long calls take, measured in turns, so that the figures may be compared."""
 
-import json
 import random
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -57,40 +54,3 @@ def spread(measurements: np.ndarray) -> Spread:
         raise ValueError("expected one measurement or more, got none")
     low, median, high = np.percentile(measurements, [25, 50, 75])
     return Spread(float(median), float(low), float(high))
-
-
-@dataclass(frozen=True)
-class Fresh:
-    """What code took in an interpreter of its own. seconds: to run it, the interpreter's start not counted.
-    resident_mib: memory in use when it had ended, interpreter included. result: what it left under the name `result`.
-    """
-
-    seconds: float
-    resident_mib: float
-    result: object
-
-
-_CHILD = """
-import json, sys, time
-import psutil
-names = {}
-code = compile(sys.stdin.read(), "<fresh>", "exec")
-start = time.perf_counter()
-exec(code, names)
-seconds = time.perf_counter() - start
-resident = psutil.Process().memory_info().rss / 2**20
-print("\\n" + json.dumps([seconds, resident, names.get("result")]))
-"""
-
-
-def fresh_process(code: str, *, timeout_s: float = 120) -> Fresh:
-    """Runs Python code in a new interpreter, where nothing is imported yet, and measures it.
-
-    code: Python source; what it leaves under the name `result`, as far as JSON can hold it, comes back. timeout_s: how
-    long it may take. Raises RuntimeError with what it said where it fails; subprocess.TimeoutExpired.
-    """
-    command = [sys.executable, "-c", _CHILD]
-    done = subprocess.run(command, input=code, capture_output=True, text=True, encoding="utf-8", timeout=timeout_s)
-    if done.returncode:
-        raise RuntimeError(f"the code failed in its own interpreter:\n{done.stderr[-2000:]}")
-    return Fresh(*json.loads(done.stdout.splitlines()[-1]))

@@ -1,18 +1,8 @@
-"""What the course puts on the page: cards, tables and figures, as HTML with a plain-text fallback.
-
-Colours are Okabe and Ito's palette, which colour-blind readers can tell apart; text keeps the notebook's own colours,
-so that it reads on a light and on a dark theme. Nothing is fetched.
-"""
+"""Cards and tables: HTML that reads well where its styles are stripped, with plain text beside it. Nothing is fetched."""
 
 import html
-import io
 import sys
 from collections.abc import Iterable, Sequence
-
-BLUE, ORANGE, GREEN, RED, PURPLE, SKY, YELLOW, GREY = (
-    "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#F0E442", "#7F7F7F",
-)  # fmt: skip
-PALETTE = [BLUE, ORANGE, GREEN, RED, PURPLE, SKY, GREY]
 
 
 class Block:
@@ -84,73 +74,3 @@ def bytes_text(count: int) -> str:
             return f"{size:.0f} B" if unit == "B" else f"{size:.1f} {unit}"
         size /= 1000
     return f"{size:.1f} GB"
-
-
-def style_figures() -> None:
-    """Sets Matplotlib to the course's palette and sizes."""
-    import matplotlib.pyplot as plt
-    from cycler import cycler
-
-    plt.rcParams.update({
-        "axes.prop_cycle": cycler(color=PALETTE),
-        "figure.figsize": (7, 3.6),
-        "figure.dpi": 110,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.titlelocation": "left",
-        "axes.titlesize": "medium",
-        "legend.frameon": False,
-        "image.cmap": "gray_r",
-    })  # fmt: skip
-
-
-def finding(title: str, *, alt: str) -> None:
-    """Displays the current Matplotlib figure under a title that states what it shows, and closes it.
-
-    title: the finding, in a sentence. alt: the same picture in words, for readers who do not see it.
-    Raises ValueError where either is empty.
-    """
-    import matplotlib.pyplot as plt
-
-    if not title.strip() or not alt.strip():
-        raise ValueError("a figure needs a title that states its finding and an `alt` that says it in words")
-    figure = plt.gcf()
-    if len(figure.axes) == 1 and not figure.axes[0].get_title("center"):
-        figure.axes[0].set_title(title)
-        figure.tight_layout()
-    else:
-        figure.tight_layout()
-        figure.suptitle(title, x=0.02, y=1.02, ha="left", va="bottom", fontsize="medium")
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", facecolor="white", bbox_inches="tight")
-    plt.close(figure)
-    put(_Figure(drawn.getvalue(), title, alt))
-
-
-def images(pictures: Sequence, titles: Sequence[object] = (), *, finding_title: str, alt: str) -> None:
-    """Displays a row of small pictures, dark where there is ink, each under its title if it has one.
-
-    pictures: arrays (H, W), 0 to 1. finding_title, alt: as for `finding`.
-    """
-    import matplotlib.pyplot as plt
-
-    count = max(len(pictures), 1)
-    figure, axes = plt.subplots(1, count, figsize=(min(9, 1.1 * count + 1), 1.6), squeeze=False)
-    for i, axis in enumerate(axes[0]):
-        axis.set_axis_off()
-        if i < len(pictures):
-            axis.imshow(pictures[i], vmin=0, vmax=1)
-        if i < len(titles):
-            axis.set_title(str(titles[i]), fontsize="small", loc="center")
-    finding(finding_title, alt=alt)
-
-
-class _Figure:
-    def __init__(self, png: bytes, title: str, alt: str):
-        self.png, self.title, self.alt = png, title, alt
-
-    def _repr_png_(self) -> tuple[bytes, dict]:
-        return self.png, {"alt": self.alt}
-
-    def __repr__(self) -> str:
-        return f"Figure: {self.title}. {self.alt}"

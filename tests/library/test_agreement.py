@@ -1,9 +1,9 @@
-"""Parity: how two models' outputs are compared."""
+"""How two models' outputs, and two classifiers' answers, are compared."""
 
 import numpy as np
 import pytest
 
-from course_lib.convert import Parity, parity
+from course_lib.measure import Disagreements, Parity, disagreements, parity
 
 LOGITS = np.array([[1.0, -2.0, 0.0], [4.0, 8.0, -1.0]], dtype=np.float32)
 
@@ -43,3 +43,22 @@ def test_differences_of_float16_outputs_are_counted_without_overflow():
 def test_outputs_that_cannot_be_compared_are_refused_with_their_shapes(shapes):
     with pytest.raises(ValueError, match=r"expected outputs of one shape .* got \("):
         parity(np.zeros(shapes[0]), np.zeros(shapes[1]))
+
+
+def test_only_what_one_alone_got_right_counts():
+    labels, first, second = np.zeros(10, int), np.zeros(10, int), np.zeros(10, int)
+    first[:1], second[5:] = 1, 1
+    said = disagreements(labels, first, second)
+    assert (said.first_only, said.second_only) == (5, 1)
+    assert said.p == pytest.approx(2 * (1 + 6) / 64)
+
+
+def test_equal_classifiers_differ_by_nothing_and_thousands_do_not_overflow():
+    labels = np.arange(5000) % 10
+    assert disagreements(labels, labels, labels) == Disagreements(0, 0, 1.0)
+    assert disagreements(labels, labels, labels + 1).p == 0.0
+
+
+def test_shapes_that_differ_are_refused():
+    with pytest.raises(ValueError, match="expected three arrays"):
+        disagreements(np.zeros(3), np.zeros(3), np.zeros(1))

@@ -1,10 +1,9 @@
-"""From one form of a model to another: what several lessons need on the way."""
+"""Whether two models answer alike, and which of two classifiers is right more often on the same examples."""
 
+import math
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
-import onnx
 
 
 @dataclass(frozen=True)
@@ -44,13 +43,29 @@ def parity(reference: np.ndarray, answer: np.ndarray) -> Parity:
     )
 
 
-def remove_notes(file: Path) -> None:
-    """Removes PyTorch's notes from an ONNX file: for each operation, where in the Python source it came from.
+@dataclass(frozen=True)
+class Disagreements:
+    """Two classifiers on the same examples. first_only, second_only: how many one alone got right. p: how likely so
+    lopsided a split, or a more lopsided one, is where both are equally good (McNemar's exact test, two-sided)."""
 
-    They help to debug an export and hold this machine's folders. Nothing that is computed changes.
+    first_only: int
+    second_only: int
+    p: float
+
+    def __str__(self) -> str:
+        return f"{self.first_only} against {self.second_only}, p = {self.p:.2g}"
+
+
+def disagreements(labels: np.ndarray, first: np.ndarray, second: np.ndarray) -> Disagreements:
+    """Compares two classifiers' answers to the same examples: only those that one alone got right say anything.
+
+    labels, first, second: int (N,). Raises ValueError for shapes that differ. Source: Q. McNemar, Note on the sampling
+    error of the difference between correlated proportions or percentages, Psychometrika 12, 1947.
     """
-    model = onnx.load(file)
-    graph = model.graph
-    for each in [model, graph, *graph.node, *graph.value_info, *graph.input, *graph.output, *graph.initializer]:
-        del each.metadata_props[:]
-    onnx.save(model, file)
+    labels, first, second = np.asarray(labels), np.asarray(first), np.asarray(second)
+    if not labels.shape == first.shape == second.shape or labels.ndim != 1:
+        raise ValueError(f"expected three arrays (N,), got {labels.shape}, {first.shape} and {second.shape}")
+    a = int(((first == labels) & (second != labels)).sum())
+    b = int(((second == labels) & (first != labels)).sum())
+    below = sum(math.comb(a + b, k) for k in range(min(a, b) + 1))
+    return Disagreements(a, b, min(1.0, float(2 * below / 2 ** (a + b))) if a != b else 1.0)
