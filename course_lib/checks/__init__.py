@@ -8,11 +8,11 @@ from course_lib.idioms.exercises import Exercise, Property
 class Register(dict[str, Exercise]):
     """A lesson's exercises by number; `@EXERCISES.add("02.3", "Keep the tail")` above a check adds one."""
 
-    def add(self, number: str, title: str, *, seconds: float = 20, may_change: tuple[str, ...] = ()) -> Callable:
+    def add(self, number: str, title: str, *, seconds: float = 20, may_change: tuple[int, ...] = ()) -> Callable:
         """Registers the decorated generator of properties under `number`.
 
-        seconds: how long one property may take before it is stopped. may_change: names of the arguments that the answer is
-        asked to change in place. The first line of the generator's docstring is read, too, for what a learner is told:
+        seconds: how long one property may take before it is stopped. may_change: positions of the arguments that the
+        answer is asked to change in place. The first line of the generator's docstring is read, too, for what a learner is told:
         `answer(logits, labels) -> losses.`
         """
 

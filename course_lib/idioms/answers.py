@@ -17,23 +17,24 @@ from course_lib.idioms.time_limit import TimeUp
 
 RAISE = opcode.opmap["RAISE_VARARGS"]
 LOOK_S = 0.3
-"""How long, in all, the copies of arguments may take with which a change is noticed."""
+"""How long, in a property, the copies of arguments may take with which a change is noticed."""
+PLAIN = {int, float, str, bytes, bool, type(None)}
 NOTHING = object()
 
 
 class Watch:
     """Hands an answer to a check (`watch.handed`) and notes what it prints, returns, raises and changes.
 
-    may_change: the arguments that the exercise wants changed in place. Functions are handed over in a wrapper that looks
+    may_change: positions of the arguments that the exercise wants changed in place. Functions are handed over in a wrapper that looks
     like them; anything else (a class, a value) as it is, and then only what it prints is noted.
     """
 
-    def __init__(self, answer: object, may_change: tuple[str, ...] = ()) -> None:
+    def __init__(self, answer: object, may_change: tuple[int, ...] = ()) -> None:
         self.answer, self.may_change = answer, may_change
         wrapped = inspect.isroutine(answer) or isinstance(answer, functools.partial)
         self.handed = self._wrapper(answer) if wrapped else answer
         self.output = Output()
-        self.changed: dict[str, str] = {}
+        self.changed: dict[int | str, object] = {}
         self.returned: object = NOTHING
         self.raised: BaseException | None = None
         self._printed = self._handed_back = False
@@ -42,7 +43,7 @@ class Watch:
     @contextmanager
     def listening(self) -> Iterator[None]:
         """Begins a property: until its end, what is printed is kept and not shown."""
-        self.output, self.returned, self.raised = Output(), NOTHING, None
+        self.output, self.returned, self.raised, self._looked_s = Output(), NOTHING, None, 0.0
         with redirect_stdout(self.output):
             yield
 
@@ -65,7 +66,7 @@ class Watch:
         return watched
 
     def _look(self, arguments: tuple, named: dict) -> list[object]:
-        if self._looked_s > LOOK_S:
+        if self._looked_s > LOOK_S or not (named or any(type(each) not in PLAIN for each in arguments)):
             return []
         began = time.perf_counter()
         try:
@@ -76,12 +77,13 @@ class Watch:
             self._looked_s += time.perf_counter() - began
 
     def _compare(self, before: list[object], arguments: tuple, named: dict) -> None:
+        if not before:
+            return
         began = time.perf_counter()
         for i, (was, each) in enumerate(zip(before, (*arguments, *named.values()), strict=False)):
             try:
                 if was is not each and was != _contents(each):
-                    name = list(named)[i - len(arguments)] if i >= len(arguments) else _parameter(self.answer, i)
-                    self.changed[name] = _kind(each)
+                    self.changed[i if i < len(arguments) else list(named)[i - len(arguments)]] = each
             except Exception:  # values that cannot be compared
                 continue
         self._looked_s += time.perf_counter() - began
@@ -114,10 +116,10 @@ class Watch:
             sentences += [f"Calling `{called}` raised {_said(wrong)}."]
         else:
             sentences += self._of_what_came_back(wrong, promised)
-        for name, kind in self.changed.items():
-            if name not in self.may_change:
-                sentences += [f"It changes its argument `{name}` in place: the caller's {kind} is another one then. "
-                              "Work on a copy."]  # fmt: skip
+        for where, value in self.changed.items():
+            if where not in self.may_change:
+                sentences += [f"It changes {_parameter(self.answer, where)} in place, so the caller's {_kind(value)} is not what "
+                              "it was. Work on a copy."]  # fmt: skip
         return tuple(sentences)
 
     def _of_what_came_back(self, wrong: BaseException | None, promised: str) -> list[str]:
@@ -138,7 +140,7 @@ class Watch:
             return []
         if got is NOTHING:
             return [f"Checking it raised {_said(wrong)}."]
-        return [f"Expected {promised}; got {described(got)}. Checking it raised {_said(wrong)}."]
+        return [f"Checking it raised {_said(wrong)}. Expected {promised}, got {described(got)}."]
 
     def remarks(self) -> tuple[str, ...]:
         """What the answer printed since `during` began, shortened."""
@@ -205,7 +207,7 @@ def _cut(text: str, width: int) -> str:
 
 def _said(wrong: BaseException) -> str:
     try:
-        text = _cut(str(wrong), 200)
+        text = _cut(str(wrong), 200).rstrip(".")
     except Exception:  # an exception of the learner's own, whose __str__ is broken
         text = ""
     return type(wrong).__name__ + (f": {text}" if text else "")
@@ -261,10 +263,10 @@ def _kind(value: object) -> str:
     return "array" if hasattr(value, "__array_interface__") else type(value).__name__.lower()
 
 
-def _parameter(answer: Callable, position: int) -> str:
+def _parameter(answer: object, where: int | str) -> str:
+    """An argument by its position or its name, as the answer calls it."""
     try:
-        names = list(inspect.signature(answer).parameters.values())
-    except (TypeError, ValueError):
-        names = []
-    plain = position < len(names) and names[position].kind is not inspect.Parameter.VAR_POSITIONAL
-    return names[position].name if plain else f"number {position + 1}"
+        names = [each for each in inspect.signature(answer).parameters.values() if each.kind is not each.VAR_POSITIONAL]
+        return f"its argument `{where if isinstance(where, str) else names[where].name}`"
+    except (TypeError, ValueError, IndexError):
+        return "one of its arguments"

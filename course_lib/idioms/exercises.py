@@ -25,8 +25,8 @@ class Exercise:
     properties: Callable[[object], Iterator[Property]]
     seconds: float = 20
     """How long one property may take, whatever the answer does."""
-    may_change: tuple[str, ...] = ()
-    """The arguments that the answer is asked to change in place."""
+    may_change: tuple[int, ...] = ()
+    """Positions of the arguments that the answer is asked to change in place."""
 
     @property
     def contract(self) -> tuple[str, str]:

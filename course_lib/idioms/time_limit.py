@@ -72,15 +72,17 @@ def by_alarm(seconds: float, function: Callable[[], object]) -> object:
 
 
 def _insist(frame: FrameType | None, until: CodeType) -> None:
-    """Raises TimeUp at the next line of whatever runs, also in the `except:` that swallowed the last one."""
+    """Raises TimeUp at the next line of what runs by now, also in the `except:` that swallows the one before."""
 
-    def stop(frame: FrameType, event: str, argument: object) -> None:
-        raise TimeUp(frame)
+    def stop(frame: FrameType, event: str, argument: object) -> object:
+        if event == "line":
+            raise TimeUp(frame)
+        return stop  # "exception" is the one that is on its way
 
     while frame and frame.f_code is not until:
         frame.f_trace = stop
         frame = frame.f_back
-    sys.settrace(stop)
+    sys.settrace(lambda *_: None)  # what is called from here on is not traced
 
 
 def by_thread(seconds: float, function: Callable[[], object]) -> object:
