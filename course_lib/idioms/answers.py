@@ -25,8 +25,8 @@ NOTHING = object()
 class Watch:
     """Hands an answer to a check (`watch.handed`) and notes what it prints, returns, raises and changes.
 
-    may_change: positions of the arguments that the exercise wants changed in place. Functions are handed over in a wrapper that looks
-    like them; anything else (a class, a value) as it is, and then only what it prints is noted.
+    may_change: positions of the arguments that the exercise wants changed in place. Functions are handed over in a
+    wrapper that looks like them; anything else (a class, a value) as it is, and then only what it prints is noted.
     """
 
     def __init__(self, answer: object, may_change: tuple[int, ...] = ()) -> None:
@@ -118,8 +118,8 @@ class Watch:
             sentences += self._of_what_came_back(wrong, promised)
         for where, value in self.changed.items():
             if where not in self.may_change:
-                sentences += [f"It changes {_parameter(self.answer, where)} in place, so the caller's {_kind(value)} is not what "
-                              "it was. Work on a copy."]  # fmt: skip
+                what = f"It changes {_parameter(self.answer, where)} in place"
+                sentences += [f"{what}, so the caller's {_kind(value)} is not what it was. Work on a copy."]
         return tuple(sentences)
 
     def _of_what_came_back(self, wrong: BaseException | None, promised: str) -> list[str]:
@@ -143,12 +143,14 @@ class Watch:
         return [f"Checking it raised {_said(wrong)}. Expected {promised}, got {described(got)}."]
 
     def remarks(self) -> tuple[str, ...]:
-        """What the answer printed since `during` began, shortened."""
+        """What the answer printed in this property, shortened."""
         printed = self.output.text()
         return (f"It printed {printed}",) if printed else ()
 
     def _own(self, wrong: BaseException) -> bool:
-        return any(self._is_own(code) for code, _ in _lines(wrong))
+        """Whether it came out of the answer's code, rather than out of what the check did with its result."""
+        codes = [code for code, _ in _lines(wrong)]
+        return not _codes(self.answer).isdisjoint(codes) or (wrong is self.raised and any(map(self._is_own, codes)))
 
     def _is_own(self, code: CodeType) -> bool:
         codes = _codes(self.answer)
@@ -159,7 +161,8 @@ class Watch:
         for code, number in lines:
             if self._is_own(code):
                 text = linecache.getline(code.co_filename, number).strip()
-                whose = os.path.basename(code.co_filename) if os.path.exists(code.co_filename) else "its cell"
+                path = code.co_filename
+                whose = os.path.basename(path) if os.path.exists(path) and "ipykernel_" not in path else "its cell"
                 return f", in line {number} of {whose}" + (f": `{text}`" if text and "`" not in text else "")
         return ""
 
