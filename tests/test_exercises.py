@@ -1,5 +1,6 @@
 """check: hints instead of scolding, progress on disk, and every check held to planted wrong answers."""
 
+import dataclasses
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from course_lib import idioms, places, syllabus
 from course_lib.idioms import check
 from course_lib.idioms.exercises import CheckFailed, examine, exercises_of, progress, solved
-from tests.wrong_answers import WRONG
+from tests.wrong_answers import WRONG, lesson_11
 from tools.build import source
 
 MAP = syllabus.load()
@@ -67,6 +68,24 @@ def test_each_check_is_called_in_its_exercise_and_titled_alike(number):
 def test_each_check_says_how_the_answer_is_called_and_what_it_returns(number):
     called, returned = ALL[number].contract
     assert called.startswith("answer(") and called.endswith(")") and returned
+
+
+def test_an_answer_that_looks_for_a_code_beyond_the_last_byte_is_stopped(monkeypatch):
+    def never_at_an_end(lengths, raw, count):
+        codes, bits, symbols, begun = lesson_11._codes(lengths), lesson_11._bits(raw), [], 0
+        while len(symbols) < count:
+            place = begun + 1
+            while bits[begun:place] not in codes:
+                place += 1
+            symbols.append(codes[bits[begun:place]])
+            begun = place
+        return np.array(symbols, np.int64)
+
+    known = exercises_of("11")
+    monkeypatch.setitem(known, "11.4", dataclasses.replace(known["11.4"], seconds=1))
+    found = examine("11.4", never_at_an_end)
+    assert (found.state, found.failed) == ("not yet", "bytes that end too early are refused")
+    assert found.reasons[0].startswith("It did not end within 1 seconds")
 
 
 @pytest.mark.parametrize("number", ALL)

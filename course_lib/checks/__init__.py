@@ -24,7 +24,7 @@ class Register(dict[str, Exercise]):
 
 
 def raises(error: type[Exception], function: Callable, *arguments: object) -> bool:
-    """Whether the call raises `error`. NotImplementedError goes on: the stub raises it, and is no answer that refuses."""
+    """Whether the call raises `error`. NotImplementedError goes on: the stub raises it, which refuses nothing."""
     try:
         function(*arguments)
     except NotImplementedError:

@@ -134,8 +134,8 @@ class Watch:
             got.close()
             return ["Your function returned a coroutine: write `def`, not `async def`."]
         if isinstance(got, Iterator) and not any(word in promised for word in ("iterator", "generator")):
-            return [f"Your function returned a {type(got).__name__}, which has not computed anything yet and can be read "
-                    f"only once. Expected: {promised}."]  # fmt: skip
+            what = f"Your function returned a {type(got).__name__}"
+            return [f"{what}, which has computed nothing yet and can be read only once. Expected: {promised}."]
         if wrong is None:
             return []
         if got is NOTHING:

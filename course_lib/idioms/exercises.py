@@ -56,8 +56,8 @@ def exercises_of(lesson: str) -> dict[str, Exercise]:
 @dataclass(frozen=True)
 class Outcome:
     """What a check found. state: "solved", "not started" or "not yet"; passed: the properties that hold, in order;
-    failed: the first that does not, with sentences that say why, as far as that can be told, and its hints; remarks: what
-    else was seen."""
+    failed: the first that does not; reasons: sentences that say why, as far as that can be told; hints: its hints;
+    remarks: what else was seen."""
 
     state: str
     passed: tuple[str, ...] = ()
@@ -75,8 +75,9 @@ def examine(number: str, answer: object) -> Outcome:
     asked = exercise(number)
     called, promised = asked.contract
     if called.startswith("answer(") and not callable(answer):
-        how = f'write `check("{number}", your_function)`, without parentheses after its name'
-        return Outcome("not yet", (), "the answer is a function", (f"Expected the function itself, got {described(answer)}: {how}.",))  # fmt: skip
+        how = f'write `check("{number}", your_function)`, without parentheses after its name.'
+        why = f"Expected the function itself, got {described(answer)}: {how}"
+        return Outcome("not yet", failed="the answer is a function", reasons=(why,))
     called = called.replace("answer", getattr(answer, "__name__", "answer").replace("<lambda>", "answer"), 1)
     watch, passed, remarks = Watch(answer, asked.may_change), [], ()
     properties = asked.properties(watch.handed)

@@ -95,7 +95,7 @@ def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
         if gone:
             return _replay(function, f"what it runs on was there before and is gone: {gone}", HOW_TO, wrong)
         what = f"This ran for real and failed: {type(wrong).__name__}."
-        how = "Its message is below. To go on with the recording: import os; os.environ['COURSE_REPLAY'] = '1', then again."
+        how = "Its message is below. To go on with the recording: `import os; os.environ['COURSE_REPLAY'] = '1'`, and again."
         show.put(show.card("✗", show.RED, what, how, label="live"))
         raise
     try:

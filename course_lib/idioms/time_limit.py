@@ -1,8 +1,8 @@
-"""`within`: calls a function and stops it where it takes too long, whether it computes, sleeps, reads or waits for a lock.
+"""`within`: calls a function and stops it where it takes too long, whether it computes, sleeps, reads or waits.
 
-In the main thread of Linux and macOS an alarm raises TimeUp in the midst of whatever runs. Elsewhere (Windows, or another
-thread) there is no such alarm: the function runs in a thread of its own, which is told to stop and left behind where it
-does not listen. What computes in C without a look at Python, `sum(range(10**15))`, is beyond both.
+In the main thread of Linux and macOS an alarm raises TimeUp in the midst of whatever runs. Elsewhere (Windows, or
+another thread) there is no such alarm: the function runs in a thread of its own, which is told to stop and left behind
+where it does not listen. What computes in C without a look at Python, `sum(range(10**15))`, is beyond both.
 """
 
 import contextvars

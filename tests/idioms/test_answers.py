@@ -1,9 +1,8 @@
-"""What a learner is told about an answer that is no answer yet: the error and its line, what came back, what was printed."""
+"""What a learner is told about an answer that is none yet: the error and its line, what came back, what was printed."""
 
 import functools
 import linecache
 import sys
-import time
 from collections.abc import Callable, Iterator
 
 import nbformat
@@ -76,11 +75,13 @@ def cell(source: str) -> dict:
 STUBS = {
     "plain": "def f(values, times=2):\n    raise NotImplementedError",
     "called": "def f(values, times=2):\n    raise NotImplementedError()",
-    "after statements": "def f(values, times=2):\n    if not len(values):\n        return 0\n    n = len(values)\n    raise NotImplementedError",
+    "after statements": "def f(values, times=2):\n    if not len(values):\n        return 0\n    n = len(values)\n"
+                        "    raise NotImplementedError",
     "wrapped": "import functools\n@functools.lru_cache\ndef g(): ...\ndef keep(f):\n    @functools.wraps(f)\n    def h(*a, **k):\n"
                "        return f(*a, **k)\n    return h\n@keep\ndef f(values, times=2):\n    raise NotImplementedError",
     "closure": "def make():\n    def f(values, times=2):\n        raise NotImplementedError\n    return f\nf = make()",
-    "inside": "def f(values, times=2):\n    def g(value):\n        raise NotImplementedError\n    return np.array([g(v) for v in values])",
+    "inside": "def f(values, times=2):\n    def g(value):\n        raise NotImplementedError\n"
+              "    return np.array([g(v) for v in values])",
 }  # fmt: skip
 
 
@@ -102,18 +103,23 @@ def test_a_partial_of_a_stub_and_a_class_of_stubs_are_not_started():
 
 
 def test_a_class_with_one_stub_left_is_begun():
-    begun = "class Counter:\n    def __init__(self, start):\n        self.count = start\n    def add(self):\n        raise NotImplementedError"
+    begun = (
+        "class Counter:\n    def __init__(self, start):\n        self.count = start\n"
+        "    def add(self):\n        raise NotImplementedError"
+    )
     found = examine("99.2", cell(begun)["Counter"])
     assert (found.state, found.passed, found.failed) == ("not yet", ("it starts",), "it adds")
-    assert found.reasons == ("Your answer raised NotImplementedError, in line 5 of its cell: `raise NotImplementedError`.",)  # fmt: skip
+    assert found.reasons[0].endswith("NotImplementedError, in line 5 of its cell: `raise NotImplementedError`.")
 
 
 NO_STUBS = {
-    "a library's": ("from numbers import Number\nimport json\nclass Base:\n    def forward(self):\n        raise NotImplementedError\n"
-                    "def f(values, times=2):\n    return Base().forward()", "NotImplementedError", 5),
-    "with a message": ("def f(values, times=2):\n    raise NotImplementedError('times > 1')", "NotImplementedError: times > 1", 2),
+    "another class's": ("class Base:\n    def forward(self):\n        raise NotImplementedError\n"
+                        "def f(values, times=2):\n    return Base().forward()", "NotImplementedError", 3),
+    "with a message": ("def f(values, times=2):\n    raise NotImplementedError('times > 1')",
+                       "NotImplementedError: times > 1", 2),
     "a kind of it": ("class Not(NotImplementedError): ...\ndef f(values, times=2):\n    raise Not", "Not", 3),
-    "another function's": ("def g():\n    raise NotImplementedError\ndef f(values, times=2):\n    return g()", "NotImplementedError", 2),
+    "another function's": ("def g():\n    raise NotImplementedError\ndef f(values, times=2):\n    return g()",
+                           "NotImplementedError", 2),
 }  # fmt: skip
 
 
@@ -340,13 +346,12 @@ def test_where_a_value_is_asked_for_a_value_is_checked():
     assert examine("99.5", 0.4).reasons == ()
 
 
-def test_watching_many_calls_costs_little():
+def test_numbers_and_text_are_not_looked_at_for_changes():
     watch = Watch(lambda value: value)
-    began = time.perf_counter()
     with watch.listening():
-        for i in range(10_000):
-            watch.handed(i)
-    assert watch._looked_s < 0.1 or time.perf_counter() - began < 5
+        watch.handed(3.5)
+        watch.handed("text")
+    assert watch._looked_s == 0
 
 
 def test_in_a_notebook_the_line_is_the_cells_and_the_kernel_goes_on():
