@@ -3,6 +3,8 @@
 import json
 import re
 import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
@@ -247,6 +249,47 @@ def test_required_live_an_engine_that_stops_is_an_error(engine, monkeypatch):
     monkeypatch.setenv("COURSE_REQUIRE_LIVE", "1")
     with pytest.raises(ConnectionError):
         stops_in_the_middle(engine)()
+
+
+class Engine(BaseHTTPRequestHandler):
+    """The little of Docker's API that the docker package asks for at its start."""
+
+    def do_GET(self):
+        self.send_response(200 if self.path.endswith(("/version", "/info")) else 404)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(json.dumps({"Version": "28.1", "ApiVersion": "1.44", "OSType": "linux"}).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_docker_package_meets_an_engine_that_stops(monkeypatch, capsys):
+    from course_lib.ops.docker import docker_client
+
+    monkeypatch.setattr(live_module, "_tellers", {})
+    monkeypatch.setattr(reach, "_there", {})
+    monkeypatch.setattr(reach, "_hung", {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Engine)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
+    steps = iter(["go on", "stop"])
+
+    @live("docker")
+    def system():
+        if next(steps) == "stop":
+            server.shutdown()
+            server.server_close()
+        return docker_client().info()["OSType"]
+
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    assert system() == "linux"
+    monkeypatch.delenv("COURSE_RECORD")
+    assert "▶ This ran for real" in capsys.readouterr().out
+    for reason in ("what it runs on was there before and is gone: no Docker", "Why: no Docker"):
+        assert system() == "linux"
+        said = capsys.readouterr().out
+        assert f"{reason} engine answers (connection refused)." in said and "object at" not in said
 
 
 @pytest.mark.parametrize("data", [{1, 2}, object(), float("nan")])
