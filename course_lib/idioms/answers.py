@@ -142,10 +142,10 @@ class Watch:
             return [f"Checking it raised {_said(wrong)}."]
         return [f"Checking it raised {_said(wrong)}. Expected {promised}, got {described(got)}."]
 
-    def remarks(self) -> tuple[str, ...]:
-        """What the answer printed in this property, shortened."""
+    def remarks(self, reasons: tuple[str, ...] = ()) -> tuple[str, ...]:
+        """What the answer printed in this property, shortened, unless the reasons say so already."""
         printed = self.output.text()
-        return (f"It printed {printed}",) if printed else ()
+        return () if not printed or any(printed in each for each in reasons) else (f"It printed {printed}",)
 
     def _own(self, wrong: BaseException) -> bool:
         """Whether it came out of the answer's code, rather than out of what the check did with its result."""

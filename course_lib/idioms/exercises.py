@@ -101,7 +101,7 @@ def examine(number: str, answer: object) -> Outcome:
         if wrong is not None and not passed and watch.is_stub(wrong):
             return Outcome("not started")
         why = watch.reasons(wrong, called, promised, asked.seconds)
-        return Outcome("not yet", tuple(passed), what, why, tuple(hints), watch.remarks())
+        return Outcome("not yet", tuple(passed), what, why, tuple(hints), watch.remarks(why))
 
 
 def check(number: str, answer: object) -> None:

@@ -17,7 +17,7 @@ import inspect
 import json
 import os
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 
@@ -30,7 +30,7 @@ HOW_TO_END_REPLAY = "To run it live: `import os; del os.environ['COURSE_REPLAY']
 
 _replayed: list[object] = []
 _tellers: dict[tuple[str, str], str] = {}
-"""Which live function's banner told a sentence in a lesson: told once, and again where that one is called again."""
+"""Which live function's banner told something in a lesson: told once, and again where that one is called again."""
 
 
 class NotLive(RuntimeError):
@@ -57,12 +57,12 @@ def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
         @functools.wraps(function)
         def run() -> object:
             if os.environ.get("COURSE_REPLAY") == "1":
-                return _replay(function, "COURSE_REPLAY=1 asks for the recording", HOW_TO_END_REPLAY)
+                return _replay(function, ["COURSE_REPLAY=1 asks for the recording"], HOW_TO_END_REPLAY)
             missing = _missing(needs)
             if not missing:
                 return _run(function, needs)
             if os.environ.get("COURSE_REQUIRE_LIVE") == "1":
-                raise NotLive(f"{function.__name__} must run live here (COURSE_REQUIRE_LIVE=1), but {missing}")
+                raise NotLive(f"{function.__name__} must run live here (COURSE_REQUIRE_LIVE=1), but {_and(missing)}")
             return _replay(function, missing, HOW_TO)
 
         return run
@@ -81,19 +81,19 @@ def source_hash(source: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
-def _missing(needs: tuple[str, ...], fresh: bool = False) -> str:
-    """Why what is needed is not within reach, in a clause; empty where it is."""
+def _missing(needs: tuple[str, ...], fresh: bool = False) -> list[str]:
+    """Why what is needed is not within reach, a clause each; empty where all of it is."""
     found = [reach.probe(need, fresh) for need in needs]
-    return " and ".join(each.reason for each in found if not each.there)
+    return [each.reason for each in found if not each.there]
 
 
 def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
     try:
         data = function()
     except Exception as wrong:
-        gone = os.environ.get("COURSE_REQUIRE_LIVE") != "1" and _missing(needs, fresh=True)
+        gone = [] if os.environ.get("COURSE_REQUIRE_LIVE") == "1" else _missing(needs, fresh=True)
         if gone:
-            return _replay(function, f"what it runs on was there before and is gone: {gone}", HOW_TO, wrong)
+            return _replay(function, gone, HOW_TO, wrong)
         what = f"This ran for real and failed: {type(wrong).__name__}."
         how = "Its message is below. To go on with the recording: `import os; os.environ['COURSE_REPLAY'] = '1'`, and again."
         show.put(show.card("✗", show.RED, what, how, label="live"))
@@ -107,27 +107,34 @@ def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
     if os.environ.get("COURSE_RECORD") == "1":
         _keep(function, engines, stand_ins, data)
     _log(function.__name__, "live")
-    details = _untold(function, "live", [_on(engines), *stand_ins])
+    details = _untold(function, "live", [(_on(engines), engines.values()), *((each, [each]) for each in stand_ins)])
     what = "This ran for real, here and now." if details else f"`{function.__name__}` ran for real."
     show.put(show.card("▶", show.GREEN, what, *details, label="live"))
     return data
 
 
-def _untold(function: Callable[[], object], mode: str, sentences: list[str]) -> list[str]:
-    """Those of the sentences that no other function's banner has told in this lesson."""
+def _untold(function: Callable[[], object], mode: str, told: list[tuple[str, Iterable[str]]]) -> list[str]:
+    """Those sentences with a part that no other function's banner has told in this lesson."""
     name = function.__name__
-    return [each for each in sentences if _tellers.setdefault((current(), f"{mode}: {each}"), name) == name]
+    return [
+        sentence
+        for sentence, parts in told
+        if name in [_tellers.setdefault((current(), f"{mode}: {part}"), name) for part in parts]
+    ]
 
 
-def _replay(function: Callable[[], object], why: str, how_to: str, wrong: Exception | None = None) -> object:
+def _replay(function: Callable[[], object], reasons: list[str], how_to: str, wrong: Exception | None = None) -> object:
     path = recording_path(current(), function.__name__)
     if not path.exists():
-        raise NotLive(f"{function.__name__} cannot run here, since {why}; and no recording of it is kept "
+        raise NotLive(f"{function.__name__} cannot run here, since {_and(reasons)}; and no recording of it is kept "
                       f"({path.name} in source/recordings/{current()}). {how_to}") from wrong  # fmt: skip
     kept = json.loads(path.read_text(encoding="utf-8"))
     stale = kept["source_sha256"] != source_hash(inspect.getsource(function))
     _log(function.__name__, "replayed")
-    story = _untold(function, "replayed", [_on(kept["engines"]), *kept["stand_ins"], f"Why: {why}.", how_to])
+    told = [(_on(kept["engines"]), kept["engines"].values()), *((each, [each]) for each in kept["stand_ins"])]
+    told += [(f"Why: {_and(reasons)}.", reasons), (how_to, [how_to])]
+    story = _untold(function, "replayed", told)
+    story += ["What it runs on answered before, and stopped in the middle of the lesson."] * (wrong is not None)
     what = f"Not run here: this is what `{function.__name__}` returned on {kept['recorded']}."
     if how_to not in story:
         what = f"Replayed: `{function.__name__}`, recorded {kept['recorded']}."
@@ -165,4 +172,8 @@ def _log(name: str, mode: str) -> None:
 
 
 def _on(engines: dict[str, str]) -> str:
-    return "On " + " and ".join(engines.values())
+    return "On " + _and(engines.values())
+
+
+def _and(parts: Iterable[str]) -> str:
+    return " and ".join(parts)
