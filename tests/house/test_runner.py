@@ -53,10 +53,14 @@ def write(path: Path, *cells: str) -> None:
     nbformat.write(new_notebook(cells=[new_code_cell(each) for each in cells], metadata=kernel), path)
 
 
-@pytest.fixture
-def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Lesson 01 is live, 02 fails, 03 is not written. Neither engine nor cluster is within reach."""
+@pytest.fixture(autouse=True)
+def neither_engine_nor_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "probe", lambda need: reach.Found(False, reason="none"))
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Lesson 01 is live, 02 fails, 03 is not written."""
     lessons = [LESSON.format("01", "good", "Good", '["docker"]'), LESSON.format("02", "bad", "Bad", "[]")]
     lessons.append(LESSON.format("03", "unwritten", "Unwritten", "[]"))
     (tmp_path / "syllabus.toml").write_text(SYLLABUS + "".join(lessons))
