@@ -41,7 +41,7 @@ path.picture(here="00")
 # %%
 findings = [each for each in doctor.examine() if each.name != "Ports"]  # JupyterLab has one by now
 rows = [["✓" if each.there else "–", each.name, each.purpose] for each in findings]
-show.table(["", "what", "what for"], rows)
+show.table(["there", "what", "what for"], rows)
 
 # %%
 for each in findings:
