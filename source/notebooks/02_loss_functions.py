@@ -328,7 +328,9 @@ def cross_entropy_between(p, q):
 
 
 pairs = np.random.default_rng(2).dirichlet(np.ones(6), size=(1000, 2))  # over six classes
-divergence = np.array([cross_entropy_between(p, q) - cross_entropy_between(p, p) for p, q in pairs])
+divergence = np.array(
+    [cross_entropy_between(p, q) - cross_entropy_between(p, p) for p, q in pairs]
+)
 claim(
     "for 1,000 random pairs of distributions, the cross-entropy is above the entropy",
     divergence.min() >= 0,
@@ -444,6 +446,7 @@ claim(
 # $y_j$. The whole gradient is *answer minus truth*, $\nabla_z \ell = \hat y - y \in \mathbb{R}^C$. For the mean over $N$
 # examples, divide by $N$.
 
+
 # %%
 def gradient_of_mean(logits, labels):
     """Logits (N, C) and labels (N,) to the gradient of their mean loss, (N, C)."""
@@ -459,6 +462,7 @@ claim("our gradient is PyTorch's, to 1e-12", difference < 1e-12, f"{difference:.
 # %% [markdown]
 # PyTorch found its gradient by *autograd*: it records each operation, and `backward()` applies the chain rule to the
 # record. We did the same with pencil and paper. What does the gradient look like for one image and three classes?
+
 
 # %%
 def draw(logits, label):
@@ -515,6 +519,7 @@ for _ in range(300):
     by_step.append(cross_entropy(logits, labels).mean())
     pull = gradient_of_mean(logits, labels)
     W, b = W - 0.5 * x.T @ pull, b - 0.5 * pull.sum(axis=0)
+
 
 # %%
 def accuracy(logits):
@@ -732,7 +737,9 @@ reached = {
     for name, loss_of in (("cross-entropy", F.cross_entropy), ("squared error", brier))
     for times in (1, 30)
 }
-ahead = {times: reached["cross-entropy", times] - reached["squared error", times] for times in (1, 30)}
+ahead = {
+    times: reached["cross-entropy", times] - reached["squared error", times] for times in (1, 30)
+}
 claim(
     "from the usual start both end within 3 points; from large weights cross-entropy is more than "
     "5 points ahead",
