@@ -56,8 +56,10 @@ def mean_squared(answer: Callable) -> Iterator[Property]:
         "predictions.astype(np.float64) - targets.astype(np.float64)",
     ])  # fmt: skip
     half, fine = np.array([300.0, 0.0], np.float16), np.array([1.0 + 1e-10])
+    thirds = np.array([1.0, 2.0, 3.0]) / 3
     yield ("half precision does not overflow, and float64 keeps its digits", lambda: (
         asked(half, 0 * half) == 45_000 and abs(asked(fine, np.ones(1)) / 1e-20 - 1) < 1e-3
+        and abs(asked(thirds, 0 * thirds) - 14 / 27) < 1e-12
     ), [
         "Try 300 in float16: its square is 90,000, and float16 ends at 65,504.",
         "Convert to float64, not to float32.",
@@ -103,7 +105,7 @@ def number_to_beat(answer: Callable) -> Iterator[Property]:
         "float(…) around the result.",
     ])  # fmt: skip
     yield ("the numbers of the classes do not matter: gaps and −1 are fine", lambda: all(
-        abs(answer(np.array(some)) - math.log(2)) < 1e-9 for some in ([0, 9, 9, 0], [-1, 7], [5, 4], [-1, 0])
+        abs(answer(np.array(some)) - math.log(2)) < 1e-9 for some in ([0, 9, 9, 0], [-1, 7], [5, 4], [-1, 0], [-1, 1])
     ), [
         "Try the labels [0, 9]. Which classes do you count?",
         "A class that never occurs has frequency 0, and 0 · ln 0 is nan in NumPy. Leave it out.",

@@ -51,7 +51,7 @@ for m in (25, 30, 40, 50):
 # error, squares it, and averages the squares. It is called the *mean squared error*. We can draw it for every candidate.
 
 # %%
-candidates = np.linspace(minutes.min(), minutes.max(), 401)
+candidates = np.linspace(minutes.min() - 5, minutes.max() + 5, 401)
 losses = np.array([squared_loss(m) for m in candidates])
 best = candidates[losses.argmin()]
 plt.plot(candidates, losses)
@@ -75,7 +75,7 @@ claim(
 
 # %% [markdown]
 # Six of the seven deliveries were at least as fast as this promise. The seventh, with 59 minutes, pulled it up. **Your
-# turn:** change 59 to 590 two cells further up, and run the three cells again. How far does the promise follow?
+# turn:** change 59 to 590 in the list of minutes, and run the cells down to here again. How far does the promise follow?
 #
 # The same rule as a formula: let $r_i$ be the $i$-th reading, here the minutes of one delivery, and $N$ the number of
 # readings. Then
@@ -312,14 +312,14 @@ show.finding(
 #
 # $$H(p,q) = H(p) + \mathrm{KL}(p\,\|\,q), \qquad \mathrm{KL}(p\,\|\,q) = \sum_j p_j \ln \frac{p_j}{q_j} .$$
 #
-# Why is the divergence never negative? The logarithm lies below its tangent at 1: $\ln t \le t - 1$ for every $t > 0$.
-# Put $t = q_j / p_j$, for all $j$ with $p_j > 0$:
+# Why is the divergence never negative? The logarithm lies below its tangent at 1: $\ln t \le t - 1$ for every $t > 0$,
+# and the two are equal only at $t = 1$. Put $t = q_j / p_j$, for all $j$ with $p_j > 0$:
 #
 # $$-\mathrm{KL}(p\,\|\,q) = \sum_j p_j \ln\frac{q_j}{p_j} \;\le\; \sum_j p_j\Big(\frac{q_j}{p_j}-1\Big)
 # = \sum_j q_j - \sum_j p_j \;\le\; 0 .$$
 #
-# So on average no model with the same inputs can do better than the entropy. Cross-entropy rewards a model for the true
-# probabilities, and for nothing else.
+# The two sides are equal only where $q = p$. So on average no model with the same inputs can do better than the entropy,
+# and only the true probabilities reach it.
 
 
 # %%
@@ -473,9 +473,10 @@ def draw(logits, label):
         colour = (show.BLUE, show.GREY, show.ORANGE)[i]
         plt.bar(np.arange(3) + 0.25 * (i - 1), values, 0.25, color=colour, label=name)
     plt.axhline(0, color="black", lw=0.8)
+    plt.ylim(-1.1, 1.1)
     plt.xticks(range(3), [f"class {j}" + " (right)" * (j == label) for j in range(3)])
     plt.ylabel("probability and gradient")
-    plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
+    plt.legend()
     said = "; ".join(f"{name}: {', '.join(f'{v:.2f}' for v in bars[name])}" for name in bars)
     show.finding(f"The gradient is the gap between answer and truth (loss {loss:.2f})", alt=said)
 
@@ -595,7 +596,12 @@ def softmax_twice(logits, labels):
 
 twice_losses, twice_logits = trained(softmax_twice)
 least = np.log(np.e + 9) - 1
-print(f"accuracy: once {accuracy(right_logits):.1%}, twice {accuracy(twice_logits):.1%}")
+lower_by = accuracy(right_logits) - accuracy(twice_logits)
+claim(
+    "the accuracy hides the mistake: with softmax twice it is within 2 points",
+    abs(lower_by) < 0.02,
+    f"once {accuracy(right_logits):.1%}, twice {accuracy(twice_logits):.1%}",
+)
 
 # %%
 plt.plot(right_losses, color=show.BLUE, label="softmax once")
@@ -619,7 +625,7 @@ claim(
 )
 
 # %% [markdown]
-# The accuracy may hide this mistake. The loss cannot. If ten classes level off near 1.5, look for a second softmax. **Now
+# The accuracy hides this mistake, and the loss does not. If ten classes level off near 1.5, look for a second softmax. **Now
 # do exercise 02.4**, which recovers the lost probabilities from a service's log.
 #
 # ### Where this goes wrong: the label is not in the loss
@@ -674,12 +680,12 @@ claim(
 # ## Why not squared error on the probabilities?
 #
 # One can also compare the answer with the one-hot truth by squares: $B = \sum_j (\hat y_j - y_j)^2$, the *Brier score*.
-# It too is lowest at the true probabilities. But look at its slope. Take two classes, and let $d = z_{\text{right}} -
+# It too is lowest at the true probabilities. But look at its slope. Take two classes, and let $u = z_{\text{right}} -
 # z_{\text{wrong}}$ be the *margin*, the lead of the right class. Write $\hat y$ for the probability of the right class. By
-# softmax, $\hat y = 1 / (1 + e^{-d})$, and its derivative is $\hat y (1 - \hat y)$. Then
+# softmax, $\hat y = 1 / (1 + e^{-u})$, and its derivative is $\hat y (1 - \hat y)$. Then
 #
-# $$\frac{d}{dd}\big(-\ln \hat y\big) = -(1 - \hat y), \qquad
-# B = 2(1-\hat y)^2, \quad \frac{dB}{dd} = -4\, \hat y\, (1-\hat y)^2 .$$
+# $$\frac{d}{du}\big(-\ln \hat y\big) = -(1 - \hat y), \qquad
+# B = 2(1-\hat y)^2, \quad \frac{dB}{du} = -4\, \hat y\, (1-\hat y)^2 .$$
 #
 # The second slope has the factor $\hat y$. If the right class got almost no probability, there is almost no slope.
 
@@ -694,7 +700,7 @@ def slope_of(name, margin):
 
 for name, style in (("cross-entropy", "-"), ("squared error", "--")):
     plt.plot(margins, -slope_of(name, margins), style, label=name)
-plt.xlabel("margin d of the right class (difference of logits)")
+plt.xlabel("margin u of the right class (difference of logits)")
 plt.ylabel("pull on the margin")
 plt.legend()
 show.finding(
