@@ -29,7 +29,7 @@ def reference_losses(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 @EXERCISES.add("02.1", "Mean squared error")
 def mean_squared(answer: Callable) -> Iterator[Property]:
     """answer(predictions, targets) -> float."""
-    asked = _restoring(answer)
+    asked = restoring(answer)
     one, three = np.array([1.0, 2.0]), np.array([1.0, 5.0])
     yield ("differences of 0 and 3 give 4.5", lambda: asked(one, three) == 4.5, [
         "Square each difference first.",
@@ -73,7 +73,7 @@ def mean_squared(answer: Callable) -> Iterator[Property]:
         "if not predictions.size: raise ValueError(…)",
     ])  # fmt: skip
     yield ("both arrays stay as they were", lambda: (
-        _leaves(answer, one.copy(), three.copy()) and _leaves(answer, three.copy(), one.copy())
+        leaves(answer, one.copy(), three.copy()) and leaves(answer, three.copy(), one.copy())
     ), [
         "Does your function write into one of its arguments?",
         "`predictions -= targets` changes the caller's array.",
@@ -126,7 +126,7 @@ def number_to_beat(answer: Callable) -> Iterator[Property]:
 @EXERCISES.add("02.3", "Answer minus truth")
 def answer_minus_truth(answer: Callable) -> Iterator[Property]:
     """answer(logits, labels) -> (mean loss, gradient)."""
-    asked = _restoring(answer)
+    asked = restoring(answer)
     random = np.random.default_rng(2)
     logits, labels = random.normal(scale=2, size=(6, 4)), np.array([0, 3, 1, 1, 2, 0])
 
@@ -193,7 +193,7 @@ def answer_minus_truth(answer: Callable) -> Iterator[Property]:
         "np.eye(C) is float64 and makes all that it meets float64. One row and one class are allowed, too.",
         "gradient[np.arange(N), labels] -= 1 keeps the dtype.",
     ])  # fmt: skip
-    yield ("it leaves its input as it was", lambda: _leaves(answer, logits, labels), [
+    yield ("it leaves its input as it was", lambda: leaves(answer, logits, labels), [
         "Does your function write into `logits`?",
         "`logits -= …` changes the caller's array.",
         "Use `shifted = logits - …`.",
@@ -203,7 +203,7 @@ def answer_minus_truth(answer: Callable) -> Iterator[Property]:
 @EXERCISES.add("02.4", "Undo the second softmax")
 def undo_second(answer: Callable) -> Iterator[Property]:
     """answer(answers) -> probabilities."""
-    asked = _restoring(answer)
+    asked = restoring(answer)
     one = np.array([[0.7, 0.2, 0.1]])
     yield ("the probabilities of one row come back", lambda: np.allclose(asked(_softmax(one)), one, rtol=0, atol=1e-5), [
         "The logarithm of a softmax is what went in, up to a constant: ln q_j = p_j + a constant. Which one?",
@@ -245,7 +245,7 @@ def undo_second(answer: Callable) -> Iterator[Property]:
         "ln 0 is −∞, and −∞ in a row makes nan. Is nan < −0.001? Is nan >= −0.001?",
         "Ask whether all entries are good: not (p >= -0.001).all()",
     ])  # fmt: skip
-    yield ("the input stays as it was", lambda: _leaves(answer, logged.copy()), [
+    yield ("the input stays as it was", lambda: leaves(answer, logged.copy()), [
         "Does your function write into `answers`?",
         "`np.log(answers, out=answers)` and `answers += …` change the caller's array.",
         "logarithms = np.log(answers) makes a new one.",
@@ -266,7 +266,7 @@ def _by_loop(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return np.array(found)
 
 
-def _restoring(answer: Callable) -> Callable:
+def restoring(answer: Callable) -> Callable:
     """The answer, with its arguments put back after each call: an answer that writes into them fails where that is
     asked, and nowhere else."""
 
@@ -281,7 +281,7 @@ def _restoring(answer: Callable) -> Callable:
     return call
 
 
-def _leaves(answer: Callable, *arrays: np.ndarray) -> bool:
+def leaves(answer: Callable, *arrays: np.ndarray) -> bool:
     """Whether the call leaves its arrays as they were, whatever it returns (but not None)."""
     before = [each.copy() for each in arrays]
     given = answer(*arrays) is not None

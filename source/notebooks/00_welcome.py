@@ -41,7 +41,7 @@ path.picture(here="00")
 # %%
 findings = [each for each in doctor.examine() if each.name != "Ports"]  # JupyterLab has one by now
 rows = [["✓" if each.there else "–", each.name, each.purpose] for each in findings]
-show.table(["", "what", "what for"], rows)
+show.table(["there", "what", "what for"], rows)
 
 # %%
 for each in findings:
@@ -179,6 +179,6 @@ check("00.1", allowed_downtime_minutes)
 # of your checkout, on your machine alone; this cell, or `./course progress`, shows it.
 
 # %%
-from course_lib.idioms.exercises import progress
+from course_lib.idioms.progress import progress
 
 progress()

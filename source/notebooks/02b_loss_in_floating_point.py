@@ -521,7 +521,11 @@ claim(
 # fraud the weight 10. The model is nothing but two logits. Which probability of fraud does it learn?
 
 # %%
-guess("fraud", "1 % of the payments are fraud, with weight 10. What does the model answer?", share=True)
+guess(
+    "fraud",
+    "1 % of the payments are fraud, with weight 10. What does the model answer?",
+    share=True,
+)
 
 # %%
 weight = torch.tensor([1.0, 10.0])
@@ -694,7 +698,11 @@ rows = [
     ["exactly 0", "from a logit of 17", "a sure, right answer in float32: harmless for training"],
     ["never below the entropy of y'", f"{lowest:.3f}", f"label smoothing, α = {alpha}"],
     ["never above −ln 10⁻⁷", f"{-np.log(1e-7):.2f}", "Keras, from probabilities"],
-    ["another loss in another framework", f"{factors.max():.2f} times", "the mean of weighted losses"],
+    [
+        "another loss in another framework",
+        f"{factors.max():.2f} times",
+        "the mean of weighted losses",
+    ],
 ]
 show.table(["the log says", "here", "look first for"], rows)
 
