@@ -102,6 +102,7 @@ for step in range(31):
         print(f"step {step:>2}: m = {m:.2f}, slope {slope:+.2f}")
     m = m - 0.1 * slope
 
+# %%
 claim(
     "thirty steps downhill end at the mean", abs(m - minutes.mean()) < 0.1, f"m = {m:.2f} minutes"
 )
@@ -201,10 +202,11 @@ nll = np.array([-np.log(density(m)).mean() for m in values])
 mse = np.array([((readings - m) ** 2).mean() for m in values])
 derived = np.log(2 * np.pi * 0.5**2) / 2 + mse / (2 * 0.5**2)
 
+# %%
 claim(
     "the negative log-likelihood is what we derived, and lowest where the squared error is",
     np.abs(nll - derived).max() < 1e-9 and nll.argmin() == mse.argmin(),
-    f"largest difference {np.abs(nll - derived).max():.0e}, both lowest at {values[mse.argmin()]:.2f}",
+    f"they differ by {np.abs(nll - derived).max():.0e}; lowest at m = {values[mse.argmin()]:.2f}",
 )
 
 # %% [markdown]
@@ -274,7 +276,7 @@ fraud_loss = -(0.01 * np.log(q) + 0.99 * np.log(1 - q))
 claim(
     "the best constant answer is the frequency, and its loss is less than a tenth of ln 2",
     np.isclose(q[fraud_loss.argmin()], 0.01) and fraud_loss.min() < np.log(2) / 10,
-    f"q = {q[fraud_loss.argmin()]:.3f} with a loss of {fraud_loss.min():.3f}; ln 2 = {np.log(2):.3f}",
+    f"q = {q[fraud_loss.argmin()]:.3f}, loss {fraud_loss.min():.3f}; ln 2 = {np.log(2):.3f}",
 )
 
 # %% [markdown]
@@ -331,6 +333,8 @@ pairs = np.random.default_rng(2).dirichlet(np.ones(6), size=(1000, 2))  # over s
 divergence = np.array(
     [cross_entropy_between(p, q) - cross_entropy_between(p, p) for p, q in pairs]
 )
+
+# %%
 claim(
     "for 1,000 random pairs of distributions, the cross-entropy is above the entropy",
     divergence.min() >= 0,
@@ -363,6 +367,7 @@ def softmax(logits):
     return powers / powers.sum(axis=1, keepdims=True)
 
 
+# %%
 print(softmax(np.array([[2.0, 1.0, -1.0]])).round(3))
 print(softmax(np.array([[102.0, 101.0, 99.0]])).round(3))
 
@@ -424,6 +429,8 @@ def first_loss(seed, times):
 
 usual = [first_loss(seed, 1) for seed in range(5)]
 large = [first_loss(seed, 30) for seed in range(5)]
+
+# %%
 claim(
     "five untrained networks start within 0.3 of ln 10; with weights 30 times as large, above 6",
     max(abs(loss - np.log(10)) for loss in usual) < 0.3 and min(large) > 6,
@@ -457,6 +464,8 @@ def gradient_of_mean(logits, labels):
 z = torch.from_numpy(some_logits).requires_grad_()
 F.cross_entropy(z, torch.from_numpy(some_labels)).backward()
 difference = np.abs(gradient_of_mean(some_logits, some_labels) - z.grad.numpy()).max()
+
+# %%
 claim("our gradient is PyTorch's, to 1e-12", difference < 1e-12, f"{difference:.0e}")
 
 # %% [markdown]
@@ -527,6 +536,7 @@ def accuracy(logits):
     return float((logits.argmax(axis=1) == test.labels).mean())
 
 
+# %%
 claim(
     "300 steps with ŷ − y start near ln 10 and end with over 90 % of the test images right",
     abs(by_step[0] - np.log(10)) < 0.3 and accuracy(x_test @ W + b) > 0.9,
@@ -649,6 +659,8 @@ def without_label(logits, labels):
 
 wrong_losses, wrong_logits = trained(without_label)
 reveal("lower", "the wrong one, without the label")
+
+# %%
 claim(
     "without the label the loss ends lower, and at most a third of the test images are right",
     wrong_losses[-1] < right_losses[-1] and accuracy(wrong_logits) < 1 / 3,
@@ -723,6 +735,8 @@ def steps_to_repair(name, margin=-8.0):
 
 
 needed = {name: steps_to_repair(name) for name in ("cross-entropy", "squared error")}
+
+# %%
 claim(
     "from a margin of −8, squared error needs more than 50 times as many steps as cross-entropy",
     needed["squared error"] > 50 * needed["cross-entropy"],
@@ -746,6 +760,8 @@ reached = {
 ahead = {
     times: reached["cross-entropy", times] - reached["squared error", times] for times in (1, 30)
 }
+
+# %%
 claim(
     "from the usual start both end within 3 points; from large weights cross-entropy is more than "
     "5 points ahead",
@@ -774,7 +790,7 @@ rows = [
     ["below 0", f"{raw_losses[-1]:.0f}", "logits where log-probabilities belong"],
     ["nan or inf", "–", "a logarithm of a softmax, or a learning rate far too large"],
 ]
-show.table(["the log says", "here", "look first for"], rows)
+show.table(["the log says", "here", "look first for"], rows, caption="Beside a training log")
 
 # %% [markdown]
 # The last row is the one from the beginning: lesson 02b produces that `nan`, explains it and repairs it.

@@ -60,6 +60,7 @@ def as_written(logits, labels):
     return -np.log(of_label(probabilities, labels))
 
 
+# %%
 for size in (10, 80, 90):
     twice = np.array([[size, 0, 0], [size, 0, 0]], dtype=np.float32)
     right, wrong = as_written(twice, [0, 1])
@@ -115,6 +116,8 @@ for _ in range(200):
 with torch.inference_mode():
     largest = model(test_images).max(dim=1).values.numpy()
 share = float((largest > limit[np.float16]).mean())
+
+# %%
 claim(
     "after 200 steps, more than one test image in ten has a logit that overflows float16",
     share > 0.1,
@@ -142,6 +145,8 @@ def shift_added_back(logits, labels):
 
 
 huge = {kind: np.array([[1e4, 0, 0]] * 2, kind) for kind in (np.float16, np.float32)}
+
+# %%
 claim(
     "with the shift, logits of 10,000 give 0 for the right class and 10,000 for a wrong one, in "
     "16 and 32 bits",
@@ -231,6 +236,9 @@ guess(
     choices=list(forms),
 )
 
+# %% [markdown]
+# We compute the three forms in float32 and compare them with float64, for logits from 1 to 24.
+
 
 # %%
 def relative_error(form, size, repeats=500):
@@ -287,6 +295,8 @@ far = {
     name: float(np.median(np.abs(form(z, np.zeros(500, int)) - exact) / exact))
     for name, form in forms.items()
 }
+
+# %%
 claim(
     "with 1,000 on every logit, the shift added back errs more than 50 times as much",
     far["shift added back at the end"] > 50 * far["shifted first"] and np.isnan(far["as written"]),
@@ -304,6 +314,8 @@ between = {
     name: float(np.mean(np.abs(form(z.numpy(), zeros.numpy()) - of_torch) / of_torch))
     for name, form in forms.items()
 }
+
+# %%
 claim(
     "PyTorch's losses are more than twice as close to shifting first as to adding the shift back",
     between["shift added back at the end"] > 2 * between["shifted first"],
@@ -341,7 +353,6 @@ claim(
 
 # %%
 guess("step", "The best step h for a central difference, float64?", low=1e-12, high=1)
-
 
 # %% [markdown]
 # Two errors work against each other. The first one comes from the formula. Taylor's formula along one logit says
@@ -404,6 +415,9 @@ show.finding(
     alt="Error of finite differences against the step, logarithmic: three U-shaped curves. Lowest: "
     + "; ".join(f"{name} near {best[name]:.0e}, error {errors[name].min():.0e}" for name in kinds),
 )
+
+# %% [markdown]
+# Is the best step of each curve where the derivation puts it?
 
 # %%
 epsilon = {kind: float(np.finfo(kind).eps) for kind in (np.float32, np.float64)}
@@ -500,8 +514,8 @@ claim(
     "PyTorch's smoothed loss is lowest at the derived margin, and is the entropy of y' there",
     abs(margins[curves[alpha].argmin()] - lead) < 0.01
     and abs(curves[alpha].min() - lowest) < 1e-4,
-    f"margin {margins[curves[alpha].argmin()]:.2f}, loss {curves[alpha].min():.3f}; the right class "
-    f"gets {smoothed[0]:.0%}",
+    f"margin {margins[curves[alpha].argmin()]:.2f}, loss {curves[alpha].min():.3f}; the right "
+    f"class gets {smoothed[0]:.0%}",
 )
 
 # %% [markdown]
@@ -599,6 +613,7 @@ show.table(
         ["Keras, from_logits=True", *(f"{loss:.3f}" for loss in keras["logits"])],
         ["Keras, from probabilities", *(f"{loss:.3f}" for loss in keras["probabilities"])],
     ],
+    caption="The same three examples, two classes",
 )
 
 # %% [markdown]
@@ -612,7 +627,8 @@ claim(
     np.allclose(keras["logits"], each, rtol=1e-4)
     and abs(keras["probabilities"][2] + np.log(1e-7)) < 0.01
     and np.abs(keras["gradient"][2]).max() == 0,
-    f"loss {keras['probabilities'][2]:.2f} instead of {each[2]:.2f}, gradient {keras['gradient'][2]}",
+    f"loss {keras['probabilities'][2]:.2f} instead of {each[2]:.2f}, "
+    f"gradient {keras['gradient'][2]}",
 )
 
 # %% [markdown]
@@ -638,6 +654,8 @@ w = weights[three_labels]
 by_torch = F.cross_entropy(
     torch.from_numpy(three), torch.tensor(three_labels), weight=torch.from_numpy(weights)
 ).item()
+
+# %%
 claim(
     "PyTorch divides by the sum of the weights, Keras by the number of examples",
     np.isclose(by_torch, (w * each).sum() / w.sum(), rtol=1e-4)
@@ -678,6 +696,8 @@ def adam_with(scale_of):
 plain = adam_with(lambda i: 1.0)
 constant = (adam_with(lambda i: 1.5) - plain).abs().max().item()
 as_keras = (adam_with(lambda i: factors[i].item()) - plain).abs().max().item()
+
+# %%
 claim(
     "Adam removes a constant factor, but not the difference between the two frameworks",
     constant < 1e-6 and as_keras > 1e-3,
@@ -704,7 +724,7 @@ rows = [
         "the mean of weighted losses",
     ],
 ]
-show.table(["the log says", "here", "look first for"], rows)
+show.table(["the log says", "here", "look first for"], rows, caption="Beside a training log")
 
 # %% [markdown]
 # ## What to remember

@@ -26,13 +26,14 @@ def mean_squared_error(predictions, targets):
     """The mean of the squared differences, computed in float64.
 
     predictions, targets: integer or float arrays of one shape, with one value or more.
-    Returns a plain float. Leaves both arrays as they were. Raises ValueError if the shapes differ, and if there is no
-    value.
+    Returns a plain float. Leaves both arrays as they were. Raises ValueError if the shapes
+    differ, and if there is no value.
     """
     # SOLUTION
     if predictions.shape != targets.shape or not predictions.size:
         raise ValueError(
-            f"expected two arrays of one shape with a value or more, got {predictions.shape} and {targets.shape}"
+            "expected two arrays of one shape with a value or more, got shapes "
+            f"{predictions.shape} and {targets.shape}"
         )
     errors = predictions.astype(np.float64) - targets.astype(np.float64)
     return float((errors**2).mean())
@@ -58,7 +59,8 @@ check("02.1", mean_squared_error)
 def loss_to_beat(labels):
     """The mean cross-entropy of the best constant answer: the entropy of the labels' frequencies.
 
-    labels: int array (N,). The numbers of the classes need not be consecutive, and -1 may be one of them.
+    labels: int array (N,). The numbers of the classes need not be consecutive, and -1 may be
+    one of them.
     Returns a plain float in nats. Raises ValueError if there is no label.
     """
     # SOLUTION
@@ -130,8 +132,8 @@ def undo_second_softmax(answers):
 
     answers: float32 or float64 array (N, C), N from 0, C from 2; each row sums to 1.
     Returns a float array (N, C) whose rows sum to 1, correct to 1e-5. Leaves `answers` as it was.
-    Raises ValueError if a row cannot be the softmax of probabilities: if an entry of p would be below -0.001, or if an
-    entry of the row is 0.
+    Raises ValueError if a row cannot be the softmax of probabilities: if an entry of p would be
+    below -0.001, or if an entry of the row is 0.
     """
     # SOLUTION
     with np.errstate(divide="ignore", invalid="ignore"):

@@ -23,10 +23,10 @@ scratch = begin("02b")
 def log_sum_exp(logits):
     """ln of the sum of the exponentials over the last axis.
 
-    logits: float16, float32 or float64 array (..., C), C from 1; each entry is finite or -inf (a masked class). There may
-    be no row at all.
-    Returns the values, shape (...), in the dtype of `logits`; -inf for a row in which every class is masked.
-    Leaves `logits` as it was.
+    logits: float16, float32 or float64 array (..., C), C from 1; each entry is finite or -inf
+    (a masked class). There may be no row at all.
+    Returns the values, shape (...), in the dtype of `logits`; -inf for a row in which every
+    class is masked. Leaves `logits` as it was.
     """
     # SOLUTION
     m = logits.max(axis=-1, keepdims=True)
