@@ -179,6 +179,6 @@ check("00.1", allowed_downtime_minutes)
 # of your checkout, on your machine alone; this cell, or `./course progress`, shows it.
 
 # %%
-from course_lib.idioms.progress import progress
+from course_lib.progress import progress
 
 progress()
