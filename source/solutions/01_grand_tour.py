@@ -104,7 +104,7 @@ def read_predictions(body):
 check("01.3", read_predictions)
 
 # %% [markdown] tags=["solution"]
-# The shift by the largest logit changes nothing in exact arithmetic and everything in floating point: lesson 02 derives
+# The shift by the largest logit changes nothing in exact arithmetic and everything in floating point: lesson 02b derives
 # it. Another way is `scipy.special.softmax`, which does the same inside.
 
 # %% [markdown]
