@@ -59,7 +59,9 @@ def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str 
     header: a word for each column. Raises ValueError for a column without one: it is read out before each cell.
     """
     if not all(str(name).strip() for name in header):
-        raise ValueError(f"expected a name for each column, got {list(header)}: a screen reader says it before each cell")
+        raise ValueError(
+            f"expected a name for each column, got {list(header)}: a screen reader says it before each cell"
+        )
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
     sides = [
         "right" if cells and all(_is_number(row[i]) for row in cells if row[i]) else "left" for i in range(len(header))

@@ -22,13 +22,13 @@ def picture(here: str) -> None:
         name = f"{part.roman}  {part.name}".strip()
         axes.text(0, -row, name, va="center", fontsize=11, weight="bold" if current else "normal")
         for place, each in enumerate(course.in_part(part)):
-            x = 1.6 + 0.44 * place
+            x = 1.75 + 0.44 * place
             face, ink = (show.BLUE, "white") if each == lesson else ("white", "black")
-            axes.plot(x, -row, "o" if each.floor == 1 else "s", ms=19 if each.floor == 1 else 15, mfc=face,
+            axes.plot(x, -row, "o" if each.floor == 1 else "s", ms=19 if each.floor == 1 else 17, mfc=face,
                       mec=show.BLUE, mew=2 if each == lesson else 1)  # fmt: skip
-            axes.text(x, -row - 0.02, each.number.lstrip("0") if each.floor > 1 else each.number, ha="center",
+            axes.text(x, -row - 0.02, each.number, ha="center",
                       va="center", fontsize=9 if each.floor == 1 else 8, color=ink)  # fmt: skip
-    axes.set_xlim(-0.1, 6.9)
+    axes.set_xlim(-0.1, 6.95)
     axes.set_ylim(-len(course.parts) + 0.4, 0.6)
     show.finding(f"You are here: {lesson.number} {lesson.title}", alt=words(here))
 

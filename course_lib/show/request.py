@@ -7,8 +7,8 @@ def request_path() -> None:
     """Draws a request's way from the client through the Service into one of two pods, and the answer's way back."""
     import matplotlib.pyplot as plt
 
-    figure, axes = plt.subplots(figsize=(9, 3.6))
-    axes.set(xlim=(0, 10), ylim=(0, 4.2))
+    figure, axes = plt.subplots(figsize=(8, 3.6))
+    axes.set(xlim=(0, 10), ylim=(-0.1, 4.2))
     axes.set_axis_off()
 
     def box(x: float, y: float, words: str) -> None:

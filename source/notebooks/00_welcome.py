@@ -205,9 +205,9 @@ check("00.1", allowed_downtime_minutes)
 # Once the check says *solved*, the course keeps that in the folder `.course/`, on your machine only:
 
 # %%
-from course_lib.idioms.exercises import solved
+from course_lib.idioms import store
 
-print(solved() or "Nothing is solved yet.")
+print(store.solved() or "Nothing is solved yet.")
 
 # %% [markdown]
 # The exercises of every lesson are in a notebook of their own; the link is below. The solution is in a third notebook,

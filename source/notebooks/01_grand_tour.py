@@ -606,6 +606,9 @@ claim(
 reveal("failed", failed)
 answers_by_pod(outcome, "A pod is deleted, and the answers go on")
 
+# %% [markdown]
+# Each bar shows half a second, and each colour one pod. The deleted pod is orange.
+
 # %%
 by_pod = outcome["by_half_second"]
 claim(

@@ -12,7 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("01")
 
 # %% [markdown]
-# ### 01.1 Parity, in one number ★☆☆ · 5 minutes
+# ## 01.1 Parity, in one number ★☆☆ · 5 minutes
 #
 # The tour compared a model before and after conversion by the largest difference of their logits. Write that
 # comparison so that it cannot be satisfied by accident: a shape that NumPy would stretch, or a NaN, must not pass for
@@ -44,7 +44,7 @@ check("01.1", largest_difference)
 # a broken model fails the claim that follows. `np.nanmax` would let it through.
 
 # %% [markdown]
-# ### 01.2 The request ★★☆ · 5 minutes
+# ## 01.2 The request ★★☆ · 5 minutes
 #
 # A colleague has images and wants answers. Write the function that turns images into the body of a request to
 # `:predict`, for one image or for many, and that refuses images of another shape, or none, before anything is sent.
@@ -72,7 +72,7 @@ check("01.2", request_body)
 # first, because a reshape that succeeds is no sign that the axes mean what you think.
 
 # %% [markdown]
-# ### 01.3 The answer ★★☆ · 10 minutes
+# ## 01.3 The answer ★★☆ · 10 minutes
 #
 # The service answers logits, since that is what the model computes. People want a digit and how sure the model is.
 # Write what stands between the two, and let it survive a model that is very sure.
@@ -108,7 +108,7 @@ check("01.3", read_predictions)
 # it. Another way is `scipy.special.softmax`, which does the same inside.
 
 # %% [markdown]
-# ### 01.4 None lost, of how many? ★★★ · 10 minutes
+# ## 01.4 None lost, of how many? ★★★ · 10 minutes
 #
 # The tour killed a pod and lost no request. "So it never loses one?" asks the colleague. It may still lose one in a
 # thousand. Write the largest failure rate that a run without a failure leaves possible.

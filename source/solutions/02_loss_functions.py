@@ -13,7 +13,7 @@ from course_lib.idioms import begin, check
 scratch = begin("02")
 
 # %% [markdown]
-# ### 02.1 Mean squared error ★☆☆ · 5 minutes
+# ## 02.1 Mean squared error ★☆☆ · 5 minutes
 #
 # A dashboard compares the bytes of two camera pictures, and the predictions of a regression with their targets. Both
 # errors looked fine for months, and both were wrong: the pictures came as 8-bit integers, and the predictions as a
@@ -47,7 +47,7 @@ check("02.1", mean_squared_error)
 # `mse_loss` only warns about shapes that it has to stretch, and a warning in step 3 of 40,000 is not read.
 
 # %% [markdown]
-# ### 02.2 Answer minus truth ★★☆ · 10 minutes
+# ## 02.2 Answer minus truth ★★☆ · 10 minutes
 #
 # A model is to go on learning on a device that has NumPy and no framework. There is no autograd, so write loss and
 # gradient by hand, together, as they share their work. They must survive a model that is very sure.
@@ -82,7 +82,7 @@ check("02.2", loss_and_gradient)
 # subtracts it: clearer, and C times the memory of the labels, and in float64 unless you say otherwise.
 
 # %% [markdown]
-# ### 02.3 Keep the tail ★★☆ · 10 minutes
+# ## 02.3 Keep the tail ★★☆ · 10 minutes
 #
 # A review queue sorts examples by loss, the most surprising first and the least surprising last. Half of the
 # queue has a loss of exactly 0.0 and comes in random order. Write a cross-entropy whose small losses survive in
@@ -126,7 +126,7 @@ for margin, loss in zip(margins, tail_cross_entropy(z, np.zeros(4, int))):
     )
 
 # %% [markdown]
-# ### 02.4 Does the backward pass lie? ★★★ · 15 minutes
+# ## 02.4 Does the backward pass lie? ★★★ · 15 minutes
 #
 # A colleague has written a fused kernel with a backward pass of its own. "Tests pass, the loss goes down", which it
 # also does with a gradient that is half of what it should be. Write the test that settles it for any function and any
@@ -178,7 +178,7 @@ check("02.4", gradient_error)
 # $(f(x+hv) - f(x-hv))/2h$, two evaluations each.
 
 # %% [markdown]
-# ### 02.5 What does it really believe? ★★☆ · 10 minutes
+# ## 02.5 What does it really believe? ★★☆ · 10 minutes
 #
 # The fraud model was trained with class weights, 1 and 10, so that the rare class counts. Now finance multiplies its
 # probabilities by amounts, and arrives at several times the fraud that there is. Retraining takes a week. Undo the

@@ -20,8 +20,8 @@ def test_the_map_lists_every_lesson_and_badges_come_with_a_repository():
     assert pages._badges(replace(MAP, repository="")) == ""
     published = replace(MAP, repository="owner/name")
     assert "github/owner/name/blob/main/notebooks/00_welcome.ipynb" in pages._badges(published)
-    assert "gh/owner/name/main" in source._head("notebooks", WRITTEN[0], published).source
-    assert "badge" not in source._head("notebooks", WRITTEN[0], replace(MAP, repository="")).source
+    assert "gh/owner/name/main" in source._head("notebooks", WRITTEN[0], published, places.CHECKOUT).source
+    assert "badge" not in source._head("notebooks", WRITTEN[0], replace(MAP, repository=""), places.CHECKOUT).source
 
 
 def test_environment_yml_and_constraints_txt_name_the_same_pins():
@@ -52,12 +52,12 @@ def test_what_lessons_import_is_on_colab_or_is_installed_there():
     needed = {Requirement(each).name for each in tomllib.loads(text)["project"]["dependencies"]}
     there = {"torch", "tensorflow", "tensorflow-cpu", "numpy", "scikit-learn", "matplotlib", "pillow", "ipywidgets",
              "aiohttp", "psutil", "pyyaml", "jupyterlab"}  # fmt: skip
-    assert needed == set(source.COLAB_LACKS) | there
+    assert needed == set(pages.COLAB_LACKS) | there
 
 
 def test_the_start_cell_for_colab_does_nothing_elsewhere():
     before = set(globals())
-    exec(source._colab(MAP, places.CHECKOUT).source, namespace := {})
+    exec(source._colab(MAP).source, namespace := {})
     assert set(namespace) - {"__builtins__"} == {"sys"} and set(globals()) == before
 
 

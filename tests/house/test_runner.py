@@ -33,7 +33,6 @@ number = "{}"
 name = "{}"
 title = "{}"
 part = 0
-minutes = 1
 live = {}
 timed = false
 holds = "nothing"

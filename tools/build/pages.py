@@ -11,9 +11,18 @@ from course_lib import data, models, show
 from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import Syllabus
+from tools.build import minutes
 
 DATA_CARD = "digits_data.md"
 """The one template of source/cards that is of data, not of a model."""
+
+
+COLAB_LACKS = (
+    *("onnx", "onnxruntime", "onnxscript", "safetensors", "tf2onnx", "ai-edge-litert", "coremltools"),
+    *("babel", "ipycanvas", "docker", "dockerfile-parse", "kubernetes-validate", "redis"),
+    *("httptools", "orjson", "prometheus-client", "purgatory", "starlette", "tenacity", "uvicorn", "uvloop"),
+)
+"""What lessons import and Google Colab does not have."""
 
 
 def write(syllabus: Syllabus) -> list[str]:
@@ -28,7 +37,7 @@ def write(syllabus: Syllabus) -> list[str]:
 
 def wanted(syllabus: Syllabus) -> dict[Path, str]:
     """Every such page with the text that it should hold."""
-    pages = {CHECKOUT / "environment.yml": environment(CHECKOUT)}
+    pages = {CHECKOUT / "environment.yml": environment(CHECKOUT), CHECKOUT / "tools/colab.txt": colab(CHECKOUT)}
     readme = CHECKOUT / "README.md"
     if readme.exists():
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
@@ -66,6 +75,12 @@ def pins(checkout: Path) -> list[str]:
     return [line for line in kept if not re.match(r"(nvidia-|cuda-|triton==)", line)]
 
 
+def colab(checkout: Path) -> str:
+    """tools/colab.txt: the pins of what Colab lacks."""
+    kept = [pin for pin in pins(checkout) if pin.partition("==")[0] in COLAB_LACKS]
+    return "\n".join(["# Written by `./course build` from constraints.txt: what Google Colab lacks.", *kept]) + "\n"
+
+
 def card(template: Path) -> str:
     """A model's card: its text from source/cards, every figure from the ledger and the files."""
     rows = {row.form: row for row in reversed(ledger.kept()) if row.model == template.stem}  # of the first lesson
@@ -100,16 +115,20 @@ def _between(text: str, name: str, new: str) -> str:
 
 
 def _map(syllabus: Syllabus) -> str:
-    lines = ["| | lesson | minutes | live cells | holds |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| lesson | title | minutes | live cells | holds |", "| --- | --- | --- | --- | --- |"]
     for part in syllabus.parts:
         if part.number:
-            lines.append(f"| | **{'I II III IV V VI'.split()[part.number - 1]} {part.name}** | | | |")
+            lines.append(f"| | **{part.roman} {part.name}** | | | |")
         for lesson in syllabus.in_part(part):
-            title = (
-                f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)" if lesson.written else f"{lesson.title} *(to come)*"
-            )
+            title, spent = f"{lesson.title} *(to come)*", ""
+            if lesson.written:
+                counted = minutes.of(lesson)
+                title = f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)"
+                spent = f"{counted.lesson}" + (f" + {counted.exercises}" if counted.exercises else "")
+            if lesson.floor > 1:
+                title = f"*deeper:* {title}"
             engines = ", ".join(name.capitalize() for name in lesson.live) or "–"
-            lines.append(f"| {lesson.number} | {title} | {lesson.minutes} | {engines} | {lesson.holds} |")
+            lines.append(f"| {lesson.number} | {title} | {spent} | {engines} | {lesson.holds} |")
     return "\n".join(lines) + "\n"
 
 

@@ -1,0 +1,431 @@
+"""`guess` and `reveal`: the learner commits to a number, a share, a choice or an order, then sees the measurement.
+
+    guess("lost", "How many of about 2,000 requests will fail?", low=0, high=2000)
+    …
+    reveal("lost", failed)
+
+A guess is kept with the learner's progress (`store`), an entry a name:
+{"question", "kind", "low", "high", "unit" | "options", "value", "date",
+ "seen": when the measurement was first revealed, "late": whether the value was kept after that,
+ "scored": {"value", "truth", "good"} of the first reveal, the only one that counts}.
+"""
+
+import importlib.util
+import math
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import date
+from numbers import Integral, Real
+from typing import Any
+
+from course_lib import show
+from course_lib.idioms import store
+from course_lib.idioms.lesson import current
+
+FACTOR = 2
+"""How far off a good guess may be where its bounds span a decade or more."""
+
+TENTH = 0.1
+"""How far off a good guess may be elsewhere, as a share of the bounds' width."""
+
+
+@dataclass(frozen=True)
+class Number:
+    """A number from `low` to `high`, both included, in `unit`."""
+
+    low: float
+    high: float
+    unit: str = ""
+    kind = "number"
+
+    def __post_init__(self) -> None:
+        if not (_is_number(self.low) and _is_number(self.high) and self.low < self.high):
+            raise ValueError(f"expected two numbers, low < high, got low={self.low!r} and high={self.high!r}")
+
+    @property
+    def whole(self) -> bool:
+        """Whether only whole numbers can be guessed."""
+        return isinstance(self.low, Integral) and isinstance(self.high, Integral)
+
+    @property
+    def decades(self) -> bool:
+        """Whether the bounds span a decade or more, so that a guess is judged by its factor."""
+        return self.low > 0 and self.high / self.low >= 10
+
+    def asks(self) -> str:
+        """What can be answered, in words."""
+        return f"A {'whole ' * self.whole}number from {_text(self.low)} to {self.said(self.high)}."
+
+    def said(self, value: float) -> str:
+        """A value as people read it."""
+        return f"{_text(value)} {self.unit}".strip()
+
+    def fits(self, value: object) -> bool:
+        """Whether `value` is an answer to this question."""
+        return _is_number(value) and self.low <= value <= self.high and (not self.whole or value == int(value))
+
+    def plain(self, value: Any) -> float:
+        """An answer as JSON holds it."""
+        return int(value) if self.whole else float(value)
+
+    def measured(self, truth: object) -> float:
+        """The measurement in the guess's terms. Raises TypeError, ValueError where it is no finite number."""
+        number = _single(truth)
+        return int(number) if number == int(number) else number
+
+    def judged(self, value: float, truth: float) -> tuple[bool, str, str]:
+        """Whether the guess is good, how far off it is, and the rule in words."""
+        if value == truth:
+            return True, "exactly what was measured", "no guess can be closer"
+        way = "high" if value > truth else "low"
+        if self.decades and truth > 0:
+            factor = max(value / truth, truth / value)
+            good = factor <= FACTOR * (1 + 1e-9)
+            return good, f"{factor:.3g} times too {way}", f"{'within' if good else 'outside'} a factor of two"
+        room = TENTH * (self.high - self.low)
+        good = not self.decades and abs(value - truth) <= room * (1 + 1e-9)
+        off = f"{self._distance(abs(value - truth))} too {way}"
+        if self.decades:
+            return good, off, "no factor leads to zero or below"
+        return good, off, f"{'within' if good else 'outside'} a tenth of the range, {self._distance(room)}"
+
+    def _distance(self, value: float) -> str:
+        return self.said(value)
+
+
+@dataclass(frozen=True)
+class Share(Number):
+    """A share, guessed in percent and measured as 0 to 1."""
+
+    low: float = 0
+    high: float = 100
+    unit: str = "%"
+    kind = "share"
+
+    def asks(self) -> str:
+        return "A share, from 0 to 100 %."
+
+    @property
+    def whole(self) -> bool:
+        return False
+
+    def measured(self, truth: object) -> float:
+        number = _single(truth)
+        if not 0 <= number <= 1:
+            raise ValueError(f"expected a share from 0 to 1 as the measurement, got {number:g}: divide by the whole")
+        return round(100 * number, 10)  # 100 * 0.07 is 7.000000000000001
+
+    def _distance(self, value: float) -> str:
+        return f"{_text(value)} percentage point{'s' * (value != 1)}"
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of several texts."""
+
+    options: tuple[str, ...]
+    kind = "choice"
+
+    def __post_init__(self) -> None:
+        texts = all(isinstance(option, str) and option.strip() for option in self.options)
+        if not texts or len(self.options) < 2 or len(set(self.options)) < len(self.options):
+            raise ValueError(f"expected two or more different texts to choose from, got {list(self.options)!r}")
+
+    def asks(self) -> str:
+        return "One of: " + " · ".join(self.options)
+
+    def said(self, value: str) -> str:
+        return value
+
+    def fits(self, value: object) -> bool:
+        return isinstance(value, str) and value in self.options
+
+    def plain(self, value: Any) -> Any:
+        return str(value)
+
+    def measured(self, truth: object) -> Any:
+        if not isinstance(truth, str):
+            raise TypeError(f"expected the right choice's text as the measurement, got {_kind_of(truth)}")
+        if truth not in self.options:
+            raise ValueError(f"expected one of {', '.join(self.options)} as the measurement, got {truth!r}")
+        return str(truth)
+
+    def judged(self, value: Any, truth: Any) -> tuple[bool, str, str]:
+        return value == truth, "", "it is right" if value == truth else "it is another one"
+
+
+@dataclass(frozen=True)
+class Order(Choice):
+    """Several texts, to be put in order."""
+
+    kind = "order"
+
+    def asks(self) -> str:
+        return "Put in order: " + " · ".join(self.options)
+
+    def said(self, value: Sequence[str]) -> str:
+        return ", then ".join(value)
+
+    def fits(self, value: object) -> bool:
+        return isinstance(value, list | tuple) and sorted(map(str, value)) == sorted(self.options)
+
+    def plain(self, value: Any) -> Any:
+        return [str(each) for each in value]
+
+    def measured(self, truth: object) -> Any:
+        if isinstance(truth, str) or not isinstance(truth, Sequence):
+            raise TypeError(f"expected a list, in the measured order, as the measurement, got {_kind_of(truth)}")
+        if not self.fits(list(truth)):
+            raise ValueError(f"expected {', '.join(self.options)}, each once, in the measured order, got {list(truth)}")
+        return self.plain(truth)
+
+    def judged(self, value: Any, truth: Any) -> tuple[bool, str, str]:
+        right = sum(mine == theirs for mine, theirs in zip(value, truth))
+        return right == len(truth), "", f"{right} of {len(truth)} stand in their place"
+
+
+Form = Number | Choice
+"""What a question asks for; Share is a Number, Order a Choice."""
+
+
+def guess(
+    name: str,
+    question: str,
+    *,
+    low: float | None = None,
+    high: float | None = None,
+    unit: str = "",
+    share: bool = False,
+    choices: Sequence[str] | None = None,
+    order: Sequence[str] | None = None,
+    mine: object = None,
+) -> None:
+    """Asks for a guess before a measurement, and never waits for it. `reveal` of the same name shows what was measured.
+
+    name: unique within the lesson. question: in words, shown as it stands. One of these four says what is asked for:
+    low and high, a number within these bounds, in `unit` (whole where both are); share=True, a share from 0 to 100 %;
+    choices, one of several texts; order, several texts to be put in order.
+    mine: the guess itself, for those who have no widgets: a number, a share in percent, a choice, a list in order.
+    The learner's guess is kept with the progress once they say so. Raises ValueError for arguments that ask for
+    nothing, or for a `mine` that is no answer.
+    """
+    form = _form(name, question, low, high, unit, share, choices, order)
+    key = (current(), name)
+    _asked[key] = (question, form)
+    widgets = _widgets_run()
+    note = ""
+    if mine is not None:
+        if not form.fits(mine):
+            raise ValueError(f"mine={mine!r} is no answer to this question. {form.asks()}")
+        note = _keep(key, mine)
+    elif not widgets:
+        note = _so_far(key)
+    how = "In a running notebook you enter your guess here. Where no field appears, add mine=… to the call."
+    details = [form.asks(), note or how]
+    show.put(show.card("?", show.BLUE, question, *details, label="guess"))
+    if widgets and mine is None:
+        from course_lib.idioms.guess_fields import fields
+
+        value = _entry(key).get("value")
+        box = fields(form, question, value if form.fits(value) else None, lambda value: _keep(key, value), _so_far(key))
+        show.put(box)
+
+
+def reveal(name: str, truth: object, figure: object = "") -> None:
+    """Shows what was measured beside the guess of that name, and whether the guess counts as good.
+
+    truth: a number, a share from 0 to 1, the right choice's text, or the list in the measured order; a NumPy scalar is
+    a number too. figure: shown below it. A guess is good within a factor of two where its bounds span a decade or more,
+    else within a tenth of their width; a choice or an order when it is right. Only what was kept before the first
+    reveal counts. Without a guess the measurement stands alone. Raises TypeError, ValueError for a measurement that is
+    none, or is none of the answers to a choice.
+    """
+    key = (current(), name)
+    question, form = _asked.get(key) or _as_kept(_entry(key))
+    if form is None:
+        measured, shown = None, _anything(truth)
+    else:
+        measured = form.measured(truth)
+        shown = form.said(measured)
+    today = date.today().isoformat()
+
+    def seen(entry: dict) -> None:
+        entry.setdefault("seen", today)
+        value = entry.get("value")
+        if form is not None and form.fits(value) and not entry.get("late") and "scored" not in entry:
+            good = form.judged(value, measured)[0]
+            entry["scored"] = {"value": value, "truth": measured, "good": good}
+
+    entry, refused = _change(key, seen)
+    details = [question] if question else []
+    colour = show.BLUE
+    if form is None:
+        details.append(f'The cell with guess("{name}", …) has not run in this kernel, so nothing can be compared.')
+    elif not form.fits(entry.get("value")):
+        details.append("You kept no guess before this. Next time, guess first.")
+    else:
+        good, words = _verdict(form, entry, measured)
+        colour = show.GREEN if good else show.ORANGE
+        details += words + ([f"This was not kept: {refused}"] if refused else [])
+    if str(figure):
+        details.append(str(figure))
+    show.put(show.card("◆", colour, f"Measured: {shown}", *details, label="reveal"))
+
+
+_asked: dict[tuple[str, str], tuple[str, Form]] = {}
+"""What was asked in this kernel, by lesson and name."""
+
+_unkept: dict[tuple[str, str], dict] = {}
+"""Entries that could not be written, for this kernel alone."""
+
+
+def _form(name, question, low, high, unit, share, choices, order) -> Form:
+    for what, text in (("name", name), ("question", question)):
+        if not isinstance(text, str) or not text.strip():
+            raise ValueError(f"expected a text as the {what} of a guess, got {text!r}")
+    asked = [low is not None or high is not None, share is not False, choices is not None, order is not None]
+    if sum(asked) != 1:
+        raise ValueError(f"{name}: expected one of low= with high=, share=True, choices=[…] and order=[…]")
+    if unit and not asked[0]:
+        raise ValueError(f"{name}: a unit goes with low= and high= alone, got unit={unit!r}")
+    if share is not False and share is not True:
+        raise ValueError(f"{name}: expected share=True, got {share!r}")
+    for options in (choices, order):
+        if options is not None and (isinstance(options, str) or not isinstance(options, Sequence)):
+            raise ValueError(f"{name}: expected a list of texts, got {_kind_of(options)}")
+    try:
+        if share:
+            return Share()
+        if asked[0]:
+            return Number(low, high, unit)
+        return Choice(tuple(choices)) if choices is not None else Order(tuple(order))
+    except ValueError as wrong:
+        raise ValueError(f"{name}: {wrong}") from None
+
+
+def _as_kept(entry: dict) -> tuple[str, Form | None]:
+    """The question that a kept guess answered; none where the entry is not whole."""
+    try:
+        if entry["kind"] == "number":
+            return entry["question"], Number(entry["low"], entry["high"], entry["unit"])
+        if entry["kind"] == "share":
+            return entry["question"], Share()
+        return entry["question"], {"choice": Choice, "order": Order}[entry["kind"]](tuple(entry["options"]))
+    except (KeyError, TypeError, ValueError):
+        return "", None
+
+
+def _entry(key: tuple[str, str]) -> dict:
+    return _unkept.get(key) or store.guesses().get(key[0], {}).get(key[1], {})
+
+
+def _change(key: tuple[str, str], edit: Callable[[dict], object]) -> tuple[dict, str]:
+    """The entry after `edit`, and why it could not be kept on disk, if so; this kernel then knows it all the same."""
+    changed: dict = {}
+
+    def within(kept: dict) -> None:
+        entry = kept["guesses"].setdefault(key[0], {}).setdefault(key[1], {})
+        entry.update(_unkept.get(key, {}))
+        edit(entry)
+        changed.update(entry)
+
+    refused = store.change(within)
+    if refused:
+        changed = dict(_entry(key))
+        edit(changed)
+        _unkept[key] = changed
+    else:
+        _unkept.pop(key, None)
+    return changed, refused
+
+
+def _keep(key: tuple[str, str], value: object) -> str:
+    """Keeps a guess; returns what to tell the learner."""
+    question, form = _asked[key]
+    plain = form.plain(value)
+    described = {"options": list(form.options)} if isinstance(form, Choice) else {
+        "low": form.plain(form.low), "high": form.plain(form.high), "unit": form.unit}  # fmt: skip
+
+    def edit(entry: dict) -> None:
+        if entry.get("value") != plain:  # the same again, when the cell runs again, is no new guess
+            entry.update(value=plain, date=date.today().isoformat(), late="seen" in entry)
+        entry.update(described, question=question, kind=form.kind)
+
+    entry, refused = _change(key, edit)
+    return _so_far(key, entry) + (f" It is kept in this kernel only. {refused}" if refused else "")
+
+
+def _so_far(key: tuple[str, str], entry: dict | None = None) -> str:
+    """What the learner has guessed so far, and whether it can still count; empty where there is nothing to say."""
+    form = _asked[key][1]
+    entry = _entry(key) if entry is None else entry
+    said = f"Your guess so far: {form.said(entry['value'])}." if form.fits(entry.get("value")) else ""
+    if entry.get("late") or ("seen" in entry and not said):
+        return f"{said} You have seen the measurement, so a guess no longer counts.".strip()
+    if "seen" in entry:
+        return f"{said} You have seen the measurement: this guess counts, and a new one does not."
+    return said and f"{said} You can change it until you see the measurement."
+
+
+def _verdict(form: Form, entry: dict, measured: Any) -> tuple[bool, list[str]]:
+    value, scored = entry["value"], entry.get("scored")
+    good, off, rule = form.judged(value, measured)
+    words = f"Your guess: {form.said(value)}{', ' * bool(off)}{off}."
+    if not entry.get("late"):
+        verdict = "That is a good guess" if good else "That does not count as good"
+        details = [f"{words} {verdict}: {rule}."]
+        if scored and scored["good"] != good:
+            kept = "good" if scored["good"] else "not good"
+            details.append(f"The first measurement that you saw was {form.said(scored['truth'])}, and your guess "
+                           f"counts as {kept}.")  # fmt: skip
+        return good, details
+    details = [f"{words} You kept it after you had seen the measurement, so it does not count."]
+    if scored:
+        details.append(
+            f"Your first guess counts: {form.said(scored['value'])}, {'' if scored['good'] else 'not '}good."
+        )
+    return False, details
+
+
+def _widgets_run() -> bool:
+    """Whether a notebook's kernel runs this, with widgets. The build keeps none, so it shows none."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    running = getattr(shell, "kernel", None) is not None and os.environ.get("COURSE_RECORD") != "1"
+    return running and importlib.util.find_spec("ipywidgets") is not None
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _single(truth: object) -> float:
+    """A finite number out of a Python number, a NumPy scalar or a tensor of one."""
+    if getattr(truth, "shape", None) == () and hasattr(truth, "item"):
+        truth = truth.item()
+    if not isinstance(truth, Real) or isinstance(truth, bool):
+        raise TypeError(f"expected a single number as the measurement, got {_kind_of(truth)}")
+    if not math.isfinite(truth):
+        raise ValueError(f"expected a finite number as the measurement, got {truth}")
+    return float(truth)
+
+
+def _anything(truth: object) -> str:
+    """A measurement of a question that is not known."""
+    if isinstance(truth, str):
+        return truth
+    if isinstance(truth, list | tuple):
+        return ", then ".join(map(str, truth))
+    return _text(_single(truth))
+
+
+def _kind_of(value: object) -> str:
+    return f"{type(value).__name__} {value!r:.60}"
+
+
+def _text(value: float) -> str:
+    """A number with the digits that a reader needs, four where it is not whole."""
+    if value == int(value) and abs(value) < 1e15:
+        return f"{int(value):,}"
+    return f"{value:,.0f}" if 1000 <= abs(value) < 1e15 else f"{value:.4g}"
