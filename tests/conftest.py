@@ -3,7 +3,7 @@
 import pytest
 
 from course_lib import places
-from course_lib.idioms import exercises, guesses, ledger, lesson
+from course_lib.idioms import exercises, guesses, ledger, lesson, store
 
 
 @pytest.fixture(autouse=True)
@@ -16,5 +16,6 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setattr(ledger, "_own", {})
     monkeypatch.setattr(guesses, "_asked", {})
     monkeypatch.setattr(guesses, "_unkept", {})
+    monkeypatch.setattr(store, "_said", set())
     for name in ("COURSE_STRICT", "COURSE_RECORD", "COURSE_REQUIRE_LIVE", "COURSE_LIVE_LOG", "COURSE_REPLAY"):
         monkeypatch.delenv(name, raising=False)

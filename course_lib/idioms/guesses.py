@@ -169,7 +169,8 @@ class Order(Choice):
         return ", then ".join(value)
 
     def fits(self, value: object) -> bool:
-        return isinstance(value, list | tuple) and sorted(map(str, value)) == sorted(self.options)
+        texts = isinstance(value, list | tuple) and all(isinstance(each, str) for each in value)
+        return texts and sorted(value) == sorted(self.options)
 
     def plain(self, value: Any) -> Any:
         return [str(each) for each in value]
@@ -214,23 +215,20 @@ def guess(
     form = _form(name, question, low, high, unit, share, choices, order)
     key = (current(), name)
     _asked[key] = (question, form)
-    widgets = _widgets_run()
-    note = ""
-    if mine is not None:
-        if not form.fits(mine):
-            raise ValueError(f"mine={mine!r} is no answer to this question. {form.asks()}")
-        note = _keep(key, mine)
-    elif not widgets:
-        note = _so_far(key)
-    how = "In a running notebook you enter your guess here. Where no field appears, add mine=… to the call."
-    details = [form.asks(), note or how]
-    show.put(show.card("?", show.BLUE, question, *details, label="guess"))
-    if widgets and mine is None:
+    if mine is not None and not form.fits(mine):
+        raise ValueError(f"mine={mine!r} is no answer to this question. {form.asks()}")
+    entry = _entry(key)
+    so_far = _so_far(form, entry) if mine is None else _keep(key, mine)
+    widgets = mine is None and _widgets_run()
+    how = "In a running notebook you enter your guess here. Where no field appears, add `mine=…` to the call."
+    note = how if widgets or not so_far else so_far  # with widgets, what is kept stands below the field
+    show.put(show.card("?", show.BLUE, question, form.asks(), note, label="guess"))
+    if widgets:
         from course_lib.idioms.guess_fields import fields
 
-        value = _entry(key).get("value")
-        box = fields(form, question, value if form.fits(value) else None, lambda value: _keep(key, value), _so_far(key))
-        show.put(box)
+        value = entry.get("value")
+        kept = value if form.fits(value) else None
+        show.put(fields(form, question, kept, lambda value: _keep(key, value), so_far))
 
 
 def reveal(name: str, truth: object, figure: object = "") -> None:
@@ -243,7 +241,7 @@ def reveal(name: str, truth: object, figure: object = "") -> None:
     none, or is none of the answers to a choice.
     """
     key = (current(), name)
-    question, form = _asked.get(key) or _as_kept(_entry(key))
+    question, form = _asked.get(key) or as_kept(_entry(key))
     if form is None:
         measured, shown = None, _anything(truth)
     else:
@@ -262,7 +260,7 @@ def reveal(name: str, truth: object, figure: object = "") -> None:
     details = [question] if question else []
     colour = show.BLUE
     if form is None:
-        details.append(f'The cell with guess("{name}", …) has not run in this kernel, so nothing can be compared.')
+        details.append(f'The cell with `guess("{name}", …)` has not run in this kernel.')
     elif not form.fits(entry.get("value")):
         details.append("You kept no guess before this. Next time, guess first.")
     else:
@@ -289,7 +287,7 @@ def _form(name, question, low, high, unit, share, choices, order) -> Form:
     if sum(asked) != 1:
         raise ValueError(f"{name}: expected one of low= with high=, share=True, choices=[…] and order=[…]")
     if unit and not asked[0]:
-        raise ValueError(f"{name}: a unit goes with low= and high= alone, got unit={unit!r}")
+        raise ValueError(f"{name}: expected a unit with low= and high= alone, got unit={unit!r}")
     if share is not False and share is not True:
         raise ValueError(f"{name}: expected share=True, got {share!r}")
     for options in (choices, order):
@@ -305,7 +303,7 @@ def _form(name, question, low, high, unit, share, choices, order) -> Form:
         raise ValueError(f"{name}: {wrong}") from None
 
 
-def _as_kept(entry: dict) -> tuple[str, Form | None]:
+def as_kept(entry: dict) -> tuple[str, Form | None]:
     """The question that a kept guess answered; none where the entry is not whole."""
     try:
         if entry["kind"] == "number":
@@ -315,6 +313,15 @@ def _as_kept(entry: dict) -> tuple[str, Form | None]:
         return entry["question"], {"choice": Choice, "order": Order}[entry["kind"]](tuple(entry["options"]))
     except (KeyError, TypeError, ValueError):
         return "", None
+
+
+def counted(form: Form, entry: dict) -> dict | None:
+    """What counts of a guess, {"value", "truth", "good"}; None where nothing does, or it was edited by hand."""
+    scored = entry.get("scored")
+    if not isinstance(scored, dict) or not form.fits(scored.get("value")) or not isinstance(scored.get("good"), bool):
+        return None
+    truth = scored.get("truth")  # which may lie outside of a number's bounds
+    return scored if (_is_number(truth) if isinstance(form, Number) else form.fits(truth)) else None
 
 
 def _entry(key: tuple[str, str]) -> dict:
@@ -354,13 +361,11 @@ def _keep(key: tuple[str, str], value: object) -> str:
         entry.update(described, question=question, kind=form.kind)
 
     entry, refused = _change(key, edit)
-    return _so_far(key, entry) + (f" It is kept in this kernel only. {refused}" if refused else "")
+    return _so_far(form, entry) + (f" It is kept in this kernel only. {refused}" if refused else "")
 
 
-def _so_far(key: tuple[str, str], entry: dict | None = None) -> str:
+def _so_far(form: Form, entry: dict) -> str:
     """What the learner has guessed so far, and whether it can still count; empty where there is nothing to say."""
-    form = _asked[key][1]
-    entry = _entry(key) if entry is None else entry
     said = f"Your guess so far: {form.said(entry['value'])}." if form.fits(entry.get("value")) else ""
     if entry.get("late") or ("seen" in entry and not said):
         return f"{said} You have seen the measurement, so a guess no longer counts.".strip()
@@ -370,7 +375,7 @@ def _so_far(key: tuple[str, str], entry: dict | None = None) -> str:
 
 
 def _verdict(form: Form, entry: dict, measured: Any) -> tuple[bool, list[str]]:
-    value, scored = entry["value"], entry.get("scored")
+    value, scored = entry["value"], counted(form, entry)
     good, off, rule = form.judged(value, measured)
     words = f"Your guess: {form.said(value)}{', ' * bool(off)}{off}."
     if not entry.get("late"):

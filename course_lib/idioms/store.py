@@ -7,7 +7,6 @@ Nothing here raises: what stands in the way is said in a sentence, and the lesso
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
@@ -21,6 +20,8 @@ PATIENCE_S = 3
 
 NOT_KEPT = (OSError, NotImplementedError)
 """What a file system answers that does not let itself be locked or written to."""
+
+_said: set[str] = set()
 
 
 def solved() -> dict[str, str]:
@@ -51,7 +52,9 @@ def read() -> dict[str, dict]:
         return _read()
     except NOT_KEPT as refused:
         reason = _reason(refused)
-        show.put(show.card("!", show.ORANGE, "your progress cannot be read", reason, label="progress"))
+        if reason not in _said:  # each guess and each reveal would say it again
+            show.put(show.card("!", show.ORANGE, "your progress cannot be read", reason, label="progress"))
+            _said.add(reason)
         return _empty()
 
 
@@ -65,7 +68,7 @@ def change(edit: Callable[[dict[str, dict]], object]) -> str:
             kept = _read()
             edit(kept)
             kept["solved"] = dict(sorted(kept["solved"].items()))
-            draft = places.PROGRESS.with_suffix(f".{os.getpid()}")  # a crash leaves the old file or the new one
+            draft = places.PROGRESS.with_suffix(".draft")  # a crash leaves the old file or the new one
             draft.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
             draft.replace(places.PROGRESS)
         return ""
