@@ -113,6 +113,8 @@ show.finding(
     alt=f"Training loss by step, logarithmic: from {losses[0]:.2f}, near the dashed line of a "
     f"blind guess, down to {last_epoch:.3f} in the last epoch",
 )
+
+# %%
 claim(
     "the first batch costs what a blind guess costs, the last epoch less than a tenth",
     abs(losses[0] - np.log(10)) < 0.3 and last_epoch < 0.1 * losses[0],
@@ -133,6 +135,8 @@ network.eval()
 test_images = test.images[:, None]  # (450, 1, 8, 8): number, channel, height, width
 with torch.inference_mode():
     logits = network(torch.from_numpy(test_images)).numpy()
+
+# %%
 accuracy = accuracy_of(logits)
 claim(
     "it reads more than 97 % of the images that it never saw", accuracy > 0.97, f"{accuracy:.1%}"
@@ -187,6 +191,7 @@ def run(file, images):
     return session.run(["logits"], {"pixels": images})[0]
 
 
+# %%
 converted = run(onnx_file, test_images)
 difference = float(np.abs(converted - logits).max())
 claim(
@@ -289,6 +294,8 @@ claim(
     abs(accuracy - accuracy_of(quantized)) <= 0.01,
     f"{accuracy_of(quantized):.1%} instead of {accuracy:.1%}; a logit moves by up to {moved:.1f}",
 )
+
+# %%
 scores = {"accuracy": accuracy_of(quantized), "bytes": small, "max_abs_diff": moved}
 ledger.record("digits_cnn", "int8", **scores)
 models.keep(int8_file, "digits_cnn", 2)
@@ -368,6 +375,7 @@ def predict(url, images, version=""):
     return np.array(ask(address, {"instances": images.tolist()})["predictions"])
 
 
+# %%
 answered = predict(service.url, test_images[:100], "/versions/1")
 apart = float(np.abs(answered - converted[:100]).max())
 claim("over HTTP we get the runtime's logits", apart < 1e-4, f"largest difference {apart:.1e}")
@@ -491,6 +499,8 @@ claim(
     same >= 95,
     f"{same} of 100, ready after {box['ready_s']:.1f} s",
 )
+
+# %%
 claim("the image adds less than 200 MB to its base", added < 200e6, show.bytes_text(added))
 claim(
     "the service does not run as root, and it ends cleanly when told to",
@@ -615,6 +625,8 @@ claim(
     "at the end the deleted pod answers nothing",
     by_pod.get(outcome["deleted"], [0])[-1] == 0,
 )
+
+# %%
 observe(
     "a new pod answers before the 12 seconds are over",
     any(each[0] == 0 and sum(each) > 0 for each in by_pod.values()),
