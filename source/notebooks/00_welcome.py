@@ -52,8 +52,8 @@ for each in findings:
         print(f"{each.name}\n  how to get it: {each.get}\n  what works without: {each.without}")
 
 # %% [markdown]
-# *Docker* runs a program in a *container*, separated from the rest of the machine. *Kubernetes* keeps containers running
-# on a *cluster* of machines. You can take the course without either of them. You will see how below.
+# *Docker* runs a program in a *container*, separated from the rest of the machine. *Kubernetes* keeps containers
+# running on a *cluster* of machines. You can take the course without either of them. You will see how below.
 #
 # ## Why should I believe what a lesson says?
 #
@@ -100,8 +100,8 @@ reveal("nearest", correct)
 # Speed does. So the course does not claim a speed. It *observes* one: the card says what happened here, and it never
 # stops the notebook.
 #
-# Here is an example. We multiply 100 pictures by a matrix of weights, as a network does with its inputs. We can multiply
-# them one at a time, or all in a single call. The arithmetic is the same.
+# Here is an example. We multiply 100 pictures by a matrix of weights, as a network does with its inputs. We can
+# multiply them one at a time, or all in a single call. The arithmetic is the same.
 
 # %%
 guess("together", "How many times faster is the single call?", low=1, high=1000)
@@ -135,8 +135,8 @@ observe(
 reveal("together", one_by_one / together)
 
 # %% [markdown]
-# Each call from Python has a fixed price, whatever it computes. Together we pay it once and not a hundred times. This is
-# why a server collects requests into *batches*. Lesson 13 measures it, and lesson 14 builds it.
+# Each call from Python has a fixed price, whatever it computes. Together we pay it once and not a hundred times. This
+# is why a server collects requests into *batches*. Lesson 13 measures it, and lesson 14 builds it.
 #
 # ## What if I have no Docker?
 #

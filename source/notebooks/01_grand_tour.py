@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 01 The grand tour
 #
-# At 3 a.m. one of two running copies of a service dies. Does a customer notice? That was decided weeks before, by choices
-# made between the loss function and the load balancer. This lesson makes the main ones once, in one sitting.
+# At 3 a.m. one of two running copies of a service dies. Does a customer notice? That was decided weeks before, by
+# choices made between the loss function and the load balancer. This lesson makes the most important ones, in one
+# sitting.
 #
 # ## You will be able to
 #
@@ -43,7 +44,7 @@ request_path()
 # ## 1. How do I train a digit classifier?
 #
 # The data are 1,797 scanned digits of 8 × 8 points. We put a quarter of them aside *before* we train. The network does
-# not see this *test set* until we measure its accuracy. Without that, the number would mean little.
+# not see this *test set* until we measure its accuracy. Otherwise the number would mean little.
 
 # %%
 train, test = data.digits()
@@ -73,7 +74,7 @@ weights = sum(each.numel() for each in digits_network().parameters())
 print(f"{weights:,} weights")
 
 # %% [markdown]
-# Training is a loop. Take a few images, a *batch*, and compute the logits. Measure with a *loss* how wrong they are. The
+# Training is a loop. Take a few images, a *batch*, and compute the logits. A *loss* measures how wrong they are. The
 # *gradient* of the loss says in which direction to change each weight. Take a small step that way, and repeat. Twenty
 # passes over the data, called *epochs*, are enough here. The *optimizer*, Adam, chooses each step. The schedule
 # `OneCycleLR` lets the steps grow at first and shrink towards the end.
@@ -99,7 +100,7 @@ print(f"trained in {time.perf_counter() - start:.1f} s")
 
 # %% [markdown]
 # Did it learn anything? A network that knows nothing gives every digit the same probability. Its loss is then
-# $\ln 10 \approx 2.3$, as lesson 02 shows. So we know where the curve must start.
+# $\ln 10 \approx 2.3$, as lesson 02 shows. So we know where the curve should start.
 
 # %%
 last_epoch = np.mean(losses[-batches:])
@@ -156,8 +157,8 @@ show.images(
 )
 
 # %% [markdown]
-# Which of them would you have read correctly? **Change** `epochs` to 2 in the training cell, and run the cells again from
-# there. The last claim may then fail. Change it back before you go on.
+# Which of them would you have read correctly? **Change** `epochs` to 2 in the training cell, and run the cells again
+# from there. Which claims fail then? Change it back before you go on.
 #
 # ## 2. How do I convert a PyTorch model to ONNX?
 #
@@ -201,9 +202,9 @@ claim(
 )
 
 # %% [markdown]
-# The difference is tiny, and on some processors it is exactly zero. The two programs may add the same numbers in another
-# order, and then a floating-point sum comes out slightly different. Lesson 06 shows how to choose the tolerance. **Now
-# do exercise 01.1**, which makes this comparison safe.
+# The difference is tiny, and on some processors it is exactly zero. The two programs may add the same numbers in
+# another order, and then a floating-point sum comes out slightly different. Lesson 06 shows how to choose the
+# tolerance. **Now do exercise 01.1**, which makes this comparison safe.
 #
 # Each form of a model gets a row in the course's *ledger*. The ledger becomes a picture at the end.
 
@@ -213,8 +214,8 @@ ledger.record("digits_cnn", "onnx", **scores)
 models.keep(onnx_file, "digits_cnn", 1)  # for the course's authors: it does nothing here
 
 # %% [markdown]
-# The course ships a copy of this model, trained by this notebook. Your weights may differ from it, since processors
-# round differently. Your model should be as good as ours, and it should nearly always agree with it.
+# The course ships a copy of this model, trained by this notebook. Your weights may differ slightly, because processors
+# round differently. But your model should be as good as ours, and should nearly always give the same answer.
 
 # %%
 shipped = run(models.path("digits_cnn", 1), test_images)
@@ -229,8 +230,8 @@ claim(
 # ## 3. How much smaller does 8-bit quantization make a model?
 #
 # Each weight takes 4 bytes, as a 32-bit floating-point number (*fp32*). *Quantization* replaces it by a whole number
-# from −127 to 127, which takes 1 byte. A *scale* for each output channel turns the whole numbers back into weights.
-# Guess how small the file gets.
+# from −127 to 127, which takes 1 byte. A factor, the *scale*, turns whole numbers back into weights. Each output of a
+# layer has a scale of its own. How small does the file get?
 
 # %%
 guess("int8_bytes", "How large is the 8-bit file, as a share of the 32-bit file?", share=True)
@@ -302,8 +303,8 @@ models.keep(int8_file, "digits_cnn", 2)
 
 # %% [markdown]
 # The logits move much further than in the conversion. Nearly all answers stay the same, because the right logit usually
-# leads by more than that. **Change** `per_channel=True` to `False`, so that each layer has one scale only, and run the
-# last three code cells again. Then change it back.
+# leads by more than that. **Change** `per_channel=True` to `False`, so that each layer has a single scale. Run the
+# cells from there on again, and look at the size and the accuracy. Then change it back.
 #
 # Smaller numbers should also be faster. Are they?
 
@@ -329,14 +330,14 @@ close = abs(int8_us - fp32_us) < 0.1 * fp32_us
 reveal("faster", choices[2] if close else choices[0] if int8_us < fp32_us else choices[1])
 
 # %% [markdown]
-# Either can win, and the card says which one did on your machine. The arithmetic for one image of 8 × 8 takes a few
-# microseconds. The rest of the call takes longer, and int8 adds the steps that convert. Lessons 10 and 13 show when 8
-# bits are faster, and why often they are not.
+# Either can win, and the card says which one did on your machine. 8 bits make the multiplications cheaper, but add
+# steps that convert. For so small an image, no rule says which counts more. Lessons 10 and 13 show when 8 bits are
+# faster, and why often they are not.
 #
 # ## 4. How do I put a model behind an HTTP API?
 #
-# A *service* is a process that loads the model once and then answers requests. Ours is `course_lib/serving`. It serves a
-# folder of models, `NAME/VERSION/model.onnx`, and the newest version is the default. Our version 1 is the fp32 model,
+# A *service* is a process that loads the model once and then answers requests. Ours is `course_lib/serving`. It serves
+# a folder of models, `NAME/VERSION/model.onnx`, and the newest version is the default. Our version 1 is the fp32 model,
 # version 2 the int8 model. In a terminal you would type:
 #
 # ```bash
@@ -381,8 +382,8 @@ apart = float(np.abs(answered - converted[:100]).max())
 claim("over HTTP we get the runtime's logits", apart < 1e-4, f"largest difference {apart:.1e}")
 
 # %% [markdown]
-# **Where this goes wrong.** A first request often has the wrong shape. One of the articles behind this course sends five
-# numbers to a model that takes 784. Our model takes 64:
+# **Where this goes wrong.** A first request often has the wrong shape. One of the articles that this course grew from
+# sends five numbers to a model that takes 784. Our model takes 64:
 
 # %%
 five = [0.1, 0.2, 0.3, 0.4, 0.5]
@@ -393,8 +394,8 @@ except RuntimeError as refused:
 
 # %% [markdown]
 # Status 400 means that the client made the mistake. The message says what the model expects and what it got. **Change**
-# `[five]` to `[64 * [0.1]]` and run the cell again. Is the right number of values enough? It is not: the *shape* must be
-# right. `predict` above sends whole images.
+# `[five]` to `[64 * [0.1]]` and run the cell again. Is the right number of values enough? It is not: the *shape* must
+# be right. `predict` above sends whole images.
 
 # %%
 claim(
@@ -408,10 +409,10 @@ claim(
 #
 # ## 5. Does it read my handwriting?
 #
-# Draw a digit. The pad treats your strokes as the training data were once treated: it scales them to 32 × 32 points, and
-# counts the ink in blocks of 4 × 4. Without this step the model would see something that it never saw in training. The
-# percentage is the *softmax* of the logits. It adds up to 100 % over the ten digits, but it is not the chance of being
-# right. Draw a letter, and see.
+# Draw a digit. The pad treats your strokes as the training data were once treated: it scales them to 32 × 32 points,
+# and counts the ink in blocks of 4 × 4. Without this step the model would see something that it never saw in training.
+# The percentage is the *softmax* of the logits. It adds up to 100 % over the ten digits, but it is not the chance of
+# being right. Draw a letter, and see.
 #
 # The pad needs a running notebook. Below it, the service reads ten test images instead.
 
@@ -440,8 +441,8 @@ show.images(
 # %% [markdown]
 # ## 6. How do I build and run a container image?
 #
-# A *container image* holds the service and everything that it needs: a small Linux, Python, the runtime, the models. The
-# recipe is `docker/service.Dockerfile`. We build the image, and we run it as one should in production:
+# A *container image* holds the service and everything that it needs: a small Linux, Python, the runtime, the models.
+# The recipe is `docker/service.Dockerfile`. We build the image and run it as in production:
 #
 # ```bash
 # docker build -f docker/service.Dockerfile -t digits-service:local .
@@ -488,8 +489,9 @@ def container():
 box = container()
 
 # %% [markdown]
-# The function runs the container, waits until the service is ready, and asks it for a hundred answers. `exec_run` runs a
-# command inside the container: `id -u` prints the number of its user. An administrator, *root*, would have the number 0.
+# The function runs the container, waits until the service is ready, and asks it for a hundred answers. `exec_run` runs
+# a command inside the container: `id -u` prints the number of its user. An administrator, *root*, would have the number
+# 0.
 
 # %%
 same = int((np.array(box["answers"]) == logits[:100].argmax(axis=1)).sum())
@@ -509,26 +511,27 @@ claim(
 )
 
 # %% [markdown]
-# All 100 need not agree, for two reasons. The container answers with version 2, the int8 model. And if you see a
-# recording, it comes from another training than yours.
+# The claim allows five differences, for two reasons. The container answers with version 2, the int8 model. And if you
+# see a recording, it comes from another training than yours.
 #
 # ## 7. What happens when one copy of the service dies?
 #
 # A *cluster* is a group of machines, and *Kubernetes* runs containers on it. You write down what you want, and hand the
-# files to the cluster with `kubectl`. The cluster then compares what is with what you want, and corrects the difference
-# again and again.
+# files to the cluster with `kubectl`. The cluster then compares what runs with what you want, and keeps correcting the
+# difference.
 #
-# Our files are in `k8s/`. A *Deployment* asks for two running copies of the image, called *pods*. A *Service* gives them
-# one address. For each new connection it picks one of the pods that are ready. Inside the cluster, it is our load
+# Our files are in `k8s/`. A *Deployment* asks for two running copies of the image, called *pods*. A *Service* gives
+# them one address. For each new connection it picks one of the pods that are ready. Inside the cluster, it is our load
 # balancer. A *namespace* holds what belongs together, so that it can be deleted together.
 #
 # ```bash
+# kind load docker-image digits-service:local   # for kind only, which keeps images of its own
 # kubectl apply -k k8s/overlays/local
 # kubectl rollout status deployment/digits -n digits-local
 # kubectl port-forward service/digits 8501:80 -n digits-local
 # ```
 #
-# The second command waits until both pods are ready.
+# `kubectl rollout status` waits until both pods are ready.
 
 # %%
 guess("ready_s", "How long does it take from `kubectl apply` to two ready pods?",
@@ -569,13 +572,13 @@ claim(
 reveal("ready_s", rolled_out["seconds"])
 
 # %% [markdown]
-# The image is on the machine already, and a container is only a process, so this takes seconds.
+# The image is on the machine already, and a container is only a process. So this usually takes seconds.
 #
 # One detail matters for the next step. `kubectl port-forward service/…` looks up one pod of the Service, and opens a
 # tunnel to this pod alone. Nothing is balanced there. It is good for a look, and useless for a test of the Service.
 #
-# So the load test runs inside the cluster. For twelve seconds, a client sends about 2,000 requests to the Service, each
-# over a new connection. After three seconds we delete a pod that is ready:
+# So the load test runs inside the cluster. For twelve seconds, a client sends requests to the Service, each over a new
+# connection. On our machine that makes about 2,000. After three seconds we delete a pod that is ready:
 #
 # ```bash
 # kubectl delete pod NAME -n digits-local
@@ -640,11 +643,11 @@ observe(
 #
 # - There were two pods, so one was left. The cluster started a new pod at once. Until that one is ready, the remaining
 #   pod answers alone. On a slow machine this may last to the end of the test.
-# - The deleted pod kept its server for three more seconds (`preStop` in `k8s/base/deployment.yaml`). Meanwhile every
-#   node learned that the pod was leaving, and new connections went elsewhere.
+# - The deleted pod kept its server for three more seconds (`preStop` in `k8s/base/deployment.yaml`). Meanwhile the
+#   Service stopped sending it new connections.
 # - Only then was the server told to stop, and it first finished the requests that it had begun.
 #
-# Lesson 17 takes these away one at a time, and counts the failures. If the *machine* of a pod dies, there is no time
+# Lesson 17 takes such choices away, and counts the failures. If the *machine* of a pod dies, there is no time
 # for any of this. Then clients must try again (lesson 15). **Now do exercise 01.4**: how much does a test without a
 # failure prove?
 #
@@ -709,8 +712,9 @@ ledger.picture("Less than half of the bytes, and the accuracy within a point")
 # ## What real teams use
 #
 # As a server: TensorFlow Serving or Triton Inference Server, or a service of their own that speaks the same protocols.
-# KServe is a platform that runs such servers on Kubernetes. As a cluster: one that a cloud provider manages. For a model
-# as small as ours, often none of this: the application calls the runtime as a library. Ask first whether that is enough.
+# KServe is a platform that runs such servers on Kubernetes. As a cluster: one that a cloud provider manages. For a
+# model as small as ours, often none of this: the application calls the runtime as a library. Ask first whether that is
+# enough.
 #
 # ## Which lesson explains what?
 #

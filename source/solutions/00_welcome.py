@@ -36,10 +36,10 @@ def allowed_downtime_minutes(availability, days=30):
 check("00.1", allowed_downtime_minutes)
 
 # %% [markdown] tags=["solution"]
-# The remaining time is $(1 - a)\,d \cdot 24 \cdot 60$ minutes. The important part of this small function is the refusal.
-# Without it, 99.9 gives −4.3 million minutes, and a dashboard draws that without a complaint. The condition is written
-# as `not 0 <= a <= 1`, and not as `a < 0 or a > 1`, because every comparison with NaN is false: the second form lets
-# NaN through. Teams call the allowed time an *error budget*, and lesson 20 spends it.
+# The remaining time is $(1 - a)\,d \cdot 24 \cdot 60$ minutes. The important part of this small function is the
+# refusal. Without it, 99.9 gives −4.3 million minutes, and a dashboard draws that without a complaint. The condition is
+# written as `not 0 <= a <= 1`, and not as `a < 0 or a > 1`, because every comparison with NaN is false: the second form
+# lets NaN through. Teams call the allowed time an *error budget*, and lesson 20 spends it.
 
 # %% tags=["solution"]
 for promised in (0.9, 0.99, 0.999, 0.9999, 0.99999):

@@ -72,8 +72,8 @@ def request_body(images):
 check("01.2", request_body)
 
 # %% [markdown] tags=["solution"]
-# `reshape(-1, 1, 8, 8)` alone takes any multiple of 64 numbers for images: two images of 4 × 16, for example. So we check
-# the shape first. A reshape that succeeds does not prove that the axes mean what you think.
+# `reshape(-1, 1, 8, 8)` alone takes any multiple of 64 numbers for images: two images of 4 × 16, for example. So we
+# check the shape first. A reshape that succeeds does not prove that the axes mean what you think.
 
 # %% [markdown]
 # ## 01.3 The answer ★★☆ · 10 minutes
@@ -106,8 +106,8 @@ def read_predictions(body):
 check("01.3", read_predictions)
 
 # %% [markdown] tags=["solution"]
-# Subtracting the largest logit changes nothing in exact arithmetic, and it prevents overflow in floating point. Lesson 02
-# derives it. A second way is `scipy.special.softmax`, which does the same inside.
+# Subtracting the largest logit changes nothing in exact arithmetic, and it prevents overflow in floating point. Lesson
+# 02 derives it. A second way is `scipy.special.softmax`, which does the same inside.
 
 # %% [markdown]
 # ## 01.4 None lost, of how many? ★★★ · 10 minutes
