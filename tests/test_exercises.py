@@ -9,8 +9,8 @@ import pytest
 from course_lib import idioms, places, syllabus
 from course_lib.idioms import check
 from course_lib.idioms.exercises import CheckFailed, examine, exercises_of
-from course_lib.idioms.progress import progress
 from course_lib.idioms.store import solved
+from course_lib.progress import progress
 from tests.wrong_answers import WRONG
 from tools.build import source
 

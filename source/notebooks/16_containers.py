@@ -1090,7 +1090,9 @@ def what_it_may():
 may = what_it_may()
 
 # %%
-show.table(["the user may", *may], [[row, *[each[row] for each in may.values()]] for row in may["root"]])
+show.table(
+    ["the user may", *may], [[row, *[each[row] for each in may.values()]] for row in may["root"]]
+)
 
 # %%
 claim(

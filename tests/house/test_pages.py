@@ -51,7 +51,7 @@ def test_what_lessons_import_is_on_colab_or_is_installed_there():
     text = (places.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
     needed = {Requirement(each).name for each in tomllib.loads(text)["project"]["dependencies"]}
     there = {"torch", "tensorflow", "tensorflow-cpu", "numpy", "scikit-learn", "matplotlib", "pillow", "ipywidgets",
-             "aiohttp", "psutil", "pyyaml", "jupyterlab"}  # fmt: skip
+             "aiohttp", "filelock", "psutil", "pyyaml", "jupyterlab"}  # fmt: skip
     assert needed == set(pages.COLAB_LACKS) | there
 
 

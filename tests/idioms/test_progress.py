@@ -13,7 +13,7 @@ from filelock import FileLock
 
 from course_lib import places
 from course_lib.idioms import guess, reveal, store
-from course_lib.idioms.progress import calibration_picture, progress, scored_guesses
+from course_lib.progress import calibration_picture, progress, scored_guesses
 
 
 def test_two_kernels_that_keep_at_once_lose_nothing(tmp_path):
@@ -117,7 +117,7 @@ def test_what_belongs_to_another_user_is_said_and_left_alone(mode):
     code = """
 import os
 from course_lib.idioms import begin, guess, reveal, store
-from course_lib.idioms.progress import progress
+from course_lib.progress import progress
 begin("01")
 progress()  # imports what another user may not be allowed to read
 if os.geteuid() == 0:
