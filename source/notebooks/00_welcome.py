@@ -211,5 +211,5 @@ print(store.solved() or "Nothing is solved yet.")
 
 # %% [markdown]
 # The exercises of every lesson are in a notebook of their own; the link is below. The solution is in a third notebook,
-# and it explains why it is the answer. In a terminal, `./course progress` shows all lessons and your guesses. The next lesson
-# walks the whole path once.
+# and it explains why it is the answer. In a terminal, `./course progress` shows all lessons and your guesses. The next
+# lesson walks the whole path once.
