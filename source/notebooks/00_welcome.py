@@ -44,7 +44,7 @@ path.picture(here="00")
 # %%
 findings = [each for each in doctor.examine() if each.name != "Ports"]  # this JupyterLab uses one
 table = [["yes" if each.there else "no", each.name, each.purpose] for each in findings]
-show.table(["there", "what", "what for"], table)
+show.table(["there", "what", "what for"], table, caption="What the lessons use")
 
 # %%
 for each in findings:
@@ -88,7 +88,9 @@ guess("nearest", "What share of the 450 test digits does this method read correc
 known, unseen = train.images.reshape(-1, 64), test.images.reshape(-1, 64)
 nearest = [((known - image) ** 2).sum(axis=1).argmin() for image in unseen]
 correct = float((train.labels[nearest] == test.labels).mean())
-claim("comparing points reads more than 97 % of the digits", correct > 0.97, f"{correct:.1%}")
+claim(
+    "comparing points reads more than 97 % of the digits", correct > 0.97, f"{100 * correct:.1f} %"
+)
 reveal("nearest", correct)
 
 # %% [markdown]

@@ -43,4 +43,6 @@ check("00.1", allowed_downtime_minutes)
 
 # %% tags=["solution"]
 for promised in (0.9, 0.99, 0.999, 0.9999, 0.99999):
-    print(f"{promised:.3%} leaves {allowed_downtime_minutes(promised):8.1f} minutes in 30 days")
+    print(
+        f"{100 * promised:.3f} % leaves {allowed_downtime_minutes(promised):8.1f} minutes in 30 days"
+    )

@@ -147,5 +147,6 @@ check("01.4", largest_failure_rate)
 for answered in (100, 1_000, 30_000):
     rate = largest_failure_rate(answered)
     print(
-        f"{answered:>6} answered, none lost: up to {rate:.4%} may fail; 3/n is {3 / answered:.4%}"
+        f"{answered:>6} answered, none lost: up to {100 * rate:.4f} % may fail; "
+        f"3/n is {300 / answered:.4f} %"
     )
