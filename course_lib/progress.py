@@ -6,8 +6,8 @@ from typing import Any
 from course_lib import show, syllabus
 from course_lib.idioms import store
 from course_lib.idioms.exercises import exercises_of
-from course_lib.idioms.guess_forms import FACTOR, Form
 from course_lib.idioms.guesses import as_kept, counted
+from course_lib.idioms.guesses.forms import FACTOR, Form
 
 KINDS = {"number": "a number", "share": "a share", "choice": "a choice", "order": "an order"}
 

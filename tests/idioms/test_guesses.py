@@ -12,8 +12,8 @@ from nbformat.v4 import new_code_cell, new_notebook
 
 from course_lib import places
 from course_lib.idioms import guess, guesses, reveal, store
-from course_lib.idioms.guess_fields import fields
 from course_lib.idioms.guesses import Choice, Number, Order, Share
+from course_lib.idioms.guesses.fields import fields
 from tools.build import execute
 
 QUESTION = "How many of about 2,000 requests will fail?"

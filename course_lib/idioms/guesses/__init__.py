@@ -19,7 +19,7 @@ from typing import Any
 
 from course_lib import show
 from course_lib.idioms import store
-from course_lib.idioms.guess_forms import (
+from course_lib.idioms.guesses.forms import (
     Choice,
     Form,
     Number,
@@ -66,7 +66,7 @@ def guess(
     note = how if widgets or not so_far else so_far  # with widgets, what is kept stands below the field
     show.put(show.card("?", show.BLUE, question, form.asks(), note, label="guess"))
     if widgets:
-        from course_lib.idioms.guess_fields import fields
+        from course_lib.idioms.guesses.fields import fields
 
         value = entry.get("value")
         kept = value if form.fits(value) else None
