@@ -1,5 +1,6 @@
 """The course's map, read from `syllabus.toml`, its one source. Standard library only."""
 
+import re
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,24 +14,35 @@ ENGINES = ("docker", "kubernetes")
 
 @dataclass(frozen=True)
 class Part:
-    """A part of the course; part 0 stands before the six."""
+    """A part of the course; part 0 stands before the seven."""
 
     number: int
     name: str
 
+    @property
+    def roman(self) -> str:
+        """Its number as the map writes it; empty for part 0."""
+        return ["", "I", "II", "III", "IV", "V", "VI", "VII"][self.number]
+
 
 @dataclass(frozen=True)
 class Lesson:
-    """One lesson. `number` is fixed for good, two digits; `minutes` are a learner's, not a machine's."""
+    """One lesson. number: two digits, and on the second floor a letter. timed: it measures time. runtimes: it compares
+    what different runtimes compute."""
 
     number: str
     name: str
     title: str
-    minutes: int
     part: int
     live: tuple[str, ...] = ()
     timed: bool = False
+    runtimes: bool = False
     holds: str = ""
+
+    @property
+    def floor(self) -> int:
+        """1, or 2 for what goes deeper than the lesson of the same digits."""
+        return 1 if self.number.isdigit() else 2
 
     @property
     def stem(self) -> str:
@@ -58,16 +70,27 @@ class Syllabus:
     version: str = ""
 
     def lesson(self, number: str) -> Lesson:
-        """The lesson "02", "2" or "02_loss_functions". Raises LookupError, naming the valid ones."""
-        wanted = number.split("_")[0].zfill(2)
+        """The lesson "02", "2", "02b" or "02_loss_functions". Raises LookupError, naming the valid ones."""
         for lesson in self.lessons:
-            if wanted == lesson.number and (number.isdigit() or number in (lesson.stem, lesson.number)):
+            if number in (lesson.number, lesson.number.lstrip("0") or "0", lesson.stem):
                 return lesson
         raise LookupError(f"no lesson {number!r}; the lessons are {', '.join(each.number for each in self.lessons)}")
 
     def in_part(self, part: Part) -> Iterator[Lesson]:
         """The part's lessons, in order."""
         return (lesson for lesson in self.lessons if lesson.part == part.number)
+
+    def part_of(self, lesson: Lesson) -> Part:
+        """The part that a lesson stands in."""
+        return next(part for part in self.parts if part.number == lesson.part)
+
+    def deeper(self, lesson: Lesson) -> tuple[Lesson, ...]:
+        """What stands on the floor above a lesson of the first floor; empty where nothing does."""
+        return tuple(each for each in self.lessons if each.floor > 1 and each.number[:-1] == lesson.number)
+
+    def below(self, lesson: Lesson) -> Lesson:
+        """The lesson of the first floor with the same digits."""
+        return self.lesson(lesson.number.rstrip("bcdefgh"))
 
 
 def load(path: Path = SYLLABUS) -> Syllabus:
@@ -93,8 +116,14 @@ def _hold_together(file: str, parts: tuple[Part, ...], lessons: tuple[Lesson, ..
     if numbers != sorted(set(numbers)):
         raise ValueError(f"{file}: lessons must stand in the order of their numbers, each once; got {numbers}")
     for lesson in lessons:
-        if not (len(lesson.number) == 2 and lesson.number.isdigit()):
-            raise ValueError(f'{file}: a number is two digits, like "02"; got {lesson.number!r}')
+        if not re.fullmatch(r"\d\d[b-h]?", lesson.number):
+            raise ValueError(
+                f'{file}: a number is two digits, like "02", or "02b" on the second floor; got {lesson.number!r}'
+            )
+        if lesson.floor > 1 and lesson.number[:-1] not in numbers:
+            raise ValueError(
+                f"{file}: {lesson.number} stands on a floor above {lesson.number[:-1]}, which is not listed"
+            )
         if lesson.part not in {part.number for part in parts}:
             raise ValueError(f"{file}: lesson {lesson.number} names part {lesson.part}, which is not listed")
         if unknown := set(lesson.live) - set(ENGINES):

@@ -3,7 +3,7 @@
 import pytest
 
 from course_lib import places
-from course_lib.idioms import exercises, ledger, lesson
+from course_lib.idioms import exercises, guesses, ledger, lesson, store
 
 
 @pytest.fixture(autouse=True)
@@ -14,5 +14,9 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setattr(lesson, "_current", "01")
     monkeypatch.setattr(exercises, "_hints_given", {})
     monkeypatch.setattr(ledger, "_own", {})
-    for name in ("COURSE_STRICT", "COURSE_RECORD", "COURSE_REQUIRE_LIVE", "COURSE_LIVE_LOG", "COURSE_REPLAY"):
+    monkeypatch.setattr(guesses, "_asked", {})
+    monkeypatch.setattr(guesses, "_unkept", {})
+    monkeypatch.setattr(store, "_said", set())
+    for name in ("COURSE_STRICT", "COURSE_RECORD", "COURSE_REQUIRE_LIVE", "COURSE_REQUIRE_OFFLINE", "COURSE_LIVE_LOG",
+                 "COURSE_REPLAY"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)

@@ -27,7 +27,7 @@ SECONDS = 4.0
 
 def _lessons(engine: str) -> str:
     """The numbers of the lessons whose live cells run on `engine`."""
-    return ", ".join(lesson.number for lesson in syllabus.load().lessons if engine in lesson.live)
+    return ", ".join(lesson.number for lesson in syllabus.load().lessons if lesson.written and engine in lesson.live)
 
 
 def ask(command: list[str], seconds: float = SECONDS) -> str | None:

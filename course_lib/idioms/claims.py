@@ -32,7 +32,8 @@ def observe(sentence: str, holds: object, figure: object = "", *, of: object = N
     if _truth(holds):
         show.put(show.card("●", show.BLUE, sentence, *_details(figure), label=f"observed {where}"))
     else:
-        show.put(show.card("○", show.ORANGE, sentence, *_details(figure), label=f"not so {where}"))
+        label = f"otherwise {where}" if either else f"not so {where}"
+        show.put(show.card("○", show.ORANGE, sentence, *_details(figure), label=label))
 
 
 def _details(figure: object) -> list[str]:

@@ -1,15 +1,13 @@
 """`check`: says whether an exercise is solved, and if not, which property fails first, with one more hint each time."""
 
-import html
 import importlib
-import json
 import os
 import textwrap
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import date
 
-from course_lib import places, show, syllabus
+from course_lib import show
+from course_lib.idioms import store
 
 Property = tuple[str, Callable[[], object], list[str]]
 """What must hold; a function that says whether it does; three hints, from gentle to nearly the answer."""
@@ -84,7 +82,7 @@ def check(number: str, answer: object) -> None:
     if found.state != "solved" and os.environ.get("COURSE_STRICT") == "1":
         raise CheckFailed(f"{number}: {found.state} {found.failed} {found.reason}")
     if found.state == "solved":
-        _keep(number)
+        store.keep_solved(number)
         show.put(show.card("✓", show.GREEN, f"{name}: solved", *found.passed, label="check"))
     elif found.state == "not started":
         detail = "Replace `raise NotImplementedError` by your answer, run that cell, then this one."
@@ -107,48 +105,3 @@ def exercise(number: str) -> Exercise:
 
 def _examples(known: dict) -> str:
     return f" of this lesson ({', '.join(known)})" if known else ' such as "01.1"'
-
-
-def solved() -> dict[str, str]:
-    """The exercises that this learner has solved, by number, each with its date (ISO 8601)."""
-    try:
-        kept = json.loads(places.PROGRESS.read_text(encoding="utf-8"))
-        return dict(kept["solved"])
-    except FileNotFoundError:
-        return {}
-    except (ValueError, KeyError, TypeError) as unreadable:
-        aside = places.PROGRESS.with_suffix(".unreadable.json")
-        places.PROGRESS.replace(aside)  # a half-written or hand-edited file is set aside, not overwritten
-        show.put(show.card("!", show.ORANGE, "your progress could not be read", f"{unreadable}; kept as {aside}"))
-        return {}
-
-
-def _keep(number: str) -> None:
-    """Adds to the progress file, through a temporary one, so that a crash loses nothing."""
-    try:
-        done = solved()
-        done.setdefault(number, date.today().isoformat())
-        places.PROGRESS.parent.mkdir(parents=True, exist_ok=True)
-        draft = places.PROGRESS.with_suffix(f".{os.getpid()}")
-        draft.write_text(json.dumps({"solved": dict(sorted(done.items()))}, indent=1) + "\n", encoding="utf-8")
-        draft.replace(places.PROGRESS)
-    except OSError as refused:
-        show.put(show.card("!", show.ORANGE, "solved, but not kept on disk", f"{places.PROGRESS}: {refused}"))
-
-
-def progress() -> show.Block:
-    """The learner's progress: a line a lesson that has exercises."""
-    done, lines, markup = solved(), [], []
-    for lesson in syllabus.load().lessons:
-        known = exercises_of(lesson.number)
-        if not known:
-            continue
-        marks = "".join("●" if number in done else "○" for number in known)
-        count = f"{sum(number in done for number in known)} of {len(known)}"
-        lines.append(f"{lesson.number}  {lesson.title:<28} {marks:<6} {count}")
-        markup.append(
-            f"<tr><td>{lesson.number}</td><td>{html.escape(lesson.title)}</td>"
-            f'<td style="color:{show.GREEN};letter-spacing:2px">{marks}</td><td>{count}</td></tr>'
-        )
-    text = "\n".join(lines) if lines else "no lesson has exercises yet"
-    return show.Block("<table>" + "".join(markup) + "</table>", text)

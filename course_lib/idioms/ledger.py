@@ -46,10 +46,14 @@ def record(model: str, form: str, *, accuracy: float, bytes: int, max_abs_diff: 
 
 
 def rows(model: str | None = None) -> list[Row]:
-    """The rows so far: those of earlier lessons, then this lesson's own; of one model, if named."""
+    """The rows so far: those of earlier lessons, then this lesson's own; of one model, if named.
+
+    On the first floor without those of the second, which a reader may not have seen.
+    """
     here = current()
-    every = [row for row in kept() if row.lesson < here] + list(_own.values())
-    return [row for row in every if model in (None, row.model)]
+    first_floor = here.isdigit()
+    earlier = [row for row in kept() if row.lesson < here and (row.lesson.isdigit() or not first_floor)]
+    return [row for row in earlier + list(_own.values()) if model in (None, row.model)]
 
 
 def table(model: str | None = None) -> show.Block:
@@ -59,13 +63,14 @@ def table(model: str | None = None) -> show.Block:
         [r.lesson, r.model, r.form, f"{r.accuracy:.4f}", f"{r.bytes:,}",
          "" if r.max_abs_diff is None else f"{r.max_abs_diff:.1e}"]
         for r in rows(model)
-    ])  # fmt: skip
+    ], caption="The ledger: each form of a model so far")  # fmt: skip
 
 
 def picture(title: str, *, model: str | None = None) -> None:
     """Draws accuracy against bytes for the rows so far, under a title that states what it shows.
 
-    This lesson's rows are numbered and named beside the picture; those of earlier lessons stand behind them, small.
+    This lesson's rows are numbered and named under the picture; those of earlier lessons stand behind them, small. A
+    model keeps its colour and its mark in every lesson.
     Raises RuntimeError where there is no row yet.
     """
     import matplotlib.pyplot as plt
@@ -74,32 +79,33 @@ def picture(title: str, *, model: str | None = None) -> None:
     drawn = list({(row.model, row.form): row for row in rows(model)}.values())  # the newest of each form
     if not drawn:
         raise RuntimeError("the ledger has no row yet: `ledger.record(…)` adds one")
-    names = sorted({row.model for row in drawn})
-    colours = dict(zip(names, show.PALETTE * 3))
+    styles = dict(zip(dict.fromkeys(row.model for row in [*kept(), *drawn]), zip(show.PALETTE * 3, "osD^vPX" * 3)))
     own = sorted((row for row in drawn if row.lesson == current()), key=lambda row: (row.bytes, -row.accuracy))
-    figure, axes = plt.subplots(figsize=(9, 4))
+    figure, axes = plt.subplots(figsize=(6.4, 4.2))
     for row in drawn:
-        style = {"ms": 5, "alpha": 0.6} if row not in own else {"ms": 9, "mec": "white"}
-        axes.plot(row.bytes, 100 * row.accuracy, "o", color=colours[row.model], **style)
+        colour, marker = styles[row.model]
+        size = {"ms": 5, "alpha": 0.6} if row not in own else {"ms": 9, "mec": "white"}
+        axes.plot(row.bytes, 100 * row.accuracy, marker, color=colour, **size)
     axes.set_xscale("log")
     axes.margins(x=0.1)
     every = [100 * row.accuracy for row in drawn]
     room = max(1.5, 0.2 * (max(every) - min(every)))  # a smaller range would make noise look like a loss
-    axes.set_ylim(min(every) - room, min(100.5, max(every) + room))
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.set_ylim(min(every) - room, min(100, max(every) + room))
+    wide = max(row.bytes for row in drawn) > 12 * min(row.bytes for row in drawn)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 5)))
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda size, _: show.bytes_text(size))
+    axes.xaxis.set_major_formatter(lambda size, _: show.bytes_text(size).replace(".0 ", " "))
     axes.set_xlabel("size of the file (logarithmic)")
     axes.set_ylabel("test accuracy (%)")
     for numbers, at in _apart(axes, [(row.bytes, 100 * row.accuracy) for row in own]):
         axes.annotate(numbers, at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small")
-    keys = [axes.plot([], [], "o", color=colours[row.model])[0] for row in own]
+    keys = [axes.plot([], [], styles[row.model][1], color=styles[row.model][0])[0] for row in own]
     said = [f"{i} {row.model}, {row.form}" for i, row in enumerate(own, start=1)]
-    for name in names:
+    for name, (colour, marker) in styles.items():
         if any(row.model == name and row not in own for row in drawn):
-            keys += axes.plot([], [], "o", ms=4, alpha=0.6, color=colours[name])
+            keys += axes.plot([], [], marker, ms=4, alpha=0.6, color=colour)
             said.append(f"{name}, earlier lessons")
-    axes.legend(keys, said, loc="upper left", bbox_to_anchor=(1.01, 1), fontsize="small")
+    axes.legend(keys, said, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2, fontsize="small")
     words = "; ".join(f"{r.model} as {r.form}: {show.bytes_text(r.bytes)}, {100 * r.accuracy:.1f} %" for r in drawn)
     show.finding(title, alt=f"Test accuracy against file size, a point for each form. {words}.")
 

@@ -1,5 +1,7 @@
 """Figures: a title that states the finding, and the same in words for readers who do not see them."""
 
+import base64
+import html
 import io
 from collections.abc import Sequence
 
@@ -67,11 +69,15 @@ def images(pictures: Sequence, titles: Sequence[object] = (), *, finding_title: 
 
 
 class _Figure:
+    """An image with its words: HTML, since the metadata of an image's output reach no reader."""
+
     def __init__(self, png: bytes, title: str, alt: str):
         self.png, self.title, self.alt = png, title, alt
 
-    def _repr_png_(self) -> tuple[bytes, dict]:
-        return self.png, {"alt": self.alt}
+    def _repr_html_(self) -> str:
+        encoded = base64.b64encode(self.png).decode()
+        words = html.escape(" ".join(self.alt.split()), quote=True)
+        return f'<img alt="{words}" style="max-width:100%" src="data:image/png;base64,{encoded}">'
 
     def __repr__(self) -> str:
         return f"Figure: {self.title}. {self.alt}"

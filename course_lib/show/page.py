@@ -1,8 +1,11 @@
 """Cards and tables: HTML that reads well where its styles are stripped, with plain text beside it. Nothing is fetched."""
 
 import html
+import re
 import sys
 from collections.abc import Iterable, Sequence
+
+from course_lib.show.colours import AMBER, ORANGE
 
 
 class Block:
@@ -29,35 +32,53 @@ def put(block: object) -> None:
 
 
 def card(mark: str, colour: str, headline: str, *details: str, label: str = "") -> Block:
-    """A line with a coloured edge: `mark` headline, then `details`, each on a line of its own.
+    """A line with a coloured edge: `mark` and `label`, the headline, then `details`, each on a line of its own.
 
-    `label` says in a word what kind of card it is (claim, recording, …), so that colour is never the only sign.
+    `label` says in a word or two what kind of card it is (claim, recording, …), so that colour is never the only sign.
+    Words between backticks are shown as code.
     """
-    small = f'<span style="opacity:.7;font-size:90%"> · {html.escape(label)}</span>' if label else ""
-    rest = "".join(f'<div style="opacity:.85;margin-top:2px">{html.escape(detail)}</div>' for detail in details)
+    edge = AMBER if colour == ORANGE else colour
+    kind = f"{html.escape(mark)} {html.escape(label)}".strip()
+    rest = "".join(f'<div style="margin-top:2px">{_with_code(detail)}</div>' for detail in details)
     markup = (
-        f'<div style="border-left:4px solid {colour};padding:4px 10px;margin:4px 0;line-height:1.4">'
-        f'<b style="color:{colour}">{html.escape(mark)}</b> {html.escape(headline)}{small}{rest}</div>'
+        f'<div class="course-card" style="border-left:4px solid {edge};padding:4px 10px;margin:4px 0;line-height:1.4">'
+        f'<b style="color:{edge}">{kind}</b> · {_with_code(headline)}{rest}</div>'
     )
     head = f"{mark} {headline}" + (f"  [{label}]" if label else "")
     return Block(markup, "\n    ".join([head, *details]))
 
 
+def _with_code(words: str) -> str:
+    """Plain words as HTML, what stands between backticks as code."""
+    return re.sub(r"`([^`]+)`", r"<code>\1</code>", html.escape(words))
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[object]], caption: str = "") -> Block:
-    """A table; numbers are set to the right. `caption` stands above it."""
+    """A table; numbers are set to the right. `caption` stands above it.
+
+    header: a word for each column. Raises ValueError for a column without one: it is read out before each cell.
+    """
+    if not all(str(name).strip() for name in header):
+        raise ValueError(
+            f"expected a name for each column, got {list(header)}: a screen reader says it before each cell"
+        )
     cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
-    right = [all(_is_number(row[i]) for row in cells if row[i]) and bool(cells) for i in range(len(header))]
-    align = [f"text-align:{'right' if side else 'left'};padding:2px 12px 2px 0" for side in right]
+    sides = [
+        "right" if cells and all(_is_number(row[i]) for row in cells if row[i]) else "left" for i in range(len(header))
+    ]
     markup = ['<table style="border-collapse:collapse">']
     if caption:
-        markup.append(f'<caption style="text-align:left;font-weight:600">{html.escape(caption)}</caption>')
-    for tag, row in [("th", list(header)), *[("td", row) for row in cells]]:
-        inner = "".join(f'<{tag} style="{align[i]}">{html.escape(cell)}</{tag}>' for i, cell in enumerate(row))
-        markup.append(f"<tr>{inner}</tr>")
+        markup.append(f'<caption align="left" style="text-align:left;font-weight:600">{_with_code(caption)}</caption>')
+    for tag, row in [('th scope="col"', list(header)), *[("td", row) for row in cells]]:
+        inner = [
+            f'<{tag} align="{side}" style="text-align:{side};padding:2px 12px 2px 0">{_with_code(cell)}</{tag[:2]}>'
+            for cell, side in zip(row, sides)
+        ]
+        markup.append(f"<tr>{''.join(inner)}</tr>")
     widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
     lines = [caption] if caption else []
     for row in [list(header), *cells]:
-        pieces = [cell.rjust(w) if side else cell.ljust(w) for cell, w, side in zip(row, widths, right)]
+        pieces = [cell.rjust(w) if side == "right" else cell.ljust(w) for cell, w, side in zip(row, widths, sides)]
         lines.append("  ".join(pieces).rstrip())
     return Block("".join(markup) + "</table>", "\n".join(lines))
 

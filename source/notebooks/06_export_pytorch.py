@@ -458,7 +458,7 @@ accuracies = {
     for name, module in {"in Python": upright, "traced": traced}.items()
 }
 show.table(
-    ["", "positives", "negatives"],
+    ["network", "positives", "negatives"],
     [[name, *[f"{value:.1%}" for value in pair]] for name, pair in accuracies.items()],
 )
 
@@ -521,7 +521,7 @@ for variant in (WithCond, WithWhere):
 # %%
 found["in Python"] = [accuracy_of(answers(upright, p)) for p in (images, negatives, mixed)]
 show.table(
-    ["", "positives", "negatives", "every second one a negative"],
+    ["network", "positives", "negatives", "every second one a negative"],
     [[name, *[f"{value:.1%}" for value in row]] for name, row in found.items()],
 )
 

@@ -1677,7 +1677,7 @@ if os.name != "nt":  # Windows has no signal that asks a process to end
     stages["asked to end"] = state(wires)
 wires.close()
 leaving.stop()
-show.table(["", "live", "ready", "predict"], [[name, *each] for name, each in stages.items()])
+show.table(["stage", "live", "ready", "predict"], [[name, *each] for name, each in stages.items()])
 
 # %%
 if "asked to end" in stages:

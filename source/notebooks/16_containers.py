@@ -359,7 +359,7 @@ claim("the kernel is the same one", inside["kernel"] == outside["kernel"], insid
 WHAT = {"pid": "process numbers", "net": "network", "mnt": "files", "uts": "host name"}
 WHAT |= {"ipc": "shared memory", "user": "user numbers"}
 show.table(
-    ["namespace", "service", "the other container", ""],
+    ["namespace", "service", "the other container", "result"],
     [
         [what, inside["namespaces"][name], neighbour["namespaces"][name],
          "shared" if inside["namespaces"][name] == neighbour["namespaces"][name] else "its own"]
@@ -1095,7 +1095,9 @@ def what_it_may():
 may = what_it_may()
 
 # %%
-show.table(["", *may], [[row, *[each[row] for each in may.values()]] for row in may["root"]])
+show.table(
+    ["the user may", *may], [[row, *[each[row] for each in may.values()]] for row in may["root"]]
+)
 
 # %%
 claim(

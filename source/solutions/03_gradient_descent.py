@@ -12,7 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("03")
 
 # %% [markdown]
-# ### 03.1 Keep the path ★☆☆ · 5 minutes
+# ## 03.1 Keep the path ★☆☆ · 5 minutes
 #
 # A training run went astray last night. To find the step at which it did, you want every point of the path, not only
 # the last. Write gradient descent so that the points it returns are the points it visited.
@@ -44,7 +44,7 @@ check("03.1", path_of_descent)
 # copy by nature. The other way is a list and `theta = theta - …`, which makes a new array at each step.
 
 # %% [markdown]
-# ### 03.2 The largest safe step ★★☆ · 15 minutes
+# ## 03.2 The largest safe step ★★☆ · 15 minutes
 #
 # The run diverged. Before anybody tries step sizes at random, compute the limit $2/L$ from the gradient function
 # alone. For a loss that is quadratic, $\nabla J(\theta + r) - \nabla J(\theta) = H r$ exactly: a product with the
@@ -91,7 +91,7 @@ check("03.2", largest_step_size)
 # products.
 
 # %% [markdown]
-# ### 03.3 A batch in pieces ★★☆ · 10 minutes
+# ## 03.3 A batch in pieces ★★☆ · 10 minutes
 #
 # "A batch of 256 does not fit into memory," says a colleague. "So I take pieces of 60 and average their gradients. Is
 # that the same?" The last piece has 16. Combine the pieces' gradients so that it is the same.
@@ -133,7 +133,7 @@ pieces = [(np.array([1.0]), 60)] * 4 + [(np.array([5.0]), 16)]
 print(f"weighted {accumulate(pieces)[0]:.2f}, mean of means {np.mean([g for g, _ in pieces]):.2f}")
 
 # %% [markdown]
-# ### 03.4 Adam, resumed ★★★ · 15 minutes
+# ## 03.4 Adam, resumed ★★★ · 15 minutes
 #
 # A job was preempted and went on from its checkpoint, and the loss jumped: the weights had been saved, the
 # optimizer's state had not. Write one step of AdamW (Loshchilov and Hutter 2019) as a function of weights *and

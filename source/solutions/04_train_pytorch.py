@@ -15,7 +15,7 @@ scratch = begin("04")
 torch.set_num_threads(1)
 
 # %% [markdown]
-# ### 04.1 No writer on both sides ★☆☆ · 10 minutes
+# ## 04.1 No writer on both sides ★☆☆ · 10 minutes
 #
 # A hospital's model read new X-rays perfectly, until it met a patient who was not in the training part: several pictures of
 # each had been spread over both parts. Write the split that keeps what belongs together (a writer's digits, a patient's pictures)
@@ -53,7 +53,7 @@ check("04.1", hold_out_groups)
 # same. scikit-learn has it as `GroupShuffleSplit`, which counts the share in groups instead of in examples.
 
 # %% [markdown]
-# ### 04.2 Evaluate, and leave no trace ★★☆ · 10 minutes
+# ## 04.2 Evaluate, and leave no trace ★★☆ · 10 minutes
 #
 # After a colleague added a validation run to every hundredth step, the model trained worse: the validation had left
 # the network in `eval()`, and from then on dropout was off. Write an evaluation that measures as in production and leaves everything as it was.
@@ -98,7 +98,7 @@ check("04.2", evaluate)
 # averaged: the last batch is smaller than the others, and its examples would count for more.
 
 # %% [markdown]
-# ### 04.3 When to stop ★★☆ · 10 minutes
+# ## 04.3 When to stop ★★☆ · 10 minutes
 #
 # A training job burns money by the hour. Somebody set a patience, and it never stopped: the loss kept improving in the seventh
 # digit. Another job stopped at once, because the first loss was NaN. Write the rule for both.
@@ -142,7 +142,7 @@ check("04.3", early_stop)
 # of them do count in the end.
 
 # %% [markdown]
-# ### 04.4 What is in this file? ★★★ · 20 minutes
+# ## 04.4 What is in this file? ★★★ · 20 minutes
 #
 # "Somebody sent us weights. What is in there, and can I look without installing anything?" With safetensors you can: 8 bytes, JSON, numbers.
 # The file is a stranger's, so believe nothing that it says about itself.

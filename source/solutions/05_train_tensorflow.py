@@ -15,7 +15,7 @@ from course_lib.idioms import begin, check
 scratch = begin("05")
 
 # %% [markdown]
-# ### 05.1 One-hot, and nothing else ★☆☆ · 5 minutes
+# ## 05.1 One-hot, and nothing else ★☆☆ · 5 minutes
 #
 # The labelling tool writes −1 for "cannot read this". Last month's script turned labels into one-hot rows with
 # `np.eye(10)[labels]`, and 200 unreadable images were trained as nines, since −1 counts from the end. Write the
@@ -53,7 +53,7 @@ check("05.1", one_hot)
 # reason that the lesson gives: a column broadcasts against anything.
 
 # %% [markdown]
-# ### 05.2 Dropout that keeps the mean ★★☆ · 10 minutes
+# ## 05.2 Dropout that keeps the mean ★★☆ · 10 minutes
 #
 # A microcontroller team ports the model by hand. Their first dropout multiplied the activations by 0.7 in use instead of
 # dividing in training, and forgot it in one of two places. Write it as Keras does: everything happens in training, and
@@ -89,7 +89,7 @@ check("05.2", dropout)
 # `rng.binomial(1, 1 - rate, activations.shape)`.
 
 # %% [markdown]
-# ### 05.3 The last layer's gradient ★★☆ · 15 minutes
+# ## 05.3 The last layer's gradient ★★☆ · 15 minutes
 #
 # The phone app learns from corrections, on the phone, and only the last layer. No framework fits there. Section
 # 6 of the lesson has the formulas; the corrections come with large logits, because the model was sure.
@@ -125,7 +125,7 @@ check("05.3", last_layer_gradients)
 # sum of outer products, `sum(np.outer(h, d) for h, d in zip(hidden, D))`: the same numbers, many times slower.
 
 # %% [markdown]
-# ### 05.4 A split that stays ★★☆ · 10 minutes
+# ## 05.4 A split that stays ★★☆ · 10 minutes
 #
 # Every week new images arrive, and every week the split is drawn anew: what was validated on last week is trained on
 # today. Let each image decide for itself, by its content. Then old images stay where they are, whatever arrives, and two
@@ -162,7 +162,7 @@ check("05.4", held_out)
 # Hash the writer's name for that.
 
 # %% [markdown]
-# ### 05.5 Two models, the same images ★★★ · 15 minutes
+# ## 05.5 Two models, the same images ★★★ · 15 minutes
 #
 # "The new model has 98.9 % and the old one 98.4 %: ship it?" Both answered the same 450 images, so most of the noise is
 # shared. Only the images count on which exactly one is right. If the two were equally good, each such image would be a

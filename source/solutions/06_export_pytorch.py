@@ -16,7 +16,7 @@ scratch = begin("06")
 torch.set_num_threads(1)
 
 # %% [markdown]
-# ### 06.1 The test that a NaN passed ★☆☆ · 10 minutes
+# ## 06.1 The test that a NaN passed ★☆☆ · 10 minutes
 #
 # A team's parity test was green for a month: `assert not (abs(a - b) > tolerance).any()`. The converted model had
 # answered NaN all that time, and a NaN is not greater than anything. Write the comparison again, on the scale of the
@@ -55,7 +55,7 @@ check("06.1", at_parity)
 # entry's own, not the example's.
 
 # %% [markdown]
-# ### 06.2 How far is float32 off? ★★☆ · 15 minutes
+# ## 06.2 How far is float32 off? ★★☆ · 15 minutes
 #
 # "Which tolerance should I put into the release test?" Measure it: run the same network once more in float64, and see
 # how far its own float32 answers are from that. The network is somebody else's and is in use, so leave no trace in it.
@@ -97,7 +97,7 @@ check("06.2", own_error)
 # *arithmetic* costs, on the float32 numbers that came.
 
 # %% [markdown]
-# ### 06.3 No branch left behind ★★☆ · 20 minutes
+# ## 06.3 No branch left behind ★★☆ · 20 minutes
 #
 # A colleague's preparation step works in the notebook and cannot be exported. It also has a fault: it decides once for
 # the whole batch.
@@ -142,7 +142,7 @@ check("06.3", prepare)
 # gives the right numbers too, and cannot be exported: it runs as many times as the example has pictures.
 
 # %% [markdown]
-# ### 06.4 Before it goes on the server ★★★ · 25 minutes
+# ## 06.4 Before it goes on the server ★★★ · 25 minutes
 #
 # "Somebody dropped `final_v2.onnx` into the bucket. What does it want as input, does it take batches, will our runtime
 # read it?" Write the inspector that the release pipeline runs before it loads anything.

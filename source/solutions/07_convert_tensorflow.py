@@ -16,7 +16,7 @@ from course_lib.idioms import begin, check
 scratch = begin("07")
 
 # %% [markdown]
-# ### 07.1 Turn the pictures ★☆☆ · 5 minutes
+# ## 07.1 Turn the pictures ★☆☆ · 5 minutes
 #
 # A camera's driver delivers pictures channels first, the model wants them channels last. Somebody wrote `reshape`; the
 # shapes fit, and every colour picture was scrambled. Somebody else wrote `transpose`, and a runtime that reads raw
@@ -52,7 +52,7 @@ check("07.1", channels_last)
 # always copies.
 
 # %% [markdown]
-# ### 07.2 The layer after the flattening ★★☆ · 10 minutes
+# ## 07.2 The layer after the flattening ★★☆ · 10 minutes
 #
 # A team moves from PyTorch to Keras and wants to keep a year of training. Convolutions and dense layers were
 # transposed, all shapes fit, and the model reads hardly a picture. You know why: write the step as it should have been.
@@ -90,7 +90,7 @@ check("07.2", keras_kernel)
 # give the same outputs.
 
 # %% [markdown]
-# ### 07.3 A gate for conversions ★★★ · 20 minutes
+# ## 07.3 A gate for conversions ★★★ · 20 minutes
 #
 # The release pipeline converts the model every night. Its gate compares classes on a few hundred images, and one night
 # it let a broken scale pass, because no class had changed *yet*. Write the gate that compares the numbers, and names
@@ -136,7 +136,7 @@ check("07.3", gate)
 # `partition` finds the two largest without ordering the rest.
 
 # %% [markdown]
-# ### 07.4 Look before you load ★★★ · 20 minutes
+# ## 07.4 Look before you load ★★★ · 20 minutes
 #
 # "A partner sent us a `.keras` file. May I load it?" Safe mode is one answer, and its record is mixed. Another is to
 # look: the archive's `config.json` lists every layer, and bytecode must stand in it somewhere.

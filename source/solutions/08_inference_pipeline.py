@@ -14,7 +14,7 @@ from course_lib.idioms import begin, check
 scratch = begin("08")
 
 # %% [markdown]
-# ### 08.1 Pictures as they come ★☆☆ · 15 minutes
+# ## 08.1 Pictures as they come ★☆☆ · 15 minutes
 #
 # Your service wants bytes in the order red, green, blue. The web team sends PNGs with transparency, the video team
 # frames from OpenCV, the archive grey scans, and the research team numbers from 0 to 1. Write the line at the door,
@@ -60,7 +60,7 @@ check("08.1", as_rgb)
 # much of this, but drops the opacity instead of showing paper.
 
 # %% [markdown]
-# ### 08.2 Say what was wrong ★★☆ · 15 minutes
+# ## 08.2 Say what was wrong ★★☆ · 15 minutes
 #
 # A partner's nightly job sends patients as JSON objects. It failed, they mended one column, it failed at the next, for
 # five nights. Write the check that names everything at once, and puts the columns into the model's order.
@@ -108,7 +108,7 @@ check("08.2", rows_from_records)
 # library such as pydantic collects all problems in the same way, and for the same reason.
 
 # %% [markdown]
-# ### 08.3 What to do, by what it costs ★★☆ · 15 minutes
+# ## 08.3 What to do, by what it costs ★★☆ · 15 minutes
 #
 # "Above 0.5 we approve." Why 0.5? And what of a third choice, to ask a person? A decision is an *action*, and there
 # may be more or fewer actions than classes. Write the rule from which Chow's rule and the tumour's threshold both
@@ -151,7 +151,7 @@ check("08.3", cheapest_action)
 # equal decision are convex polygons.
 
 # %% [markdown]
-# ### 08.4 The same buckets tomorrow ★★★ · 20 minutes
+# ## 08.4 The same buckets tomorrow ★★★ · 20 minutes
 #
 # The search team rewrites your text model's preparation in another language, from the description below alone. Write
 # it in Python so that both count the same, bit for bit, in every process and for every spelling.

@@ -14,7 +14,7 @@ from course_lib.idioms import begin, check
 scratch = begin("09")
 
 # %% [markdown]
-# ### 09.1 A grid for each channel ★☆☆ · 10 minutes
+# ## 09.1 A grid for each channel ★☆☆ · 10 minutes
 #
 # A build for a device failed with a scale of NaN: one channel had been pruned, and all its weights were 0. Another
 # build worked, but every picture had a faint frame: the range of one channel did not contain 0, so no level stood for
@@ -50,7 +50,7 @@ check("09.1", grids)
 # point is from the upper end, $2^b - 1 - \beta/s$, rounded; on most grids it is the same.
 
 # %% [markdown]
-# ### 09.2 A product with a zero point a column ★★☆ · 10 minutes
+# ## 09.2 A product with a zero point a column ★★☆ · 10 minutes
 #
 # A runtime's answers were right for small layers and off by a little for large ones. Somebody had multiplied the levels as
 # float32, "because it is faster", and from $2^{24}$ on float32 cannot hold every whole number. Write the product in
@@ -83,7 +83,7 @@ check("09.2", integer_product)
 # as long as it fits.
 
 # %% [markdown]
-# ### 09.3 A factor without a floating point ★★☆ · 15 minutes
+# ## 09.3 A factor without a floating point ★★☆ · 15 minutes
 #
 # A microcontroller has no floating-point unit. Requantization multiplies each sum by $m = s_x s_w / s_y$, so $m$ must become
 # a whole number and a shift: $m \approx M \cdot 2^{-n}$, with $M$ as long as 31 bits allow (Jacob et al., section 2.2).
@@ -116,7 +116,7 @@ check("09.3", multiplier_and_shift)
 # device the product of sum and $M$ takes 64 bits, and the shift must round, not cut.
 
 # %% [markdown]
-# ### 09.4 Make the channels equal ★★★ · 20 minutes
+# ## 09.4 Make the channels equal ★★★ · 20 minutes
 #
 # A colleague's chip takes one scale a layer, nothing else, and the network that arrived from the customer falls to 20 % on it. There
 # is no data to train with. Equalize two convolutions with a ReLU between them.
@@ -152,7 +152,7 @@ check("09.4", equalize)
 # more than two layers one repeats this pair by pair until nothing moves. Beware: a large bias may grow, and with it the range of the *activations*.
 
 # %% [markdown]
-# ### 09.5 Calibrate without keeping the values ★★★ · 20 minutes
+# ## 09.5 Calibrate without keeping the values ★★★ · 20 minutes
 #
 # A calibration job over 10,000 pictures was killed: it kept every activation to take a percentile at the end. Keep
 # counts in a histogram instead. Nobody knows the largest value beforehand: when one arrives that does not fit, double the

@@ -12,7 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("10")
 
 # %% [markdown]
-# ### 10.1 Floats for an int8 input ★☆☆ · 10 minutes
+# ## 10.1 Floats for an int8 input ★☆☆ · 10 minutes
 #
 # A camera's new firmware calls the int8 model itself. The first version used `astype`, and every pixel below 1 became
 # 0. Write the step between the picture and the model, with the scale and the zero point that stand in the file.
@@ -51,7 +51,7 @@ check("10.1", to_int8)
 # computed once, do.
 
 # %% [markdown]
-# ### 10.2 Who takes the time? ★★☆ · 15 minutes
+# ## 10.2 Who takes the time? ★★☆ · 15 minutes
 #
 # The monthly performance review asks for one table for each model: which operator takes which share. Profiles of four
 # versions of the runtime lie there, some with entries that others do not have. Write the reader.
@@ -94,7 +94,7 @@ check("10.2", share_by_operator)
 # the total with the latency from outside, and the difference is the runtime's own.
 
 # %% [markdown]
-# ### 10.3 Did it lose anything? ★★☆ · 15 minutes
+# ## 10.3 Did it lose anything? ★★☆ · 15 minutes
 #
 # "The int8 model has 98.9 %, the old one 99.1 %, so we lost accuracy", says the release note. On 450 images that is
 # one. Write the comparison that the release gate should print: on the same images, with an interval.
@@ -137,7 +137,7 @@ check("10.3", paired_change)
 # $(c - b)/N$; with no disagreement it, too, claims certainty.
 
 # %% [markdown]
-# ### 10.4 Straight through ★★★ · 20 minutes
+# ## 10.4 Straight through ★★★ · 20 minutes
 #
 # The accelerator's team trains with its own framework, which has no rounding that lets a gradient through. They ask
 # for a reference in NumPy to hold theirs against: value and gradient, with a step for each channel.
@@ -181,7 +181,7 @@ check("10.4", fake_quantize)
 # thing is `inside + (on_grid - inside).detach()`, as in the lesson.
 
 # %% [markdown]
-# ### 10.5 Which ones may go? ★★☆ · 10 minutes
+# ## 10.5 Which ones may go? ★★☆ · 10 minutes
 #
 # The model store holds forty forms of one model, each with its bytes, its latency on three processors and its error
 # rate. Storage wants to delete those that nobody could prefer. Write the rule, for any number of costs.

@@ -12,7 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("11")
 
 # %% [markdown]
-# ### 11.1 Exactly this many ★☆☆ · 10 minutes
+# ## 11.1 Exactly this many ★☆☆ · 10 minutes
 #
 # A release gate demands that 80 % of the weights are zero. A colleague compares magnitudes with a quantile. On the
 # float model that passes; on the int8 model the gate fails, because hundreds of weights have the same magnitude, and
@@ -50,7 +50,7 @@ check("11.1", magnitude_mask)
 # rest from the first equals. It is faster on millions of weights, and longer.
 
 # %% [markdown]
-# ### 11.2 Take the channels out ★★☆ · 15 minutes
+# ## 11.2 Take the channels out ★★☆ · 15 minutes
 #
 # A filter is gone only when nothing reads it any more. A team removed filters and forgot that `Flatten` stands between
 # the convolution and the dense layer: shapes fitted by luck, the accuracy was that of a coin. Write the step for both
@@ -100,7 +100,7 @@ check("11.2", keep_channels)
 # first few *points* of channel 0.
 
 # %% [markdown]
-# ### 11.3 Is it worth a sparse format? ★★☆ · 15 minutes
+# ## 11.3 Is it worth a sparse format? ★★☆ · 15 minutes
 #
 # "We pruned to 60 %, how large will it be?" asks a colleague. CSR is not the only answer. A *bitmap* stores one bit
 # for each weight, zero or not, and then the values that are not zero. Write the function that compares, and find out
@@ -148,7 +148,7 @@ check("11.3", bytes_by_format)
 # A second way to the integer division rounded up: `(n + 7) // 8`.
 
 # %% [markdown]
-# ### 11.4 A firmware update arrives cut off ★★★ · 20 minutes
+# ## 11.4 A firmware update arrives cut off ★★★ · 20 minutes
 #
 # A device receives the Huffman-coded model over a radio link. Half of the last packet is missing. The decoder must say
 # so, and not answer with weights that it made up.

@@ -12,7 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("12")
 
 # %% [markdown]
-# ### 12.1 A teacher without logits ★☆☆ · 10 minutes
+# ## 12.1 A teacher without logits ★☆☆ · 10 minutes
 #
 # The teacher is somebody else's service. It answers with probabilities, rounded to a few digits, and never shows its
 # logits. Can its answers still be softened? Yes: they were made by a softmax, and all that a softmax loses of the
@@ -49,7 +49,7 @@ check("12.1", soften)
 # all that it knew about those classes. For distillation ask for logits, or for more digits.
 
 # %% [markdown]
-# ### 12.2 The whole loss, and its gradient ★★☆ · 15 minutes
+# ## 12.2 The whole loss, and its gradient ★★☆ · 15 minutes
 #
 # A student on a microcontroller is trained by a loop in plain C. You write the reference that the C code is tested
 # against: the loss of the lesson, with its gradient.
@@ -102,7 +102,7 @@ check("12.2", distillation_loss)
 # `cross_entropy` takes probabilities as targets too; `backward()` gives the gradient.
 
 # %% [markdown]
-# ### 12.3 Would it have happened by chance? ★★☆ · 15 minutes
+# ## 12.3 Would it have happened by chance? ★★☆ · 15 minutes
 #
 # A supplier shows eight pairs of runs, "six of eight better", and asks for a signature. Write the sign-flip test, so
 # that it counts exactly: accuracies are multiples of 1/450, their sums are often *equal*, and rounding must not
@@ -144,7 +144,7 @@ check("12.3", sign_flip_p)
 print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that, too")
 
 # %% [markdown]
-# ### 12.4 The class that never came ★★★ · 20 minutes
+# ## 12.4 The class that never came ★★★ · 20 minutes
 #
 # "Our student was distilled on summer's traffic. It knows heating only by hearsay." As Hinton did for his 3s, find
 # the one number that, added to that class's logit, makes most answers right. On validation data, not on the test

@@ -15,7 +15,7 @@ from course_lib.idioms import begin, check
 scratch = begin("13")
 
 # %% [markdown]
-# ### 13.1 Is this p99 worth anything? ★☆☆ · 10 minutes
+# ## 13.1 Is this p99 worth anything? ★☆☆ · 10 minutes
 #
 # A contract promises p99.9 below 50 ms, and a colleague "has tested it with a thousand requests". Write the number
 # that the test would have needed, for any percentile, confidence and margin.
@@ -54,7 +54,7 @@ check("13.1", queries_needed)
 # the confidence inside the margin.
 
 # %% [markdown]
-# ### 13.2 What will this convolution cost? ★★☆ · 15 minutes
+# ## 13.2 What will this convolution cost? ★★☆ · 15 minutes
 #
 # Somebody wants to swap a convolution for a *depthwise* one (each input channel has filters of its own, `groups` equal
 # to the channels), "because it has a fraction of the FLOPs", and is disappointed: it is hardly faster. Count both
@@ -97,7 +97,7 @@ check("13.2", convolution_work)
 # one node, as in the lesson; a third is PyTorch's `FlopCounterMode`, which counts operations only.
 
 # %% [markdown]
-# ### 13.3 What the users waited ★★☆ · 15 minutes
+# ## 13.3 What the users waited ★★☆ · 15 minutes
 #
 # The server's log has for each request when it was due and how long the work took, and its dashboard shows a p99 of
 # the work. Support has other numbers. Compute what the users saw.
@@ -135,7 +135,7 @@ check("13.3", latencies_from_schedule)
 # than `argmin`.
 
 # %% [markdown]
-# ### 13.4 The batch that keeps the promise ★★★ · 20 minutes
+# ## 13.4 The batch that keeps the promise ★★★ · 20 minutes
 #
 # "Batch 64 has the best throughput, so I set 64." At forty requests a second the first of a batch then waits for more
 # than a second before anything starts. Find the batch size that a service should wait for.

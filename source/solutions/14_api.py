@@ -15,7 +15,7 @@ from course_lib.idioms import begin, check
 scratch = begin("14")
 
 # %% [markdown]
-# ### 14.1 Rows from strangers ★☆☆ · 15 minutes
+# ## 14.1 Rows from strangers ★☆☆ · 15 minutes
 #
 # A partner's client was updated, and the service answered with status 500 all night. The log shows why, and more than
 # it should: whole rows of a customer's data, copied from the error messages. Read a request so that every mistake of
@@ -64,7 +64,7 @@ check("14.1", rows_of)
 # repeat.
 
 # %% [markdown]
-# ### 14.2 Who travels together ★★☆ · 20 minutes
+# ## 14.2 Who travels together ★★☆ · 20 minutes
 #
 # "We set the largest batch to 8 and the longest wait to 5 ms. Which requests shared a call last night?" Form the
 # batches from the arrivals in the log, as a dynamic batcher does.
@@ -126,7 +126,7 @@ check("14.2", form_batches)
 # free.
 
 # %% [markdown]
-# ### 14.3 Let in, or send away? ★★☆ · 15 minutes
+# ## 14.3 Let in, or send away? ★★☆ · 15 minutes
 #
 # At peak the service answers everybody, too late. The team wants it to say at the door: "you will not be served in
 # time, come back in three seconds". Estimate the wait, and compute `Retry-After`.
@@ -171,7 +171,7 @@ check("14.3", retry_after_s)
 # goes, and adds some chance to `Retry-After`: otherwise all who were sent away come back in the same second.
 
 # %% [markdown]
-# ### 14.4 Lengths that lie ★★★ · 20 minutes
+# ## 14.4 Lengths that lie ★★★ · 20 minutes
 #
 # A scanner sends your service binary requests whose lengths do not fit: a header longer than the body, a tensor of
 # 10¹⁸ numbers in eight bytes. Read the Open Inference Protocol's binary form so that nothing is believed unchecked.

@@ -16,7 +16,7 @@ from course_lib.idioms import begin, check
 scratch = begin("15")
 
 # %% [markdown]
-# ### 15.1 A budget for a call graph ★☆☆ · 10 minutes
+# ## 15.1 A budget for a call graph ★☆☆ · 10 minutes
 #
 # "We promise 99.9 % within 500 ms. Can we, with these parts?" asks the product owner, before anything is built. A
 # drawing of who calls whom is enough for an answer.
@@ -62,7 +62,7 @@ check("15.1", budget)
 # And independence is the assumption that breaks first: three tries against an overloaded part all fail together.
 
 # %% [markdown]
-# ### 15.2 Wait, but not for ever ★★☆ · 15 minutes
+# ## 15.2 Wait, but not for ever ★★☆ · 15 minutes
 #
 # The incident report says: "All 4,000 devices came back at 02:00:30, 02:01:00 and 02:02:00." Their back-off had no jitter. Write
 # the one with, which also knows when its caller stops waiting.
@@ -105,7 +105,7 @@ check("15.2", backoff_schedule)
 # `stop_before_delay`.
 
 # %% [markdown]
-# ### 15.3 A circuit breaker, on paper ★★★ · 25 minutes
+# ## 15.3 A circuit breaker, on paper ★★★ · 25 minutes
 #
 # A breaker in production opened and never closed. The library's half-open state let a hundred waiting calls through at once, and
 # killed what had just come back. Write the state machine that lets exactly one call try.
@@ -162,7 +162,7 @@ check("15.3", let_through)
 # paper, and the two hold the same `if`s.
 
 # %% [markdown]
-# ### 15.4 Once, however often it is sent ★★☆ · 15 minutes
+# ## 15.4 Once, however often it is sent ★★☆ · 15 minutes
 #
 # A customer was billed twice for one batch of labels, because the first answer was lost on a train. Make the handler idempotent.
 
@@ -213,7 +213,7 @@ check("15.4", once)
 # key that stays at 409 after a crash needs a lease, as the queue's jobs have.
 
 # %% [markdown]
-# ### 15.5 What the key must hold ★★☆ · 15 minutes
+# ## 15.5 What the key must hold ★★☆ · 15 minutes
 #
 # "Since the cache, one customer sees another one's results." The key was `f"{name}{inputs}"`, and NumPy prints three dots in
 # the middle of a large array. Write a key that tells apart what must be told apart, and nothing else.

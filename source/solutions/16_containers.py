@@ -13,7 +13,7 @@ from course_lib.idioms import begin, check
 scratch = begin("16")
 
 # %% [markdown]
-# ### 16.1 What killed it? ★☆☆ · 5 minutes
+# ## 16.1 What killed it? ★☆☆ · 5 minutes
 #
 # The alarm says "container down", and `docker inspect` shows its state. The colleague on call wants one word, not a table
 # of exit codes.
@@ -56,7 +56,7 @@ check("16.1", verdict)
 # a worker, process 1 may have ended with another code, 1 say, and memory was the reason all the same.
 
 # %% [markdown]
-# ### 16.2 How many threads may I have? ★★☆ · 10 minutes
+# ## 16.2 How many threads may I have? ★★☆ · 10 minutes
 #
 # Your service runs with half a CPU on a node of 64, with two on another, and without any limit on your laptop. Its pool of
 # threads should fit everywhere. Write what reads the limit.
@@ -96,7 +96,7 @@ check("16.2", threads)
 # in `course_lib/serving/limits.py`. In Kubernetes, `resources.limits.cpu` arrives in just these files.
 
 # %% [markdown]
-# ### 16.3 The cheapest order ★★☆ · 15 minutes
+# ## 16.3 The cheapest order ★★☆ · 15 minutes
 #
 # Forty machines pull every new version of your image. Its steps could stand in any order. Each is so large, and changes so often a
 # week. When a step changes, it and all after it travel anew. "What changes least goes first", they say. Is that the cheapest?
@@ -132,7 +132,7 @@ check("16.3", cheapest_order)
 # steps need others, which must then stand before them.
 
 # %% [markdown]
-# ### 16.4 Mend a Dockerfile ★★☆ · 20 minutes
+# ## 16.4 Mend a Dockerfile ★★☆ · 20 minutes
 #
 # A colleague asks you to look over this before it goes out.
 #
@@ -186,7 +186,7 @@ check("16.4", mended)
 # STOPSIGNAL.
 
 # %% [markdown]
-# ### 16.5 Who left the key in there? ★★★ · 20 minutes
+# ## 16.5 Who left the key in there? ★★★ · 20 minutes
 #
 # Before an image is published, a job searches it for the company's secrets, by their values. Write the search. It must look where the lesson
 # found tokens, also below what was deleted.

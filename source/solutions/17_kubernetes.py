@@ -12,7 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("17")
 
 # %% [markdown]
-# ### 17.1 How many pods during an update? ★☆☆ · 10 minutes
+# ## 17.1 How many pods during an update? ★☆☆ · 10 minutes
 #
 # The quota of a namespace allows ten pods. Your Deployment has ten, with `maxUnavailable: 0`, and since the quota came
 # no update has got further than its first step. Compute what an update may need at most, and what it leaves at least.
@@ -59,7 +59,7 @@ check("17.1", pods_during)
 
 
 # %% [markdown]
-# ### 17.2 Whom does the kernel kill first? ★★☆ · 15 minutes
+# ## 17.2 Whom does the kernel kill first? ★★☆ · 15 minutes
 #
 # "All my pods are Guaranteed, I set limits everywhere." One was killed for its neighbour's leak all the same: somebody
 # had injected a sidecar without limits. Write the whole rule, for pods with any containers. `quantity` reads the
@@ -114,7 +114,7 @@ check("17.2", qos_class)
 # jsonpath={.status.qosClass}`.
 
 # %% [markdown]
-# ### 17.3 Probes for a model that loads for minutes ★★☆ · 15 minutes
+# ## 17.3 Probes for a model that loads for minutes ★★☆ · 15 minutes
 #
 # A language model loads for ninety seconds on a good day. Its liveness probe was copied from the digits service, and
 # the pod has been restarted 214 times. Compute the probes from what is known and what is promised.
@@ -170,7 +170,7 @@ check("17.3", probes)
 # time (that is what `initialDelaySeconds` did before).
 
 # %% [markdown]
-# ### 17.4 Mend the manifest ★★★ · 25 minutes
+# ## 17.4 Mend the manifest ★★★ · 25 minutes
 #
 # It comes from a tutorial and lies in your repository. Write what the digits service needs instead: a Deployment and a
 # Service, as the text of a YAML file with two documents.
@@ -247,7 +247,7 @@ check("17.4", manifest)
 # `yaml.safe_dump_all` is a second way, and safer where a value such as an image comes from outside.
 
 # %% [markdown]
-# ### 17.5 Is there time for a goodbye? ★★☆ · 15 minutes
+# ## 17.5 Is there time for a goodbye? ★★☆ · 15 minutes
 #
 # Each release loses four requests in ten thousand, and nobody knows which. Read it off the manifest: how may requests
 # be lost when a pod of this server is deleted?

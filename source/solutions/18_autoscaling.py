@@ -12,7 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("18")
 
 # %% [markdown]
-# ### 18.1 The rule, with pods that say nothing ★★☆ · 20 minutes
+# ## 18.1 The rule, with pods that say nothing ★★☆ · 20 minutes
 #
 # "We were at 90 % and it did not scale!" Two of the four pods had just started and had not been measured. The
 # controller is cautious about such pods, in both directions. Write its rule as it is.
@@ -64,7 +64,7 @@ check("18.1", wanted_pods)
 # complaint above, and it is right so: the help had already been ordered.
 
 # %% [markdown]
-# ### 18.2 Two windows ★★☆ · 15 minutes
+# ## 18.2 Two windows ★★☆ · 15 minutes
 #
 # After each news bulletin your pods went from 8 to 40 and back, four times an hour. `behavior` has a window for each
 # direction. Write what both do, so that you can try windows on last week's recommendations.
@@ -102,7 +102,7 @@ check("18.2", stabilised)
 # readable.
 
 # %% [markdown]
-# ### 18.3 One node may go ★★☆ · 15 minutes
+# ## 18.3 One node may go ★★☆ · 15 minutes
 #
 # "How many pods for the sale on Friday?" The answer must hold at the peak, with one node down, and for the tail, not
 # for the mean.
@@ -145,7 +145,7 @@ check("18.3", pods_for)
 # asks for a little less.
 
 # %% [markdown]
-# ### 18.4 An autoscaler that a cluster of today accepts ★★☆ · 15 minutes
+# ## 18.4 An autoscaler that a cluster of today accepts ★★☆ · 15 minutes
 #
 # You inherit this file. `kubectl apply` says: `no matches for kind "HorizontalPodAutoscaler" in version
 # "autoscaling/v2beta2"`.
@@ -215,7 +215,7 @@ check("18.4", autoscaler)
 # pass, the API server does not. And 10 % of three pods: Kubernetes rounds up, so one pod may still go.
 
 # %% [markdown]
-# ### 18.5 What did yesterday cost? ★★☆ · 15 minutes
+# ## 18.5 What did yesterday cost? ★★☆ · 15 minutes
 #
 # Finance sees the pods, the users feel the queue. From a day's trace say both, so that two policies can be compared.
 

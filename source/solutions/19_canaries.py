@@ -14,7 +14,7 @@ from course_lib.idioms import begin, check
 scratch = begin("19")
 
 # %% [markdown]
-# ### 19.1 Who is in the canary? ★☆☆ · 10 minutes
+# ## 19.1 Who is in the canary? ★☆☆ · 10 minutes
 #
 # "Why is it always *my* account that gets the broken version?" asks the same customer for the third time. The
 # gateway hashes the client's name and nothing else. Write the choice so that each release has its own guinea pigs,
@@ -50,7 +50,7 @@ check("19.1", in_canary)
 # scaled by weight (*rendezvous hashing*).
 
 # %% [markdown]
-# ### 19.2 Stop as soon as you know ★★☆ · 15 minutes
+# ## 19.2 Stop as soon as you know ★★☆ · 15 minutes
 #
 # The dashboard refreshes every second, and somebody is always looking. Write the test that may be looked at after each
 # request, over a stream that need not end.
@@ -94,7 +94,7 @@ check("19.2", watch)
 # matter.
 
 # %% [markdown]
-# ### 19.3 How many requests, exactly? ★★☆ · 20 minutes
+# ## 19.3 How many requests, exactly? ★★☆ · 20 minutes
 #
 # "Twenty requests, no failure, ship it." The normal approximation is useless for twenty requests. Compute it from
 # the binomial distribution itself.
@@ -137,7 +137,7 @@ check("19.3", requests_needed)
 # second way to the probabilities: add one request at a time, $P_{n+1}(k) = (1-p)P_n(k) + p\,P_n(k-1)$.
 
 # %% [markdown]
-# ### 19.4 Does this break a client? ★★★ · 25 minutes
+# ## 19.4 Does this break a client? ★★★ · 25 minutes
 #
 # A colleague opens a merge request: "version 7, tiny change in the schema". Write the gate that says which fields
 # break clients, and lets through what does not.
@@ -198,7 +198,7 @@ check("19.4", breaking)
 # the lesson showed the limit of the sentence "ignore outputs that they do not know": a row-form client cannot.
 
 # %% [markdown]
-# ### 19.5 The same split, as a route ★★☆ · 10 minutes
+# ## 19.5 The same split, as a route ★★☆ · 10 minutes
 #
 # The new cluster has the Gateway API, and nobody wants to look after a gateway of one's own. Write the route, with a
 # way for testers to meet the candidate whatever the weights are.

@@ -27,6 +27,7 @@ def checkout(tmp_path):
     for file in ("pyproject.toml", "constraints.txt", "syllabus.toml", ".gitignore"):
         shutil.copy(places.CHECKOUT / file, tmp_path)
     edit(tmp_path / "syllabus.toml", 'live = ["docker"]', "live = []")  # lesson 00's, which here has no live cell
+    edit(tmp_path / "tools/build/minutes.py", "NOT_REMADE = (", 'NOT_REMADE = ("00", ')  # so short a lesson is no hour
     marks = [
         f"<!-- {name}: written by ./course build from syllabus.toml -->\n<!-- {name}: end -->"
         for name in ("map", "badges")
@@ -134,6 +135,21 @@ def test_build_then_check_agree_and_a_second_build_does_nothing(checkout):
     assert build(checkout, "--check") == (0, "built and source agree\n")
 
 
+def test_a_notebook_that_jupyter_opens_and_saves_stays_as_it_was_built(checkout):
+    build(checkout)
+    for path in (checkout / "notebooks/00_welcome.ipynb", checkout / "exercises/00_welcome.ipynb"):
+        built = nbformat.read(path, as_version=4)
+        assert path.read_text(encoding="utf-8") == nbformat.writes(built) + "\n"
+        assert isinstance(json.loads(path.read_text(encoding="utf-8"))["cells"][0]["source"], list)
+        assert built.metadata.language_info == source.LANGUAGE  # what a kernel would write into it
+
+
+def test_the_language_that_the_build_writes_is_what_the_kernel_says_of_itself():
+    from ipykernel.ipkernel import IPythonKernel
+
+    assert IPythonKernel.language_info == source.LANGUAGE
+
+
 def test_the_check_finds_sources_and_outputs_that_were_changed_after_the_build(checkout):
     build(checkout)
     commit(checkout)
@@ -189,7 +205,7 @@ def test_the_check_names_all_that_a_lesson_lacks(checkout):
     edit(path, 'path.picture(here="00")', "")
     said += build(checkout, "--check")[1]
     for finding in (
-        "does not show where on the path","lacks the part '## Before you start'", "lists 1 points; 3 to 5 are asked for", "has no alternative text",
+        "does not show where on the path", "lacks the part '## Before you start'", "lists 1 points; 3 to 5 are asked for", "has no alternative text",
                     "the link to nowhere.md leads nowhere", "README.md has no heading #no-such-heading", "and 31 at the most",
                     "a figure without alternative text"):  # fmt: skip
         assert finding in said

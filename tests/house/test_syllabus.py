@@ -15,7 +15,6 @@ number = "{number}"
 name = "welcome"
 title = "Welcome"
 part = {part}
-minutes = 10
 {more}
 """
 
@@ -38,6 +37,8 @@ def test_a_map_is_read(tmp_path: Path) -> None:
         ({"course": ""}, r"\[course\] must have a title"),
         ({"course": 'title = ""'}, r"\[course\] must have a title"),
         ({"number": "7"}, "two digits"),
+        ({"number": "02x"}, "two digits"),
+        ({"number": "02b"}, "above 02, which is not listed"),
         ({"part": 9}, "part 9, which is not listed"),
         ({"more": 'live = ["podman"]'}, "live knows"),
         ({"more": 'colour = "red"'}, "a key too many or too few"),
@@ -52,6 +53,14 @@ def test_a_file_without_a_course_is_said(tmp_path: Path) -> None:
     (tmp_path / "syllabus.toml").write_text("")
     with pytest.raises(ValueError, match="must have a title"):
         syllabus.load(tmp_path / "syllabus.toml")
+
+
+def test_a_floor_above_is_found_and_knows_what_it_stands_on() -> None:
+    course = syllabus.load()
+    deeper = course.lesson("2b")
+    assert deeper == course.lesson("02b") == course.lesson(deeper.stem)
+    assert (deeper.floor, course.below(deeper).number) == (2, "02")
+    assert course.deeper(course.lesson("02")) == (deeper,) and course.deeper(deeper) == ()
 
 
 @pytest.mark.parametrize("number", ["01", "1", "01_grand_tour"])

@@ -15,7 +15,7 @@ def test_a_row_is_shown_in_the_table_and_replaced_by_a_newer_one():
     ledger.record("m", "onnx", accuracy=0.5, bytes=1000)
     ledger.record("m", "onnx", accuracy=0.75, bytes=2000, max_abs_diff=1e-5)
     assert [row.accuracy for row in ledger.rows("m")] == [0.75]
-    assert repr(ledger.table("m")).splitlines()[1].split() == ["01", "m", "onnx", "0.7500", "2,000", "1.0e-05"]
+    assert repr(ledger.table("m")).splitlines()[2].split() == ["01", "m", "onnx", "0.7500", "2,000", "1.0e-05"]
 
 
 @pytest.mark.parametrize("row", [{"accuracy": 98.0, "bytes": 10}, {"accuracy": -0.1, "bytes": 10}, {"accuracy": 0.5, "bytes": 0},
@@ -40,6 +40,19 @@ def test_a_lesson_sees_the_kept_rows_of_earlier_lessons_and_not_of_later_ones(mo
     assert [(row.lesson, row.form) for row in ledger.kept()] == [("01", "pt2"), ("06", "torchscript"), ("10", "int8")]
 
 
+def test_the_first_floor_shows_no_rows_of_the_second(monkeypatch):
+    places.RECORDINGS.mkdir()
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    for number in ("10", "10b"):
+        monkeypatch.setattr(lesson, "_current", number)
+        monkeypatch.setattr(ledger, "_own", {})
+        ledger.record("m", f"of {number}", accuracy=0.9, bytes=100)
+    monkeypatch.setattr(ledger, "_own", {})
+    for number, seen in (("10b", ["of 10"]), ("11", ["of 10"]), ("11b", ["of 10", "of 10b"])):
+        monkeypatch.setattr(lesson, "_current", number)
+        assert [row.form for row in ledger.rows()] == seen
+
+
 def test_outside_the_build_no_row_is_kept():
     ledger.record("m", "onnx", accuracy=0.9, bytes=100)
     assert not places.RECORDINGS.exists()
@@ -56,7 +69,7 @@ def test_the_picture_says_in_words_what_it_shows(capsys):
 def test_a_lesson_has_a_scratch_folder_of_its_own_each_time():
     first, second = begin("01"), begin("01")
     assert first != second and first.is_dir() and not list(first.iterdir())
-    with pytest.raises(ValueError, match="expected a lesson's number, 00 to 24, got '77'"):
+    with pytest.raises(ValueError, match="expected a lesson's number, 00 to 27, got '77'"):
         begin("77")
 
 

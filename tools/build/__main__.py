@@ -5,7 +5,6 @@ Rebuilds the lessons whose source changed, or those named; --check changes nothi
 """
 
 import argparse
-import json
 import shutil
 import sys
 import tempfile
@@ -74,7 +73,7 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
             execute.execute(fresh, path.parent, {**env, "COURSE_PROGRESS": f"{empty}/progress.json"})
     fresh.metadata["course"] = {"fingerprint": source.fingerprint(fresh)}
     nbformat.validate(fresh)
-    path.write_text(json.dumps(fresh, indent=1, ensure_ascii=False, sort_keys=True) + "\n", encoding="utf-8")
+    nbformat.write(fresh, path)  # as JupyterLab writes it: a notebook that is opened and saved stays as it is
     print(f"built   {name}, {path.stat().st_size // 1000} kB")
 
 

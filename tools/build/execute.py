@@ -1,6 +1,7 @@
 """Executes a notebook and leaves in it only what belongs in a repository."""
 
 import base64
+import html
 import io
 import os
 import re
@@ -14,7 +15,15 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 from traitlets.config import Config
 
+from tools.build.source import LANGUAGE
+
 WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+PICTURE = r"(src=\"data:image/png;base64,)([A-Za-z0-9+/=]+)"
+
+COLOURS = 256
+"""Of a compressed figure: with 64, lines that mean different things came out in one colour."""
 
 
 class BuildFailed(Exception):
@@ -39,8 +48,10 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, env: dict[str, str]) 
         cell.metadata.pop("execution", None)
         if cell.cell_type == "code":
             cell.outputs = [clean(output, cell) for output in cell.outputs if not _empty(output)]
+            if words := pictures_in_words(cell):
+                cell.metadata["mystnb"] = {"image": {"alt": words}}  # where the site's tool looks for it
     notebook.metadata.pop("widgets", None)
-    notebook.metadata.language_info = nbformat.from_dict({"name": "python"})
+    notebook.metadata.language_info = nbformat.from_dict(LANGUAGE)
 
 
 def clean(output: nbformat.NotebookNode, cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
@@ -51,9 +62,15 @@ def clean(output: nbformat.NotebookNode, cell: nbformat.NotebookNode) -> nbforma
     if WIDGET in data:  # without its state, which is not kept, a viewer would show an error in its place
         del data[WIDGET]
         data["text/plain"] = "(a widget: run the lesson to use it)"
-    if "image/png" in data:
-        data["image/png"] = _compressed(data["image/png"])
+    if "text/html" in data:
+        data["text/html"] = re.sub(PICTURE, lambda found: found[1] + _compressed(found[2]), data["text/html"])
     return output
+
+
+def pictures_in_words(cell: nbformat.NotebookNode) -> str:
+    """The alternative texts of a cell's pictures, one after the other; empty where it has none."""
+    found = [re.findall(r'<img alt="([^"]*)"', output.get("data", {}).get("text/html", "")) for output in cell.outputs]
+    return html.unescape(" ".join(words for each in found for words in each))
 
 
 def _empty(output: nbformat.NotebookNode) -> bool:
@@ -61,7 +78,7 @@ def _empty(output: nbformat.NotebookNode) -> bool:
 
 
 def _compressed(encoded: str) -> str:
-    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB").quantize(64)
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB").quantize(COLOURS)
     smaller = io.BytesIO()
     picture.save(smaller, format="png", optimize=True)
     return base64.b64encode(smaller.getvalue()).decode()

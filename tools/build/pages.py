@@ -11,9 +11,18 @@ from course_lib import data, models, show
 from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import Syllabus
+from tools.build import minutes
 
 DATA_CARD = "digits_data.md"
 """The one template of source/cards that is of data, not of a model."""
+
+
+COLAB_LACKS = (
+    *("onnx", "onnxruntime", "onnxscript", "safetensors", "tf2onnx", "ai-edge-litert", "coremltools"),
+    *("babel", "ipycanvas", "docker", "dockerfile-parse", "kubernetes-validate", "redis"),
+    *("httptools", "orjson", "prometheus-client", "purgatory", "starlette", "tenacity", "uvicorn", "uvloop"),
+)
+"""What lessons import and Google Colab does not have."""
 
 
 def write(syllabus: Syllabus) -> list[str]:
@@ -28,10 +37,11 @@ def write(syllabus: Syllabus) -> list[str]:
 
 def wanted(syllabus: Syllabus) -> dict[Path, str]:
     """Every such page with the text that it should hold."""
-    pages = {CHECKOUT / "environment.yml": environment(CHECKOUT)}
+    pages = {CHECKOUT / "environment.yml": environment(CHECKOUT), CHECKOUT / "tools/colab.txt": colab(CHECKOUT)}
     readme = CHECKOUT / "README.md"
     if readme.exists():
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
+        text = _between(text, "clone", _clone(syllabus))
         pages[readme] = _between(text, "badges", _badges(syllabus))
     if MODELS.exists():
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
@@ -64,6 +74,12 @@ def pins(checkout: Path) -> list[str]:
     lines = (checkout / "constraints.txt").read_text(encoding="utf-8").splitlines()
     kept = [line.replace(" ;", ";").strip() for line in lines if "==" in line]
     return [line for line in kept if not re.match(r"(nvidia-|cuda-|triton==)", line)]
+
+
+def colab(checkout: Path) -> str:
+    """tools/colab.txt: the pins of what Colab lacks."""
+    kept = [pin for pin in pins(checkout) if pin.partition("==")[0] in COLAB_LACKS]
+    return "\n".join(["# Written by `./course build` from constraints.txt: what Google Colab lacks.", *kept]) + "\n"
 
 
 def card(template: Path) -> str:
@@ -100,16 +116,20 @@ def _between(text: str, name: str, new: str) -> str:
 
 
 def _map(syllabus: Syllabus) -> str:
-    lines = ["| | lesson | minutes | live cells | holds |", "| --- | --- | --- | --- | --- |"]
+    lines = ["| lesson | title | minutes | live cells | holds |", "| --- | --- | --- | --- | --- |"]
     for part in syllabus.parts:
         if part.number:
-            lines.append(f"| | **{'I II III IV V VI'.split()[part.number - 1]} {part.name}** | | | |")
+            lines.append(f"| | **{part.roman} {part.name}** | | | |")
         for lesson in syllabus.in_part(part):
-            title = (
-                f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)" if lesson.written else f"{lesson.title} *(to come)*"
-            )
+            title, spent = f"{lesson.title} *(to come)*", ""
+            if lesson.written:
+                counted = minutes.of(lesson)
+                title = f"[{lesson.title}](notebooks/{lesson.stem}.ipynb)"
+                spent = f"{counted.lesson}" + (f" + {counted.exercises}" if counted.exercises else "")
+            if lesson.floor > 1:
+                title = f"*deeper:* {title}"
             engines = ", ".join(name.capitalize() for name in lesson.live) or "–"
-            lines.append(f"| {lesson.number} | {title} | {lesson.minutes} | {engines} | {lesson.holds} |")
+            lines.append(f"| {lesson.number} | {title} | {spent} | {engines} | {lesson.holds} |")
     return "\n".join(lines) + "\n"
 
 
@@ -121,3 +141,12 @@ def _badges(syllabus: Syllabus) -> str:
     tests = f"https://github.com/{syllabus.repository}/actions/workflows/test.yml"
     return (f"[![Tests]({tests}/badge.svg)]({tests}) [![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
             f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})\n")  # fmt: skip
+
+
+def _clone(syllabus: Syllabus) -> str:
+    """The command that fetches the course, with a word in the address's place where it has none yet."""
+    address = f"https://github.com/{syllabus.repository}" if syllabus.repository else "ADDRESS"
+    lines = ["```bash", f"git clone {address} course", "cd course", "```"]
+    if not syllabus.repository:
+        lines += ["", "ADDRESS stands for the address of this repository: the page where you found it shows it."]
+    return "\n".join(lines) + "\n"

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import platform
 import re
 from pathlib import Path
 
@@ -11,16 +12,21 @@ from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from course_lib.places import CHECKOUT
 from course_lib.syllabus import Lesson, Syllabus
-from tools.build import stubs
+from tools.build import minutes, stubs
 
 KINDS = ("notebooks", "exercises", "solutions")
 """The three folders of built notebooks. Exercises are cut out of the sources of solutions."""
 
-COLAB_LACKS = (
-    *("onnx", "onnxruntime", "onnxscript", "safetensors", "tf2onnx", "ai-edge-litert", "coremltools"),
-    *("babel", "ipycanvas", "docker", "dockerfile-parse", "kubernetes-validate", "redis"),
-    *("httptools", "orjson", "prometheus-client", "purgatory", "starlette", "tenacity", "uvicorn", "uvloop"),
-)
+LANGUAGE = {
+    "codemirror_mode": {"name": "ipython", "version": 3},
+    "file_extension": ".py",
+    "mimetype": "text/x-python",
+    "name": "python",
+    "nbconvert_exporter": "python",
+    "pygments_lexer": "ipython3",
+    "version": platform.python_version(),
+}
+"""What the kernel says of itself: JupyterLab writes it into a notebook that lacks it, and so changes one that was only opened."""
 
 
 class SourceError(Exception):
@@ -42,11 +48,11 @@ def read(kind: str, lesson: Lesson, syllabus: Syllabus, checkout: Path = CHECKOU
         cells = stubs.cut(cells) if kind == "exercises" else [stubs.without_marker(cell) for cell in cells]
     except ValueError as wrong:
         raise SourceError(f"{path.relative_to(checkout)}: {wrong}") from None
-    cells = [_head(kind, lesson, syllabus), _colab(syllabus, checkout), *cells, _foot(kind, lesson, syllabus)]
+    cells = [_head(kind, lesson, syllabus, checkout), _colab(syllabus), *cells, _foot(kind, lesson, syllabus)]
     _number(cells)
     return nbformat.v4.new_notebook(cells=cells, metadata={
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
-        "language_info": {"name": "python"},
+        "language_info": LANGUAGE,
     })  # fmt: skip
 
 
@@ -69,6 +75,8 @@ def take_outputs(fresh: nbformat.NotebookNode, built: nbformat.NotebookNode) -> 
         return False
     for new, old in zip(code(fresh), code(built)):
         new.outputs, new.execution_count = old.outputs, old.execution_count
+        if "mystnb" in old.metadata:
+            new.metadata["mystnb"] = old.metadata["mystnb"]
     return True
 
 
@@ -101,10 +109,14 @@ def _number(cells: list[nbformat.NotebookNode]) -> None:
         cell.id = key if seen[key] == 1 else f"{key}-{seen[key]}"
 
 
-def _head(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNode:
-    part = next(each for each in syllabus.parts if each.number == lesson.part)
-    what = {"notebooks": f"{lesson.minutes} minutes", "exercises": "exercises", "solutions": "solutions"}[kind]
-    line = f"**Lesson {lesson.number}** · part “{part.name}” · {what} · [map of the course](../README.md#the-map)"
+def _head(kind: str, lesson: Lesson, syllabus: Syllabus, checkout: Path) -> nbformat.NotebookNode:
+    part = syllabus.part_of(lesson)
+    line = f"**Lesson {lesson.number}** · part {part.roman} “{part.name}”".replace("part  ", "part ")
+    if lesson.floor > 1:
+        below = syllabus.below(lesson)
+        line += f" · second floor, deeper than [{below.number} {below.title}](../notebooks/{below.stem}.ipynb)"
+    line += {"notebooks": f" · {minutes.of(lesson, checkout)}"}.get(kind, f" · {kind}")
+    line += " · [map of the course](../README.md#the-map)"
     if lesson.live and kind == "notebooks":
         engines = " and ".join(name.capitalize() for name in lesson.live)
         line += f" · live cells run on {engines}, or replay a recording"
@@ -123,39 +135,32 @@ def _badges(path: str, syllabus: Syllabus) -> str:
             f"[![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder})")  # fmt: skip
 
 
-def _colab(syllabus: Syllabus, checkout: Path) -> nbformat.NotebookNode:
-    pins = dict(line.split(";")[0].strip().split("==")
-                for line in (checkout / "constraints.txt").read_text(encoding="utf-8").splitlines()
-                if "==" in line)  # fmt: skip
-    lacks = " ".join(f"{name}=={pins[name]}" for name in COLAB_LACKS if name in pins)
-    code = f'''# On Google Colab this fetches the course and what Colab lacks; anywhere else it does nothing.
+def _colab(syllabus: Syllabus) -> nbformat.NotebookNode:
+    code = f"""# On Google Colab this fetches the course and what Colab lacks; anywhere else it does nothing.
 import sys
 
 if "google.colab" in sys.modules:
-    import os, subprocess
-    repository = "{syllabus.repository}"
-    if not os.path.isdir("/content/course"):
-        subprocess.run(["git", "clone", "-q", f"https://github.com/{{repository}}", "/content/course"], check=True)
-    subprocess.run([sys.executable, "-m", "pip", "install", "-q", *"{lacks}".split()], check=True)
-    sys.path.insert(0, "/content/course")
-    os.chdir("/content/course/notebooks")
-    sys.modules["google.colab"].output.enable_custom_widget_manager()'''
+    import subprocess
+    subprocess.run(["git", "clone", "-q", "https://github.com/{syllabus.repository}", "/content/course"])
+    exec(open("/content/course/tools/colab.py").read())"""
     return new_code_cell(code, metadata={"tags": ["colab"], "jupyter": {"source_hidden": True}})
 
 
 def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNode:
-    written = [each for each in syllabus.lessons if each.written]
-    at = written.index(lesson)
+    """Links: practise; back; deeper, where a floor stands above; next, which is the next lesson of the first floor."""
     links = []
     if kind == "notebooks":
+        first = [each for each in syllabus.lessons if each.written and each.floor == 1]
+        at = first.index(syllabus.below(lesson))
         if source_path("exercises", lesson).exists():
             links.append(f"**Practise:** [exercises {lesson.number}](../exercises/{lesson.stem}.ipynb)")
-        if at > 0:
-            links.append(f"← [{written[at - 1].number} {written[at - 1].title}]({written[at - 1].stem}.ipynb)")
-        if at + 1 < len(written):
-            links.append(
-                f"**Next:** [{written[at + 1].number} {written[at + 1].title}]({written[at + 1].stem}.ipynb) →"
-            )
+        if lesson.floor > 1:
+            links.append(_link("← ", first[at]))
+        elif at > 0:
+            links.append(_link("← ", first[at - 1]))
+        links += [_link("**Deeper:** ", each) for each in syllabus.deeper(lesson) if each.written]
+        if at + 1 < len(first):
+            links.append(_link("**Next:** ", first[at + 1]) + " →")
         else:
             links.append("**Next:** the lessons that follow are still to be written; the map says which come first")
     elif kind == "exercises":
@@ -163,3 +168,7 @@ def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNod
     else:
         links.append(f"[exercises {lesson.number}](../exercises/{lesson.stem}.ipynb)")
     return new_markdown_cell("---\n\n" + " · ".join(links))
+
+
+def _link(before: str, lesson: Lesson) -> str:
+    return f"{before}[{lesson.number} {lesson.title}]({lesson.stem}.ipynb)"
