@@ -43,6 +43,7 @@ import tenacity
 from aiohttp import web
 from matplotlib.ticker import LogLocator
 
+# %%
 from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, live, observe, path, show
 from course_lib.measure import load
@@ -1081,8 +1082,10 @@ run(lossy.runner.cleanup())
 # so be done twice, never not at all: *at-least-once delivery*. SQLite is enough for it, on one machine:
 
 # %%
-TABLE = """CREATE TABLE IF NOT EXISTS jobs (id INTEGER PRIMARY KEY, image INTEGER, leased_until REAL DEFAULT 0,
-           deliveries INTEGER DEFAULT 0, digit INTEGER)"""
+TABLE = """
+CREATE TABLE IF NOT EXISTS jobs (id INTEGER PRIMARY KEY, image INTEGER,
+                                 leased_until REAL DEFAULT 0, deliveries INTEGER DEFAULT 0,
+                                 digit INTEGER)"""
 queue_file = scratch / "jobs.db"
 
 
