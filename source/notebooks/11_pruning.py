@@ -773,7 +773,8 @@ claim(
     "with the same mask and new values they are worse: by more than a point on average at the "
     "last two sparsities, and at the last in every one of the six seeds",
     bool((apart[-2:].mean(1) > 1).all() and (apart[-1] > 0).all()),
-    f"by {apart[-2].mean():.1f} and {apart[-1].mean():.1f} points on average",
+    f"by {apart[-2].mean():.1f} and {apart[-1].mean():.1f} points on average, at the last by "
+    f"{apart[-1].min():.1f} or more",
 )
 
 # %%
@@ -943,6 +944,7 @@ observe(
     "with 32 pictures, CSR at 50 % is slower than dense, at 98 % faster",
     speed[32]["CSR 50%"] < 1 < speed[32]["CSR 98%"],
     f"{speed[32]['CSR 50%']:.2f} and {speed[32]['CSR 98%']:.1f} times the dense speed",
+    either=True,
 )
 
 # %%
@@ -950,11 +952,14 @@ observe(
     "with one picture, CSR at 90 % is faster than dense",
     speed[1]["CSR 90%"] > 1,
     f"{speed[1]['CSR 90%']:.1f} times; with 32 pictures {speed[32]['CSR 90%']:.2f} times",
+    either=True,
 )
 
 # %% [markdown]
-# Both products use one thread: the dense one is PyTorch's, the sparse one SciPy's. The density from which sparse is
-# faster is therefore no property of the matrix alone: batch, kernel and processor decide with it. Measure with yours.
+# Both products use one thread: the dense one is PyTorch's, the sparse one SciPy's. The wider the processor's
+# instructions, the more the dense product gains: with narrow ones, CSR at 50 % may be as fast as dense. The density
+# from which sparse is faster is therefore no property of the matrix alone: batch, kernel and processor decide with
+# it. Measure with yours.
 #
 # ## What is 2:4, and what would it save?
 #
@@ -1576,12 +1581,13 @@ def by_codebook(x):
 
 # %%
 labels = torch.from_numpy(test.labels)
-nn.functional.cross_entropy(by_codebook(test_rows), labels).backward()
+loss = nn.functional.cross_entropy(by_codebook(test_rows), labels)
+of_books = torch.autograd.grad(loss, books)
 shared.zero_grad()
 nn.functional.cross_entropy(shared(test_rows), labels).backward()
 apart = [
-    np.abs(np.bincount(n.ravel(), w.grad.numpy().ravel(), 32)[1:] - b.grad.numpy()).max()
-    for n, w, b in zip(clusters, weights_of(shared), books)
+    np.abs(np.bincount(n.ravel(), w.grad.numpy().ravel(), 32)[1:] - of_book.numpy()).max()
+    for n, w, of_book in zip(clusters, weights_of(shared), of_books)
 ]
 
 # %%
@@ -1802,10 +1808,13 @@ def read_compressed(raw):
 
 # %%
 decoded = read_compressed((scratch / "3_huffman.bin").read_bytes())
+same = all(torch.equal(a, b) for a, b in zip(decoded.parameters(), shared.parameters()))
+apart = np.abs(logits_28(decoded) - logits_28(shared)).max()
 claim(
-    "the decoded network gives the clustered network's logits, bit for bit",
-    np.array_equal(logits_28(decoded), logits_28(shared)),
-    f"{logits_28(decoded).size:,} logits of 450 pictures",
+    "the decoded network has the clustered network's numbers, bit for bit, and so its logits, to "
+    "rounding",
+    same and apart < 1e-4,
+    f"{logits_28(decoded).size:,} logits of 450 pictures, apart by {apart:.0e}",
 )
 
 # %% [markdown]

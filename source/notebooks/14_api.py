@@ -299,7 +299,6 @@ def health_under_load(server, rate, seconds=1.5):
 single_ms = float(np.median(both["in this process"]))
 rate = 0.7 * 1000 / float(np.median(both["over HTTP"]))
 blocked = health_under_load(first, rate)
-first.stop()
 print(f"health at {rate:.0f} predictions a second: {measure.spread(blocked)} ms")
 
 # %% [markdown]
@@ -327,6 +326,7 @@ async def predict(request):
 
 
 # %%
+first.stop()
 second = start(health, compute, predict)
 free = health_under_load(second, rate)
 slow = {name: load.percentile(ms, 0.9) for name, ms in (("loop", blocked), ("thread", free))}
@@ -403,14 +403,16 @@ claim(
 # of somebody else's. Worse are the answers with status 200: a text and `true` were taken for numbers, and pixels of 0
 # to 255 got their answer without a word. `NaN` shows how far a mistake can travel. The JSON standard has no such
 # number, Python's reader takes it all the same, the model carries it through, and only the writer of the answer stops.
+# (Or nobody does: on a processor whose ReLU makes a 0 of `NaN`, it gets an answer like any other, with status 200.)
 
 # %%
 read = np.array(json.loads(BAD["NaN"])["instances"], np.float32)
 observe(
     "a token that the JSON standard does not know is read, goes through the model, and ends in a "
     "500",
-    np.isnan(read[0, -1]) and np.isnan(compute(read)).any() and before["NaN"].status == 500,
-    BAD["NaN"][-8:].decode(),
+    bool(np.isnan(read[0, -1]) and np.isnan(compute(read)).any() and before["NaN"].status == 500),
+    f"{BAD['NaN'][-8:].decode()}: status {before['NaN'].status}",
+    either=True,
 )
 
 # %% [markdown]
@@ -635,6 +637,7 @@ observe(
     "and at most half a call, or half as long again, from what the same arrivals wait simulated",
     all(abs(tried[r] - same_arrivals[r]) < max(0.5, same_arrivals[r] / 2) for r in tried),
     ", ".join(f"{tried[r]:.2f} and {same_arrivals[r]:.2f} calls at {r:.0%}" for r in tried),
+    either=True,
 )
 
 # %% [markdown]
@@ -687,8 +690,8 @@ async def collected():
     """What waits, up to MOST rows: once they are so many, or the first has waited WAIT_S."""
     while not waiting:
         await asyncio.sleep(0.0005)
-    until = time.monotonic() + WAIT_S
-    while sum(len(rows) for rows, *_ in waiting) < MOST and time.monotonic() < until:
+    until = time.perf_counter() + WAIT_S
+    while sum(len(rows) for rows, *_ in waiting) < MOST and time.perf_counter() < until:
         await asyncio.sleep(0.0005)
     count, total = 1, len(waiting[0][0])
     while count < len(waiting) and total + len(waiting[count][0]) <= MOST:
@@ -777,10 +780,11 @@ told, since = np.zeros((200, 10)), time.time()
 load.closed_loop(ask_for, 200, workers=8)
 shared = queue_of(server, since)[2]
 claim(
-    "200 requests in fewer calls: each has the answer to its own picture",
-    len(shared) < 200 and np.allclose(told, logits[:200], rtol=1e-3, atol=1e-3),
-    f"{len(shared)} calls; largest difference {abs(told - logits[:200]).max():.1e}",
+    "each has the answer to its own picture",
+    np.allclose(told, logits[:200], rtol=1e-3, atol=1e-3),
+    f"200 requests; largest difference {abs(told - logits[:200]).max():.1e}",
 )
+observe("and they took fewer calls than requests", len(shared) < 200, f"{len(shared)} calls")
 
 # %% [markdown]
 # Nobody waited for a batch to fill (`WAIT_S` is 0). The batch fills itself: while one is computed, the next gathers.
@@ -790,7 +794,6 @@ claim(
 since = time.time()
 calm = one_after_the_other(server, 20)
 alone = queue_of(server, since)[2]
-server.stop()
 crowd = runs[16][3]
 claim(
     "a user who sends one request after the other is alone in each call",
@@ -804,6 +807,7 @@ claim(
 # waiting pay? Predict, before you measure, what a wait of 20 ms does to that one user.
 
 # %%
+server.stop()
 server = start(*STEP_3, **LISTS, MOST=16, WAIT_S=0.02)
 patient = one_after_the_other(server, 20)
 server.stop()
@@ -1179,7 +1183,7 @@ observe(
 folder = scratch / "models"
 for version, kept in ((1, 1), (2, 3)):  # lesson 01's file and lesson 06's
     target = folder / "digits" / str(version) / "model.onnx"
-    target.parent.mkdir(parents=True)
+    target.parent.mkdir(parents=True, exist_ok=True)
     target.write_bytes(models.path("digits_cnn", kept).read_bytes())
 labels = {"labels": {"stable": 1, "canary": 2}}
 with (folder / "digits" / "serving.json").open("w", encoding="utf-8") as settings:
@@ -1205,7 +1209,7 @@ weights = np.linalg.solve(ridge, inputs.T @ np.eye(10, dtype=np.float32)[train.l
 node = helper.make_node("MatMul", ["x", "w"], ["y"])
 linear = [numpy_helper.from_array(weights.astype(np.float32), "w")]
 target = folder / "model" / "1" / "model.onnx"
-target.parent.mkdir(parents=True)
+target.parent.mkdir(parents=True, exist_ok=True)
 kept = target.write_bytes(as_model([node], linear, ("x", FLOAT, 784), ("y", FLOAT, 10)))
 
 # %%
@@ -1578,9 +1582,10 @@ show.table(
 )  # fmt: skip
 
 # %%
-claim(
+claim("24 pictures, 24 events, one after the other", count == 24 and first_s < last_s, count)
+observe(
     "the first event comes in less than a third of the time to the last",
-    count == 24 and first_s < last_s / 3,
+    first_s < last_s / 3,
     f"{1000 * first_s:.0f} of {1000 * last_s:.0f} ms",
 )
 
@@ -1654,22 +1659,22 @@ observe(
 # it for that, and it will never be ready. We ask ours to end, and watch. `--drain-seconds` lets it answer while its
 # neighbours learn that it leaves.
 
+
 # %%
-leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "2"))
-wires = load.Wires(leaving.url)
-
-
-def state():
+def state(wires):
     ask = ("/v2/health/live", None), ("/v2/health/ready", None), (f"{V1}:predict", rows)
     return [wires.ask(*each).status for each in ask]
 
 
 # %%
-stages = {"before": state()}
+leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "2"))
+wires = load.Wires(leaving.url)
+stages = {"before": state(wires)}
 if os.name != "nt":  # Windows has no signal that asks a process to end
     leaving.process.terminate()
-    time.sleep(0.3)
-    stages["asked to end"] = state()
+    while wires.ask("/v2/health/ready").status == 200:
+        time.sleep(0.02)  # until it has heard
+    stages["asked to end"] = state(wires)
 wires.close()
 leaving.stop()
 show.table(["stage", "live", "ready", "predict"], [[name, *each] for name, each in stages.items()])
@@ -1690,20 +1695,24 @@ if "asked to end" in stages:
 # that the server writes into its log and its answer.
 
 # %%
-named = [ours.ask(f"{V1}/versions/1:predict", rows, {"X-Request-Id": "demo-1"}) for _ in range(2)]
-time.sleep(0.5)  # the log may be a moment behind
-log = (scratch / "service.log").read_text(encoding="utf-8").splitlines()
-logged = [json.loads(line) for line in log if "demo-1" in line]
-ours.close()
-service.stop()
+demo = f"demo-{time.time_ns()}"
+named = [ours.ask(f"{V1}/versions/1:predict", rows, {"X-Request-Id": demo}) for _ in range(2)]
+logged, until = [], time.monotonic() + 10
+while len(logged) < 2 and time.monotonic() < until:  # the log may be a moment behind
+    log = (scratch / "service.log").read_text(encoding="utf-8").splitlines()
+    logged = [json.loads(line) for line in log if demo in line and line.endswith("}")]
+
+# %%
 claim(
     "the same request gets the same bytes, its id comes back, and the log has it, without the data",
     named[0].body == named[1].body
-    and named[0].headers["x-request-id"] == "demo-1"
+    and named[0].headers["x-request-id"] == demo
     and len(logged) == 2
     and "instances" not in json.dumps(logged),
     logged[0],
 )
+ours.close()
+service.stop()
 
 # %% [markdown]
 # *Which answers are errors, and whose?* The status is part of the contract: 400 (mend the request), 404 (no such

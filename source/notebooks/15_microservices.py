@@ -43,6 +43,7 @@ import tenacity
 from aiohttp import web
 from matplotlib.ticker import LogLocator
 
+# %%
 from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, live, observe, path, show
 from course_lib.measure import load
@@ -101,7 +102,7 @@ claim("the way back loses nothing", np.array_equal(back, test.images), f"{len(ba
 
 # %%
 served = scratch / "models" / "digits_cnn" / "3"
-served.mkdir(parents=True)
+served.mkdir(parents=True, exist_ok=True)
 shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 predictor = start_service(scratch / "models", scratch / "predictor.log")
 
@@ -132,8 +133,8 @@ claim(
 
 # %%
 for name in ("preprocess", "gateway"):
-    (log,) = scratch.glob(f"{name}-*.log")
-    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    logs = [log.read_text() for log in scratch.glob(f"{name}-*.log")]
+    lines = [json.loads(line) for log in logs for line in log.splitlines()]
     mine = [line for line in lines if line.get("request_id") == answer["request_id"]]
     print(name, [(line["path"], line["status"], line["ms"]) for line in mine])
 
@@ -188,7 +189,7 @@ pixels = [{"pixels": image[None, None].tolist()} for image in test.images]
 
 async def mixed(wire, i):
     if i % 5 == 4:
-        key = {"Idempotency-Key": f"traffic-{i}"}  # a later section says what for
+        key = {"Idempotency-Key": f"traffic-{start_s}-{i}"}  # a later section says what for
         return await post(wire, gateway.url + "/feedback", {"label": i % 10}, headers=key)
     return await post(wire, gateway.url + "/digits", pixels[i] if i % 5 == 3 else drawings[i])
 
@@ -892,11 +893,6 @@ def guarded(fake, breakers):
 
 
 # %%
-due_s, states = np.arange(144) / 60, [(0.0, "closed")]
-breakers = AsyncCircuitBreakerFactory(default_threshold=5, default_ttl=0.3)
-bare, guarded_fake = (run(Fake(dead_for_a_while).start()) for _ in range(2))
-
-
 def note(name, kind, event):
     if kind == "state_changed":
         states.append((guarded_fake.now(), event.state))
@@ -908,7 +904,10 @@ async def both_ways():
 
 
 # %%
+due_s, states = np.arange(144) / 60, [(0.0, "closed")]
+breakers = AsyncCircuitBreakerFactory(default_threshold=5, default_ttl=0.3)
 breakers.add_listener(note)
+bare, guarded_fake = (run(Fake(dead_for_a_while).start()) for _ in range(2))
 guarding = {}
 for name, fake, (found, taken_ms) in zip(
     ("no breaker", "breaker"), (bare, guarded_fake), run(both_ways())
@@ -1022,12 +1021,13 @@ def stored():
 
 # %%
 async def say(wire, i):
-    key = {"Idempotency-Key": f"user-7-picture-{i}"}
-    news = {"label": i % 10, "request_id": f"first-{i}"}
+    key = {"Idempotency-Key": f"user-7-{visit}-picture-{i}"}
+    news = {"label": i % 10, "request_id": f"{visit}-{i}"}
     return await post(wire, through_loss.url + "/feedback", news, headers=key)
 
 
-before = stored()
+before, visit = stored(), time.time_ns()
+lossy.seen.clear()
 found, _ = run(open_loop(np.arange(10) / 20, say))
 
 # %%
@@ -1051,12 +1051,12 @@ import uuid
 async def say_with_fresh_keys(wire, i):
     for _ in range(3):
         key = {"Idempotency-Key": uuid.uuid4().hex}
-        news = {"label": i % 10, "request_id": f"second-{i}"}
+        news = {"label": i % 10, "request_id": f"{visit}-{i}"}
         if (status := await post(wire, lossy.url + "/feedback", news, headers=key)) in (200, 201):
             return status
 
 
-before = stored()
+before, visit = stored(), time.time_ns()
 _ = run(open_loop(np.arange(10) / 20, say_with_fresh_keys))
 
 # %%
@@ -1082,8 +1082,10 @@ run(lossy.runner.cleanup())
 # so be done twice, never not at all: *at-least-once delivery*. SQLite is enough for it, on one machine:
 
 # %%
-TABLE = """CREATE TABLE jobs (id INTEGER PRIMARY KEY, image INTEGER, leased_until REAL DEFAULT 0,
-                              deliveries INTEGER DEFAULT 0, digit INTEGER)"""
+TABLE = """
+CREATE TABLE IF NOT EXISTS jobs (id INTEGER PRIMARY KEY, image INTEGER,
+                                 leased_until REAL DEFAULT 0, deliveries INTEGER DEFAULT 0,
+                                 digit INTEGER)"""
 queue_file = scratch / "jobs.db"
 
 
@@ -1156,6 +1158,7 @@ async def submit(wire, i):
     return await post(wire, desk.url + "/jobs", {"image": i})
 
 
+queue.execute("DELETE FROM jobs")
 desk = run(Fake(accept).start())
 found, taken_ms = run(open_loop(np.arange(150) / 300, submit))
 print(dict(Counter(found)), f"median {np.median(taken_ms):.1f} ms")
@@ -1166,6 +1169,7 @@ print("/jobs/1:", DIRECT.open(desk.url + "/jobs/1").status, ask(desk.url + "/job
 # of its work. Nothing tells the queue.
 
 # %%
+queue.execute("UPDATE jobs SET digit = NULL, leased_until = 0, deliveries = 0")
 worker, until_s = start_worker(), time.monotonic() + 60
 while one_number("SELECT count(digit) FROM jobs") < 40 and time.monotonic() < until_s:
     time.sleep(0.005)
@@ -1189,10 +1193,11 @@ claim(
 
 # %%
 fetched = DIRECT.open(desk.url + "/jobs/1")
+image = one_number("SELECT image FROM jobs WHERE id = 1")
 claim(
     "who asks at the address from before finds the digit, now with 200",
-    fetched.status == 200 and json.load(fetched) == {"digit": mine[0]},
-    mine[0],
+    fetched.status == 200 and json.load(fetched) == {"digit": mine[image]},
+    mine[image],
 )
 
 # %%
@@ -1200,12 +1205,14 @@ observe(
     "one job was delivered a second time",
     deliveries == 151,
     f"{deliveries} deliveries; the worker was killed when {done_at_kill} were done",
+    either=True,
 )
 
 # %%
 run(desk.runner.cleanup())
 
 # %% [markdown]
+# The job that the dead worker held is delivered again, unless it was finished in the very moment of the kill.
 # "Exactly once" exists only as at-least-once delivery of work that is idempotent, as `finish` is. A lease that is too
 # short makes healthy workers compete for a job; too long, and a dead one's job lies around.
 #
@@ -1349,8 +1356,10 @@ def careful(body):
 
 # %%
 old = [cached(ready), careful(ready)]
+
+# %%
 newer = scratch / "newer" / "digits_cnn" / "4"
-newer.mkdir(parents=True)
+newer.mkdir(parents=True, exist_ok=True)
 shutil.copy(models.path("digits_cnn", 2), newer / "model.onnx")
 port = int(predictor.url.rpartition(":")[2])
 predictor.stop()
@@ -1528,7 +1537,7 @@ def writes_a_second(journal, synchronous, rows_a_commit, rows=200):
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as base:
         base.execute(f"PRAGMA journal_mode = {journal}")
         base.execute(f"PRAGMA synchronous = {synchronous}")
-        base.execute("CREATE TABLE feedback (id INTEGER PRIMARY KEY, label INTEGER)")
+        base.execute("CREATE TABLE IF NOT EXISTS feedback (id INTEGER PRIMARY KEY, label INTEGER)")
         start_s = time.perf_counter()
         for _ in range(rows // rows_a_commit):
             base.execute("BEGIN")
@@ -1562,6 +1571,7 @@ observe(
 base = scratch / "two.db"
 first, second = (sqlite3.connect(base, isolation_level=None, timeout=0) for _ in range(2))
 first.execute("PRAGMA journal_mode = WAL")
+first.execute("DROP TABLE IF EXISTS feedback")
 first.execute("CREATE TABLE feedback (label INTEGER)")
 first.execute("BEGIN IMMEDIATE")
 first.execute("INSERT INTO feedback VALUES (7)")

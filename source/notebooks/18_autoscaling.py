@@ -74,7 +74,7 @@ BODY = (
     json.dumps({"instances": rows}, separators=(",", ":")).replace(".0,", ",").replace(".0]", "]")
 )
 served = scratch / "models" / "digits_cnn" / "3"
-served.mkdir(parents=True)
+served.mkdir(parents=True, exist_ok=True)
 _ = shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 
 
@@ -289,7 +289,7 @@ def seen_between(before, after):
     answered = np.sum([pod[bins] for pod in sides["by_half_second"].values()], axis=0)
     stay_s = np.array(sides["mean_ms_by_half_second"][bins], float) / 1000  # None, of nothing: nan
     return {
-        "connections": float(np.mean(opened)),
+        "connections": float(np.mean(opened)) if opened else math.nan,
         "client": float(np.nansum(answered * stay_s) / (len(answered) / 2)),
         "server": (b["stay_s"] - a["stay_s"]) / seconds,
         "per_s": (b["answers"] - a["answers"]) / seconds,
@@ -318,6 +318,7 @@ observe(
     busy["server"] <= busy["connections"] <= busy["client"],
     ", ".join(f"{k} {busy[k]:.2f}" for k in SIDES),
     of=sides,
+    either=True,
 )
 
 # %%
@@ -325,6 +326,7 @@ observe(
     "more load, more requests inside, by each of the three counts",
     all(busy[k] > quiet[k] for k in SIDES),
     of=sides,
+    either=True,
 )
 
 # %% [markdown]
@@ -348,9 +350,10 @@ observe(
 # reaches the limit lies the capacity.
 
 # %%
-cpu_s = (busy["cores"] - quiet["cores"]) / (busy["per_s"] - quiet["per_s"])
+more_per_s = busy["per_s"] - quiet["per_s"]
+cpu_s = (busy["cores"] - quiet["cores"]) / more_per_s if more_per_s > 0 else 0.0
 idle_cores = quiet["cores"] - cpu_s * quiet["per_s"]
-if idle_cores < 0:  # noise, since no pod uses less than nothing: the line through zero then
+if cpu_s <= 0 or idle_cores < 0:  # noise, since no pod uses less than nothing: through zero then
     idle_cores, cpu_s = 0.0, busy["cores"] / busy["per_s"]
 capacity = (CPU_MILLI / 1000 - idle_cores) / cpu_s
 
@@ -641,8 +644,9 @@ show.finding(
 
 # %%
 claim(
-    "the autoscaler asked for more pods under the load, never for more than its ceiling",
-    1 < max(d["wanted"] for d in looks) <= HIGH,
+    "the autoscaler asked for more pods under the load, never for more than its ceiling, and pods "
+    "came",
+    1 < max(d["wanted"] for d in looks) <= HIGH and max(ready) > 1,
     " → ".join(
         str(d["wanted"])
         for i, d in enumerate(looks)
@@ -798,6 +802,7 @@ observe(
     asked[0] - high_at > made[0] + loaded[0],
     f"{asked[0] - high_at:.1f} s and {made[0] + loaded[0]:.1f} s",
     of=run,
+    either=True,
 )
 
 # %%
@@ -814,6 +819,7 @@ observe(
 )
 
 # %% [markdown]
+# Which of the two takes longer depends on the cluster: on how often it measures, and on how fast its node starts a pod.
 # (Should a figure be negative, the Service sent a request before the news of the pod's readiness had come to us.) All
 # this is the *cold start*: the time from the decision to the first answer. On a node that does not have the image yet,
 # pulling it comes on top; a language model's gigabytes make it minutes. What helps, in the order of what it costs: a
@@ -963,7 +969,7 @@ claim(
 
 # %%
 trouble = [d["trouble"] for d in run["decisions"] if d["name"] == "article" and d["trouble"]]
-print(trouble[-1])
+print(*trouble[-1:])
 claim(
     "without a CPU request there is nothing to take a percentage of: the autoscaler never "
     "knows its metric",
@@ -1189,11 +1195,11 @@ show.finding(
 )
 
 # %%
-claim(
-    "where it was calibrated, the simulator's pod-seconds are within 20 % of the cluster's (or the "
-    "cluster decided later than any world that we tried)",
-    off["climb"] < 0.2 or asked[0] - high_at > 25,
+observe(
+    "where it was calibrated, the simulator's pod-seconds are within 20 % of the cluster's",
+    off["climb"] < 0.2,
     f"{off['climb']:.1%} apart; first decision after {asked[0] - high_at:.0f} s",
+    of=run,
 )
 
 # %%

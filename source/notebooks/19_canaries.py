@@ -57,10 +57,11 @@ path.picture(here="19")
 
 # %%
 files = {version: models.path("digits_cnn", version) for version in (1, 2, 3)}
-planted, files[4] = onnx.load(files[3]), scratch / "planted.onnx"
-last_layer = planted.graph.node[-1].input  # its weights (10, 20) and its bias (10,)
+files[4] = scratch / "planted.onnx"
 
 # %%
+planted = onnx.load(files[3])
+last_layer = planted.graph.node[-1].input  # its weights (10, 20) and its bias (10,)
 for tensor in planted.graph.initializer:
     if tensor.name in last_layer:
         rows = numpy_helper.to_array(tensor).copy()
@@ -79,7 +80,7 @@ def published(folder, *versions):
     """A folder as the model server reads it, with these versions."""
     for version in versions:
         place = scratch / folder / "digits_cnn" / str(version)
-        place.mkdir(parents=True)
+        place.mkdir(parents=True, exist_ok=True)
         shutil.copy(files[version], place / "model.onnx")
     return scratch / folder
 
@@ -102,6 +103,8 @@ accuracy = {version: float((found == test.labels).mean()) for version, found in 
 
 # %%
 tables = """
+DROP TABLE IF EXISTS moves;
+DROP TABLE IF EXISTS versions;
 CREATE TABLE versions (version INTEGER PRIMARY KEY, sha256 TEXT NOT NULL, data_sha256 TEXT,
                        parent INTEGER REFERENCES versions, how TEXT, accuracy REAL);
 CREATE TABLE moves (id INTEGER PRIMARY KEY, alias TEXT,
@@ -111,8 +114,6 @@ BEGIN SELECT RAISE(ABORT, 'a version never changes'); END;
 PRAGMA foreign_keys = ON;
 """
 registry = sqlite3.connect(scratch / "registry.db", isolation_level=None)
-with registry:
-    registry.executescript(tables)
 
 # %% [markdown]
 # The database keeps three rules for us. The primary key lets each number be given once, the trigger refuses whoever
@@ -132,6 +133,8 @@ def register(version, parent, learned_from, how):
 without_validation, _ = data.hold_out(train)
 
 # %%
+with registry:
+    registry.executescript(tables)
 register(1, None, train, "lesson 01")
 register(2, 1, train, "8 bits, of version 1")
 register(3, None, without_validation, "lesson 04, shifted pictures")
@@ -183,8 +186,8 @@ def move(alias, version, was, why):
 
 # %%
 moved = [
-    move("production", 1, None, "first release"),
-    move("candidate", 2, None, "smaller"),
+    move("production", 1, current("production")[0], "first release"),
+    move("candidate", 2, current("candidate")[0], "smaller"),
     move("candidate", 3, 2, "better"),  # Ana has seen 2
     move("candidate", 4, 2, "newest"),  # so has Ben, a second later
 ]
@@ -211,7 +214,7 @@ tried = [
 # %%
 claim(
     "a version that is registered again or changed is refused, and an alias on nothing too",
-    all(tried) and current("production") == [1, None],
+    all(tried) and current("production")[0] == 1,
     "; ".join(map(str, tried)),
 )
 
@@ -296,7 +299,6 @@ for version, why in ((3, "passed its canary"), (1, "rolled back: an incident")):
     publish_aliases(shelf)
     seen.append(settles_at(version))
 claim("the server follows the alias, forward and back", seen == [1, 3, 1], seen)
-server.stop()
 
 # %% [markdown]
 # A rollback is a move like any other: it needs no training, no build, no copy, because the old version is still there
@@ -316,6 +318,7 @@ server.stop()
 # from one side.
 
 # %%
+server.stop()
 differ = int((classes[1] != classes[3]).sum())
 stable = start_service(published("stable", 1), scratch / "stable.log")
 candidate = start_service(published("candidate", 3), scratch / "candidate.log")
@@ -401,8 +404,8 @@ shadow_s = seen["gateway_try_duration_seconds_sum", "shadow-0"] / 40
 
 # %%
 claim(
-    "clients do not wait for a slow shadow",
-    np.median(beside_slow_ms) < 150 < 1000 * shadow_s,
+    "clients do not wait for a slow shadow: their median is less than half of its time",
+    np.median(beside_slow_ms) < 0.5 * 1000 * shadow_s,
     f"beside a slow shadow {np.median(beside_slow_ms):.1f} ms, beside a quick one "
     f"{np.median(beside_quick_ms):.1f} ms; the slow shadow itself {1000 * shadow_s:.0f} ms",
 )
@@ -491,7 +494,7 @@ changes = {
 shelf = scratch / "schemas"
 for name, change in changes.items():
     place = shelf / name.replace(" ", "_") / "1"
-    place.mkdir(parents=True)
+    place.mkdir(parents=True, exist_ok=True)
     onnx.save(edited(change), place / "model.onnx")
 server = start_service(shelf, scratch / "schemas.log")
 
