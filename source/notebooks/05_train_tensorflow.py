@@ -881,8 +881,8 @@ observe(
 )
 
 # %% [markdown]
-# A graph saves Python's share of a step. Where that is small, or another program was in the way, a line above says
-# "not so".
+# A graph saves Python's share of a step. Where that is small, or another program was in the way, a line above does not
+# hold.
 #
 # Tracing is paid for anew whenever something comes that the graph was not made for: another shape, another type, or
 # another *Python* number, since a Python number is a constant of the graph. The last batch of an epoch, which is shorter,

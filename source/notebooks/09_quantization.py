@@ -651,7 +651,7 @@ observe(
 )
 
 # %% [markdown]
-# Where the last line says "not so", this machine saturates: a model of unsigned by signed bytes needs one of the
+# Where the last line does not hold, this machine saturates: a model of unsigned by signed bytes needs one of the
 # three ways around it here.
 #
 # ## Why does int8 break one network and spare its twin?

@@ -277,8 +277,8 @@ observe(
 
 # %% [markdown]
 # The same call to the quantizer, the same machine, the same runtime. "int8 is faster" is a statement about a
-# network, a runtime and a processor together, never about int8. Where a line above says "not so", yours is another
-# processor than that of this build.
+# network, a runtime and a processor together, never about int8. Where a line above does not hold, yours is
+# another processor than that of this build.
 #
 # ## Which operator takes the time?
 #
