@@ -378,7 +378,8 @@ def accuracy_of(logits, labels):
 # ## Do shifts help, and may we believe it?
 #
 # Five trainings with shifts and three without, each from another *seed*, the number from which all random choices follow. After each
-# epoch we note the loss on the training batches and on the validation part.
+# epoch we note the loss on the training batches and on the validation part. (On a slow or busy machine a training
+# takes longer than the ten seconds below.)
 
 
 # %%
@@ -400,7 +401,9 @@ without = [trained(seed, 0.0) for seed in range(3)]
 slowest = max(took for _, _, took in with_shifts)
 
 # %%
-observe("a training takes less than 10 seconds", slowest < 10, f"at most {slowest:.1f} s")
+observe(
+    "a training takes less than 10 seconds", slowest < 10, f"at most {slowest:.1f} s", either=True
+)
 
 
 # %%
@@ -495,13 +498,12 @@ noisy_labels = fit.labels[:few].copy()
 spoiled = np.random.default_rng(1).random(few) < 0.3
 noisy_labels[spoiled] = (noisy_labels[spoiled] + 1) % 10
 pixels, labels = torch.from_numpy(fit.images[:few])[:, None], torch.from_numpy(noisy_labels)
-torch.manual_seed(0)
-network = digits_cnn()
-network[6].p = 0.0  # no dropout
-optimizer = torch.optim.Adam(network.parameters(), lr=6e-3)
 
 # %%
-history = []
+torch.manual_seed(0)
+network, history = digits_cnn(), []
+network[6].p = 0.0  # no dropout
+optimizer = torch.optim.Adam(network.parameters(), lr=6e-3)
 for epoch in range(60):
     network.train()
     for batch, label in batches(pixels, labels, size=50):
@@ -1090,7 +1092,7 @@ claim(
 # %%
 import pickle
 
-sign.unlink()
+sign.unlink(missing_ok=True)
 try:
     torch.load(scratch / "downloaded.pt", weights_only=True)
 except pickle.UnpicklingError as refused:

@@ -21,10 +21,12 @@
 # holds TensorFlow alone. What comes from PyTorch comes as a file.
 
 # %%
+from statistics import NormalDist
+
 import matplotlib.pyplot as plt
 import numpy as np
 
-from course_lib import data, models
+from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, ledger, observe, path, show
 
 scratch = begin("05")
@@ -326,6 +328,7 @@ rows = []
 for name, model in sized.items():
     blocks = len(model.input_shape) == 4
     keras.utils.set_random_seed(5)
+    model = keras.models.clone_model(model)  # the same layers, with new weights
     trained(model, inputs=images if blocks else flat, epochs=6)
     reached = accuracy_of(model(test_images if blocks else test_flat))
     rows.append([name, f"{model.count_params():,}", f"{reached:.1%}", reached])
@@ -674,12 +677,16 @@ class EventLog(keras.callbacks.Callback):
 
 
 # %%
+import tempfile
+from pathlib import Path
+
+log_folder = Path(tempfile.mkdtemp(dir=scratch))  # a new one for each run
 keras.utils.set_random_seed(5)
 watched = build_twin()
 watched.compile(optimizer=keras.optimizers.Adam(3e-3), loss=right_loss, metrics=["accuracy"])
 stop = keras.callbacks.EarlyStopping(monitor="val_loss", patience=3, restore_best_weights=True)
 history = watched.fit(fit_batches, validation_data=held_batches, epochs=20, shuffle=False,
-                      verbose=0, callbacks=[stop, EventLog(scratch / "log")]).history  # fmt: skip
+                      verbose=0, callbacks=[stop, EventLog(log_folder)]).history  # fmt: skip
 
 # %%
 best = int(np.argmin(history["val_loss"]))
@@ -709,7 +716,7 @@ def read_events(folder):
     return series
 
 
-logged = read_events(scratch / "log")
+logged = read_events(log_folder)
 same = all(np.array_equal(np.float32(history[name]), np.float32(logged[name])) for name in history)
 claim("the log holds what fit reported, number by number", same, f"{len(history)} series")
 
@@ -768,26 +775,19 @@ claim("the twin reads more than 96 % of the test images", accuracy > 0.96, f"{ac
 # $$(\hat p - p)^2 \le z^2\, \frac{p(1-p)}{n}.$$
 #
 # Sorted by powers of $p$, that is $(1 + z^2/n)\,p^2 - (2\hat p + z^2/n)\,p + \hat p^2 \le 0$, and what lies between the
-# two roots is *Wilson's interval*:
+# two roots is *Wilson's interval*, which `measure.wilson` computes:
 #
 # $$p = \frac{\hat p + \frac{z^2}{2n} \pm z \sqrt{\frac{\hat p (1 - \hat p)}{n} + \frac{z^2}{4 n^2}}}{1 + z^2/n}.$$
 
-
 # %%
-def wilson(right, n, z=2.576):
-    share = right / n
-    middle = share + z**2 / (2 * n)
-    half = z * np.sqrt(share * (1 - share) / n + z**2 / (4 * n**2))
-    return (middle - half) / (1 + z**2 / n), (middle + half) / (1 + z**2 / n)
-
-
-n = len(test.labels)
-interval = wilson(round(accuracy * n), n)
+n, z = len(test.labels), NormalDist().inv_cdf(0.995)  # 0.5 % lie beyond, on either side
+interval = measure.wilson(round(accuracy * n), n, confidence=0.99)
 for p in interval:
+    reach = z * np.sqrt(p * (1 - p) / n)
     print(
-        f"p = {p:.4f}: {abs(accuracy - p) / np.sqrt(p * (1 - p) / n):.3f} standard deviations away"
+        f"p = {p:.4f}: {abs(accuracy - p):.4f} away, {z:.3f} standard deviations are {reach:.4f}"
     )
-off = max(abs((accuracy - p) ** 2 - 2.576**2 * p * (1 - p) / n) for p in interval)
+off = max(abs((accuracy - p) ** 2 - z**2 * p * (1 - p) / n) for p in interval)
 claim("both ends solve the equation", off < 1e-12, f"{interval[0]:.2%} to {interval[1]:.2%}")
 
 # %%
@@ -803,8 +803,9 @@ claim("the two give the same digit for more than 95 % of the images", agree > 0.
 # %%
 plt.figure(figsize=(7, 2.2))
 both = {"the twin, Keras": accuracy, "shipped, PyTorch": original}
+ends = {name: measure.wilson(round(share * n), n, 0.99) for name, share in both.items()}
 for row, (name, share) in enumerate(both.items()):
-    low, high = (100 * end for end in wilson(round(share * n), n))
+    low, high = (100 * end for end in ends[name])
     plt.plot([low, high], [row, row], lw=4, alpha=0.5)
     plt.plot(100 * share, row, "ko")
 plt.yticks(range(2), both)
@@ -813,8 +814,8 @@ plt.xlabel("accuracy (%), with its 99 % interval")
 show.finding(
     "The twin's interval holds the shipped model's accuracy",
     alt="; ".join(
-        f"{name}: {share:.2%}, interval {wilson(round(share * n), n)[0]:.2%} to "
-        f"{wilson(round(share * n), n)[1]:.2%}" for name, share in both.items()
+        f"{name}: {share:.2%}, interval {ends[name][0]:.2%} to {ends[name][1]:.2%}"
+        for name, share in both.items()
     ),
 )  # fmt: skip
 
@@ -869,20 +870,27 @@ observe(
     "as a graph, a training step is faster than eagerly",
     graph_ms < eager_ms,
     f"{graph_ms:.1f} ms against {eager_ms:.1f} ms at the median, {eager_ms / graph_ms:.1f} times",
+    either=True,
 )
-worth = tracing_ms / max(eager_ms - graph_ms, 1e-9)
+worth = tracing_ms / (eager_ms - graph_ms) if eager_ms > graph_ms else np.inf
 observe(
     "tracing costs more than ten steps, and pays for itself within 500",
-    tracing_ms > 10 * graph_ms and worth < 500 and graph_ms < eager_ms,
+    tracing_ms > 10 * graph_ms and worth < 500,
     f"the first call took {tracing_ms:.0f} ms, the gain of {worth:.0f} steps",
+    either=True,
 )
 
 # %% [markdown]
+# A graph saves Python's share of a step. Where that is small, or another program was in the way, a line above does not
+# hold.
+#
 # Tracing is paid for anew whenever something comes that the graph was not made for: another shape, another type, or
 # another *Python* number, since a Python number is a constant of the graph. The last batch of an epoch, which is shorter,
 # is enough.
 
 # %%
+graph_step = tf.function(eager_step)
+graph_step(batch, batch_labels)  # traced for a full batch
 traces.clear()
 for start in range(0, len(labels), 64):
     graph_step(tf.constant(images[start : start + 64]), tf.constant(labels[start : start + 64]))
@@ -1012,7 +1020,7 @@ def write_idx(file, array):
 
 
 folder = scratch / "mnist"
-folder.mkdir()
+folder.mkdir(exist_ok=True)
 for name, part in (("train", train), ("t10k", test)):
     enlarged = np.kron(part.images[:50], np.ones((1, 3, 3)))  # 24 × 24
     framed = np.pad(enlarged, ((0, 0), (2, 2), (2, 2)))  # 28 × 28, with MNIST's white margin
@@ -1042,7 +1050,7 @@ claim(
 # says nothing about MNIST; it says that shapes, types and ranges fit.
 
 # %%
-first = as_written["784-128-10, dropout"]
+first = keras.models.clone_model(as_written["784-128-10, dropout"])
 small = mnist_train.images.reshape(-1, 784)
 losses = trained(first, inputs=small, targets=mnist_train.labels, epochs=8)["loss"]
 claim("784-128-10 takes what the loader gives, and its loss falls", losses[-1] < losses[0],
@@ -1055,7 +1063,7 @@ claim("784-128-10 takes what the loader gives, and its loss falls", losses[-1] <
 # %%
 import shutil
 
-cut_off = shutil.copytree(folder, scratch / "cut off")
+cut_off = shutil.copytree(folder, scratch / "cut off", dirs_exist_ok=True)
 broken = cut_off / "train-images-idx3-ubyte"
 broken.write_bytes(broken.read_bytes()[:-1000])
 try:

@@ -247,7 +247,7 @@ def to_onnx(module, file, example, dynamic_shapes):
 
 # %%
 to_onnx(network, onnx_file, images[:2], [{0: torch.export.Dim("batch")}])
-model = onnx.load(onnx_file)
+stamped = onnx.load(onnx_file).ir_version
 
 # %% [markdown]
 # The exporter also notes for each operation where in your Python code it came from. Those notes contain folders of
@@ -256,7 +256,6 @@ model = onnx.load(onnx_file)
 # operator set asks for.
 
 # %%
-stamped = model.ir_version
 onnx_files.remove_notes(onnx_file)
 model = onnx.load(onnx_file)
 model.ir_version = onnx.helper.find_min_ir_version_for(model.opset_import)
@@ -555,11 +554,30 @@ print(plain_parity)
 print("np.allclose says", np.allclose(converted, reference))
 
 # %%
-missed = np.abs(reference[~np.isclose(converted, reference)])
 claim(
-    "NumPy's default tolerance calls this conversion wrong, on small logits; all classes agree",
-    0 < len(missed) and missed.max() < 2 and plain_parity.agreement == 1,
-    f"{len(missed)} of {reference.size:,} logits miss, the largest of them {missed.max():.2f}",
+    "converted, the network gives every picture the class that it gave before",
+    plain_parity.agreement == 1,
+)
+
+# %% [markdown]
+# What `np.allclose` says depends on your processor: on some, both libraries add in the same order, and not one bit
+# differs. To see the tolerance at work we make two answers that are both right and add in different orders: the sums
+# of the last layer, from the first term to the last and from the last to the first.
+
+# %%
+entering = answers(network[:9])[:, None]  # (450, 1, 20)
+weight, bias = (each.detach().numpy() for each in network[9].parameters())
+terms = entering * weight  # (450, 10, 20)
+onwards, backwards = (
+    np.cumsum(each, axis=2)[..., -1] + bias for each in (terms, terms[..., ::-1])
+)
+missed = np.abs(onwards[~np.isclose(backwards, onwards)])
+
+# %%
+claim(
+    "NumPy's default tolerance calls one of the two wrong, on small logits; all classes agree",
+    0 < len(missed) and missed.max() < 2 and measure.parity(onwards, backwards).agreement == 1,
+    f"{len(missed)} of {onwards.size:,} logits miss, the largest of them {missed.max():.2f}",
 )
 
 # %% [markdown]
@@ -701,11 +719,11 @@ def rho(exact, answer):
     return float((np.abs(answer - exact).max(axis=1) / np.abs(exact).max(axis=1)).max())
 
 
-own = rho(exact, reference)
+own = max(rho(exact, reference), u)  # a right answer, stored in float32, may be off by a rounding
 tolerance = 10 * own  # another order of summing, other kernels: the same size, not the same number
 claim(
-    "PyTorch's own float32 error is a few roundings of the largest logit",
-    u / 4 < own < 64 * u,
+    "PyTorch's own float32 error is a few roundings of the largest logit at most",
+    own < 64 * u,
     f"{own:.1e}, that is {own / u:.1f} u; tolerance {tolerance:.1e}",
 )
 
@@ -713,7 +731,7 @@ claim(
 claim(
     "the ONNX file, run by ONNX Runtime, is within the tolerance",
     rho(exact, converted) <= tolerance,
-    f"{rho(exact, converted) / own:.1f} times PyTorch's own error; allowed: 10",
+    f"{rho(exact, converted) / own:.1f} times that error; allowed: 10",
 )
 
 # %% [markdown]
@@ -844,7 +862,8 @@ claim(
 
 # %% [markdown]
 # In units of $10^{-30}$ the *absolute* difference is enormous and means nothing; on the scale of the logits it is what
-# it always was. Now the last two rows.
+# it always was. Now the last two rows. (Two libraries may answer these differently. An infinity beside a NaN is then
+# infinitely far from it, and no tolerance passes that.)
 
 # %%
 overflowed, sick = (run(onnx_file, edges[name]) for name in ("in units of 1e-38", "one point NaN"))
@@ -853,6 +872,7 @@ observe(
     measure.parity(answers(network, edges["in units of 1e-38"]), overflowed).max_abs_diff == 0
     and measure.parity(answers(network, one_nan), sick).max_abs_diff == 0,
     f"{int(np.isnan(sick).sum())} of {sick.size} logits are NaN",
+    either=True,
 )
 
 # %%
@@ -888,12 +908,13 @@ print(*calls, sep="\n")
 print("sizes that may vary:", program.range_constraints)
 
 # %% [markdown]
-# The last line is the batch, under a name that the exporter made up, and its range: from 0 to any number.
+# The last line is the batch, under a name that the exporter made up, and its range: from 0 to any number. Does the
+# reloaded program give the same logits? To the bit where it calls the same kernels, else within the tolerance.
 
 # %%
 reloaded = torch.export.load(pt2_file).module()
 pt2_parity = measure.parity(reference, answers(reloaded))
-observe("not a bit of a logit has changed", pt2_parity.max_abs_diff == 0, pt2_parity)
+observe("not a bit of a logit has changed", pt2_parity.max_abs_diff == 0, pt2_parity, either=True)
 
 # %%
 claim("the `.pt2` file is within the tolerance", rho(exact, answers(reloaded)) <= tolerance)
@@ -1113,10 +1134,11 @@ observe(
     known[-1] < newest,
     f"onnxruntime {onnxruntime.__version__} reads up to {known[-1]}, "
     f"onnx {onnx.__version__} writes {newest}",
+    either=True,
 )
 
 # %% [markdown]
-# Both come from the course's own list of versions. A tool that builds a model with the `onnx` package and says
+# Both come from the course's own list of versions; with other versions it may be the other way round. A tool that builds a model with the `onnx` package and says
 # nothing about versions stamps the newest ones that this package knows, in two places. Here is what a runtime says to
 # each that is newer than itself. We stamp 99, which is newer than any:
 
@@ -1136,20 +1158,20 @@ print(from_the_future(ir=99), from_the_future(operator_set=99), sep="\n\n")
 # %%
 unsaid = onnx.helper.make_model(model.graph)  # no versions given
 print(f"stamped without being asked: set {unsaid.opset_import[0].version}, IR {unsaid.ir_version}")
-observe("the installed runtime cannot read such a file", not reads(unsaid))
+observe("the installed runtime cannot read such a file", not reads(unsaid), either=True)
 
 # %% [markdown]
-# "Under development" is how an old runtime describes its future: for it, the sets after its own release do not exist
-# yet. There are three ways out. Update the runtime. Export for an older set, which `opset_version` does. Or, when all
+# (Where it can, your runtime is as new as the package, and your users' may not be.) "Under development" is how an old
+# runtime describes its future: for it, the sets after its own release do not exist yet. There are three ways out. Update the runtime. Export for an older set, which `opset_version` does. Or, when all
 # that you have is the file, take the version converter's way back. We go up to the newest set and down again.
 
 # %%
 back = onnx.version_converter.convert_version(stamped_as[newest], 18)
 returned = measure.parity(converted, run_model(back, images))
 claim(
-    "there and back, the file gives the same logits, bit for bit",
-    returned.max_abs_diff == 0,
-    f"set 18 to {newest} to {back.opset_import[0].version}",
+    "there and back, the file gives the same logits, within the tolerance",
+    rho(exact, run_model(back, images)) <= tolerance,
+    f"set 18 to {newest} to {back.opset_import[0].version}; {returned.max_abs_diff:.0e} apart",
 )
 
 # %% [markdown]

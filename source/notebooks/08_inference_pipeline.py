@@ -23,7 +23,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 import onnx
 import onnxruntime
-from scipy.stats import binomtest
 
 from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, ledger, path, show
@@ -320,18 +319,11 @@ pipelines = {
 }  # fmt: skip
 cost = {name: measured([pipe(rgb) for rgb in taken]) for name, pipe in pipelines.items()}
 
-
-# %%
-def wilson(count, of):  # derived in lesson 04
-    low, high = binomtest(int(count), int(of)).proportion_ci(method="wilson")
-    return low, high
-
-
 # %%
 names = sorted(cost, key=lambda name: cost[name][0])
 for y, name in enumerate(names):
     count, sure = cost[name]
-    low, high = wilson(count, 450)
+    low, high = measure.wilson(count, 450)  # derived in lesson 04
     plt.plot([100 * low, 100 * high], [y, y], color=show.SKY, lw=7, solid_capstyle="butt")
     plt.plot(
         100 * count / 450,
@@ -501,7 +493,7 @@ for T, name, colour, mark in (
 ):
     p = claimed[T]
     for group in np.array_split(np.argsort(p), 8):  # eight groups of 225, the least sure first
-        low, high = wilson(hits[group].sum(), len(group))
+        low, high = measure.wilson(hits[group].sum(), len(group))
         groups.append([colour, mark, p[group].mean(), hits[group].mean(), low, high])
     lines.append([colour, mark, f"calibrated on {name}", p])
 

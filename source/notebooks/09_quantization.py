@@ -522,7 +522,12 @@ claim(
 )
 
 # %%
-observe("here they are the same, bit for bit", apart.max() == 0, f"{(apart > 0).sum()} differ")
+observe(
+    "here they are the same, bit for bit",
+    apart.max() == 0,
+    f"{(apart > 0).sum()} differ",
+    either=True,
+)
 
 # %%
 layer_db = snr_db(y, output_grid.dequantize(theirs))
@@ -631,6 +636,7 @@ observe(
     "this processor lists a dot product that adds in 32 bits",
     bool(dot),
     ", ".join(dot) or ("none of them" if known else "unknown: this system does not say"),
+    either=True,
 )
 
 # %%
@@ -641,9 +647,13 @@ observe(
     "unsigned by signed comes out exact here",
     np.array_equal(theirs, exact),
     f"{(theirs != exact).mean():.1%} differ",
+    either=True,
 )
 
 # %% [markdown]
+# Where the last line does not hold, this machine saturates: a model of unsigned by signed bytes needs one of the
+# three ways around it here.
+#
 # ## Why does int8 break one network and spare its twin?
 #
 # R. Krishnamoorthi quantized MobileNet-v1 to 8 bits after training, and its accuracy on a thousand classes fell from
@@ -1288,9 +1298,11 @@ observe(
     "for binary weights a scale for each channel brings less than 10 points, in the mean",
     abs(one_bit["mean of channel"].mean() - one_bit["mean of layer"].mean()) < 0.1,
     f"{percent['mean of channel']} and {percent['mean of layer']}",
+    either=True,
 )
 
 # %% [markdown]
+# What a scale for each channel brings to one bit differs from network to network, and yours are trained anew.
 # Two bits with the wrong scale are worse than one with the right one: the layer's peak sends most weights to 0, as we
 # saw above. The number of bits alone says little about a quantizer: ask which scale, and measure.
 

@@ -44,7 +44,8 @@ path.picture(here="10")
 # - `small_resnet`, nine convolutions in three *residual blocks* (a block adds its result to its input) and one small
 #   dense layer: little else than convolutions.
 #
-# Both are trained here, side by side, each in a process of its own, which ends and takes PyTorch's memory with it.
+# Both are trained here, side by side, each in a process of its own, which ends and takes PyTorch's memory with it. (On
+# a slow or busy machine that takes minutes.)
 # What stays are files: the ONNX model, and the weights alone.
 
 # %%
@@ -136,6 +137,7 @@ observe(
     " and ".join(
         f"{each.seconds:.0f} s, {each.resident_mib:.0f} MiB at its end" for each in trained
     ),
+    either=True,
 )
 
 # %% [markdown]
@@ -170,7 +172,9 @@ claim(
 
 # %% [markdown]
 # What mends it: take the exporter's notes on shapes out, and let `quant_pre_process` merge operators and infer shapes
-# anew. The quantizer asks for this step anyway.
+# anew. The quantizer asks for this step anyway. And `reduce_range` keeps the weights in 7 of the 8 bits: on x86
+# processors without VNNI, sums of 8-bit products are cut off (lesson 09), and the same file would answer differently
+# from machine to machine.
 
 # %%
 from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
@@ -182,7 +186,7 @@ for name in NETWORKS:
     del model.graph.value_info[:]
     onnx.save(model, prepared[name])
     quant_pre_process(prepared[name], prepared[name], skip_symbolic_shape=True)
-    quantize_dynamic(prepared[name], dynamic[name], weight_type=QuantType.QInt8)
+    quantize_dynamic(prepared[name], dynamic[name], weight_type=QuantType.QInt8, reduce_range=True)
 
 # %% [markdown]
 # Before you run the next cells: which of the two large networks will become faster, and by how much?
@@ -241,6 +245,7 @@ observe(
     "dynamic int8 makes the wide network more than 1.5 times as fast",
     min(speedup("wide", 1), speedup("wide", 32)) > 1.5,
     f"{speedup('wide', 1):.1f} times with one image, {speedup('wide', 32):.1f} with 32",
+    either=True,
 )
 
 # %%
@@ -249,6 +254,7 @@ observe(
     max(speedup("small_resnet", 1), speedup("small_resnet", 32)) < 0.5,
     f"{1 / speedup('small_resnet', 1):.1f} times as slow with one image, "
     f"{1 / speedup('small_resnet', 32):.1f} with 32",
+    either=True,
 )
 
 # %%
@@ -266,11 +272,13 @@ observe(
     "a call that computes nothing takes over a fifth of the digits network's time for one image",
     call["nothing"] > 0.2 * call["float32"],
     f"{1000 * call['nothing']:.0f} µs of {1000 * call['float32']:.0f} µs",
+    either=True,
 )
 
 # %% [markdown]
 # The same call to the quantizer, the same machine, the same runtime. "int8 is faster" is a statement about a
-# network, a runtime and a processor together, never about int8.
+# network, a runtime and a processor together, never about int8. Where a line above does not hold, yours is
+# another processor than that of this build.
 #
 # ## Which operator takes the time?
 #
@@ -320,16 +328,19 @@ observe(
     "one kind of operator, ConvInteger, takes more than 80 % of the dynamic model's time",
     operator == "ConvInteger" and ms > 0.8 * all_of_it,
     f"{operator}: {ms / all_of_it:.0%}",
+    either=True,
 )
 
 # %% [markdown]
-# So it is not the conversion to whole numbers and back that costs, as one might guess: the integer convolution itself
-# is slow. Its maintainers say as much: they recommend the static method for convolutions and had not optimised
+# Where that holds, it is not the conversion to whole numbers and back that costs, as one might guess: the integer
+# convolution itself is slow. (Where it does not, the table names the operator that is.) Its maintainers say as much: they recommend the static method for convolutions and had not optimised
 # `ConvInteger` (ONNX Runtime issue 12854). Can we find out more? Change one thing, the type of the weights:
 
 # %%
 unsigned = scratch / "small_resnet_dynamic_unsigned.onnx"
-quantize_dynamic(prepared["small_resnet"], unsigned, weight_type=QuantType.QUInt8)
+quantize_dynamic(
+    prepared["small_resnet"], unsigned, weight_type=QuantType.QUInt8, reduce_range=True
+)
 profiles["dynamic, weights uint8"] = profile("small_resnet", unsigned)
 of_conv = {k: dict((op, ms) for op, ms, _ in p).get("ConvInteger") for k, p in profiles.items()}
 ratio = of_conv["dynamic, weights int8"] / of_conv["dynamic, weights uint8"]
@@ -340,6 +351,7 @@ observe(
     ratio > 2,
     f"{ratio:.1f} times: {of_conv['dynamic, weights int8']:.1f} ms against "
     f"{of_conv['dynamic, weights uint8']:.1f} ms",
+    either=True,
 )
 
 # %%
@@ -348,12 +360,14 @@ observe(
     "and with unsigned weights they still take longer than the nine float convolutions",
     of_conv["dynamic, weights uint8"] > in_float,
     f"{of_conv['dynamic, weights uint8']:.1f} ms against {in_float:.1f} ms",
+    either=True,
 )
 
 # %% [markdown]
 # Nothing but the type of the weights differs. The byte instructions of x86 multiply unsigned by
 # signed numbers; a convolution takes its weights as the first factor, which should be the unsigned one. That is a
-# likely reason for the gap, not one that we have tested. Two ways out: leave convolutions alone
+# likely reason for the gap, not one that we have tested; where you see none, the processor or its kernels are others.
+# Two ways out: leave convolutions alone
 # (`op_types_to_quantize=["MatMul", "Gemm"]`), or fix the activations' scales beforehand.
 #
 # ## What does static quantization fix beforehand?
@@ -383,6 +397,7 @@ def static(name, images, activations=QuantType.QUInt8, label="static"):
     quantize_static(
         prepared[name], file, Images(images),
         activation_type=activations, weight_type=QuantType.QInt8, per_channel=True,
+        reduce_range=True,
     )  # fmt: skip
     return file
 
@@ -424,6 +439,7 @@ observe(
     "with unsigned activations the runtime makes integer convolutions of all nine",
     how_many("static, uint8 × int8", "QLinearConv") == 9,
     f"{how_many('static, uint8 × int8', 'QLinearConv')} QLinearConv ran",
+    either=True,
 )
 
 # %%
@@ -436,6 +452,7 @@ observe(
     how_many("static, int8 × int8", "Conv") > how_many("static, int8 × int8", "QLinearConv"),
     f"{how_many('static, int8 × int8', 'Conv')} Conv and "
     f"{how_many('static, int8 × int8', 'QLinearConv')} QLinearConv ran",
+    either=True,
 )
 
 # %%
@@ -472,8 +489,8 @@ show.finding(
 )
 
 # %% [markdown]
-# None of the slow ones says so: no error, no warning, and the file has the size that was promised. Look at the profile
-# of what you deploy.
+# None of the slow ones says so: no error, no warning, and the file has the size that was promised. Which ones are slow,
+# and which convolutions run in whole numbers, runtime and processor decide: look at the profile of what you deploy.
 #
 # **Where this goes wrong.** Calibration images must be prepared as the model's inputs are. Ours are divided by 16, so
 # that they lie in 0 to 1. Somebody calibrates with pictures as they come out of a file, 0 to 255:
@@ -609,7 +626,7 @@ def kept(model, name, form, calibrate=100):
 """
 
 # %%
-CONVERT += """
+CONVERT_ALL = """
 network = keras.models.load_model(models.path("digits_keras", 1, "model.keras"))
 for form in ("float32", "float16", "dynamic", "int8", "int8 inside out"):
     kept(network, "digits_keras", form)
@@ -624,7 +641,7 @@ try:
 except AttributeError as error:
     result = f"AttributeError: {error}"
 """
-converted = measure.fresh_process(CONVERT, timeout_s=600)
+converted = measure.fresh_process(CONVERT + CONVERT_ALL, timeout_s=600)
 print(converted.result)
 
 # %%
@@ -847,13 +864,14 @@ observe(
     "only Cast and Reshape get float16 numbers: ONNX Runtime computes in float32 here",
     set().union(*in_half.values()) <= {"Cast", "Reshape"},
     in_half,
+    either=True,
 )
 
 # %% [markdown]
 # Where that is so, float16 saves disk and download and no time: the weights become float32 again when the file is
 # loaded. (On ARM, ONNX Runtime has some float16 kernels.)
 #
-# A matrix product in bfloat16 it does not run at all:
+# And a matrix product in bfloat16?
 
 # %%
 x, y = (helper.make_tensor_value_info(name, TensorProto.BFLOAT16, [4, 4]) for name in "xy")
@@ -867,10 +885,14 @@ except onnxruntime.capi.onnxruntime_pybind11_state.NotImplemented as error:
 print(refused)
 
 # %%
-observe("on the processor, ONNX Runtime has no bfloat16 matrix product", "MatMul" in refused)
+observe(
+    "on the processor, ONNX Runtime has no bfloat16 matrix product",
+    "MatMul" in refused,
+    either=True,
+)
 
 # %% [markdown]
-# PyTorch has one. Whether it is worth calling is the next question.
+# PyTorch has one, whatever your ONNX Runtime says. Whether it is worth calling is the next question.
 #
 # ## What do the processor's instructions have to do with it?
 #
@@ -931,7 +953,12 @@ show.finding(
 )
 
 # %%
-observe("VNNI makes the int8 product more than 1.5 times as fast", vnni > 1.5, f"{vnni:.1f} times")
+observe(
+    "VNNI makes the int8 product more than 1.5 times as fast",
+    vnni > 1.5,
+    f"{vnni:.1f} times",
+    either=True,
+)
 
 # %%
 without = products["AVX512_CORE"]["float32"] / products["AVX512_CORE"]["bfloat16"]
@@ -941,11 +968,13 @@ observe(
     "without its instruction bfloat16 is slower than float32, with it faster",
     without < 1 < with_bf16,
     f"{without:.2f} and {with_bf16:.2f} times as fast as float32",
+    either=True,
 )
 
 # %% [markdown]
 # The same program, the same machine, another value of one environment variable. (Where the bars do not differ, this
-# machine lacks the instructions, or oneDNN does not compute here, as on ARM.) So ask two things before you promise a
+# machine lacks the instructions, or oneDNN does not compute here, as on ARM. Where bfloat16 stays behind float32 with
+# its instruction too, the library that multiplies in float32 makes more of this processor.) So ask two things before you promise a
 # speed: does the serving processor have the instruction, and does the runtime have a kernel that uses it?
 #
 # ## When is it worth training with the rounding?
@@ -1199,11 +1228,13 @@ observe(
     "the dynamic residual network is slower than float32 in ONNX Runtime, and faster in LiteRT",
     faster["ONNX"] < 1 < faster["LiteRT"],
     f"{faster['ONNX']:.2f} and {faster['LiteRT']:.2f} times as fast, 32 images",
+    either=True,
 )
 
 # %% [markdown]
-# The same method, under the same name, on the same processor: LiteRT's kernels for it are fast, and ONNX Runtime's
-# `ConvInteger` is not. What was slow was never the idea.
+# The same method, under the same name, on the same processor. Where that line holds, LiteRT's kernels for it are fast,
+# and ONNX Runtime's `ConvInteger` is not: what was slow was never the idea. Where it does not, your processor has
+# another favourite.
 #
 # A form is worth keeping if no other is at least as small and at least as fast, and better in one of the two: those
 # that remain are the *Pareto front*. (Their accuracies cannot be told apart, so two axes are enough.) Exercise 10.5
@@ -1282,6 +1313,7 @@ observe(
     "no front holds a float form",
     of_float == 0,
     "; ".join(f"{name}, batch of {batch}: {each}" for (name, batch), each in best.items()),
+    either=True,
 )
 
 # %%
@@ -1294,11 +1326,12 @@ observe(
     "the residual network's smallest file is on its front, over 5 times as slow as the fastest",
     smallest in fronts["small_resnet", 32] and slow > 5 * quick,
     f"{smallest}: {slow / quick:.0f} times as slow, with {share:.1%} of the next file's bytes",
+    either=True,
 )
 
 # %% [markdown]
 # A front rules out what nobody should ship. Forms that lie closer together than their quartiles may change places in
-# the next run: do not read an order into those. And a front does not choose: a few per cent of bytes keep a form on
+# the next run: do not read an order into those. And a front does not choose: a few per cent of bytes can keep a form on
 # it that is many times as slow. Say first what a byte and a millisecond are worth to you.
 #
 # The digits models' forms go into the ledger; each row's difference is that from the float32 file.
