@@ -43,6 +43,5 @@ check("00.1", allowed_downtime_minutes)
 
 # %% tags=["solution"]
 for promised in (0.9, 0.99, 0.999, 0.9999, 0.99999):
-    print(
-        f"{100 * promised:.3f} % leaves {allowed_downtime_minutes(promised):8.1f} minutes in 30 days"
-    )
+    minutes = allowed_downtime_minutes(promised)
+    print(f"{100 * promised:.3f} % leaves {minutes:8.1f} minutes in 30 days")
