@@ -555,7 +555,7 @@ claim(
 # ## Is it the teacher's knowledge, or are softer labels enough?
 #
 # A sceptic says: soft labels keep a student from being too sure, and any softness would do; *label smoothing*
-# (lesson 02) costs nothing. So we take the teacher's answers apart. On the same hundred images:
+# (lesson 02b) costs nothing. So we take the teacher's answers apart. On the same hundred images:
 #
 # - *hard*: the teacher's first choice only, which on these images is nearly always the label;
 # - *even*: its probability for the first choice, and the rest spread evenly over the nine others;

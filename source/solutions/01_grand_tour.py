@@ -107,7 +107,7 @@ check("01.3", read_predictions)
 
 # %% [markdown] tags=["solution"]
 # Subtracting the largest logit changes nothing in exact arithmetic, and it prevents overflow in floating point. Lesson
-# 02 derives it. A second way is `scipy.special.softmax`, which does the same inside.
+# 02b shows how. A second way is `scipy.special.softmax`, which does the same inside.
 
 # %% [markdown]
 # ## 01.4 None lost, of how many? ★★★ · 10 minutes
