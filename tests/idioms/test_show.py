@@ -6,7 +6,8 @@ import matplotlib.pyplot as plt
 import pytest
 
 from course_lib import show
-from course_lib.show import colours, figures, path, pods
+from course_lib.places import CHECKOUT
+from course_lib.show import colours, figures, path, pods, request
 from tools.build.execute import PICTURE, _compressed
 
 
@@ -85,6 +86,19 @@ def test_the_map_is_drawn_and_told_from_the_syllabus_alone(shown):
     path.picture(here="02b")
     assert shown[0].alt == path.words("02b") and "Lesson 02b, A loss in floating point" in shown[0].alt
     assert "still" not in shown[0].alt and "VII Beyond: 25, 26, 27" in shown[0].alt
+
+
+def test_the_picture_of_a_requests_path_names_sections_that_lesson_01_has(shown):
+    request.request_path()
+    lesson = (CHECKOUT / "source/notebooks/01_grand_tour.py").read_text(encoding="utf-8")
+    for number, about in (
+        ("2", "ONNX"),
+        ("3", "quantization"),
+        ("4", "API"),
+        ("6", "container"),
+        ("7", "service dies"),
+    ):
+        assert number in shown[0].alt and re.search(rf"^# ## {number}\. .*{about}", lesson, re.M)
 
 
 def test_a_load_without_answers_is_refused_with_its_failures():
