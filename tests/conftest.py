@@ -17,5 +17,6 @@ def own_progress(tmp_path, monkeypatch):
     monkeypatch.setattr(guesses, "_asked", {})
     monkeypatch.setattr(guesses, "_unkept", {})
     monkeypatch.setattr(store, "_said", set())
-    for name in ("COURSE_STRICT", "COURSE_RECORD", "COURSE_REQUIRE_LIVE", "COURSE_LIVE_LOG", "COURSE_REPLAY"):
+    for name in ("COURSE_STRICT", "COURSE_RECORD", "COURSE_REQUIRE_LIVE", "COURSE_REQUIRE_OFFLINE", "COURSE_LIVE_LOG",
+                 "COURSE_REPLAY"):  # fmt: skip
         monkeypatch.delenv(name, raising=False)

@@ -1,5 +1,6 @@
 """check: hints instead of scolding, progress on disk, and every check held to planted wrong answers."""
 
+import dataclasses
 import json
 import re
 
@@ -11,7 +12,7 @@ from course_lib.idioms import check
 from course_lib.idioms.exercises import CheckFailed, examine, exercises_of
 from course_lib.idioms.store import solved
 from course_lib.progress import progress
-from tests.wrong_answers import WRONG
+from tests.wrong_answers import WRONG, lesson_11
 from tools.build import source
 
 MAP = syllabus.load()
@@ -66,6 +67,45 @@ def test_each_check_is_called_in_its_exercise_and_titled_alike(number):
     assert f"## {number} {ALL[number].title} ★" in text
 
 
+@pytest.mark.parametrize("number", ALL)
+def test_each_check_says_how_the_answer_is_called_and_what_it_returns(number):
+    called, returned = ALL[number].contract
+    assert called.startswith("answer(") and called.endswith(")") and returned
+
+
+def test_an_answer_that_looks_for_a_code_beyond_the_last_byte_is_stopped(monkeypatch):
+    def never_at_an_end(lengths, raw, count):
+        codes, bits, symbols, begun = lesson_11._codes(lengths), lesson_11._bits(raw), [], 0
+        while len(symbols) < count:
+            place = begun + 1
+            while bits[begun:place] not in codes:
+                place += 1
+            symbols.append(codes[bits[begun:place]])
+            begun = place
+        return np.array(symbols, np.int64)
+
+    known = exercises_of("11")
+    monkeypatch.setitem(known, "11.4", dataclasses.replace(known["11.4"], seconds=1))
+    found = examine("11.4", never_at_an_end)
+    assert (found.state, found.failed) == ("not yet", "bytes that end too early are refused")
+    assert found.reasons[0].startswith("It did not end within 1 seconds")
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_a_value_in_place_of_the_function_is_told_so(number):
+    found = examine(number, 3.5)
+    assert (found.state, found.failed) == ("not yet", "the answer is a function")
+    assert found.reasons == (f'Expected the function itself, got float 3.5: write `check("{number}", your_function)`, '
+                             "without parentheses after its name.",)  # fmt: skip
+
+
+@pytest.mark.parametrize("number", ALL)
+def test_an_answer_is_called_by_properties_alone_where_its_time_is_limited(number):
+    properties, called = ALL[number].properties(lambda *_, **__: called.append(1)), []
+    list(properties)
+    assert not called
+
+
 @pytest.mark.parametrize("lesson", sorted({number.partition(".")[0] for number in ALL}))
 def test_every_stub_as_it_is_cut_is_not_started(lesson, monkeypatch):
     answers = {}
@@ -81,9 +121,17 @@ def test_every_stub_as_it_is_cut_is_not_started(lesson, monkeypatch):
 
 def test_a_solved_exercise_is_kept_with_its_date_and_shown_in_the_progress(capsys):
     check("00.1", right)
-    assert "✓ 00.1 How long may it be down?: solved" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "✓ 00.1 How long may it be down?: solved" in said
+    assert "\n    ✓ 99.9 % over 30 days leaves 43.2 minutes\n" in said
     assert list(solved()) == ["00.1"]
     assert re.search(r"● +1 of 1", repr(progress()))
+
+
+def test_a_property_that_does_not_hold_reads_as_one_and_those_before_it_have_ticks(capsys):
+    check("01.1", lambda before, after: np.abs(before - after).max())
+    said = capsys.readouterr().out
+    assert said.startswith("✗ 01.1, not yet true: it is a plain float  [check]\n    ✓ it is the largest difference")
 
 
 def test_each_failed_try_gives_one_more_hint_up_to_three(capsys):
@@ -97,7 +145,8 @@ def test_each_failed_try_gives_one_more_hint_up_to_three(capsys):
 
 def test_what_an_answer_raises_is_shown_and_does_not_stop_the_notebook(capsys):
     check("00.1", lambda availability, days=30: 1 / 0)
-    assert "checking it raised ZeroDivisionError: division by zero" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "Your answer raised ZeroDivisionError: division by zero, in line " in said and "`check(" in said
 
 
 def test_strict_a_check_that_is_not_satisfied_raises(monkeypatch):

@@ -37,12 +37,17 @@ def start(command: Sequence[str], **options: Any) -> subprocess.Popen:
     return subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, **options)
 
 
-def stop(processes: list[subprocess.Popen], seconds: float = GRACE_SECONDS) -> None:
-    """Interrupt these, wait until they have ended, and end what has not by then, or at a second Ctrl-C."""
+def stop(processes: list[subprocess.Popen], seconds: float = GRACE_SECONDS, quiet: bool = False) -> None:
+    """Interrupt these, wait until they have ended, and end what has not by then, or at a second Ctrl-C.
+
+    quiet: say nothing, since nobody pressed Ctrl-C a first time.
+    """
     running = [each for each in processes if each.poll() is None]
     if not running:
         return
-    print(f"stopping: up to {seconds:.0f} s to clean up; Ctrl-C once more ends it at once", file=sys.stderr, flush=True)
+    if not quiet:
+        how = "Ctrl-C once more ends it at once"
+        print(f"stopping: up to {seconds:.0f} s to clean up; {how}", file=sys.stderr, flush=True)
     deadline = time.monotonic() + seconds
     try:
         for process in running:

@@ -1,4 +1,9 @@
-"""`./course test`: every notebook, exercise and solution, the unit tests and the build check, with a readable summary."""
+"""`./course test`: every notebook, exercise and solution, the unit tests and the build check, with a readable summary.
+
+A lesson's live cells run live where an engine or a cluster is within reach, and once more replayed. Every run that is
+not live is offline: with neither engine nor cluster, with the network cut where that can be, and each cell twice in a
+row. Lessons that compare runtimes run once more under each of several instruction sets.
+"""
 
 import argparse
 import json
@@ -12,22 +17,29 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
 
 from course_lib import syllabus
+from course_lib.ops import reach
 from course_lib.places import CHECKOUT
-from tools import processes
+from tools import instruction_sets, offline, processes
 
 CELL_SECONDS = 300
 """How long a cell may run before its notebook counts as hung; the longest cell of a live lesson takes half of it."""
 
+JOB_SECONDS, UNITS_SECONDS = 900, 1800
+"""How long a job may take before it is ended: notebooks and the build check, and unit tests."""
+
 TAIL_LINES = 40
 WORKERS = 2
 
-FOLDERS = {"lesson": "notebooks", "exercise": "exercises", "solution": "solutions"}
+FOLDERS = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}
+
+NOWHERE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "KUBECONFIG": "/nonexistent/kubeconfig"}
+"""An engine and a cluster that are out of reach."""
 
 
 class NothingToRun(Exception):
@@ -43,7 +55,8 @@ class Job:
     """One subprocess: a notebook, some unit tests or the build check.
 
     strict: whether an unsolved `check` fails it; a lesson may show one, a solution may not. alone: whether nothing may
-    run beside it.
+    run beside it. live: whether it is of a lesson with live cells. offline: whether it must do without an engine, a
+    cluster and a network. setting: its instruction set, by its name in `instruction_sets`. skipped: why it cannot run.
     """
 
     kind: str
@@ -52,6 +65,14 @@ class Job:
     strict: bool = False
     alone: bool = False
     live: bool = False
+    offline: bool = True
+    setting: str = ""
+    skipped: str = ""
+
+    @property
+    def seconds(self) -> int:
+        """How long it may take."""
+        return UNITS_SECONDS if self.kind == "units" else JOB_SECONDS
 
 
 @dataclass(frozen=True)
@@ -66,24 +87,44 @@ class Outcome:
 
 
 def notebooks(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
-    """Every built notebook of a lesson that is written, lessons first, exercises last: the slowest start first."""
+    """Every run of every built notebook, lessons first, exercises last: the slowest start first."""
     jobs = []
-    for kind, folder in sorted(FOLDERS.items(), key=lambda each: ("lesson", "solution", "exercise").index(each[0])):
-        for lesson in course.lessons:
-            path = lesson.notebook(folder, checkout)
-            if path.is_file():
-                options = ("--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}")
-                command = (sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "-q", "-x", str(path))
-                answered = kind != "exercise"  # whose stubs reach no engine and time nothing
-                live, alone = answered and bool(lesson.live), answered and bool(lesson.live or lesson.timed)
-                jobs.append(Job(kind, lesson.stem, command, kind == "solution", alone, live))
+    for kind, folder in FOLDERS.items():
+        there = [each for each in course.lessons if each.notebook(folder, checkout).is_file()]
+        for lesson in there:
+            path, live = lesson.notebook(folder, checkout), kind == "lesson" and bool(lesson.live)
+            if live and runs_live(lesson):
+                jobs.append(Job(kind, lesson.stem, nbval(path), alone=True, live=True, offline=False))
+            alone = lesson.timed and kind != "exercise"  # whose stubs time nothing
+            jobs.append(Job(kind, lesson.stem, nbval(path, "-p", "tools.twice"), kind == "solution", alone, live))
+        if kind == "lesson":
+            jobs += [
+                Job("isa", each.stem, nbval(each.notebook(folder, checkout)), setting=setting, skipped=why_not)
+                for why_not in [instruction_sets.reason()]
+                for each in there
+                if each.runtimes
+                for setting in instruction_sets.SETTINGS
+            ]
     return jobs
+
+
+def nbval(notebook: Path, *more: str) -> tuple[str, ...]:
+    """The command that runs a notebook's cells; pytest gets `more` too."""
+    options = ("--nbval-lax", "--nbval-current-env", f"--nbval-cell-timeout={CELL_SECONDS}", *more)
+    return (sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "-q", "-x", str(notebook))
+
+
+def runs_live(lesson: syllabus.Lesson) -> bool:
+    """Whether some of its live cells can run live here, or must."""
+    if os.environ.get("COURSE_REQUIRE_LIVE") == "1":
+        return True
+    return os.environ.get("COURSE_REPLAY") != "1" and any(reach.probe(need).there for need in lesson.live)
 
 
 def unit_tests(files: list[Path], name: str = "tests", *more: str) -> Job:
     """The unit tests in these files or folders, as one job; pytest gets `more` too."""
     options = ("-p", "no:cacheprovider", "-q", "--tb=short", *more)
-    return Job("units", name, (sys.executable, "-m", "pytest", *options, *map(str, files)))
+    return Job("units", name, (sys.executable, "-m", "pytest", *options, *map(str, files)), offline=False)
 
 
 def lesson_tests(lesson: syllabus.Lesson, tests: list[Path], checkout: Path) -> list[Job]:
@@ -131,6 +172,8 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
             chosen += units
         elif word == "live":
             chosen += [job for job in every if job.live]
+        elif word == "isa":
+            chosen += [job for job in every if job.kind == "isa"]
         elif word == "rest":
             chosen += [*units, build_check(), *(job for job in every if not job.live)]
         elif own:
@@ -138,9 +181,9 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
         elif matching:
             chosen.append(unit_tests(matching, word))
         else:
-            numbers = sorted({job.name[:2] for job in every})
+            numbers = sorted({job.name.partition("_")[0] for job in every})
             parts = sorted({each.parent.name for each in tests} - {"tests"} | {each.stem[5:] for each in tests})
-            valid = ["live", "rest", "units", *numbers, *parts]
+            valid = ["live", "rest", "units", "isa", *numbers, *parts]
             raise NothingToRun(f"nothing is called {word!r}; there are {', '.join(valid)}", 2)
     return list(dict.fromkeys(chosen))
 
@@ -153,14 +196,18 @@ class Running:
         self._processes: list[subprocess.Popen] = []
         self._stopped = False
 
-    def call(self, command: list[str], **options: Any) -> int:
-        """Run a process to its end and return its exit code; once stopped, none is started."""
+    def call(self, command: list[str], seconds: float, **options: Any) -> int | None:
+        """Run a process to its end and return its exit code, None where it took too long; once stopped, start none."""
         with self._lock:
             if self._stopped:
                 return 1
             process = processes.start(command, **options)
             self._processes.append(process)
-        return process.wait()
+        try:
+            return process.wait(seconds)
+        except subprocess.TimeoutExpired:
+            processes.stop([process], quiet=True)
+            return None
 
     def stop(self) -> None:
         """Interrupt all, and wait until they have ended."""
@@ -171,6 +218,8 @@ class Running:
 
 def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
     """Run one job and say how it went. `scratch` takes what it leaves behind; the learner's progress is not touched."""
+    if job.skipped:
+        return Outcome(job, Counter(skipped=1), "-", 0, "")
     own = Path(tempfile.mkdtemp(dir=scratch))
     log, xml, output = own / "live.jsonl", own / "units.xml", own / "output.txt"
     environment = {
@@ -179,20 +228,25 @@ def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
         "COURSE_PROGRESS": str(own / "progress.json"),
         "IPYTHONDIR": str(own / "ipython"),
         "COURSE_STRICT": "1" if job.strict else "0",
+        **({**NOWHERE, "COURSE_REQUIRE_LIVE": "0"} if job.offline else {}),
+        **instruction_sets.SETTINGS.get(job.setting, {}),
     }
     command = [*job.command, *([f"--junitxml={xml}"] if job.kind == "units" else [])]
     began = time.monotonic()
     with output.open("wb") as file:
-        code = running.call(command, cwd=checkout, env=environment, stdout=file, stderr=subprocess.STDOUT)
+        code = running.call(command, job.seconds, cwd=checkout, env=environment, stdout=file, stderr=subprocess.STDOUT)
     seconds = time.monotonic() - began
     counts = Counter(passed=int(code == 0), failed=int(code != 0))
     if job.kind == "units":
         counts = _unit_counts(xml, code)
     said = output.read_text(encoding="utf-8", errors="replace")
-    return Outcome(job, counts, _mode(log), seconds, _tail(said, job.kind) if counts["failed"] else "")
+    tail = _tail(said, job.kind) if counts["failed"] else ""
+    if code is None:
+        tail += f"\nended, since it took more than {job.seconds:,} s"
+    return Outcome(job, counts, _mode(log), seconds, tail)
 
 
-def _unit_counts(xml: Path, code: int) -> Counter:
+def _unit_counts(xml: Path, code: int | None) -> Counter:
     """What pytest counted; a run that ended without a count, or failed without a failed test, is one failure."""
     counts: Counter = Counter()
     try:
@@ -202,7 +256,7 @@ def _unit_counts(xml: Path, code: int) -> Counter:
             counts.update(failed=failed, skipped=skipped, passed=int(suite.get("tests", 0)) - failed - skipped)
     except (OSError, ElementTree.ParseError):
         pass
-    if code and not counts["failed"]:
+    if code != 0 and not counts["failed"]:
         counts["failed"] += 1
     return counts
 
@@ -225,13 +279,13 @@ def _tail(said: str, kind: str) -> str:
 
 def line(outcome: Outcome) -> str:
     """An outcome in a line."""
-    counts = outcome.counts
-    verdict = "FAILED" if counts["failed"] else "passed"
-    more = ""
-    if outcome.job.kind == "units":
+    job, counts = outcome.job, outcome.counts
+    verdict = "FAILED" if counts["failed"] else "skipped" if job.skipped else "passed"
+    more = job.skipped
+    if job.kind == "units":
         more = ", ".join(f"{counts[each]} {each}" for each in ("passed", "failed", "skipped") if counts[each])
-    kind, name, mode = outcome.job.kind, outcome.job.name, outcome.mode
-    return f"{verdict}  {kind:<8}  {name:<24}  {mode:<8}  {outcome.seconds:7.1f} s  {more}".rstrip()
+    how = job.setting or outcome.mode
+    return f"{verdict:<7}  {job.kind:<8}  {job.name:<28}  {how:<17}  {outcome.seconds:7.1f} s  {more}".rstrip()
 
 
 def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print) -> list[Outcome]:
@@ -278,7 +332,9 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     parser.add_argument(
         "what",
         nargs="*",
-        help="numbers of lessons (02), live, rest, units, a folder of tests/, or part of a test file's name",
+        help="numbers of lessons (02 is the first floor alone, 02b the second); live: the lessons with live cells; "
+        "rest: all else; isa: other instruction sets; units: the unit tests; a folder of tests/, or part of a test "
+        "file's name",
     )
     options = parser.parse_args(words)
     try:
@@ -286,6 +342,13 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     except NothingToRun as nothing:
         print(f"course test: {nothing}", file=sys.stderr)
         return nothing.code
+    why_not = offline.reason() if any(job.offline for job in jobs) else ""
+    if why_not and os.environ.get("COURSE_REQUIRE_OFFLINE") == "1":
+        print(f"course test: COURSE_REQUIRE_OFFLINE=1 asks for it, but {why_not}", file=sys.stderr)
+        return 1
+    if not why_not:
+        jobs = [replace(job, command=offline.command(job.command)) if job.offline else job for job in jobs]
+    network = f"with the network, since {why_not}" if why_not else "with the network cut"
     began = time.monotonic()
     try:
         with processes.signals_interrupt():
@@ -294,6 +357,8 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
         print("course test: stopped", file=sys.stderr)
         return 130
     print(f"\n{len(jobs)} jobs in {time.monotonic() - began:.0f} s")
+    if count := sum(job.offline and not job.skipped for job in jobs):
+        print(f"{count} of them without an engine, without a cluster, {network}")
     print(summary(outcomes))
     return 1 if any(outcome.counts["failed"] for outcome in outcomes) else 0
 

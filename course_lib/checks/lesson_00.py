@@ -1,5 +1,6 @@
 """Checks of lesson 00, welcome."""
 
+import math
 from collections.abc import Callable, Iterator
 
 from course_lib.checks import Register, raises
@@ -26,8 +27,22 @@ def allowed_downtime(answer: Callable) -> Iterator[Property]:
         "What does a promise of 0 % over one day allow?",
         "0 minutes and 1440 minutes; 0 and 1 are shares as good as any other.",
     ])  # fmt: skip
-    yield ("a percentage in place of a share is refused", lambda: all(raises(ValueError, answer, bad) for bad in (99.9, -0.1)), [
+    # The tolerance is more than a datetime.timedelta's microseconds lose, and less than six decimals.
+    yield ("nothing is rounded", lambda: all(
+        math.isclose(answer(share, days), 1440 * days * (1 - share), rel_tol=1e-9, abs_tol=5e-8)
+        for share, days in ((0.123456789, 3), (0.99999, 0.1), (1 - 2**-20, 30))
+    ), [
+        "Try a promise of 99.999 % over a tenth of a day: it leaves 0.00144 minutes.",
+        "Does your function round? Whoever shows the number may round it; the function should not.",
+        "Take away round(…), int(…) and // from the result.",
+    ])  # fmt: skip
+    yield ("a percentage in place of a share is refused", lambda: all(raises(ValueError, answer, bad) for bad in (99.9, 1.001, -0.1)), [
         "What does your function return for 99.9? Could a service be down for a negative time?",
         "Raise ValueError where `availability` is not between 0 and 1.",
         "if not 0 <= availability <= 1: raise ValueError(f'expected a share from 0 to 1, got {availability}')",
+    ])  # fmt: skip
+    yield ("NaN is refused: it is no share either", lambda: raises(ValueError, answer, math.nan), [
+        "What does your function return for float('nan')?",
+        "Every comparison with NaN is false: `availability < 0 or availability > 1` does not catch it.",
+        "Ask whether it is inside, not whether it is outside: if not 0 <= availability <= 1: raise ValueError(…)",
     ])  # fmt: skip

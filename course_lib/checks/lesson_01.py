@@ -2,6 +2,7 @@
 
 import json
 import math
+import operator
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -32,9 +33,23 @@ def parity(answer: Callable) -> Iterator[Property]:
         "Do you convert to float32 on the way? It cannot tell 100.00001 from 100.00001144.",
         "Leave the dtypes alone, or convert both to float64.",
     ])  # fmt: skip
-    yield ("shapes that differ are refused, not broadcast", lambda: raises(ValueError, answer, a, a[0]), [
+    far = [
+        (np.array([[high, 0]], dtype), np.array([[-high, 0]], dtype))
+        for dtype, high in ((np.float16, 6e4), (np.float32, 3e38))
+    ]
+    yield ("a difference that its dtype cannot hold is not infinite", lambda: all(
+        math.isclose(answer(*pair), float(pair[0].max()) - float(pair[1].min()), rel_tol=1e-12) for pair in far
+    ), [
+        "Try 60000 and −60000 in float16, whose largest number is 65504.",
+        "The difference overflows before you convert it. Which dtype holds 120000?",
+        "before.astype(np.float64) - after.astype(np.float64)",
+    ])  # fmt: skip
+    row = np.arange(4.0)
+    yield ("shapes that differ are refused, not broadcast", lambda: all(
+        raises(ValueError, answer, *pair) for pair in ((a, a[0]), (a[0], a), (a, a.ravel()), (row[None], row[:, None]))
+    ), [
         "Try a (2, 2) array against a (2,) array: NumPy repeats the row, and a bug stays hidden.",
-        "Compare before.shape with after.shape.",
+        "The same number of values is not enough: (1, 4) and (4, 1) broadcast to (4, 4).",
         "if before.shape != after.shape: raise ValueError(…)",
     ])  # fmt: skip
     zero, nans = a * 0, [np.where(np.arange(4).reshape(2, 2) == i, np.nan, a * 0) for i in range(4)]
@@ -48,7 +63,7 @@ def parity(answer: Callable) -> Iterator[Property]:
 @EXERCISES.add("01.2", "The request")
 def request(answer: Callable) -> Iterator[Property]:
     """answer(images) -> body."""
-    images = np.arange(128, dtype=np.float32).reshape(2, 8, 8) / 128
+    images = np.random.default_rng(0).random((2, 8, 8), np.float32)
     yield ("the body is a dict that JSON can hold", lambda: isinstance(answer(images), dict) and bool(json.dumps(answer(images))), [
         "Return the dict itself, and nothing in it that json.dumps refuses: it knows no NumPy arrays.",
         "An array has a method that makes nested lists of it.",
@@ -75,7 +90,7 @@ def request(answer: Callable) -> Iterator[Property]:
         "images.reshape(-1, 1, 8, 8) serves both.",
     ])  # fmt: skip
     yield ("what is no digit is refused before it is sent", lambda: all(
-        raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((28, 28), (2, 7, 8), (64,), (2, 1, 8, 8), (2, 4, 16), (0, 8, 8))
+        raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((28, 28), (2, 7, 8), (64,), (), (2, 1, 8, 8), (2, 4, 16), (0, 8, 8))
     ), [
         "A reshape succeeds for any 64 numbers, two images of 4 × 16 say: look at the axes first.",
         "Check the last two axes, that there are two axes or three, and that there is an image at all.",
@@ -91,52 +106,79 @@ def reading(answer: Callable) -> Iterator[Property]:
     def exact(row: list[float]) -> float:
         return 1 / math.fsum(math.exp(z - max(row)) for z in row)
 
-    yield ("one pair for each prediction", lambda: [len(pair) for pair in answer({"predictions": logits})] == [2, 2], [
+    def pairs(rows: list[list[float]]) -> list[tuple[int, float]]:
+        return answer({"predictions": rows})
+
+    yield ("a list, one pair for each prediction", lambda: (
+        isinstance(pairs(logits), list) and [len(pair) for pair in pairs(logits)] == [2, 2]
+    ), [
         "The service answers {'predictions': [[10 numbers], …]}.",
-        "Return a list of (label, probability).",
+        "Return a list of (label, probability), not an iterator.",
         "[(…, …) for row in body['predictions']]",
     ])  # fmt: skip
-    yield ("the label is the class of the largest logit", lambda: [int(p[0]) for p in answer({"predictions": logits})] == [1, 0], [
+    yield ("the label is the class of the largest logit, an int", lambda: [operator.index(p[0]) for p in pairs(logits)] == [1, 0], [
         "Which of the ten numbers is the largest, and where does it stand?",
-        "The position is the digit.",
+        "The position is the digit, an int and neither a float nor a text.",
         "int(np.argmax(row))",
     ])  # fmt: skip
     yield ("the probability is the softmax's", lambda: np.allclose(
-        [pair[1] for pair in answer({"predictions": logits})], [exact(row) for row in logits], rtol=1e-6
+        [pair[1] for pair in pairs(logits)], [exact(row) for row in logits], rtol=1e-5
     ), [
         "Logits are no probabilities: they are not between 0 and 1.",
         "Exponentials, divided by their sum.",
         "np.exp(row)[label] / np.exp(row).sum()",
     ])  # fmt: skip
-    large = [[1000.0, 998.0] + [0.0] * 8, [1.0] + [0.0] * 9]
+    large = [[1000.0, 998.0] + [0.0] * 8, [1.0] + [0.0] * 9, [-1000.0] * 9 + [-998.0]]  # float32 is enough: 1e-5
     yield ("large logits do not overflow, nor do they hurt another row", lambda: np.allclose(
-        [pair[1] for pair in answer({"predictions": large})], [exact(row) for row in large], rtol=1e-9
+        [pair[1] for pair in pairs(large)], [exact(row) for row in large], rtol=1e-5
     ), [
-        "Try a logit of 1000.",
+        "Try a row with a logit of 1000, and one in which all are near −1000.",
         "exp(1000) is infinite. Softmax does not change when the same number is taken from every logit.",
         "Subtract row.max() before np.exp, each row its own.",
     ])  # fmt: skip
-    yield ("an error body is raised, not read", lambda: raises(ValueError, answer, {"error": "input pixels: …"}), [
+    words = "input 'pixels' expects shape [-1, 1, 8, 8] (-1: any number), got [1, 5]."
+    yield ("an error body is raised, not read", lambda: raises(ValueError, answer, {"error": words}), [
         "What does the service send when it refuses a request?",
         "A body with the key 'error' has no predictions.",
-        "if 'error' in body: raise ValueError(body['error'])",
+        "if 'error' in body: raise ValueError(…)",
+    ])  # fmt: skip
+
+    def said() -> str:
+        try:
+            return str(answer({"error": words}))
+        except ValueError as raised:
+            return str(raised)
+
+    yield ("the error tells what the service said", lambda: words in said(), [
+        "Whoever reads your error at night wants to know what the service did not like.",
+        "The service's words are the value of the key 'error'.",
+        "raise ValueError(body['error'])",
     ])  # fmt: skip
 
 
 @EXERCISES.add("01.4", "None lost, of how many?")
 def none_lost(answer: Callable) -> Iterator[Property]:
     """answer(answered, confidence=0.95) -> failure rate."""
-    yield ("600 requests without a failure leave half a percent open", lambda: abs(answer(600) - (1 - 0.05 ** (1 / 600))) < 1e-9, [
+
+    def bound(answered: int, chance: float) -> float:
+        return -math.expm1(math.log(chance) / answered)
+
+    yield ("600 requests without a failure leave half a percent open", lambda: math.isclose(answer(600), bound(600, 0.05), rel_tol=1e-6), [
         "Suppose that requests fail with probability p, each for itself. How likely are 600 without a failure?",
         "(1 − p)^n is that probability. Which p makes it 5 %?",
         "p = 1 − (1 − confidence)^(1/n)",
     ])  # fmt: skip
-    yield ("more confidence leaves more open", lambda: abs(answer(600, 0.99) - (1 - 0.01 ** (1 / 600))) < 1e-9, [
+    yield ("more confidence leaves more open", lambda: math.isclose(answer(600, 0.99), bound(600, 0.01), rel_tol=1e-6), [
         "Is `confidence` in your formula?",
         "With 99 % confidence the probability of the lucky run is 1 %.",
         "1 - (1 - confidence) ** (1 / answered)",
     ])  # fmt: skip
-    yield ("a trillion requests keep their digits", lambda: abs(answer(10**12) / (-math.log(0.05) / 10**12) - 1) < 1e-6, [
+    yield ("a single request leaves nearly everything open", lambda: math.isclose(answer(1), 0.95, rel_tol=1e-6), [
+        "Try 1 request: a service that fails 19 times in 20 answers it with a probability of 5 %.",
+        "-log(1 − confidence) / n is close for large n only; for n = 1 it is above 1.",
+        "p = 1 − (1 − confidence)^(1/n)",
+    ])  # fmt: skip
+    yield ("a trillion requests keep their digits", lambda: math.isclose(answer(10**12), bound(10**12, 0.05), rel_tol=1e-6), [
         "Try 10**12 requests: the answer is close to 3e-12.",
         "1 − 0.999999999997 has four digits left. Which function computes exp(x) − 1 without forming exp(x)?",
         "-np.expm1(np.log1p(-confidence) / answered)",
@@ -147,9 +189,9 @@ def none_lost(answer: Callable) -> Iterator[Property]:
         "if answered == 0: return 1.0",
     ])  # fmt: skip
     yield ("a negative count and a confidence that is no share are refused", lambda: all(
-        raises(ValueError, answer, *bad) for bad in ((-1,), (10, 95), (10, 1.0), (10, 0.0))
+        raises(ValueError, answer, *bad) for bad in ((-1,), (10, 95), (10, 1.0), (10, 0.0), (10, math.nan), (0, 95))
     ), [
-        "Try -1 requests, and a confidence of 95.",
-        "At a confidence of exactly 1 no bound holds.",
-        "Raise ValueError unless answered >= 0 and 0 < confidence < 1.",
+        "Try -1 requests, a confidence of 95, also with 0 requests, and one of NaN.",
+        "At a confidence of exactly 1 no bound holds. Every comparison with NaN is false.",
+        "First of all: if answered < 0 or not 0 < confidence < 1: raise ValueError(…)",
     ])  # fmt: skip

@@ -243,7 +243,7 @@ def float_error(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("06.3", "No branch left behind")
+@EXERCISES.add("06.3", "No branch left behind", seconds=60)
 def preparation(answer: Callable) -> Iterator[Property]:
     """answer(pixels) -> pixels."""
     import torch

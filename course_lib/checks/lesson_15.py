@@ -268,7 +268,7 @@ def breaker(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("15.4", "Once, however often it is sent")
+@EXERCISES.add("15.4", "Once, however often it is sent", may_change=(0,))
 def idempotent(answer: Callable) -> Iterator[Property]:
     """answer(kept, key, body, work) -> (status, result)."""
 

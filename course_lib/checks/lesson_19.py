@@ -201,7 +201,7 @@ def _tail(most: int, n: int, p: float) -> float:
     return sum(chances[most + 1 :])
 
 
-@EXERCISES.add("19.3", "How many requests, exactly?")
+@EXERCISES.add("19.3", "How many requests, exactly?", seconds=60)
 def exact_sample(answer: Callable) -> Iterator[Property]:
     """answer(p0, p1, alpha, power) -> (n, most)."""
 

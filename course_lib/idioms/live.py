@@ -7,6 +7,8 @@ With what it names within reach, calling it runs it. Without, the data that it o
 that says that it is a recording, of what and from when. Claims and figures over the data are ordinary cells and are
 always computed. COURSE_RECORD=1 keeps what a live run returned; COURSE_REQUIRE_LIVE=1 makes a missing engine an error;
 COURSE_REPLAY=1 replays although an engine is there (in a room without internet, where an image cannot be built, say).
+An engine that stops in the midst of a lesson is one that is missing from there on. The first banner of a lesson says all
+that there is to say, the later ones what is new.
 """
 
 import functools
@@ -15,7 +17,7 @@ import inspect
 import json
 import os
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from datetime import date
 from pathlib import Path
 
@@ -24,9 +26,11 @@ from course_lib.idioms.lesson import current
 from course_lib.ops import reach
 
 HOW_TO = "To run it live: start what is missing (`./course doctor` says how) and run the lesson from its top."
-
+HOW_TO_END_REPLAY = "To run it live: `import os; del os.environ['COURSE_REPLAY']`, then run the lesson from its top."
 
 _replayed: list[object] = []
+_tellers: dict[tuple[str, str], str] = {}
+"""Which live function's banner told something in a lesson: told once, and again where that one is called again."""
 
 
 class NotLive(RuntimeError):
@@ -53,14 +57,13 @@ def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
         @functools.wraps(function)
         def run() -> object:
             if os.environ.get("COURSE_REPLAY") == "1":
-                missing = {"": "COURSE_REPLAY=1 asks for the recording"}
-            else:
-                missing = {need: found.reason for need in needs if not (found := reach.probe(need)).there}
+                return _replay(function, ["COURSE_REPLAY=1 asks for the recording"], HOW_TO_END_REPLAY)
+            missing = _missing(needs)
             if not missing:
                 return _run(function, needs)
             if os.environ.get("COURSE_REQUIRE_LIVE") == "1":
-                raise NotLive(f"{function.__name__} must run live here (COURSE_REQUIRE_LIVE=1), but {_all_of(missing)}")
-            return _replay(function, missing)
+                raise NotLive(f"{function.__name__} must run live here (COURSE_REQUIRE_LIVE=1), but {_and(missing)}")
+            return _replay(function, missing, HOW_TO)
 
         return run
 
@@ -78,12 +81,21 @@ def source_hash(source: str) -> str:
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
+def _missing(needs: tuple[str, ...], fresh: bool = False) -> list[str]:
+    """Why what is needed is not within reach, a clause each; empty where all of it is."""
+    found = [reach.probe(need, fresh) for need in needs]
+    return [each.reason for each in found if not each.there]
+
+
 def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
     try:
         data = function()
     except Exception as wrong:
+        gone = [] if os.environ.get("COURSE_REQUIRE_LIVE") == "1" else _missing(needs, fresh=True)
+        if gone:
+            return _replay(function, gone, HOW_TO, wrong)
         what = f"This ran for real and failed: {type(wrong).__name__}."
-        how = "Its message is below. To go on with the recording: import os; os.environ['COURSE_REPLAY'] = '1', then again."
+        how = "Its message is below. To go on with the recording: `import os; os.environ['COURSE_REPLAY'] = '1'`, and again."
         show.put(show.card("✗", show.RED, what, how, label="live"))
         raise
     try:
@@ -95,24 +107,39 @@ def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
     if os.environ.get("COURSE_RECORD") == "1":
         _keep(function, engines, stand_ins, data)
     _log(function.__name__, "live")
-    show.put(show.card("▶", show.GREEN, "This ran for real, here and now.", _on(engines), *stand_ins, label="live"))
+    details = _untold(function, "live", [(_on(engines), engines.values()), *((each, [each]) for each in stand_ins)])
+    what = "This ran for real, here and now." if details else f"`{function.__name__}` ran for real."
+    show.put(show.card("▶", show.GREEN, what, *details, label="live"))
     return data
 
 
-def _replay(function: Callable[[], object], missing: dict[str, str]) -> object:
+def _untold(function: Callable[[], object], mode: str, told: list[tuple[str, Iterable[str]]]) -> list[str]:
+    """Those sentences with a part that no other function's banner has told in this lesson."""
+    name = function.__name__
+    return [
+        sentence
+        for sentence, parts in told
+        if name in [_tellers.setdefault((current(), f"{mode}: {part}"), name) for part in parts]
+    ]
+
+
+def _replay(function: Callable[[], object], reasons: list[str], how_to: str, wrong: Exception | None = None) -> object:
     path = recording_path(current(), function.__name__)
     if not path.exists():
-        raise NotLive(f"{function.__name__} cannot run here, since {_all_of(missing)}; and no recording of it is kept "
-                      f"({path.name} in source/recordings/{current()}). {HOW_TO}")  # fmt: skip
+        raise NotLive(f"{function.__name__} cannot run here, since {_and(reasons)}; and no recording of it is kept "
+                      f"({path.name} in source/recordings/{current()}). {how_to}") from wrong  # fmt: skip
     kept = json.loads(path.read_text(encoding="utf-8"))
     stale = kept["source_sha256"] != source_hash(inspect.getsource(function))
     _log(function.__name__, "replayed")
-    show.put(show.card(
-        "◷", show.ORANGE, f"Not run here: this is what `{function.__name__}` returned on {kept['recorded']}.",
-        _on(kept["engines"]), *kept["stand_ins"], f"Why: {_all_of(missing)}.",
-        *(["The function was changed since: what it returns now may differ."] if stale else []), HOW_TO,
-        label="recording",
-    ))  # fmt: skip
+    told = [(_on(kept["engines"]), kept["engines"].values()), *((each, [each]) for each in kept["stand_ins"])]
+    told += [(f"Why: {_and(reasons)}.", reasons), (how_to, [how_to])]
+    story = _untold(function, "replayed", told)
+    story += ["What it runs on answered before, and stopped in the middle of the lesson."] * (wrong is not None)
+    what = f"Not run here: this is what `{function.__name__}` returned on {kept['recorded']}."
+    if how_to not in story:
+        what = f"Replayed: `{function.__name__}`, recorded {kept['recorded']}."
+    story += ["The function was changed since: what it returns now may differ."] * stale
+    show.put(show.card("◷", show.ORANGE, what, *story, label="recording"))
     _replayed.append(kept["data"])
     return kept["data"]
 
@@ -145,8 +172,8 @@ def _log(name: str, mode: str) -> None:
 
 
 def _on(engines: dict[str, str]) -> str:
-    return "On " + " and ".join(engines.values())
+    return "On " + _and(engines.values())
 
 
-def _all_of(missing: dict[str, str]) -> str:
-    return " and ".join(missing.values())
+def _and(parts: Iterable[str]) -> str:
+    return " and ".join(parts)

@@ -6,12 +6,17 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 SECONDS = 5
 """How long an engine or a cluster may take to answer before it counts as out of reach."""
+
+AGAIN_S = 60
+"""How long one that let us wait for it is not asked again."""
 
 BASE_IMAGE = "python:3.11-slim-bookworm"
 """The image that docker/service.Dockerfile starts from."""
@@ -29,15 +34,28 @@ class Found:
     reason: str = ""
 
 
-def probe(need: str) -> Found:
+def probe(need: str, fresh: bool = False) -> Found:
     """Asks for "docker" or "kubernetes". Raises KeyError for any other name.
 
-    What was there once is not asked again; what was not, is: the learner may have started it in between. Which cluster
-    kubectl talks to is looked up at each call, since that can change as well.
+    What was there once is not asked again; what refused is: the learner may have started it in between. What accepted
+    and did not answer in time is asked again after a minute, or a lesson would wait at each of its cells. Which cluster
+    kubectl talks to is looked up at each call, since that can change as well. fresh: ask in any case.
     """
-    return PROBES[need]()
+    found, until = _hung.pop(need, (None, 0.0))
+    if found and not fresh and time.monotonic() < until:
+        _hung[need] = found, until
+        return found
+    if fresh:
+        for key in [key for key in _there if key[0] == need]:
+            del _there[key]
+    began = time.monotonic()
+    found = PROBES[need]()
+    if not found.there and time.monotonic() - began > 0.9 * SECONDS:
+        _hung[need] = found, time.monotonic() + AGAIN_S
+    return found
 
 
+_hung: dict[str, tuple[Found, float]] = {}
 _there: dict[tuple[str, ...], Found] = {}
 
 
@@ -59,9 +77,9 @@ def docker_client(timeout: float = 600):
 
     if not os.environ.get("DOCKER_HOST") and shutil.which("docker"):
         ask = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
-        said = subprocess.run(ask, capture_output=True, text=True, timeout=SECONDS)
-        if said.returncode == 0 and said.stdout.strip():
-            return docker.DockerClient(base_url=said.stdout.strip(), timeout=timeout)
+        code, host, _ = _run(ask, SECONDS)
+        if code == 0 and host:
+            return docker.DockerClient(base_url=host, timeout=timeout)
     return docker.from_env(timeout=timeout)
 
 
@@ -75,16 +93,16 @@ def _docker_version() -> Found:
         version = client.version()["Version"]
         client.close()
     except Exception as wrong:  # docker, requests and urllib3 each raise their own kinds for an engine out of reach
-        return Found(False, reason=f"no Docker engine answers ({_first_line(wrong)})")
+        return Found(False, reason=f"no Docker engine answers ({_plainly(str(wrong)) or type(wrong).__name__})")
     return Found(True, f"Docker Engine {version}")
 
 
 def _kubernetes() -> Found:
     if not shutil.which("kubectl"):
         return Found(False, reason="kubectl is not installed")
-    context, server = current_context()
+    context, server, wrong = _context()
     if not context:
-        return Found(False, reason="no Kubernetes cluster is chosen (kubectl has no current context)")
+        return Found(False, reason=wrong)
     if not allowed(context, server):
         why = f"the context {context} is not a cluster on this machine; COURSE_CONTEXT={context} allows it"
         return Found(False, reason=why)
@@ -113,28 +131,77 @@ def on_this_machine(context: str, server: str) -> bool:
 
 def current_context() -> tuple[str, str]:
     """kubectl's current context and the address of its server; both empty where there is none."""
+    return _context()[:2]
+
+
+def _context() -> tuple[str, str, str]:
+    """The same, and why there is none, for `Found.reason`."""
+    config, complaint = _kubectl(["config", "view", "--minify"], SECONDS)
     try:
-        said = subprocess.run(
-            ["kubectl", "config", "view", "--minify", "-o", "json"], capture_output=True, text=True, timeout=SECONDS
-        )
-        config = json.loads(said.stdout)
-        return config["current-context"], config["clusters"][0]["cluster"]["server"]
-    except (subprocess.TimeoutExpired, ValueError, KeyError, IndexError, TypeError):
-        return "", ""
+        return config["current-context"], config["clusters"][0]["cluster"]["server"], ""
+    except (KeyError, IndexError, TypeError):
+        if complaint and "current-context" not in complaint:
+            return "", "", f"kubectl does not say which cluster it speaks to ({_plainly(complaint)})"
+        return "", "", "no Kubernetes cluster is chosen (kubectl has no current context)"
 
 
 def _kubernetes_version() -> Found:
-    ask = ["kubectl", "version", "-o", "json", f"--request-timeout={SECONDS}s"]
+    told, complaint = _kubectl(["version", f"--request-timeout={SECONDS}s"], 3 * SECONDS)
     try:
-        said = subprocess.run(ask, capture_output=True, text=True, timeout=3 * SECONDS)
-        version = json.loads(said.stdout)["serverVersion"]["gitVersion"]
-    except (subprocess.TimeoutExpired, ValueError, KeyError):
-        return Found(False, reason="no Kubernetes cluster answers to kubectl")
-    return Found(True, f"Kubernetes {version.lstrip('v')}")
+        return Found(True, f"Kubernetes {told['serverVersion']['gitVersion'].lstrip('v')}")
+    except (KeyError, TypeError, AttributeError):
+        why = f" ({_plainly(complaint)})" if complaint else ""
+        return Found(False, reason=f"no Kubernetes cluster answers to kubectl{why}")
 
 
-def _first_line(wrong: Exception) -> str:
-    return (str(wrong).splitlines() or [type(wrong).__name__])[0][:120]
+def _kubectl(arguments: list[str], seconds: float) -> tuple[dict, str]:
+    """What kubectl tells as JSON, {} where that is none, and what it complains of."""
+    try:
+        _, told, complaint = _run(["kubectl", *arguments, "-o", "json"], seconds)
+    except (OSError, subprocess.TimeoutExpired) as wrong:
+        return {}, str(wrong)
+    try:
+        config = json.loads(told or "{}")
+    except ValueError:
+        config = None
+    return (config, complaint) if isinstance(config, dict) else ({}, complaint or "what it prints is no JSON object")
+
+
+def _run(command: list[str], seconds: float) -> tuple[int, str, str]:
+    """Exit code, output and complaints. Raises subprocess.TimeoutExpired, OSError where it cannot be started."""
+    with (
+        tempfile.TemporaryFile() as out,
+        tempfile.TemporaryFile() as err,
+    ):  # pipes would wait for a killed command's children
+        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds).returncode
+        texts = []
+        for each in (out, err):
+            each.seek(0)
+            texts.append(each.read().decode(errors="replace").strip())
+    return code, *texts
+
+
+PLAINLY = (
+    ("time[d -]*out|deadline exceeded", f"no answer within {SECONDS} s"),
+    ("refused", "connection refused"),
+    ("permission ?denied|access is denied|permissionerror", "permission denied"),
+    ("no such file|cannot find the file", "nothing is there at its address"),
+    ("resolve|no such host|name or service|nodename", "its host's name is unknown"),
+    ("unauthorized|forbidden|must be logged in", "it wants other credentials"),
+    (r"x509|certificate|\bssl", "its certificate is not accepted"),
+    (r"reset by peer|connection aborted|\beof\b", "it hung up"),
+    ("paramiko", "lessons do not reach an engine over ssh://"),
+)
+"""What the messages of libraries and commands say, without their classes and addresses."""
+
+
+def _plainly(message: str) -> str:
+    """A message in a plain clause: what is known about it, else its last line, unless that is a Python object's."""
+    for pattern, clause in PLAINLY:
+        if re.search(pattern, message, re.I):
+            return clause
+    line = (message.splitlines() or [""])[-1].removeprefix("error: ")
+    return "" if re.search(r"object at 0x|Pool\(|\('", line) else line[:120]
 
 
 def stand_ins(needs: tuple[str, ...]) -> list[str]:

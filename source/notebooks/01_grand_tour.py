@@ -1,23 +1,24 @@
 # %% [markdown]
 # # 01 The grand tour
 #
-# At 3 a.m. one of two running copies of a service dies. Whether anybody notices was decided weeks before, in choices
-# made between the loss function and the load balancer. This lesson makes the main ones once, in one sitting.
+# At 3 a.m. one of two running copies of a service dies. Does a customer notice? That was decided weeks before, by
+# choices made between the loss function and the load balancer. This lesson makes the most important ones, in one
+# sitting.
 #
 # ## You will be able to
 #
-# - train a digit classifier and say what its accuracy was measured on;
-# - convert it to ONNX and to 8-bit integers, and say what each step cost in accuracy and saved in bytes;
-# - put it behind an HTTP API and send it a request that it understands;
-# - build a container image of it, and run the image on a Kubernetes cluster behind a Service;
-# - delete a running copy under load, and count the requests that were lost.
+# - train a digit classifier, and say on which images its accuracy was measured;
+# - convert it to ONNX and to 8-bit integers, and say what each step costs in accuracy and saves in bytes;
+# - put it behind an HTTP API, and send it a valid request;
+# - build a container image of it, and run the image on a Kubernetes cluster;
+# - delete a running copy under load, and count the requests that fail.
 #
 # ## Before you start
 #
-# Lesson 00 is enough. Everything here is a black box that a later lesson opens; a table at the end says which. Stages 6
-# to 8 use Docker and Kubernetes where they are within reach, and replay a recording where they are not. They work in
-# a namespace of their own, on a cluster on your own machine; another one, which `kubectl config current-context` may
-# name, is left alone unless the variable `COURSE_CONTEXT` names it too.
+# Lesson 00 is enough. This lesson uses much that later lessons explain. A table at the end says which lesson explains
+# what. Sections 6 to 8 use Docker and Kubernetes if you have them, and replay a recording if not. They use a cluster on
+# your own machine. If `kubectl config current-context` names any other cluster, the lesson leaves it alone, unless the
+# variable `COURSE_CONTEXT` names it too.
 
 # %%
 import time
@@ -25,50 +26,63 @@ import time
 import matplotlib.pyplot as plt
 import numpy as np
 
-from course_lib import data, models
-from course_lib.idioms import begin, claim, ledger, live, observe, path, show
+from course_lib import data, models, onnx_files
+from course_lib.idioms import begin, claim, guess, ledger, live, observe, path, reveal, show
+from course_lib.show.request import request_path
 
 scratch = begin("01")
 path.picture(here="01")
 
 # %% [markdown]
-# ## 1. Can a machine learn to read digits in a few seconds?
+# The next picture shows what we build. A client sends an image as JSON and gets back ten numbers. By the end of the
+# lesson you will have built every box in it.
+
+# %%
+request_path()
+
+# %% [markdown]
+# ## 1. How do I train a digit classifier?
 #
-# The data are 1,797 scanned digits, 8 × 8 points each. A quarter is put aside *before* anything is learned. The
-# network does not see it until its accuracy is measured, and that is what makes the number worth quoting.
+# The data are 1,797 scanned digits of 8 × 8 points. We put a quarter of them aside *before* we train. The network does
+# not see this *test set* until we measure its accuracy. Otherwise the number would mean little.
 
 # %%
 train, test = data.digits()
 examples = [train.images[train.labels == digit][0] for digit in range(10)]
 show.images(
     examples,
-    finding_title="A digit, as the network gets to see it, is 64 grey values",
+    finding_title="The network sees a digit as 64 grey values",
     alt="One example of each digit, 0 to 9, as 8 by 8 grey squares: coarse, and readable",
 )
 
 # %% [markdown]
-# The network has two layers of *convolutions*, which look at 3 × 3 neighbourhoods, and two plain matrix products,
-# which decide. Its ten outputs are called *logits*: one number for each digit, the larger the more likely.
+# The network starts with two *convolutions*, layers that look at 3 × 3 neighbourhoods. Two matrix products then decide.
+# The network returns ten *logits*, one number for each digit. The largest logit is its answer.
 
 # %%
 import torch
 from torch import nn
 
-torch.manual_seed(0)
-torch.set_num_threads(1)  # so small a network waits for its threads longer than it computes
-look = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()]
-decide = [nn.Dropout(0.3), nn.Linear(512, 20), nn.ReLU(), nn.Linear(20, 10)]
-network = nn.Sequential(*look, nn.MaxPool2d(2), nn.Flatten(), *decide)
-weights = sum(each.numel() for each in network.parameters())
+
+def digits_network():
+    look = [nn.Conv2d(1, 16, 3, padding=1), nn.ReLU(), nn.Conv2d(16, 32, 3, padding=1), nn.ReLU()]
+    decide = [nn.Dropout(0.3), nn.Linear(512, 20), nn.ReLU(), nn.Linear(20, 10)]
+    return nn.Sequential(*look, nn.MaxPool2d(2), nn.Flatten(), *decide)
+
+
+weights = sum(each.numel() for each in digits_network().parameters())
 print(f"{weights:,} weights")
 
 # %% [markdown]
-# Learning is one loop. Guess on a few images (a *batch*); measure with a *loss* how wrong the guess was; ask for the
-# direction in which each weight lowers the loss, from its *gradient*; take a small step that way; repeat, for twenty
-# passes over the data (*epochs*). An *optimizer*, here Adam, chooses each step; the schedule lets the steps grow first
-# and shrink towards the end.
+# Training is a loop. Take a few images, a *batch*, and compute the logits. A *loss* measures how wrong they are. The
+# *gradient* of the loss says in which direction to change each weight. Take a small step that way, and repeat. Twenty
+# passes over the data, called *epochs*, are enough here. The *optimizer*, Adam, chooses each step. The schedule
+# `OneCycleLR` lets the steps grow at first and shrink towards the end.
 
 # %%
+torch.manual_seed(0)
+torch.set_num_threads(1)  # more threads would wait for each other longer than they compute
+network = digits_network()
 images, labels = torch.from_numpy(train.images)[:, None], torch.from_numpy(train.labels)
 epochs, batches = 20, len(images) // 64
 optimizer = torch.optim.Adam(network.parameters())
@@ -82,37 +96,35 @@ for epoch in range(epochs):
         optimizer.step()
         steps.step()
         losses.append(loss.item())
-took = time.perf_counter() - start
-observe("learning takes less than 10 seconds", took < 10, f"{took:.1f} s")
+print(f"trained in {time.perf_counter() - start:.1f} s")
 
 # %% [markdown]
-# Did it learn anything? A network that knows nothing spreads its guess evenly over ten digits, and that costs
-# $\ln 10 \approx 2.3$ (lesson 02 derives it). So we know where a healthy loss curve starts.
+# Did it learn anything? A network that knows nothing gives every digit the same probability. Its loss is then
+# $\ln 10 \approx 2.3$, as lesson 02 shows. So we know where the curve should start.
 
 # %%
-by_epoch = np.reshape(losses, (epochs, batches)).mean(axis=1)
-plt.semilogy(losses, lw=0.6, color=show.SKY, label="each batch")
-plt.semilogy(np.arange(epochs) * batches + batches / 2, by_epoch, "o-", label="mean of an epoch")
-plt.axhline(np.log(10), color=show.GREY, ls="--", label="a guess without knowledge, ln 10")
+last_epoch = np.mean(losses[-batches:])
+plt.semilogy(losses, lw=0.8, label="loss of a batch")
+plt.axhline(np.log(10), color=show.GREY, ls="--", label="loss of a blind guess, ln 10")
 plt.xlabel("step")
 plt.ylabel("loss")
 plt.legend()
 show.finding(
-    "The loss starts where guessing does, and falls to a small part of that",
+    "The loss starts at that of a blind guess and falls to a small part of it",
     alt=f"Training loss by step, logarithmic: from {losses[0]:.2f}, near the dashed line of a "
-    f"blind guess, down to {by_epoch[-1]:.3f} in the last epoch",
+    f"blind guess, down to {last_epoch:.3f} in the last epoch",
 )
 
 # %%
 claim(
-    "the first batch costs about what a blind guess costs, the last epoch less than a tenth",
-    abs(losses[0] - np.log(10)) < 0.3 and by_epoch[-1] < 0.1 * losses[0],
-    f"{losses[0]:.2f} against ln 10 = {np.log(10):.2f}; at the end {by_epoch[-1]:.3f}",
+    "the first batch costs what a blind guess costs, the last epoch less than a tenth",
+    abs(losses[0] - np.log(10)) < 0.3 and last_epoch < 0.1 * losses[0],
+    f"{losses[0]:.2f}, where ln 10 = {np.log(10):.2f}; at the end {last_epoch:.3f}",
 )
 
 # %% [markdown]
-# A low loss on the training images proves little: a network could know them by heart. Now the images that were put
-# aside. `eval()` first: dropout, which switches units off at random, is for learning only.
+# A low loss on the training images proves little, because the network may know them by heart. So we measure on the test
+# set. `eval()` comes first. It switches off *dropout*, which disables random units during training.
 
 
 # %%
@@ -128,11 +140,13 @@ with torch.inference_mode():
 # %%
 accuracy = accuracy_of(logits)
 claim(
-    "it reads more than 97 % of the images that it never saw", accuracy > 0.97, f"{accuracy:.2%}"
+    "it reads more than 97 % of the images that it never saw",
+    accuracy > 0.97,
+    f"{100 * accuracy:.1f} %",
 )
 
 # %% [markdown]
-# Which ones does it get wrong? Look before you trust a percentage.
+# Look at the errors before you trust a percentage. Each image is named "label as answer".
 
 # %%
 wrong = np.flatnonzero(logits.argmax(axis=1) != test.labels)
@@ -145,53 +159,31 @@ show.images(
 )
 
 # %% [markdown]
-# Each is named "label as answer". Which of them would you have read?
+# Which of them would you have read correctly? **Change** `epochs` to 2 in the training cell, and run the cells again
+# from there. Which claims fail then? Change it back before you go on.
 #
-# ## 2. How does the model leave PyTorch?
+# ## 2. How do I convert a PyTorch model to ONNX?
 #
-# The service will do without PyTorch, which is built for training and is many times the size of a *runtime*, a program
-# that only executes models. ONNX is a file format for the computation itself, operations and weights; a runtime reads
-# it. *Converting* a model must not change what it computes. Agreement before and after is called *parity*, and it is
-# measured.
+# The service should not need PyTorch, which is large and built for training. A *runtime* is a smaller program that only
+# executes models. *ONNX* is a file format for the operations and the weights, and many runtimes read it.
 
 # %%
 onnx_file = scratch / "digits_cnn.onnx"
-exported = torch.onnx.export(
+torch.onnx.export(
     network,
-    (torch.zeros(2, 1, 8, 8),),  # an example of two images; the batch may have any size later
+    (torch.zeros(2, 1, 8, 8),),  # an example: two images
     onnx_file,
     input_names=["pixels"],
     output_names=["logits"],
-    dynamic_shapes=[{0: torch.export.Dim("batch")}],
+    dynamic_shapes=[{0: torch.export.Dim("batch")}],  # later the batch may have any size
     external_data=False,  # weights inside the file, not beside it
     verbose=False,
 )
-
-# %% [markdown]
-# One thing to look at before a file leaves the house: what else is in it? The exporter notes for each operation where in
-# the Python code it came from, folders of your machine included. The model does not need that.
-
-# %%
-import sys
-
-from course_lib import onnx_files
-
-
-def mentions_this_machine(file):
-    return sys.prefix.encode() in file.read_bytes()  # the folder of this Python and its packages
-
-
-mentioned, before = mentions_this_machine(onnx_file), onnx_file.stat().st_size
-onnx_files.remove_notes(onnx_file)
+onnx_files.remove_notes(onnx_file)  # the exporter notes folders of this machine: see lesson 06
 large = onnx_file.stat().st_size
-claim(
-    "without the notes the file is smaller and names this Python's folder no more",
-    large < before and not mentions_this_machine(onnx_file),
-    f"{show.bytes_text(before)}, then {show.bytes_text(large)}; named before: {mentioned}",
-)
 
 # %% [markdown]
-# Now parity, on all images of the test part.
+# The converted model must give the same answers. This is called *parity*, and we measure it on the whole test set.
 
 # %%
 import onnxruntime
@@ -202,35 +194,30 @@ def run(file, images):
     return session.run(["logits"], {"pixels": images})[0]
 
 
+# %%
 converted = run(onnx_file, test_images)
 difference = float(np.abs(converted - logits).max())
-
-# %%
 claim(
-    "converted, the model answers the same class for every image, and logits within 0.0001",
+    "the converted model gives every image the same class, and logits within 0.0001",
     difference < 1e-4 and np.array_equal(converted.argmax(axis=1), logits.argmax(axis=1)),
     f"largest difference {difference:.1e}, where the largest logit is {np.abs(logits).max():.0f}",
 )
 
 # %% [markdown]
-# The difference is small and not zero. PyTorch and the runtime add the same products in another order, and a sum of
-# floating-point numbers depends on the order. Lesson 06 chooses the tolerance from that, rather than by habit.
+# The difference is tiny, and on some processors it is exactly zero. The two programs may add the same numbers in
+# another order, and then a floating-point sum comes out slightly different. Lesson 06 shows how to choose the
+# tolerance. **Now do exercise 01.1**, which makes this comparison safe.
 #
-# Each exported form gets a row in the course's *ledger*, which becomes a picture at the end.
+# Each form of a model gets a row in the course's *ledger*. The ledger becomes a picture at the end.
 
 # %%
-ledger.record(
-    "digits_cnn",
-    "onnx",
-    accuracy=accuracy_of(converted),
-    bytes=large,
-    max_abs_diff=difference,
-)
+scores = {"accuracy": accuracy_of(converted), "bytes": large, "max_abs_diff": difference}
+ledger.record("digits_cnn", "onnx", **scores)
 models.keep(onnx_file, "digits_cnn", 1)  # for the course's authors: it does nothing here
 
 # %% [markdown]
-# The course ships its own copy of this model, trained by this notebook. Is yours the same? Bit for bit it need not be.
-# What must hold is that it is as good, and mostly agrees.
+# The course ships a copy of this model, trained by this notebook. Your weights may differ slightly, because processors
+# round differently. But your model should be as good as ours, and should nearly always give the same answer.
 
 # %%
 shipped = run(models.path("digits_cnn", 1), test_images)
@@ -238,35 +225,46 @@ agree = float((shipped.argmax(axis=1) == logits.argmax(axis=1)).mean())
 claim(
     "your model and the course's agree on 97 % of the test images or more, with similar accuracy",
     agree >= 0.97 and abs(accuracy_of(shipped) - accuracy) <= 0.015,
-    f"they agree on {agree:.2%}; accuracy {accuracy:.2%} and {accuracy_of(shipped):.2%}",
+    f"they agree on {100 * agree:.1f} %; accuracy {100 * accuracy:.1f} % "
+    f"and {100 * accuracy_of(shipped):.1f} %",
 )
 
 # %% [markdown]
-# ## 3. Can it be made smaller without becoming worse?
+# ## 3. How much smaller does 8-bit quantization make a model?
 #
-# Each weight takes 4 bytes (32-bit floating point, *fp32*). *Quantization* stores a whole number from −128 to 127 in its place, in 1 byte, and one
-# *scale* for many of them. The number of weights stays the same; the bits of each are fewer. The numbers that flow
-# between the layers are quantized as well, so the runtime must learn how large they become: it watches a few hundred
-# training images. That is called *calibration*.
+# Each weight takes 4 bytes, as a 32-bit floating-point number (*fp32*). *Quantization* replaces it by a whole number
+# from −127 to 127, which takes 1 byte. A factor, the *scale*, turns whole numbers back into weights. Each output of a
+# layer has a scale of its own. How small does the file get?
 
 # %%
-from onnxruntime.quantization import CalibrationDataReader, QuantType
+guess("int8_bytes", "How large is the 8-bit file, as a share of the 32-bit file?", share=True)
+
+# %% [markdown]
+# The values between the layers are quantized too, to 0 to 255. For that, the quantizer must know how large they become.
+# It runs the model on some training images and watches. This is called *calibration*. The quantizer asks a
+# `CalibrationDataReader` for one batch after the other, until it gets `None`.
+
+# %%
+from onnxruntime.quantization import (
+    CalibrationDataReader,
+    QuantType,
+    quant_pre_process,
+    quantize_static,
+)
 
 
 class TrainingImages(CalibrationDataReader):
-    def __init__(self, count=500, size=50):
-        chosen = train.images[:count, None]
-        self.batches = iter([{"pixels": chosen[i : i + size]} for i in range(0, count, size)])
+    def __init__(self, count=500):
+        self.batches = iter(np.split(train.images[:count, None], 10))
 
     def get_next(self):
-        return next(self.batches, None)
+        batch = next(self.batches, None)
+        return None if batch is None else {"pixels": batch}
 
 
 # %%
-from onnxruntime.quantization import quant_pre_process, quantize_static
-
 prepared, int8_file = scratch / "prepared.onnx", scratch / "digits_cnn_int8.onnx"
-quant_pre_process(onnx_file, prepared)
+quant_pre_process(onnx_file, prepared)  # works out the shape of every value
 quantize_static(
     prepared,
     int8_file,
@@ -278,79 +276,76 @@ quantize_static(
 
 # %%
 small = int8_file.stat().st_size
+rest = {"fp32": large - 4 * weights, "int8": small - weights}
 claim(
-    "in 8 bits the file has less than half of the bytes",
-    small / large < 0.5,
-    f"{small / large:.2f}",
+    "the 8-bit file is smaller than half of the 32-bit file, and larger than a quarter",
+    0.25 < small / large < 0.5,
+    f"without the weights, {show.bytes_text(rest['fp32'])} remain of the 32-bit file, "
+    f"{show.bytes_text(rest['int8'])} of the 8-bit file",
 )
+reveal("int8_bytes", small / large)
 
 # %% [markdown]
-# Why not a quarter, 1 byte for 4? Take the weights away, 4 bytes each in one file and about 1 in the other, and see what
-# is left: operations, names and shapes in both; in the small one also scales, and the steps that convert.
-
-# %%
-rest = {"onnx": large - 4 * weights, "int8": small - weights}
-claim(
-    "what is not weights does not shrink: it grows",
-    rest["int8"] > rest["onnx"],
-    f"{show.bytes_text(rest['onnx'])} before, {show.bytes_text(rest['int8'])} after",
-)
+# One byte instead of four suggests a quarter. But a file holds more than weights: operations, names and shapes. The
+# 8-bit file also holds the scales, the steps that convert, and the biases, which become 32-bit integers. In a large
+# model this rest hardly counts. In ours it does. What happened to the accuracy?
 
 # %%
 quantized = run(int8_file, test_images)
 moved = float(np.abs(quantized - converted).max())
-lost = accuracy - accuracy_of(quantized)
 claim(
-    "its accuracy stays within 1 point",
-    abs(lost) <= 0.01,
-    f"{accuracy_of(quantized):.2%} after {accuracy:.2%}",
+    "the accuracy stays within 1 point",
+    abs(accuracy - accuracy_of(quantized)) <= 0.01,
+    f"{100 * accuracy_of(quantized):.1f} % instead of {100 * accuracy:.1f} %; "
+    f"a logit moves by up to {moved:.1f}",
 )
 
 # %%
-claim(
-    "8 bits move the logits more than 100 times as far as the conversion did",
-    moved > 100 * difference,
-    f"largest difference {moved:.2f}, {moved / difference:,.0f} times that of the conversion",
-)
-
-# %%
-ledger.record(
-    "digits_cnn", "int8", accuracy=accuracy_of(quantized), bytes=small, max_abs_diff=moved
-)
+scores = {"accuracy": accuracy_of(quantized), "bytes": small, "max_abs_diff": moved}
+ledger.record("digits_cnn", "int8", **scores)
 models.keep(int8_file, "digits_cnn", 2)
 
 # %% [markdown]
-# Is it faster, too? People expect so. We measure the two in turns, so that both meet the same disturbances.
+# The logits move much further than in the conversion. Nearly all answers stay the same, because the right logit usually
+# leads by more than that. **Change** `per_channel=True` to `False`, so that each layer has a single scale. Run the
+# cells from there on again, and look at the size and the accuracy. Then change it back.
+#
+# Smaller numbers should also be faster. Are they?
 
 # %%
-sessions = {
-    "fp32": onnxruntime.InferenceSession(onnx_file),
-    "int8": onnxruntime.InferenceSession(int8_file),
-}
+choices = ["int8", "fp32", "neither, within 10 %"]
+guess("faster", "Which of the two models answers a single image faster?", choices=choices)
+
+# %%
+files = {"fp32": onnx_file, "int8": int8_file}
+sessions = {name: onnxruntime.InferenceSession(file) for name, file in files.items()}
 took_us = {name: [] for name in sessions}
 for _ in range(300):
-    for name, session in sessions.items():
+    for name, session in sessions.items():  # in turns, so that both meet the same disturbances
         start = time.perf_counter()
         session.run(None, {"pixels": test_images[:1]})
         took_us[name].append(1e6 * (time.perf_counter() - start))
 
 # %%
-fp32_us, int8_us = np.median(took_us["fp32"]), np.median(took_us["int8"])
-observe(
-    "in 8 bits one image is answered faster",
-    int8_us < fp32_us,
-    f"median of 300: {int8_us:.0f} µs against {fp32_us:.0f} µs in fp32",
-)
+fp32_us, int8_us = (float(np.median(took_us[name])) for name in ("fp32", "int8"))
+close = abs(int8_us - fp32_us) < 0.1 * fp32_us
+winner = choices[2] if close else choices[0] if int8_us < fp32_us else choices[1]
+reveal("faster", winner, f"medians of 300 calls: int8 {int8_us:.1f} µs, fp32 {fp32_us:.1f} µs")
 
 # %% [markdown]
-# Read what it says on *your* machine. For so small a model either can win: the arithmetic takes microseconds, and what
-# surrounds it decides. Lessons 10 and 13 find out when 8 bits are faster, and why often they are not.
+# Either can win. The card shows what happened on your machine. 8 bits make the multiplications cheaper, but add
+# steps that convert. For so small an image, no rule says which counts more. Lessons 10 and 13 show when 8 bits are
+# faster, and why often they are not.
 #
-# ## 4. How does anybody reach it?
+# ## 4. How do I put a model behind an HTTP API?
 #
-# Through a *service*: a process that loads the model once and answers requests over HTTP. Ours is `course_lib/serving`,
-# and it serves a folder of models, `NAME/VERSION/model.onnx`. Version 1 is the model as it was trained, version 2 the
-# one in 8 bits. The newest is the default.
+# A *service* is a process that loads the model once and then answers requests. Ours is `course_lib/serving`. It serves
+# a folder of models, `NAME/VERSION/model.onnx`, and the newest version is the default. Our version 1 is the fp32 model,
+# version 2 the int8 model. In a terminal you would type:
+#
+# ```bash
+# python -m course_lib.serving --models models --port 8501
+# ```
 
 # %%
 import shutil
@@ -363,14 +358,19 @@ for version, file in ((1, onnx_file), (2, int8_file)):
     folder = served / "digits_cnn" / str(version)
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, folder / "model.onnx")
-
-# %%
 service = start_service(served, log=scratch / "service.log")
 ask(service.url + "/v1/models/digits_cnn")
 
 # %% [markdown]
-# It speaks the protocol of TensorFlow Serving: a `POST` to `:predict` with `instances`, one for each image, is answered
-# with `predictions`, one row of logits for each. Here are a hundred images in one request, to version 1.
+# The service speaks the protocol of TensorFlow Serving. A `POST` to `:predict` carries `instances`, one for each image.
+# The answer carries `predictions`, ten logits for each. Typed, with the body of the request in a file:
+#
+# ```bash
+# curl http://localhost:8501/v1/models/digits_cnn
+# curl --data @request.json http://localhost:8501/v1/models/digits_cnn/versions/1:predict
+# ```
+#
+# Here we send a hundred images in one request, to version 1.
 
 
 # %%
@@ -382,38 +382,42 @@ def predict(url, images, version=""):
 # %%
 answered = predict(service.url, test_images[:100], "/versions/1")
 apart = float(np.abs(answered - converted[:100]).max())
-claim(
-    "over HTTP the logits are the runtime's own", apart < 1e-4, f"largest difference {apart:.1e}"
-)
+claim("over HTTP we get the runtime's logits", apart < 1e-4, f"largest difference {apart:.1e}")
 
 # %% [markdown]
-# **Where this goes wrong.** A first request often has the wrong shape. An article that this course grew from sends five
-# numbers to a model that takes 784. Here five go to one that takes 64:
+# **Where this goes wrong.** A first request often has the wrong shape. One of the articles that this course grew from
+# sends five numbers to a model that takes 784. Our model takes 64:
 
 # %%
+five = [0.1, 0.2, 0.3, 0.4, 0.5]
 try:
-    ask(service.url + "/v1/models/digits_cnn:predict", {"instances": [[0.1, 0.2, 0.3, 0.4, 0.5]]})
+    ask(service.url + "/v1/models/digits_cnn:predict", {"instances": [five]})
 except RuntimeError as refused:
     print(refused)
 
 # %% [markdown]
-# Status 400 means "your mistake, not mine", and the message says what was expected and what came. The line that mends it
-# is `predict` above: whole images, in the shape in which the model learned them.
+# Status 400 means that the client made the mistake. The message says what the model expects and what it got. **Change**
+# `[five]` to `[64 * [0.1]]` and run the cell again. Is the right number of values enough? It is not: the *shape* must
+# be right. `predict` above sends whole images.
 
 # %%
 claim(
-    "after the bad request the service answers the next one",
+    "after a bad request the service answers the next one",
     predict(service.url, test_images[:1]).shape == (1, 10),
     "one row of ten logits",
 )
 
 # %% [markdown]
-# ## 5. Does it read *your* digits?
+# **Now do exercise 01.2**, which writes the request, **and 01.3**, which reads the answer.
 #
-# Draw one. The pad does to your strokes what was once done to the training data: it scales them to fill a grid of
-# 32 × 32 and counts the ink in blocks of 4 × 4. Skip that step, and the model sees something that it never learned
-# from. The percentage is the *softmax* of the logits, which adds up to 1 and is no chance of being right: draw a letter,
-# and see. (The pad needs a running notebook; below it, the service reads ten test images instead.)
+# ## 5. Does it read my handwriting?
+#
+# Draw a digit. The pad treats your strokes as the training data were once treated: it scales them to 32 × 32 points,
+# and counts the ink in blocks of 4 × 4. Without this step the model would see something that it never saw in training.
+# The percentage is the *softmax* of the logits. It adds up to 100 % over the ten digits, but it is not the chance of
+# being right. Draw a letter, and see.
+#
+# The pad needs a running notebook. Below it, the service reads ten test images instead.
 
 # %%
 from course_lib.pad import Pad
@@ -421,8 +425,8 @@ from course_lib.pad import Pad
 
 def read_digit(image):
     row = predict(service.url, image[None, None])[0]
-    weight = np.exp(row - row.max())
-    return f"The service reads {row.argmax()} (softmax {weight.max() / weight.sum():.0%})."
+    softmax = 1 / np.exp(row - row.max()).sum()  # of the largest logit
+    return f"The service reads {row.argmax()} (softmax {100 * softmax:.0f} %)."
 
 
 Pad(read_digit)
@@ -433,24 +437,31 @@ right = int((answers == test.labels[:10]).sum())
 show.images(
     test.images[:10],
     answers,
-    finding_title=f"Of ten test images the service reads {right} as their writers meant them",
+    finding_title=f"The service reads {right} of ten test images correctly",
     alt=f"Ten test images, each under the service's answer: {', '.join(map(str, answers))}",
 )
 
 # %% [markdown]
-# ## 6. How is it packed for another machine?
+# ## 6. How do I build and run a container image?
 #
-# As a *container image*, which holds the service with all that it needs: a small Linux, Python, the runtime, the model.
-# The recipe is `docker/service.Dockerfile`. We build the image and run it as one would in production: without
-# privileges, on a file system that it cannot write to, with a limit on its memory.
+# A *container image* holds the service and everything that it needs: a small Linux, Python, the runtime, the models.
+# The recipe is `docker/service.Dockerfile`. We build the image and run it as in production:
+#
+# ```bash
+# docker build -f docker/service.Dockerfile -t digits-service:local .
+# docker run --read-only --memory 256m --cap-drop ALL --security-opt no-new-privileges \
+#     -p 127.0.0.1:8501:8501 digits-service:local
+# ```
+#
+# The next cells do the same from Python.
 
 # %%
 IMAGE = "digits-service:local"
 AS_IN_PRODUCTION = {
-    "read_only": True,
-    "mem_limit": "256m",
-    "cap_drop": ["ALL"],
-    "security_opt": ["no-new-privileges"],
+    "read_only": True,  # the container cannot write to its file system
+    "mem_limit": "256m",  # it is killed if it needs more memory
+    "cap_drop": ["ALL"],  # it has none of the special rights of an administrator,
+    "security_opt": ["no-new-privileges"],  # and it cannot get them back
 }
 
 
@@ -480,40 +491,54 @@ def container():
 
 box = container()
 
+# %% [markdown]
+# The function runs the container, waits until the service is ready, and asks it for a hundred answers. `exec_run` runs
+# a command inside the container: `id -u` prints the number of its user. An administrator, *root*, would have the number
+# 0.
+
 # %%
 same = int((np.array(box["answers"]) == logits[:100].argmax(axis=1)).sum())
 added = box["image_bytes"] - box["base_bytes"]
 claim(
-    "the container gives the network's answers for 95 of 100 images or more",
+    "the container gives the network's answer for at least 95 of 100 images",
     same >= 95,
-    f"{same} of 100",
+    f"{same} of 100, ready after {box['ready_s']:.1f} s",
 )
-claim("the image adds less than 200 MB to its base", added < 200e6, show.bytes_text(added))
 
 # %%
+claim("the image adds less than 200 MB to its base", added < 200e6, show.bytes_text(added))
 claim(
-    "the service does not run as root, and ends cleanly when it is told to",
+    "the service does not run as root, and it ends cleanly when told to",
     box["user"] != "0" and box["exit_code"] == 0,
     f"user {box['user']}, exit code {box['exit_code']}",
 )
-observe(
-    "it is ready within 2 seconds of its start",
-    box["ready_s"] < 2,
-    f"{box['ready_s']:.2f} s",
-    of=box,
-)
 
 # %% [markdown]
-# Not all of 100, because the container answers with version 2, the one in 8 bits, and because a recording comes from
-# another training than yours.
+# The claim allows five differences, for two reasons. The container answers with version 2, the int8 model. And if you
+# see a recording, it comes from another training than yours.
 #
-# ## 7. Who starts it again when it dies?
+# ## 7. What happens when one copy of the service dies?
 #
-# A *cluster* does: machines (*nodes*) that *Kubernetes* runs as one. You tell it what you want, in files: a
-# *Deployment*, which wants two running copies (*pods*) of the image, and a *Service*, which gives them one address and
-# spreads requests over those that are ready. That Service is our load balancer. The files are in `k8s/`; `kubectl` is
-# the command that hands them to the cluster, into a *namespace*, a folder for what belongs together. The cluster
-# compares what is with what should be, for ever, and closes the gap.
+# A *cluster* is a group of machines, and *Kubernetes* runs containers on it. You write down what you want, and hand the
+# files to the cluster with `kubectl`. The cluster then compares what runs with what you want, and keeps correcting the
+# difference.
+#
+# Our files are in `k8s/`. A *Deployment* asks for two running copies of the image, called *pods*. A *Service* gives
+# them one address. For each new connection it picks one of the pods that are ready. Inside the cluster, it is our load
+# balancer. A *namespace* holds what belongs together, so that it can be deleted together.
+#
+# ```bash
+# kind load docker-image digits-service:local   # for kind only, which keeps images of its own
+# kubectl apply -k k8s/overlays/local
+# kubectl rollout status deployment/digits -n digits-local
+# kubectl port-forward service/digits 8501:80 -n digits-local
+# ```
+#
+# `kubectl rollout status` waits until both pods are ready.
+
+# %%
+guess("ready_s", "How long does it take from `kubectl apply` to two ready pods?",
+      low=0.1, high=600, unit="s")  # fmt: skip
 
 # %%
 NAMESPACE = "digits-local"
@@ -541,26 +566,29 @@ rolled_out = rollout()
 print(rolled_out["image"], *rolled_out["applied"], sep="\n")
 ready = rolled_out["ready"]
 claim("two pods are ready, as the Deployment asks", len(ready) == 2, " and ".join(ready))
-
-# %%
 same = int((np.array(rolled_out["answers"]) == logits[:100].argmax(axis=1)).sum())
 claim(
-    "through the cluster's Service come the network's answers for 95 of 100 images or more",
+    "a pod in the cluster gives the network's answer for at least 95 of 100 images",
     same >= 95,
     f"{same} of 100",
 )
-
-# %%
-observe(
-    "from `kubectl apply` to two ready pods it takes less than 30 seconds",
-    rolled_out["seconds"] < 30,
-    f"{rolled_out['seconds']:.0f} s",
-    of=rolled_out,
-)
+reveal("ready_s", rolled_out["seconds"])
 
 # %% [markdown]
-# Now the question of the beginning. A client inside the cluster sends requests to the Service, each over a connection
-# of its own, so that each can meet another pod. After three seconds we delete a pod that is ready. Who notices?
+# The image is on the machine already, and a container is only a process. So this usually takes seconds.
+#
+# One detail matters for the next step. `kubectl port-forward service/…` looks up one pod of the Service, and opens a
+# tunnel to this pod alone. Nothing is balanced there. It is good for a look, and useless for a test of the Service.
+#
+# So the load test runs inside the cluster. For twelve seconds, a client sends requests to the Service, each over a new
+# connection. On our machine that makes about 2,000. After three seconds we delete a pod that is ready:
+#
+# ```bash
+# kubectl delete pod NAME -n digits-local
+# ```
+
+# %%
+guess("failed", "How many of about 2,000 requests fail?", low=0, high=2000)
 
 
 # %%
@@ -583,36 +611,55 @@ def delete_a_pod_under_load():
 outcome = delete_a_pod_under_load()
 
 # %%
-failed, pods = sum(outcome["failed"].values()), outcome["by_half_second"]
+from course_lib.show.pods import answers_by_pod
+
+failed = sum(outcome["failed"].values())
 claim(
-    "no request was lost",
+    "no request failed",
     failed == 0 and outcome["answered"] > 0,
     f"{outcome['answered']:,} answered, {failed} failed",
 )
+reveal("failed", failed)
+answers_by_pod(outcome, "A pod is deleted, and the answers go on")
+
+# %% [markdown]
+# Each bar shows half a second, and each colour one pod. The deleted pod is orange.
 
 # %%
-from course_lib.show.pods import answers_by_pod
-
-answers_by_pod(outcome, "A pod is deleted, another takes its place, and the answers go on")
+by_pod = outcome["by_half_second"]
+claim(
+    "at the end the deleted pod answers nothing",
+    by_pod.get(outcome["deleted"], [0])[-1] == 0,
+)
 
 # %%
-claim("the deleted pod answers no more at the end", pods[outcome["deleted"]][-1] == 0)
 observe(
-    "a pod that was not there at first answers before the 12 seconds are over",
-    any(each[0] == 0 and sum(each) > 0 for each in pods.values()),
-    f"{len(pods)} pods have answered in all; 99 % of answers within {outcome['p99_ms']:.0f} ms",
+    "a new pod answers before the 12 seconds are over",
+    any(each[0] == 0 and sum(each) > 0 for each in by_pod.values()),
+    f"{len(by_pod)} pods answered; 99 % of the answers came within {outcome['p99_ms']:.0f} ms",
     of=outcome,
+    either=True,
 )
 
 # %% [markdown]
-# No client got an error, and that was arranged. The Deployment asks for two pods, so one is left, and until the new one
-# is ready it answers alone: the stretch of a single colour in the figure. The doomed pod keeps its server for three seconds more
-# (`preStop` in `k8s/base/deployment.yaml`), while the news that it is going reaches every node and new requests go
-# elsewhere. Only then is the server told to end, and it finishes what it has begun. Take out any one of these and
-# requests can be lost; lesson 17 does so, and counts. A pod whose *machine* dies says no goodbye: then clients must
-# try again, which is lesson 15.
+# No client got an error. Three choices made that possible:
 #
-# ## 8. Clean up
+# - There were two pods, so one was left. The cluster started a new pod at once. Until that one is ready, the remaining
+#   pod answers alone. On a slow machine this may last to the end of the test.
+# - The deleted pod kept its server for three more seconds (`preStop` in `k8s/base/deployment.yaml`). Meanwhile the
+#   Service stopped sending it new connections.
+# - Only then was the server told to stop, and it first finished the requests that it had begun.
+#
+# Lesson 17 takes such choices away, and counts the failures. If the *machine* of a pod dies, there is no time
+# for any of this. Then clients must try again (lesson 15). **Now do exercise 01.4**: how much does a test without a
+# failure prove?
+#
+# ## 8. How do I clean up?
+#
+# ```bash
+# kubectl delete -k k8s/overlays/local
+# docker rmi digits-service:local
+# ```
 
 
 # %%
@@ -642,16 +689,12 @@ claim("the image is gone", remove_image() == [])
 service.stop()
 
 # %% [markdown]
-# Docker keeps the base image and the layers of the build, which makes the next build quick; `docker system df` shows how
-# much that is.
-
-# %% [markdown]
+# Docker keeps the base image and the layers of the build, so the next build is quick. `docker system df` shows how much
+# space they take.
+#
 # ## What we measured
 #
-# Each lesson adds its rows to the ledger, and its picture grows: more forms of the model, more trade-offs.
-
-# %%
-ledger.table()
+# Each lesson adds its rows to the ledger, and the picture grows.
 
 # %%
 ledger.picture("Less than half of the bytes, and the accuracy within a point")
@@ -659,35 +702,35 @@ ledger.picture("Less than half of the bytes, and the accuracy within a point")
 # %% [markdown]
 # ## What to remember
 #
-# - A model that leaves its framework is a new model until a measurement says that it is not: parity first, speed later.
-# - The service, not the model, decides what a bad request or a dying process looks like from outside.
-# - Nothing was lost because two copies ran, one said goodbye before it went, and something noticed.
+# - A converted model is a new model until a measurement says otherwise. Check parity first, speed later.
+# - The service decides what a client sees when a request is bad or a process dies. The model does not.
+# - No request failed, because two copies ran, the deleted one left slowly, and the cluster replaced it.
 #
 # ## Where this breaks down
 #
-# The accuracy was measured on 450 images, so it is known to about a point; and the same 13 people wrote the images that
-# the network learned from, so that on your handwriting another number holds. One node is no cluster: when it goes,
-# everything goes. Nobody watched (lesson 20), and everybody may call this service (lesson
-# 22). And a run of a thousand requests without a failure does not exclude one failure in a thousand (exercise 01.4).
+# We measured the accuracy on 450 images, so we know it to about a point. The same 13 people wrote the images for
+# training and for the test; your handwriting may be read worse. Our cluster has one node, and if that fails, everything
+# fails. Nobody watches the service (lesson 20), and everybody may call it (lesson 22).
 #
 # ## What real teams use
 #
-# For the server: TensorFlow Serving, Triton Inference Server or KServe, once there are many models or accelerators to
-# share; before that, often a service of their own that speaks the same protocols. For the cluster: a managed one. For a model this
-# small, often none of it: a library call inside the application is the first alternative to rule out.
+# As a server: TensorFlow Serving or Triton Inference Server, or a service of their own that speaks the same protocols.
+# KServe is a platform that runs such servers on Kubernetes. As a cluster: one that a cloud provider manages. For a
+# model as small as ours, often none of this: the application calls the runtime as a library. Ask first whether that is
+# enough.
 #
-# ## Which lesson opens which box?
+# ## Which lesson explains what?
 #
-# | stage | black box | lesson |
+# | section | subject | lesson |
 # | --- | --- | --- |
-# | 1 | loss and gradient; the training loop | 02, 03, 04 (and 05, in TensorFlow) |
-# | 2 | export, operator sets, tolerance | 06, 07, 08 |
-# | 3 | scales, calibration, where accuracy goes; smaller still | 09, 10; 11, 12 |
-# | 3 | when is it faster, and how is that measured? | 10, 13 |
-# | 4, 5 | protocol, validation, batching, deadlines | 14, 15 |
-# | 6 | layers, size, users, signals | 16 |
-# | 7 | Deployments, probes, rollouts; more pods under load; new versions | 17, 18, 19 |
-# | after | watching it, noticing drift, keeping it safe, explaining it | 20 to 23 |
+# | 1 | loss, gradient, training loop | 02, 03, 04; 05 in TensorFlow |
+# | 2 | export, parity, tolerance | 06, 07, 08 |
+# | 3 | quantization; smaller models | 09, 10; 11, 12 |
+# | 3 | measuring speed | 13 |
+# | 4, 5 | protocols, validation, batching; failures between services | 14; 15 |
+# | 6 | images, layers, users, signals | 16 |
+# | 7 | Deployments and Services; autoscaling; new versions | 17; 18; 19 |
+# | after | monitoring, drift, security, explanations | 20 to 23 |
 #
 # ## Further reading
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 01 The grand tour: exercises
 #
-# Four small pieces of what the tour did in passing, each as you would want it in a service of your own. Fill in what is
-# missing, run the cell, then its check.
+# The tour did four small things in passing. Here you write each as you would want it in a service of your own. Fill in
+# what is missing, run the cell, then its check.
 
 # %%
 import numpy as np
@@ -14,17 +14,17 @@ scratch = begin("01")
 # %% [markdown]
 # ## 01.1 Parity, in one number ★☆☆ · 5 minutes
 #
-# The tour compared a model before and after conversion by the largest difference of their logits. Write that
-# comparison so that it cannot be satisfied by accident: a shape that NumPy would stretch, or a NaN, must not pass for
-# agreement.
+# The tour compared a model before and after conversion by the largest difference of their logits. Write this comparison
+# so that it cannot pass by accident. NumPy stretches shapes that differ, small dtypes overflow, and a NaN is never
+# larger than a tolerance.
 
 
 # %%
 def largest_difference(before, after):
     """The largest absolute difference between two models' outputs.
 
-    before, after: float arrays of one shape, of any dtype.
-    Returns a plain float; NaN where either holds a NaN.
+    before, after: arrays of one shape, float16, float32 or float64, not necessarily the same.
+    Returns a plain float, computed in float64; NaN where either holds a NaN.
     Raises ValueError where the shapes differ.
     """
     # SOLUTION
@@ -32,22 +32,25 @@ def largest_difference(before, after):
         raise ValueError(
             f"expected two outputs of one shape, got {before.shape} and {after.shape}"
         )
-    return float(np.abs(before - after).max())
+    return float(np.abs(before.astype(np.float64) - after.astype(np.float64)).max())
 
 
 # %%
 check("01.1", largest_difference)
 
 # %% [markdown] tags=["solution"]
-# The refusal and the NaN carry the weight. Broadcasting would compare every row of one output with the single row of another,
-# and report a difference that means nothing. And `max` hands a NaN on: no comparison with a tolerance holds for it, so
-# a broken model fails the claim that follows. `np.nanmax` would let it through.
+# Three details matter. Broadcasting would compare every row of one output with the single row of another, and report a
+# number that means nothing. float16 ends at 65504, so 60000 − (−60000) must be computed in a larger type. And `max`
+# returns NaN if there is one. No comparison with a tolerance is true for NaN, so a broken model fails the claim that
+# follows. `np.nanmax` would let it pass.
+#
+# A second way: `np.abs(np.subtract(before, after, dtype=np.float64)).max()`, which converts inside the subtraction.
 
 # %% [markdown]
 # ## 01.2 The request ★★☆ · 5 minutes
 #
 # A colleague has images and wants answers. Write the function that turns images into the body of a request to
-# `:predict`, for one image or for many, and that refuses images of another shape, or none, before anything is sent.
+# `:predict`. It takes one image or many. It refuses images of another shape, or none, before anything is sent.
 
 
 # %%
@@ -55,7 +58,8 @@ def request_body(images):
     """The body of a TensorFlow Serving request in row form.
 
     images: float32 array (8, 8) or (N, 8, 8), N from 1, values 0 to 1.
-    Returns a dict that json.dumps takes, with one instance of shape (1, 8, 8) for each image.
+    Returns a dict that json.dumps takes, with one instance of shape (1, 8, 8) for each image, the
+    values unchanged.
     Raises ValueError for any other shape, and for no image.
     """
     # SOLUTION
@@ -68,14 +72,14 @@ def request_body(images):
 check("01.2", request_body)
 
 # %% [markdown] tags=["solution"]
-# `reshape(-1, 1, 8, 8)` alone would take any 64 numbers for an image: two images of 4 × 16, say. The shape is checked
-# first, because a reshape that succeeds is no sign that the axes mean what you think.
+# `reshape(-1, 1, 8, 8)` alone takes any multiple of 64 numbers for images: two images of 4 × 16, for example. So we
+# check the shape first. A reshape that succeeds does not prove that the axes mean what you think.
 
 # %% [markdown]
 # ## 01.3 The answer ★★☆ · 10 minutes
 #
-# The service answers logits, since that is what the model computes. People want a digit and how sure the model is.
-# Write what stands between the two, and let it survive a model that is very sure.
+# The service answers with logits, because the model computes logits. People want a digit, and how sure the model is.
+# Write the function between the two. It must also work for a model that is very sure.
 
 
 # %%
@@ -92,9 +96,7 @@ def read_predictions(body):
         raise ValueError(body["error"])
     answers = []
     for logits in np.asarray(body["predictions"], dtype=float):
-        weights = np.exp(
-            logits - logits.max()
-        )  # softmax is the same after a shift, and exp(0) cannot overflow
+        weights = np.exp(logits - logits.max())  # at most exp(0), which cannot overflow
         label = int(logits.argmax())
         answers.append((label, float(weights[label] / weights.sum())))
     return answers
@@ -104,14 +106,14 @@ def read_predictions(body):
 check("01.3", read_predictions)
 
 # %% [markdown] tags=["solution"]
-# The shift by the largest logit changes nothing in exact arithmetic and everything in floating point: lesson 02b derives
-# it. Another way is `scipy.special.softmax`, which does the same inside.
+# Subtracting the largest logit changes nothing in exact arithmetic, and it prevents overflow in floating point. Lesson
+# 02b shows how. A second way is `scipy.special.softmax`, which does the same inside.
 
 # %% [markdown]
 # ## 01.4 None lost, of how many? ★★★ · 10 minutes
 #
-# The tour killed a pod and lost no request. "So it never loses one?" asks the colleague. It may still lose one in a
-# thousand. Write the largest failure rate that a run without a failure leaves possible.
+# The tour deleted a pod, and no request failed. "So it never loses one?" asks a colleague. It may still lose one in a
+# thousand: the test was too short to tell. Write the largest failure rate that such a test leaves possible.
 
 
 # %%
@@ -122,7 +124,7 @@ def largest_failure_rate(answered, confidence=0.95):
     confidence: 0 to 1, both excluded.
     Returns a rate, 0 to 1, exact to six digits even for 10**12 requests: under any larger rate
     such a run has a probability below 1 - confidence.
-    Raises ValueError for a negative count and for any other confidence.
+    Raises ValueError for a negative count and for any other confidence, NaN included.
     """
     # SOLUTION
     if answered < 0 or not 0 < confidence < 1:
@@ -137,14 +139,14 @@ def largest_failure_rate(answered, confidence=0.95):
 check("01.4", largest_failure_rate)
 
 # %% [markdown] tags=["solution"]
-# At 95 % the result is close to $3/n$, since $-\ln 0.05 \approx 3.0$: statisticians call it the *rule of three*. To claim
-# "fewer than one in ten thousand" you need thirty thousand requests without a failure, and lesson 13 meets the
-# same question in MLPerf's query counts, with another formula. Requests that are sent while one pod dies are not independent, so the true bound
-# is wider still.
+# At 95 % the result is close to $3/n$, because $-\ln 0.05 \approx 3.0$. Statisticians call this the *rule of three*. To
+# claim "fewer than one in ten thousand" you need thirty thousand requests without a failure. Requests sent while one
+# pod dies are not independent, so the true bound is even larger.
 
 # %% tags=["solution"]
 for answered in (100, 1_000, 30_000):
     rate = largest_failure_rate(answered)
     print(
-        f"{answered:>6} answered, none lost: up to {rate:.4%} may fail; 3/n is {3 / answered:.4%}"
+        f"{answered:>6} answered, none lost: up to {100 * rate:.4f} % may fail; "
+        f"3/n is {300 / answered:.4f} %"
     )

@@ -130,32 +130,32 @@ def test_the_aims_are_held_against_every_peer_and_the_bare_application() -> None
 def test_the_table_is_written_between_its_own_marks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    readme = tmp_path / "README.md"
-    readme.write_text(
+    page = tmp_path / "TIMINGS.md"
+    page.write_text(
         "<!-- bench -->\nlessons\n<!-- bench -->\n<!-- bench serving -->\nold\n<!-- bench serving -->\nend\n"
     )
     monkeypatch.setattr(serving.Bench, "start", lambda self: self.rows.update(a=row("ours", "ours", 3000)))
     monkeypatch.setattr(serving.Bench, "round", lambda self, number: None)
     monkeypatch.setattr(wrk, "version", lambda: "4.1.0")
     assert serving.main(["--write"], tmp_path) == 0
-    before, written, after = re.split("\n?<!-- bench serving -->\n", readme.read_text())
+    before, written, after = re.split("\n?<!-- bench serving -->\n", page.read_text())
     assert (before, after) == ("<!-- bench -->\nlessons\n<!-- bench -->", "end\n")
     assert "3,000 · 1.00 · 2.00" in written and "mlserver 1.7.1" in written and "wrk 4.1.0" in written
     assert written.strip() in capsys.readouterr().out
 
 
 @pytest.mark.usefixtures("with_wrk")
-def test_a_failed_row_leaves_the_readme_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "README.md").write_text(text := "<!-- bench serving -->\nold\n<!-- bench serving -->\n")
+def test_a_failed_row_leaves_the_timings_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "TIMINGS.md").write_text(text := "<!-- bench serving -->\nold\n<!-- bench serving -->\n")
     monkeypatch.setattr(serving.Bench, "start", lambda self: self.rows.update(a=Row("ours", "ours", problem="ended")))
     monkeypatch.setattr(serving.Bench, "round", lambda self, number: None)
     monkeypatch.setattr(wrk, "version", lambda: "4.1.0")
     assert serving.main(["--write"], tmp_path) == 1
-    assert (tmp_path / "README.md").read_text() == text
+    assert (tmp_path / "TIMINGS.md").read_text() == text
 
 
-def test_the_readme_has_a_place_for_the_table() -> None:
-    assert (CHECKOUT / "README.md").read_text(encoding="utf-8").count(f"\n{table.MARK}\n") == 2
+def test_the_timings_have_a_place_for_the_table() -> None:
+    assert (CHECKOUT / "TIMINGS.md").read_text(encoding="utf-8").count(f"\n{table.MARK}\n") == 2
 
 
 @pytest.mark.parametrize("peer", PEERS)

@@ -18,7 +18,9 @@ def test_the_map_lists_every_lesson_and_badges_come_with_a_repository():
     text = pages._map(MAP)
     assert all(lesson.title in text for lesson in MAP.lessons)
     assert pages._badges(replace(MAP, repository="")) == ""
+    assert "git clone ADDRESS course\n" in pages._clone(replace(MAP, repository=""))
     published = replace(MAP, repository="owner/name")
+    assert pages._clone(published) == "```bash\ngit clone https://github.com/owner/name course\ncd course\n```\n"
     assert "github/owner/name/blob/main/notebooks/00_welcome.ipynb" in pages._badges(published)
     assert "gh/owner/name/main" in source._head("notebooks", WRITTEN[0], published, places.CHECKOUT).source
     assert "badge" not in source._head("notebooks", WRITTEN[0], replace(MAP, repository=""), places.CHECKOUT).source
@@ -66,3 +68,9 @@ def test_the_data_card_counts_the_data():
     for text in ("1,797, each 8 × 8", "| training | 1,122 |", "| validation | 225 |", "| test | 450 |"):
         assert text in card
     assert "{" not in card
+
+
+def test_the_readme_is_read_in_one_sitting_and_leads_to_the_timings():
+    text = (places.CHECKOUT / "README.md").read_text(encoding="utf-8")
+    assert len(text.splitlines()) < 250
+    assert "(TIMINGS.md)" in text and "<!-- bench" not in text

@@ -1,25 +1,34 @@
 """live: runs on the real thing, replays where it is missing, and says which."""
 
 import json
+import re
+import sys
+import threading
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from course_lib.idioms import live, observe
+from course_lib.idioms import lesson, live, observe
 from course_lib.idioms.live import NotLive, recording_path
 from course_lib.ops import reach
 from course_lib.ops.reach import Found
+
+live_module = sys.modules["course_lib.idioms.live"]  # the package's own `live` is the decorator
 
 
 @pytest.fixture
 def engine(monkeypatch):
     """Decides what is within reach: `engine("docker")`. The real probes are tested by the live lessons."""
 
+    tellers = {}
+
     def within_reach(*names):
-        def probe(need):
+        def probe(need, fresh=False):
             there = need in names
             return Found(there, f"{need} 1.2" if there else "", "" if there else f"no {need} answers")
 
         monkeypatch.setattr(reach, "probe", probe)
+        monkeypatch.setattr(live_module, "_tellers", tellers)
         monkeypatch.setattr(reach, "stand_ins", lambda needs: ["The base image was a stand-in."])
 
     return within_reach
@@ -137,6 +146,166 @@ def test_an_error_of_the_real_thing_is_not_hidden_behind_a_recording(engine, cap
     with pytest.raises(OSError, match="the build failed"):
         breaks()
     assert "ran for real and failed: OSError" in capsys.readouterr().out
+
+
+def banners(capsys):
+    """The banners printed since the last look, each a list of its lines."""
+    return [each.split("\n    ") for each in re.split(r"\n(?! )", capsys.readouterr().out.strip())]
+
+
+@live("docker")
+def another():
+    return 2
+
+
+def test_the_first_banner_of_a_lesson_tells_the_story_and_the_later_ones_a_line(engine, monkeypatch, capsys):
+    engine("docker")
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    answer()
+    another()
+    first, second = banners(capsys)
+    assert first[0] == "▶ This ran for real, here and now.  [live]" and len(first) == 3
+    assert second == ["▶ `another` ran for real.  [live]"]
+    engine()
+    answer()
+    another()
+    first, second = banners(capsys)
+    assert len(first) == 5 and first[0].startswith("◷ Not run here: this is what `answer` returned on")
+    assert [line.startswith("◷ Replayed: `another`, recorded ") for line in second] == [True]
+
+
+def test_the_cell_that_told_the_story_tells_it_again_and_so_does_another_lesson(engine, monkeypatch, capsys):
+    record(engine, monkeypatch)
+    engine()
+    capsys.readouterr()
+    answer()
+    answer()
+    first, again = banners(capsys)
+    assert first == again
+    (recording_path("02", "another")).parent.mkdir(parents=True)
+    recording_path("02", "another").write_text(recording_path("01", "answer").read_text())
+    monkeypatch.setattr(lesson, "_current", "02")
+    another()
+    assert "Not run here" in banners(capsys)[0][0]
+
+
+def test_a_new_reason_is_told_with_a_later_banner(engine, monkeypatch, capsys):
+    @live("docker", "kubernetes")
+    def both():
+        return 1
+
+    engine("docker", "kubernetes")
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    answer()
+    both()
+    engine()
+    capsys.readouterr()
+    answer()
+    both()
+    _, second = banners(capsys)
+    assert second[1:] == ["On docker 1.2 and kubernetes 1.2", "Why: no docker answers and no kubernetes answers."]
+    answer()
+    assert len(banners(capsys)[0]) == 5, "the first one tells it all again"
+
+
+def test_a_part_of_what_was_told_is_not_told_again(engine, monkeypatch, capsys):
+    @live("docker", "kubernetes")
+    def both():
+        return 1
+
+    engine("docker", "kubernetes")
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    both()
+    answer()
+    engine()
+    capsys.readouterr()
+    both()
+    answer()
+    assert len(banners(capsys)[1]) == 1
+
+
+def test_asked_for_the_recording_the_banner_says_how_to_end_that(engine, monkeypatch, capsys):
+    record(engine, monkeypatch)
+    capsys.readouterr()
+    monkeypatch.setenv("COURSE_REPLAY", "1")
+    answer()
+    said = capsys.readouterr().out
+    assert "del os.environ['COURSE_REPLAY']" in said and "start what is missing" not in said
+
+
+def stops_in_the_middle(engine):
+    @live("docker")
+    def answer():
+        engine()  # from here on nothing answers
+        raise ConnectionError("Connection refused")
+
+    return answer
+
+
+def test_an_engine_that_stops_in_mid_lesson_is_replayed_under_a_banner_that_says_so(engine, monkeypatch, capsys):
+    record(engine, monkeypatch)
+    engine("docker")
+    capsys.readouterr()
+    assert stops_in_the_middle(engine)() == {"seconds": 1.5, "pods": ["a", "b"]}
+    said = capsys.readouterr().out
+    assert "Why: no docker answers." in said and "stopped in the middle of the lesson" in said and "failed" not in said
+
+
+def test_an_engine_that_stops_before_anything_was_recorded_keeps_the_cause(engine):
+    engine("docker")
+    with pytest.raises(NotLive, match="since no docker answers") as failed:
+        stops_in_the_middle(engine)()
+    assert isinstance(failed.value.__cause__, ConnectionError)
+
+
+def test_required_live_an_engine_that_stops_is_an_error(engine, monkeypatch):
+    record(engine, monkeypatch)
+    engine("docker")
+    monkeypatch.setenv("COURSE_REQUIRE_LIVE", "1")
+    with pytest.raises(ConnectionError):
+        stops_in_the_middle(engine)()
+
+
+class Engine(BaseHTTPRequestHandler):
+    """The little of Docker's API that the docker package asks for at its start."""
+
+    def do_GET(self):
+        self.send_response(200 if self.path.endswith(("/version", "/info")) else 404)
+        self.send_header("Connection", "close")
+        self.end_headers()
+        self.wfile.write(json.dumps({"Version": "28.1", "ApiVersion": "1.44", "OSType": "linux"}).encode())
+
+    def log_message(self, *_):
+        pass
+
+
+def test_the_docker_package_meets_an_engine_that_stops(monkeypatch, capsys):
+    from course_lib.ops.docker import docker_client
+
+    monkeypatch.setattr(live_module, "_tellers", {})
+    monkeypatch.setattr(reach, "_there", {})
+    monkeypatch.setattr(reach, "_hung", {})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Engine)
+    threading.Thread(target=server.serve_forever, args=(0.05,), daemon=True).start()
+    monkeypatch.setenv("DOCKER_HOST", f"tcp://127.0.0.1:{server.server_port}")
+    steps = iter(["go on", "stop"])
+
+    @live("docker")
+    def system():
+        if next(steps) == "stop":
+            server.shutdown()
+            server.server_close()
+        return docker_client().info()["OSType"]
+
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    assert system() == "linux"
+    monkeypatch.delenv("COURSE_RECORD")
+    assert "▶ This ran for real" in capsys.readouterr().out
+    for stopped in (True, False):
+        assert system() == "linux"
+        said = capsys.readouterr().out
+        assert "Why: no Docker engine answers (connection refused)." in said and "object at" not in said
+        assert ("stopped in the middle of the lesson" in said) is stopped
 
 
 @pytest.mark.parametrize("data", [{1, 2}, object(), float("nan")])

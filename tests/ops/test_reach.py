@@ -1,6 +1,7 @@
 """What is within reach: an engine, a cluster of one's own, and no other."""
 
 import json
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from tests.ops.stand_ins import asked, posix, stand_in
 @pytest.fixture
 def forgetful(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reach, "_there", {})
+    monkeypatch.setattr(reach, "_hung", {})
     monkeypatch.delenv("COURSE_CONTEXT", raising=False)
 
 
@@ -95,6 +97,97 @@ def test_an_engine_that_came_later_is_found(forgetful, monkeypatch):
     assert reach.probe("docker") == Found(True, "Docker Engine 28.1")
     monkeypatch.setattr(reach, "docker_client", nobody)
     assert reach.probe("docker").there
+
+
+def test_an_engine_is_asked_anew_where_that_matters(forgetful, monkeypatch):
+    asked = []
+
+    def probe() -> Found:
+        asked.append(1)
+        return reach._until_there(("docker",), lambda: Found(len(asked) == 1))
+
+    monkeypatch.setitem(reach.PROBES, "docker", probe)
+    assert reach.probe("docker").there and reach.probe("docker").there
+    assert not reach.probe("docker", fresh=True).there
+    assert not reach.probe("docker").there, "and what it was before is forgotten"
+
+
+def test_what_did_not_answer_in_time_is_not_asked_again_for_a_minute(forgetful, monkeypatch):
+    clock, asked = [1000.0], []
+
+    def hangs() -> Found:
+        asked.append(clock[0])
+        clock[0] += reach.SECONDS
+        return Found(False, reason="no answer")
+
+    monkeypatch.setattr(reach.time, "monotonic", lambda: clock[0])
+    monkeypatch.setitem(reach.PROBES, "docker", hangs)
+    for _ in range(15):
+        assert reach.probe("docker") == Found(False, reason="no answer")
+    assert len(asked) == 1
+    reach.probe("docker", fresh=True)
+    clock[0] += reach.AGAIN_S
+    reach.probe("docker")
+    assert len(asked) == 3
+
+
+@posix
+def test_a_kubectl_whose_children_hold_its_output_does_not_hang_the_lesson(path, forgetful, monkeypatch):
+    monkeypatch.setattr(reach, "SECONDS", 0.2)
+    stand_in(path, "kubectl", "/bin/sleep 20")
+    began = time.monotonic()
+    assert reach.probe("kubernetes").reason == "kubectl does not say which cluster it speaks to (no answer within 5 s)"
+    assert reach.probe("kubernetes").reason.startswith("kubectl does not say")
+    assert time.monotonic() - began < 10 and len(asked(path, "kubectl")) == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "said"),
+    [
+        ("('Connection aborted.', FileNotFoundError(2, 'No such file or directory'))", "nothing is there at its address"),
+        ("('Connection aborted.', PermissionError(13, 'Permission denied'))", "permission denied"),
+        ("HTTPConnectionPool(host='h', port=9): Max retries exceeded with url: /version (Caused by NewConnectionError("
+         "'<urllib3.connection.HTTPConnection object at 0x7f>: [Errno 111] Connection refused'))", "connection refused"),
+        ("UnixHTTPConnectionPool(host='localhost', port=None): Read timed out. (read timeout=5)", "no answer within 5 s"),
+        ("Unable to connect to the server: net/http: TLS handshake timeout", "no answer within 5 s"),
+        ("E0730 memcache.go:265] x\nThe connection to the server localhost:8080 was refused - did you …?", "connection refused"),
+        ("Unable to connect to the server: x509: certificate has expired", "its certificate is not accepted"),
+        ("error: You must be logged in to the server (Unauthorized)", "it wants other credentials"),
+        ("error: unknown flag: --minify", "unknown flag: --minify"),
+        ("FooPool(host='localhost'): something new", ""),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_is_said_plainly_without_classes_and_addresses(message, said):
+    assert reach._plainly(message) == said
+
+
+@posix
+@pytest.mark.parametrize(
+    ("does", "reason"),
+    [
+        ("echo 'error: current-context must exist in order to minify' >&2; exit 1",
+         "no Kubernetes cluster is chosen (kubectl has no current context)"),
+        ("echo 'error: error loading config file \"/k3s.yaml\": permission denied' >&2; exit 1",
+         "kubectl does not say which cluster it speaks to (permission denied)"),
+        ("echo 'fetching kubectl …'", "kubectl does not say which cluster it speaks to (what it prints is no JSON object)"),
+        ("echo null", "kubectl does not say which cluster it speaks to (what it prints is no JSON object)"),
+        ("echo '{\"current-context\": \"\", \"clusters\": null}'",
+         "no Kubernetes cluster is chosen (kubectl has no current context)"),
+    ],
+)  # fmt: skip
+def test_a_kubectl_that_names_no_cluster_is_quoted_rightly(path, forgetful, does, reason):
+    stand_in(path, "kubectl", does)
+    assert reach.probe("kubernetes").reason == reason
+
+
+@posix
+def test_a_cluster_that_does_not_answer_is_said_with_kubectls_own_reason(path, forgetful):
+    config = {"current-context": "kind-a", "clusters": [{"cluster": {"server": "https://127.0.0.1:1"}}]}
+    refused = "The connection to the server 127.0.0.1:1 was refused - did you specify the right host or port?"
+    stand_in(
+        path, "kubectl", f"[ \"$1\" = config ] && echo '{json.dumps(config)}' || {{ echo '{refused}' >&2; exit 1; }}"
+    )
+    assert reach.probe("kubernetes").reason == "no Kubernetes cluster answers to kubectl (connection refused)"
 
 
 class Images:

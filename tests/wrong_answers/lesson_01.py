@@ -18,20 +18,52 @@ def in_float32(before, after):
     return float(np.abs(before.astype(np.float32) - after.astype(np.float32)).max())
 
 
+def overflows_in_its_dtype(before, after):
+    if before.shape != after.shape:
+        raise ValueError
+    with np.errstate(over="ignore"):
+        return float(np.abs(before - after).max())
+
+
+def converts_too_late(before, after):
+    if before.shape != after.shape:
+        raise ValueError
+    with np.errstate(over="ignore"):
+        return float(np.abs(before - after).astype(np.float64).max())
+
+
+def compares_sizes(before, after):
+    if before.size != after.size:
+        raise ValueError
+    return float(np.abs(before.astype(np.float64) - after).max())
+
+
+def compares_raveled(before, after):
+    if before.size != after.size:
+        raise ValueError
+    return float(np.abs(before.ravel().astype(np.float64) - after.ravel()).max())
+
+
+def compares_lengths(before, after):
+    if len(before) != len(after):
+        raise ValueError
+    return float(np.abs(before.astype(np.float64) - after.astype(np.float64)).max())
+
+
 def broadcasts(before, after):
-    return float(np.abs(before - after).max())
+    return float(np.abs(before.astype(np.float64) - after).max())
 
 
 def passes_over_nan(before, after):
     if before.shape != after.shape:
         raise ValueError
-    return float(np.nanmax(np.abs(before - after)))
+    return float(np.nanmax(np.abs(before.astype(np.float64) - after)))
 
 
 def loses_some_nans(before, after):
     if before.shape != after.shape:
         raise ValueError
-    return float(max(abs(x - y) for x, y in zip(before.ravel(), after.ravel())))
+    return float(max(abs(x - y) for x, y in zip(before.ravel().tolist(), after.ravel().tolist())))
 
 
 def arrays_in_the_body(images):
@@ -54,6 +86,16 @@ def rounded(images):
     return {"instances": (16 * images[:, None]).round().tolist()}
 
 
+def transposed(images):
+    return {"instances": images.reshape(-1, 1, 8, 8).swapaxes(2, 3).tolist()}
+
+
+def no_images_are_fine(images):
+    if images.ndim not in (2, 3) or images.shape[-2:] != (8, 8):
+        raise ValueError
+    return {"instances": images.reshape(-1, 1, 8, 8).tolist()}
+
+
 def batches_only(images):
     return {"instances": images[:, None].tolist()}
 
@@ -65,6 +107,34 @@ def reshapes_anything(images):
 def the_first_only(body):
     row = np.array(body["predictions"][0])
     return [(int(row.argmax()), float(np.exp(row).max() / np.exp(row).sum()))]
+
+
+def an_iterator(body):
+    rows = [np.array(row) for row in body["predictions"]]
+    return ((int(row.argmax()), float(1 / np.exp(row - row.max()).sum())) for row in rows)
+
+
+def labels_as_floats(body):
+    rows = [np.array(row) for row in body["predictions"]]
+    return [np.array([row.argmax(), 1 / np.exp(row - row.max()).sum()]) for row in rows]
+
+
+def labels_as_text(body):
+    rows = [np.array(row) for row in body["predictions"]]
+    return [(str(row.argmax()), float(1 / np.exp(row - row.max()).sum())) for row in rows]
+
+
+def clipped(body):
+    weights = [np.exp(np.minimum(row, 700.0)) for row in body["predictions"]]
+    with np.errstate(invalid="ignore"):
+        return [(int(np.argmax(row)), float(w.max() / w.sum())) for row, w in zip(body["predictions"], weights)]
+
+
+def its_own_words(body):
+    if "error" in body:
+        raise ValueError("the service refused the request")
+    rows = [np.array(row) for row in body["predictions"]]
+    return [(int(row.argmax()), float(1 / np.exp(row - row.max()).sum())) for row in rows]
 
 
 def the_smallest(body):
@@ -109,6 +179,36 @@ def divides_by_no_request(answered, confidence=0.95):
     return -math.expm1(math.log1p(-confidence) / answered)
 
 
+def exponential(answered, confidence=0.95):
+    return 1.0 if answered == 0 else min(1.0, -math.log(1 - confidence) / answered)
+
+
+def exponential_but_for_few(answered, confidence=0.95):
+    return exponential(answered, confidence) if answered >= 10_000 else 1 - (1 - confidence) ** (1 / max(answered, 1))
+
+
+def exact_only_for_large(answered, confidence=0.95):
+    return largest(answered, confidence) if answered >= 100 else min(1.0, 3 / max(answered, 1))
+
+
+def largest(answered, confidence):
+    return -math.expm1(math.log1p(-confidence) / answered)
+
+
+def looks_at_nothing_after_no_request(answered, confidence=0.95):
+    if answered == 0:
+        return 1.0
+    if answered < 0 or not 0 < confidence < 1:
+        raise ValueError
+    return largest(answered, confidence)
+
+
+def lets_nan_through(answered, confidence=0.95):
+    if answered < 0 or confidence <= 0 or confidence >= 1:
+        raise ValueError
+    return 1.0 if answered == 0 else largest(answered, confidence)
+
+
 def takes_95_for_a_share(answered, confidence=0.95):
     with np.errstate(invalid="ignore", divide="ignore"):
         return 1.0 if answered == 0 else float(-np.expm1(np.log1p(-confidence) / answered))
@@ -119,6 +219,11 @@ WRONG = {
         signed: "it is the largest difference, whichever way it goes",
         numpy_scalar: "it is a plain float",
         in_float32: "float32 against float64 is compared in float64",
+        overflows_in_its_dtype: "a difference that its dtype cannot hold is not infinite",
+        converts_too_late: "a difference that its dtype cannot hold is not infinite",
+        compares_sizes: "shapes that differ are refused, not broadcast",
+        compares_raveled: "shapes that differ are refused, not broadcast",
+        compares_lengths: "shapes that differ are refused, not broadcast",
         broadcasts: "shapes that differ are refused, not broadcast",
         passes_over_nan: "a NaN is never parity",
         loses_some_nans: "a NaN is never parity",
@@ -129,22 +234,34 @@ WRONG = {
         the_column_form: "one instance for each image, under the protocol's key",
         without_a_channel: "an instance has the model's shape, one channel of 8 × 8",
         rounded: "the values survive",
+        transposed: "the values survive",
+        no_images_are_fine: "what is no digit is refused before it is sent",
         batches_only: "a single image becomes a batch of one",
         reshapes_anything: "what is no digit is refused before it is sent",
     },
     "01.3": {
-        the_first_only: "one pair for each prediction",
-        the_smallest: "the label is the class of the largest logit",
+        the_first_only: "a list, one pair for each prediction",
+        an_iterator: "a list, one pair for each prediction",
+        the_smallest: "the label is the class of the largest logit, an int",
+        labels_as_floats: "the label is the class of the largest logit, an int",
+        labels_as_text: "the label is the class of the largest logit, an int",
         logits_as_probabilities: "the probability is the softmax's",
         overflows: "large logits do not overflow, nor do they hurt another row",
         one_shift_for_all: "large logits do not overflow, nor do they hurt another row",
+        clipped: "large logits do not overflow, nor do they hurt another row",
+        its_own_words: "the error tells what the service said",
         reads_errors: "an error body is raised, not read",
     },
     "01.4": {
         rule_of_three: "600 requests without a failure leave half a percent open",
         deaf_to_confidence: "more confidence leaves more open",
+        exponential: "600 requests without a failure leave half a percent open",
+        exact_only_for_large: "a single request leaves nearly everything open",
         loses_digits: "a trillion requests keep their digits",
         divides_by_no_request: "no request proves nothing",
+        exponential_but_for_few: "no request proves nothing",
+        looks_at_nothing_after_no_request: "a negative count and a confidence that is no share are refused",
+        lets_nan_through: "a negative count and a confidence that is no share are refused",
         takes_95_for_a_share: "a negative count and a confidence that is no share are refused",
     },
 }

@@ -1,4 +1,4 @@
-"""`./course bench`: the seconds and the peak memory that each notebook takes, as a table that README can hold.
+"""`./course bench`: the seconds and the peak memory that each notebook takes, as a table that TIMINGS.md can hold.
 
 A notebook whose live cells ran live is run once more with them replayed, as they are for a learner without an engine.
 Each notebook runs in a fresh process; the memory is that of its kernel and everything that the kernel starts, sampled
@@ -31,7 +31,7 @@ EVERY_SECONDS = (
 )
 
 MARK = "<!-- bench -->"
-"""Stands in a line of its own before and after README's table."""
+"""Stands in a line of its own before and after the table in TIMINGS.md."""
 
 EXECUTE = """
 import sys, time
@@ -167,25 +167,27 @@ def machine() -> str:
     return f"{cores} cores ({platform.machine()}), {memory:.0f} GiB, {platform.system()}, Python {platform.python_version()}"
 
 
-def written(readme: Path, table: str, mark: str = MARK) -> str:
-    """README's text with this table between its two marks. Raises LookupError where they are not two."""
-    text = readme.read_text(encoding="utf-8") if readme.is_file() else ""
+def written(page: Path, table: str, mark: str = MARK) -> str:
+    """The page's text with this table between its two marks. Raises LookupError where they are not two."""
+    text = page.read_text(encoding="utf-8") if page.is_file() else ""
     parts = re.split(rf"^{re.escape(mark)}$", text, flags=re.MULTILINE)
     if len(parts) != 3:
-        raise LookupError(f"{readme} must hold two lines {mark}, for the table between; it holds {len(parts) - 1}")
+        raise LookupError(f"{page} must hold two lines {mark}, for the table between; it holds {len(parts) - 1}")
     return f"{parts[0]}{mark}\n{table}\n{mark}{parts[2]}"
 
 
-def beside(readme: Path, measured: list[Measured]) -> list[str]:
-    """The rows of README's table for lessons that were not measured now.
+def beside(page: Path, measured: list[Measured]) -> list[str]:
+    """The rows of the page's table for lessons that were not measured now.
 
     Raises LookupError where they were taken on another machine: figures in one table are there to be compared.
     """
-    table = readme.read_text(encoding="utf-8").split(MARK)[1]
+    table = page.read_text(encoding="utf-8").split(MARK)[1]
     now = {each.name for each in measured}
-    rows = [row for row in table.splitlines() if re.match(r"\| \d\d_", row) and row.split("|")[1].strip() not in now]
+    rows = [
+        row for row in table.splitlines() if re.match(r"\| \d\d[a-z]?_", row) and row.split("|")[1].strip() not in now
+    ]
     if rows and f"Taken on {machine()}." not in table:
-        raise LookupError("README's table was taken on another machine: leave the numbers out, to measure every lesson")
+        raise LookupError(f"{page.name} was taken on another machine: leave the numbers out, to measure every lesson")
     return rows
 
 
@@ -194,15 +196,15 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     parser = argparse.ArgumentParser("./course bench", description="Seconds and peak memory of each notebook.")
     parser.add_argument("lesson", nargs="*", help="numbers of lessons; all of them where none is named")
     parser.add_argument("--all", action="store_true", help="exercises and solutions too")
-    parser.add_argument("--write", action="store_true", help="put what is measured into README.md's table")
+    parser.add_argument("--write", action="store_true", help="put what is measured into the table in TIMINGS.md")
     options = parser.parse_args(words)
-    readme = checkout / "README.md"
+    page = checkout / "TIMINGS.md"
     try:
         paths = choose(options.lesson, options.all, checkout)
         if options.write:
-            written(readme, "")
+            written(page, "")
             if options.lesson:
-                beside(readme, [])
+                beside(page, [])
     except LookupError as wrong:
         print(f"course bench: {wrong.args[0]}", file=sys.stderr)
         return 2 if options.lesson else 1
@@ -225,12 +227,12 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     for each in failed:
         print(f"{each.name} failed: {each.error}", file=sys.stderr)
     if options.write and failed:
-        print("course bench: README.md is left as it was; mend what failed and run it again", file=sys.stderr)
+        print("course bench: TIMINGS.md is left as it was; mend what failed and run it again", file=sys.stderr)
     elif options.write:
-        others = beside(readme, measured) if options.lesson else []
+        others = beside(page, measured) if options.lesson else []
         rows = sorted([*others, *map(line, measured)], key=lambda row: row.split("|")[1])
         table = "\n".join([*HEADER, *rows])
-        readme.write_text(written(readme, f"{table}\n\nTaken on {machine()}."), encoding="utf-8")
+        page.write_text(written(page, f"{table}\n\nTaken on {machine()}."), encoding="utf-8")
     return 1 if failed else 0
 
 

@@ -164,9 +164,9 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     parser.add_argument("name", nargs="*", help=f"of {', '.join(candidates.NAMES)}; all of them where none is named")
     parser.add_argument("--seconds", type=float, default=4, help="of each run (default: 4)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
-    parser.add_argument("--write", action="store_true", help="put what is measured into README.md's table")
+    parser.add_argument("--write", action="store_true", help="put what is measured into the table in TIMINGS.md")
     options = parser.parse_args(words)
-    readme, names = checkout / "README.md", options.name or list(candidates.NAMES)
+    page, names = checkout / "TIMINGS.md", options.name or list(candidates.NAMES)
     try:
         wrk.program()
         if wrong := [name for name in names if name not in candidates.NAMES]:
@@ -174,7 +174,7 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
         if options.write and options.name:
             raise LookupError("--write takes all candidates: leave the names out")
         if options.write:
-            lessons.written(readme, "", table.MARK)
+            lessons.written(page, "", table.MARK)
         if options.seconds < 1 or options.rounds < 1:
             raise LookupError("expected --seconds and --rounds of 1 or more")
     except (LookupError, wrk.Missing) as wrong:
@@ -199,7 +199,7 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
     for row in failed:
         print(f"{row.title}: {row.problem}", file=sys.stderr)
     if options.write and failed:
-        print("course bench serving: README.md is left as it was; mend what failed and run it again", file=sys.stderr)
+        print("course bench serving: TIMINGS.md is left as it was; mend what failed and run it again", file=sys.stderr)
     elif options.write:
-        readme.write_text(lessons.written(readme, text, table.MARK), encoding="utf-8")
+        page.write_text(lessons.written(page, text, table.MARK), encoding="utf-8")
     return 1 if failed else 0

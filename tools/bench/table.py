@@ -8,7 +8,7 @@ from tools.bench.wrk import Run
 
 CONNECTIONS = (1, 8, 64)
 MARK = "<!-- bench serving -->"
-"""Stands in a line of its own before and after README's table."""
+"""Stands in a line of its own before and after the table in TIMINGS.md."""
 HEAD = ("answers/s · p50 · p99 in ms, by connections:", *(str(each) for each in CONNECTIONS), "MiB", "ready s")
 
 

@@ -41,6 +41,7 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
     readme = CHECKOUT / "README.md"
     if readme.exists():
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
+        text = _between(text, "clone", _clone(syllabus))
         pages[readme] = _between(text, "badges", _badges(syllabus))
     if MODELS.exists():
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
@@ -140,3 +141,12 @@ def _badges(syllabus: Syllabus) -> str:
     tests = f"https://github.com/{syllabus.repository}/actions/workflows/test.yml"
     return (f"[![Tests]({tests}/badge.svg)]({tests}) [![Open in Binder](https://mybinder.org/badge_logo.svg)]({binder}) "
             f"[![Open in Colab](https://colab.research.google.com/assets/colab-badge.svg)]({colab})\n")  # fmt: skip
+
+
+def _clone(syllabus: Syllabus) -> str:
+    """The command that fetches the course, with a word in the address's place where it has none yet."""
+    address = f"https://github.com/{syllabus.repository}" if syllabus.repository else "ADDRESS"
+    lines = ["```bash", f"git clone {address} course", "cd course", "```"]
+    if not syllabus.repository:
+        lines += ["", "ADDRESS stands for the address of this repository: the page where you found it shows it."]
+    return "\n".join(lines) + "\n"
