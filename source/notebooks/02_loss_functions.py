@@ -8,15 +8,14 @@
 #
 # - say what a loss measures, and find its lowest point by walking downhill;
 # - derive squared error and cross-entropy from an assumption about the data;
-# - say how large the loss of a model that knows nothing is, and how low the loss can get;
+# - compute the loss of a model that knows nothing, and say how low a loss can get;
 # - derive the gradient of cross-entropy, and train a classifier with it in NumPy alone;
 # - recognise, by its numbers, a loss that raises no error and is wrong.
 #
 # ## Before you start
 #
-# You need some Python with NumPy arrays, logarithms, and derivatives such as $(x^2)' = 2x$. You need no machine
-# learning: the lesson starts with one number. Each symbol is defined with its *shape*, that is, how many numbers it
-# holds. $\mathbb{R}^C$ means $C$ numbers in a row. $\ln$ is the natural logarithm, in code `np.log`.
+# You need some Python with NumPy arrays, and the derivatives of $x^2$, $e^x$ and $\ln x$. You need no machine learning:
+# the lesson starts with one number. Each symbol is defined with its *shape*, that is, how many numbers it holds. $\mathbb{R}^C$ means $C$ numbers in a row. $\ln$ is the natural logarithm, in code `np.log`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -86,8 +85,9 @@ claim(
 #
 # ## How does a program find the lowest point?
 #
-# We tried 401 candidates for one number. A network has thousands of such numbers, called its *weights*, and nobody can
-# try all combinations. A program walks downhill instead. The direction comes from the slope of the loss. The derivative
+# We tried 401 candidates for one number. A *neural network*, the kind of model that this course deploys, has thousands of
+# such numbers or more. They are called its *weights*, and nobody can try all combinations. A program walks downhill
+# instead. The direction comes from the slope of the loss. The derivative
 # of $(r_i - m)^2$ with respect to $m$ is $2(m - r_i)$, so
 #
 # $$\frac{dL}{dm} = \frac2N\sum_{i=1}^N (m - r_i).$$
@@ -115,7 +115,7 @@ claim(
 # Note what the loop knows about the task: only the slope of the loss. A wrong loss is therefore a wrong goal, and
 # training will reach it without complaint.
 #
-# ## What does one broken reading do?
+# ## How much harm does one broken reading do?
 #
 # Many sensors send −999 when they have no value. Take 100 room temperatures near 21 °C, and let one of them be −999. We
 # predict the temperature by one number again, once with squared errors and once with *absolute errors*, $|r_i - m|$.
@@ -179,12 +179,13 @@ def density(m, sigma=0.5):
 
 typical = np.exp(np.log(density(21)).mean())  # the factors' geometric mean
 print(f"likelihood of m = 21: {np.prod(density(21))}, of m = 22: {np.prod(density(22))}")
-print(f"a typical factor is {typical:.3f}, and {typical:.3f} to the power of 2,000")
-print(f"is about 10 to the power of {2000 * np.log10(typical):.0f}")
+print(f"a typical factor is {typical:.3f}, and {typical:.3f} to the power of {len(readings)}")
+print(f"is about 10 to the power of {len(readings) * np.log10(typical):.0f}")
 
 # %% [markdown]
 # Both products are zero, even the one for the true value. The smallest positive number that Python's `float` can hold
-# is about $10^{-324}$, and the true product is much smaller than that.
+# is about $10^{-324}$, and the true product is much smaller than that. **Your turn:** change 2,000 to 500 and run the cell
+# again. Which of the two products is no longer zero?
 #
 # The logarithm solves this problem. It turns a product into a sum: $\ln(ab) = \ln a + \ln b$. It also keeps the
 # order: where the product is largest, its logarithm is largest. We put a minus sign in front, so that lower is better,
@@ -285,7 +286,7 @@ claim(
 #
 # ## How low can the loss get?
 #
-# Some images are ambiguous. Let 30 of 100 people who drew a certain scrawl have meant a 1, and the others a 7. Even a
+# Some images are ambiguous. Suppose that 100 people drew the same scrawl. 30 of them meant a 1, and 70 meant a 7. Even a
 # perfect model cannot know which. Let $p \in \mathbb{R}^C$ be the true probabilities, given what the model sees, and
 # $q \in \mathbb{R}^C$ the model's answer. The average loss is then
 #
@@ -372,6 +373,8 @@ print(softmax(np.array([[2.0, 1.0, -1.0]])).round(3))
 print(softmax(np.array([[102.0, 101.0, 99.0]])).round(3))
 
 # %% [markdown]
+# **Your turn:** change the three logits until two classes get the same probability and the third gets almost none.
+#
 # Put softmax into the loss, and use $\ln e^{z_k} = z_k$:
 #
 # $$\ell = -\ln \frac{e^{z_k}}{\sum_j e^{z_j}} = \ln \sum_j e^{z_j} - z_k .$$
@@ -452,6 +455,9 @@ claim(
 # The first term is softmax again. The second is 1 where $j$ is the right class and 0 elsewhere, so it is the one-hot
 # $y_j$. The whole gradient is *answer minus truth*, $\nabla_z \ell = \hat y - y \in \mathbb{R}^C$. For the mean over $N$
 # examples, divide by $N$.
+#
+# PyTorch finds gradients by *autograd*: it records each operation, and `backward()` applies the chain rule to the record.
+# Does it find the same?
 
 
 # %%
@@ -469,8 +475,7 @@ difference = np.abs(gradient_of_mean(some_logits, some_labels) - z.grad.numpy())
 claim("our gradient is PyTorch's, to 1e-12", difference < 1e-12, f"{difference:.0e}")
 
 # %% [markdown]
-# PyTorch found its gradient by *autograd*: it records each operation, and `backward()` applies the chain rule to the
-# record. We did the same with pencil and paper. What does the gradient look like for one image and three classes?
+# What does the gradient look like for one image and three classes?
 
 
 # %%
@@ -771,7 +776,7 @@ claim(
 
 # %% [markdown]
 # With a sensible start the choice hardly matters here. With a bad start it does. In fairness, the Brier score has a
-# strength: a single wrong label can cost at most 2. It is a good number to report, and lesson 04 reports it.
+# strength: a single wrong label can cost at most 2. That makes it a good number to report, beside the accuracy.
 #
 # ## What we measured
 #

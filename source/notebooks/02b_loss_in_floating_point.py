@@ -618,7 +618,7 @@ show.table(
 
 # %% [markdown]
 # With `from_logits=True` Keras computes our loss. Without it, Keras expects probabilities, and the third example has
-# another value. Keras moves each probability to at least $10^{-7}$ before it takes the logarithm. So no loss can exceed
+# another value. Keras raises each probability to at least $10^{-7}$ before it takes the logarithm. So no loss can exceed
 # $-\ln 10^{-7} = 16.12$. What does that do to training?
 
 # %%
@@ -634,7 +634,8 @@ claim(
 # %% [markdown]
 # The example that is most wrong teaches the model nothing. Keras recognises the output of its own softmax layer and then
 # uses the logits behind it. A softmax of another origin, like `tf.nn.softmax` above, gets no such help. So let the model
-# end in logits, and say `from_logits=True`.
+# end in logits, and say `from_logits=True`. **Your turn:** write `keras.activations.softmax` for `tf.nn.softmax` in the
+# program, and run the cells down to the last claim again. Why does the claim fail now?
 #
 # The two knobs also differ. Which parameters does Keras's loss for integer labels have?
 
