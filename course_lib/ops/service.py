@@ -39,13 +39,15 @@ class Service:
         except subprocess.TimeoutExpired:
             self.process.kill()
             self.process.wait()
+        if self.process.stdin:
+            self.process.stdin.close()
 
 
 def start_service(models: Path, log: Path, seconds: float = 30, options: Sequence[str] = ()) -> Service:
     """Starts `python -m course_lib.serving` over a folder of models, on a free port, and waits until it is ready.
 
     models: NAME/VERSION/model.onnx. log: the file that takes what the server prints. The server ends with this kernel,
-    and goes on where a cell is interrupted. options: of its command line, such as ("--max-batch-size", "8").
+    killed or not, and goes on where a cell is interrupted. options: of its command line, such as ("--max-batch-size", "8").
     Raises RuntimeError, with the end of the log, where it is not ready within `seconds`.
     """
     return start_module("course_lib.serving", ["--models", str(models), *options], log, seconds)
@@ -64,9 +66,11 @@ def start_module(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-    command = [sys.executable, "-m", module, *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    leash = [sys.executable, "-m", "course_lib.ops.leash"]  # a killed kernel leaves no server behind
+    command = [*leash, module, *arguments, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as kept:
-        process = subprocess.Popen(command, stdout=kept, stderr=subprocess.STDOUT, cwd=places.CHECKOUT, **APART)
+        pipes = {"stdin": subprocess.PIPE, "stdout": kept, "stderr": subprocess.STDOUT}
+        process = subprocess.Popen(command, **pipes, cwd=places.CHECKOUT, **APART)
     service = Service(f"http://127.0.0.1:{port}", process)
     atexit.register(service.stop)
     until = time.monotonic() + seconds

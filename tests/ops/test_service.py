@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import psutil
 import pytest
 from matplotlib import pyplot
 
@@ -58,6 +59,16 @@ def test_interrupting_a_cell_leaves_the_server_running(tmp_path):
         assert kernel.stdout.readline() == "ready\n"
         os.killpg(kernel.pid, signal.SIGINT)  # as Jupyter does
         assert kernel.stdout.read().split() == ["answers", "0"]
+
+
+@posix
+def test_a_killed_kernel_leaves_no_server_behind(tmp_path):
+    command = [sys.executable, "-c", KERNEL, str(tmp_path / "log")]
+    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True) as kernel:
+        assert kernel.stdout.readline() == "ready\n"
+        (server,) = psutil.Process(kernel.pid).children()
+        kernel.kill()
+        server.wait(20)
 
 
 @posix
