@@ -13,7 +13,7 @@ EXERCISES = Register()
 def allowed_downtime(answer: Callable) -> Iterator[Property]:
     """answer(availability, days=30) -> minutes."""
     yield ("99.9 % over 30 days leaves 43.2 minutes", lambda: abs(answer(0.999) - 43.2) < 1e-6, [
-        "The service may be down for the rest: 0.1 % of the time. How long is the time?",
+        "The service may be down for the rest: 0.1 % of the time. How many minutes do 30 days have?",
         "In which unit is your result? The docstring asks for minutes.",
         "A day has 24 · 60 minutes: (1 - availability) * days * 24 * 60.",
     ])  # fmt: skip

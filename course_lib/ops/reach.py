@@ -218,8 +218,8 @@ def stand_ins(needs: tuple[str, ...]) -> list[str]:
         return []
     if digests:
         return []
-    return [f"The base image {BASE_IMAGE} has no registry digest here: it was made or loaded on this machine, so it may "
-            "not be the one that Docker Hub serves."]  # fmt: skip
+    return [f"Its base image {BASE_IMAGE} was made or loaded on this machine, not pulled, so it may not be the one that "
+            "Docker Hub serves."]  # fmt: skip
 
 
 PROBES = {"docker": _docker, "kubernetes": _kubernetes}

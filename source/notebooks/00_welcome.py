@@ -1,22 +1,22 @@
 # %% [markdown]
 # # 00 Welcome
 #
-# At 3 a.m. nobody asks how the model was trained. They ask why the service answers `503`, and whether you can find out
-# before the customers do. This course takes one model from its loss function to a load-balanced service. You run every
-# step yourself.
+# At 3 a.m. nobody asks how the model was trained. They ask why the service answers `503` (“not available”), and
+# whether you can find out before the customers do. This course takes one model from its training to a running service.
+# You run every step yourself.
 #
 # ## You will be able to
 #
 # - see what your machine can run, and what it replays instead;
 # - make a guess before you see a measurement, and compare the two;
-# - tell a sentence that was computed from one that was only written;
+# - see which sentences of a lesson were checked by a computation;
 # - solve an exercise with the help of its check.
 #
 # ## Before you start
 #
-# You need some Python, and you need to know one key: `Shift`+`Enter` runs a cell and goes on to the next. Every lesson
-# opens with the cell below. It gives the lesson an empty folder for its files, so you can run the lessons in any order,
-# and run them again.
+# You need some Python and one shortcut: `Shift`+`Enter` runs a cell and goes on to the next. Every lesson opens with
+# the cell below. It gives the lesson an empty folder for its files, so you can run the lessons in any order, and run
+# them again.
 
 # %%
 from course_lib import data, doctor
@@ -27,8 +27,8 @@ scratch = begin("00")
 # %% [markdown]
 # ## Where does the path lead?
 #
-# It leads from a loss function to a load balancer. The task stays the same all the way: the model reads handwritten
-# digits.
+# It starts with a *loss function*, which says how wrong a model is. It ends with a *load balancer*, which shares
+# requests among servers. The task is always the same: the model reads handwritten digits.
 
 # %%
 path.picture(here="00")
@@ -57,8 +57,8 @@ for each in findings:
 #
 # ## Why should I believe what a lesson says?
 #
-# Because the lesson computes it. Here is the data of the whole course: 1,797 digits written by hand, each a picture of
-# 8 × 8 points. Don't believe that number yet.
+# You can see how the lesson computes it. Here are the data of the whole course: 1,797 digits written by hand, each a
+# picture of 8 × 8 points. Do not believe these numbers yet: the next cell counts.
 
 # %%
 train, test = data.digits()
@@ -69,17 +69,19 @@ claim(
 )
 
 # %% [markdown]
-# This is a *claim*: a sentence, a condition that was just computed, and the figure behind it. A claim that is false
-# stops the notebook. **Change** `1797` to `1798` in the cell above and run it again. Then change it back. The course's
-# tests run every claim, so they find a false sentence before you do.
+# This is a *claim*: a sentence, a condition that the cell has just computed, and the number behind it. A claim that is
+# false stops the notebook. **Change** `1797` to `1798` in the cell above and run it again. Then change it back. The
+# course's tests run every claim, so they find a false sentence before you do.
 #
 # ## What is a guess for?
 #
 # You remember a measurement better when you have guessed it first. So each lesson asks you for two to four guesses.
-# Nobody sees them but you, and you may skip them.
+# Nobody sees them but you, and you may skip them. Only a guess made before the measurement counts. The notebooks come
+# with their outputs: choose *Edit › Clear Outputs of All Cells* when you open one, and no answer is given away.
 #
-# Here is the first. The simplest way to read a digit needs no training. We compare it with each of the 1,347 pictures
-# in the first part of the data. We take the label of the most similar one. How often is that right?
+# Here is the first. The simplest way to read a digit needs no training. We compare it with the 1,347 pictures to learn
+# from. Each has a *label*, the digit that it shows. The answer is the label of the most similar one. How often is that
+# right?
 
 # %%
 guess("nearest", "What share of the 450 test digits does this method read correctly?", share=True)
@@ -94,19 +96,19 @@ claim(
 reveal("nearest", correct)
 
 # %% [markdown]
-# Three lines read nearly all of them. So the hard part of this course is not the accuracy. The hard part is a service
-# that stays correct, fast and available while everything around it changes.
+# Three lines of code read nearly all of them. So reading digits is not the hard part of this course. The hard part is
+# a service that stays correct, fast and available while everything around it changes.
 #
 # ## What if the answer depends on the machine?
 #
-# Speed does. So the course does not claim a speed. It *observes* one: the card says what happened here, and it never
-# stops the notebook.
+# Speed depends on it. So the course does not claim a speed, it *observes* one. The card says what happened here, and
+# it never stops the notebook.
 #
-# Here is an example. We multiply 100 pictures by a matrix of weights, as a network does with its inputs. We can
-# multiply them one at a time, or all in a single call. The arithmetic is the same.
+# Here is an example. A neural network multiplies its inputs by a matrix of numbers, its *weights* (`@` in the code).
+# We do this with 100 pictures, one at a time and in a single call. The arithmetic is the same.
 
 # %%
-guess("together", "How many times faster is the single call?", low=1, high=1000)
+guess("together", "How many times faster is the single call?", low=1.0, high=1000, unit="times")
 
 # %%
 import time
@@ -137,13 +139,13 @@ observe(
 reveal("together", one_by_one / together)
 
 # %% [markdown]
-# Each call from Python has a fixed price, whatever it computes. Together we pay it once and not a hundred times. This
-# is why a server collects requests into *batches*. Lesson 13 measures it, and lesson 14 builds it.
+# Each call from Python costs a fixed time, however little it computes. A single call costs it once and not a hundred
+# times. This is why a server collects requests into *batches*. Lesson 13 measures it, and lesson 14 builds it.
 #
 # ## What if I have no Docker?
 #
-# Then a cell that needs it *replays*: it returns what it returned on a real engine, and says so. The next function asks
-# the engine what it runs on.
+# Then a cell that needs Docker *replays* a recording, and says so. The recording holds what the cell returned on a
+# machine with Docker. The next function asks the *engine*, Docker's server, about its machine.
 
 
 # %%
@@ -158,8 +160,8 @@ def engine():
 told = engine()
 
 # %% [markdown]
-# The card says whether this ran here or is a recording, and from which day. The cells after it are the same in both
-# cases: claims and figures are computed from whatever came back.
+# The card says whether this ran here or is a recording, and from which day. The next cells are the same in both cases:
+# they compute with whatever the function returned.
 
 # %%
 observe(
@@ -172,7 +174,7 @@ observe(
 # %% [markdown]
 # ## How do exercises work?
 #
-# An exercise is a function without a body, and a cell that checks it. Here is a question from a meeting. *A service
+# An exercise is a function that you write, and a cell that checks it. Here is a question from a meeting. *A service
 # promises to answer 99.9 % of the time. How many minutes may it be down in 30 days?* A colleague has tried already:
 
 
@@ -184,7 +186,8 @@ def colleagues_try(availability, days=30):
 check("00.1", colleagues_try)
 
 # %% [markdown]
-# The check names the first property that fails, and it gives a hint. **Run the cell again**, and you get the next hint.
+# The check names the first thing that is not right yet, and it gives a hint. **Run the cell again**, and you get the
+# next hint.
 #
 # Now do it yourself. Replace `raise NotImplementedError` with your answer, and run both cells.
 
@@ -204,7 +207,7 @@ def allowed_downtime_minutes(availability, days=30):
 check("00.1", allowed_downtime_minutes)
 
 # %% [markdown]
-# Once the check says *solved*, the course keeps that in the folder `.course/`, on your machine only:
+# When the check says *solved*, the course notes this in the folder `.course/`, on your machine only:
 
 # %%
 from course_lib.idioms import store
@@ -212,6 +215,6 @@ from course_lib.idioms import store
 print(store.solved() or "Nothing is solved yet.")
 
 # %% [markdown]
-# The exercises of every lesson are in a notebook of their own; the link is below. The solution is in a third notebook,
-# and it explains why it is the answer. In a terminal, `./course progress` shows all lessons and your guesses. The next
-# lesson walks the whole path once.
+# The exercises of every lesson are in a notebook of their own; the link is below. The solutions are in a third
+# notebook, with an explanation. In a terminal, `./course progress` shows all lessons and your guesses. The next lesson
+# goes the whole path once.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 02 Loss functions
 #
-# At 3 a.m. the nightly retraining writes `loss=nan` to its log. Or worse: the loss looks fine, and the model is not. If
-# you know which value a loss should have at the start and at its best, you find the fault by reading the log.
+# At 3 a.m. a program trains the model again. Its log file says `loss=nan`, “not a number”. Or worse: the loss looks
+# fine, and the model is bad. If you know which loss to expect, you find the fault in the log.
 #
 # ## You will be able to
 #
@@ -10,12 +10,13 @@
 # - derive squared error and cross-entropy from an assumption about the data;
 # - compute the loss of a model that knows nothing, and say how low a loss can get;
 # - derive the gradient of cross-entropy, and train a classifier with it in NumPy alone;
-# - recognise, by its numbers, a loss that raises no error and is wrong.
+# - recognise a wrong loss by its numbers, even when it raises no error.
 #
 # ## Before you start
 #
-# You need some Python with NumPy arrays, and the derivatives of $x^2$, $e^x$ and $\ln x$. You need no machine learning:
-# the lesson starts with one number. Each symbol is defined with its *shape*, that is, how many numbers it holds. $\mathbb{R}^C$ means $C$ numbers in a row. $\ln$ is the natural logarithm, in code `np.log`.
+# You need some Python with NumPy arrays, and the derivatives of $x^2$, $e^x$ and $\ln x$. You need no machine
+# learning: the lesson starts with one number. Each symbol is defined with its *shape*, that is, how many numbers it
+# holds. $\mathbb{R}^C$ means $C$ numbers in a row. $\ln$ is the natural logarithm, in code `np.log`.
 
 # %%
 import matplotlib.pyplot as plt
@@ -29,8 +30,11 @@ path.picture(here="02")
 # %% [markdown]
 # ## What does a loss measure?
 #
-# Start with the smallest model there is: one number. A restaurant delivers food, and its last seven deliveries took
-# these minutes. The website should say "delivered in about $m$ minutes". Which number should $m$ be?
+# Start with the smallest model: one number. A restaurant delivers food. The code lists the minutes of its last seven
+# deliveries. The website should say "delivered in about $m$ minutes". Which number should $m$ be?
+#
+# To compare candidates we need a rule that says how wrong each one is. Such a rule is called a *loss*. It takes what
+# the model predicts and what really happened, and returns one number: the lower, the better.
 
 # %%
 minutes = np.array([28, 31, 29, 35, 30, 33, 59])
@@ -45,9 +49,8 @@ for m in (25, 30, 40, 50):
     print(f"promise {m} minutes: loss {squared_loss(m):.0f}")
 
 # %% [markdown]
-# To compare candidates we need a rule that says how wrong each one is. Such a rule is called a *loss*. It takes what
-# the model predicts and what really happened, and returns one number: the lower, the better. The rule above takes each
-# error, squares it, and averages the squares. It is called the *mean squared error*. We can draw it for every candidate.
+# This loss takes each error, squares it, and averages the squares. It is called the *mean squared error*. We draw it
+# for many candidates.
 
 # %%
 candidates = np.linspace(minutes.min() - 5, minutes.max() + 5, 401)
@@ -74,21 +77,21 @@ claim(
 
 # %% [markdown]
 # Six of the seven deliveries were at least as fast as this promise. The seventh, with 59 minutes, pulled it up. **Your
-# turn:** change 59 to 590 in the list of minutes, and run the cells down to here again. How far does the promise follow?
+# turn:** change 59 to 590 in the list of minutes, and run the cells down to here again. How far does the promise move?
+# Then change it back.
 #
-# The same rule as a formula: let $r_i$ be the $i$-th reading, here the minutes of one delivery, and $N$ the number of
-# readings. Then
+# The same rule as a formula: $r_i$ is the $i$-th reading, here the minutes of one delivery. $N$ is the number of
+# readings, and $\sum$ adds up the terms for all $i$:
 #
 # $$L(m) = \frac1N\sum_{i=1}^N (r_i - m)^2 .$$
 #
-# **Now do exercise 02.1.** It writes this loss so that it refuses data that it cannot compare.
+# **Now do exercise 02.1.** There you write this loss, and it refuses arrays that do not fit together.
 #
 # ## How does a program find the lowest point?
 #
-# We tried 401 candidates for one number. A *neural network*, the kind of model that this course deploys, has thousands of
-# such numbers or more. They are called its *weights*, and nobody can try all combinations. A program walks downhill
-# instead. The direction comes from the slope of the loss. The derivative
-# of $(r_i - m)^2$ with respect to $m$ is $2(m - r_i)$, so
+# We tried 401 candidates for one number. A *neural network*, the kind of model that this course deploys, has thousands
+# of such numbers. They are called its *weights*, and nobody can try all combinations. A program walks downhill instead.
+# The slope of the loss gives the direction. The derivative of $(r_i - m)^2$ with respect to $m$ is $2(m - r_i)$, so
 #
 # $$\frac{dL}{dm} = \frac2N\sum_{i=1}^N (m - r_i).$$
 #
@@ -103,23 +106,21 @@ for step in range(31):
     m = m - 0.1 * slope
 
 # %%
-claim(
-    "thirty steps downhill end at the mean", abs(m - minutes.mean()) < 0.1, f"m = {m:.2f} minutes"
-)
+claim("31 steps downhill end at the mean", abs(m - minutes.mean()) < 0.1, f"m = {m:.2f} minutes")
 
 # %% [markdown]
-# This loop is called *gradient descent*, and running it is called *training*. The *gradient*, written $\nabla L$, holds
-# the slopes with respect to all weights; here it holds one. The factor 0.1 is the *learning rate* (lesson 03). At the
-# lowest point the slope is zero. Then $\sum_i (m - r_i) = 0$, so $m$ is the mean. That proves what the picture showed.
+# This loop is called *gradient descent*, and running it is called *training*. The *gradient*, written $\nabla L$,
+# holds one slope for each weight; here it holds one. The factor 0.1 is the *learning rate* (lesson 03). At the lowest
+# point the slope is zero. Then $\sum_i (m - r_i) = 0$, so $m$ is the mean, as in the picture.
 #
-# Note what the loop knows about the task: only the slope of the loss. A wrong loss is therefore a wrong goal, and
-# training will reach it without complaint.
+# The loop knows nothing about the task but the slope of the loss. So a wrong loss is a wrong goal, and training
+# reaches it without any error message.
 #
 # ## How much harm does one broken reading do?
 #
-# Many sensors send −999 when they have no value. Take 100 room temperatures near 21 °C, and let one of them be −999. We
-# predict the temperature by one number again, once with squared errors and once with *absolute errors*, $|r_i - m|$.
-# How far does the broken reading move the best number under squared error?
+# Many sensors send −999 when they have no value. Take 100 room temperatures near 21 °C, and replace one of them by
+# −999. Again we look for the best single number $m$, once with squared errors and once with *absolute errors*, $|r_i -
+# m|$. How far does the broken reading move the best number under squared error?
 
 # %%
 guess(
@@ -152,22 +153,23 @@ claim(
 # %% [markdown]
 # Under absolute error the best number is the *median*, the value in the middle. The slope of $|r_i - m|$ is $+1$ or
 # $-1$, however far away the reading is. The slopes cancel where as many readings lie above as below. Under squared
-# error a reading pulls in proportion to its distance, so one broken reading outweighs the other 99.
+# error the slope of a reading grows with its distance: a far reading pulls harder. So one broken reading can outweigh
+# the other 99.
 #
 # ## Where does the square come from?
 #
-# The choice between the two is not a matter of taste. Each loss follows from an assumption about the errors.
+# Each of the two losses follows from an assumption about the errors.
 #
-# Assume that a reading is the true value $m$ plus *Gaussian noise*: random errors that follow the bell curve. Its
-# width is the *standard deviation* $\sigma$. About two thirds of the errors are smaller than $\sigma$. How likely is
-# a reading near $r$? The bell curve answers with a *density*:
+# Assume that a reading is the true value $m$ plus *Gaussian noise*: random errors that follow the bell curve. The
+# width of the curve is the *standard deviation* $\sigma$: about two thirds of the errors lie between $-\sigma$ and
+# $\sigma$. How likely is a reading near $r$? The height of the curve, the *density*, tells us:
 #
 # $$p_m(r) = \frac{1}{\sqrt{2\pi\sigma^2}}\; e^{-(r-m)^2 / (2\sigma^2)} .$$
 #
-# A good $m$ makes the readings that we saw likely. If the readings are independent of each other, the density of all
-# of them is the product $p_m(r_1) \cdot p_m(r_2) \cdots p_m(r_N)$. Seen as a function of $m$, this product is called the
-# *likelihood*. *Maximum likelihood* means: choose the $m$ that makes it largest. We compute it for 2,000 readings of a
-# sensor, at the true value 21 and at a wrong one.
+# With a good $m$, our readings are likely. If no reading influences another, the density of all of them is the product
+# $p_m(r_1) \cdot p_m(r_2) \cdots p_m(r_N)$. Seen as a function of $m$, this product is called the *likelihood*.
+# *Maximum likelihood* means: choose the $m$ that makes it largest. We compute it for 2,000 readings of a sensor, at
+# the true value 21 and at a wrong one.
 
 # %%
 readings = np.random.default_rng(0).normal(21, 0.5, 2000)
@@ -184,12 +186,12 @@ print(f"is about 10 to the power of {len(readings) * np.log10(typical):.0f}")
 
 # %% [markdown]
 # Both products are zero, even the one for the true value. The smallest positive number that Python's `float` can hold
-# is about $10^{-324}$, and the true product is much smaller than that. **Your turn:** change 2,000 to 500 and run the cell
-# again. Which of the two products is no longer zero?
+# is about $5 \cdot 10^{-324}$, and the true product is much smaller than that. **Your turn:** change 2,000 to 500 and run
+# the cell again. Which of the two products is no longer zero?
 #
-# The logarithm solves this problem. It turns a product into a sum: $\ln(ab) = \ln a + \ln b$. It also keeps the
-# order: where the product is largest, its logarithm is largest. We put a minus sign in front, so that lower is better,
-# and divide by $N$. The result is called the *negative log-likelihood*:
+# The logarithm solves this problem. It turns a product into a sum: $\ln(ab) = \ln a + \ln b$. It also keeps the order:
+# where the product is largest, its logarithm is largest. We put a minus sign in front, so that lower is better, and
+# divide by $N$. The result is called the *negative log-likelihood*. Put in the density, and use $\ln e^x = x$:
 #
 # $$-\frac1N\sum_{i=1}^N \ln p_m(r_i) \;=\; \underbrace{\tfrac12 \ln(2\pi\sigma^2)}_{\text{does not depend on } m}
 # \;+\; \frac{1}{2\sigma^2}\cdot \underbrace{\frac1N\sum_{i=1}^N (r_i-m)^2}_{\text{mean squared error}} .$$
@@ -212,36 +214,36 @@ claim(
 
 # %% [markdown]
 # Squared error therefore assumes Gaussian noise. Under the bell curve a reading of −999 is practically impossible, so
-# the fit moves far to explain it. Absolute error follows in the same way from *Laplace noise*, whose density falls only
-# as $e^{-|r-m|/b}$ (with $b$ for its width). Large errors are less surprising there.
+# the best $m$ moves far towards it. Absolute error follows in the same way from *Laplace noise*, whose density falls
+# only as $e^{-|r-m|/b}$ (with $b$ for its width). Large errors are less surprising there.
 #
-# A loss is an assumption about how the data err. When a colleague changes the loss, ask which noise they expect.
+# So every loss assumes something about the errors. When a colleague changes the loss, ask which errors they expect.
 #
 # ## What is the loss when the answer is a class?
 #
-# A classifier for digits chooses one of $C = 10$ *classes*. The number of the right class is called the *label*, $k \in
-# \{0, \dots, C-1\}$. Labels cannot be subtracted from each other in a useful way: a 7 is not closer to an 8 than to a
-# 1. So the model does not answer with a label. It gives each class a probability:
+# A classifier for digits chooses one of $C = 10$ *classes*. The number of the right class is called the *label*, $k
+# \in \{0, \dots, C-1\}$. Labels cannot be subtracted from each other in a useful way: a 7 is not closer to an 8 than
+# to a 1. So the model does not answer with a label. It gives each class a probability. These form $\hat y$, “y hat”:
 #
 # $$\hat y \in \mathbb{R}^C, \qquad \hat y_j \ge 0, \qquad \sum_{j=0}^{C-1} \hat y_j = 1 .$$
 #
-# Now follow the same steps as before. The likelihood of one example is the probability that the model gave to the right
-# class, $\hat y_k$. Minus its logarithm is the loss:
+# Now follow the same steps as before. The likelihood of one example is $\hat y_k$, the probability that the model gave
+# to the right class. The loss is minus its logarithm:
 #
 # $$\ell = -\ln \hat y_k .$$
 #
 # This loss is called *cross-entropy*. Over $N$ examples we take the mean again.
 
 # %%
-for probability in (1.0, 0.9, 0.5, 0.1, 0.001):
+for probability in (1.0, 0.9, 0.5, 0.2, 0.001):
     print(f"the right class got {probability:<5}: loss {abs(np.log(probability)):.3f}")
 
 # %% [markdown]
 # A model that is right and sure pays nothing. A model that is sure and wrong pays a lot, and there is no upper limit.
 # The unit is called *nat*, because the logarithm is the natural one.
 #
-# Papers write the same loss with a sum. They turn the label into a *one-hot* vector $y \in \mathbb{R}^C$, which has a 1
-# at the right class ($y_k = 1$) and 0 everywhere else. All terms but one vanish:
+# Papers write the same loss with a sum. They turn the label into a *one-hot* vector $y \in \mathbb{R}^C$, which has a
+# 1 at the right class ($y_k = 1$) and 0 everywhere else. All terms of the sum but one are zero:
 #
 # $$\ell = -\sum_{j=0}^{C-1} y_j \ln \hat y_j .$$
 #
@@ -268,8 +270,8 @@ claim("a blind guess among ten classes costs ln 10", np.isclose(blind, np.log(10
 # should start near it.
 #
 # But $1/C$ for each class is not always the best blind answer. Some classes are rare. Say 10 of 1,000 payments are
-# fraud. A model that sees nothing answers the same probability of fraud, $q$, for every payment. Which $q$ has the
-# lowest loss?
+# fraud. A model that sees nothing gives every payment the same probability $q$ of fraud. Then a fraud costs $-\ln q$,
+# and any other payment $-\ln(1-q)$. Which $q$ has the lowest mean loss?
 
 # %%
 q = np.linspace(0.001, 0.999, 999)
@@ -281,19 +283,21 @@ claim(
 )
 
 # %% [markdown]
-# A fraud model that reports a loss of 0.056 may have learned nothing, although this is far below $\ln 2$. The number to
-# beat is the loss of the best constant answer. **Now do exercise 02.2**, which computes it from the labels.
+# A fraud model that reports a loss of 0.056 may have learned nothing, although this is far below $\ln 2$, the loss of
+# $q = 1/2$. The number to beat is the loss of the best constant answer. **Now do exercise 02.2**, which computes it
+# from the labels.
 #
 # ## How low can the loss get?
 #
-# Some images are ambiguous. Suppose that 100 people drew the same scrawl. 30 of them meant a 1, and 70 meant a 7. Even a
-# perfect model cannot know which. Let $p \in \mathbb{R}^C$ be the true probabilities, given what the model sees, and
-# $q \in \mathbb{R}^C$ the model's answer. The average loss is then
+# Some images can be read in two ways. Say 100 people drew the same unclear sign: 30 of them meant a 1, and 70 meant a
+# 7. Even a perfect model cannot know which. Let $p \in \mathbb{R}^C$ be the true probabilities for this image, and $q \in
+# \mathbb{R}^C$ the model's answer. Class $j$ is right in a share $p_j$ of the cases, and then costs $-\ln q_j$. The
+# average loss is
 #
 # $$H(p,q) = -\sum_j p_j \ln q_j ,$$
 #
-# the cross-entropy of the two distributions. We draw it for the scrawl: $p = (0.3,\, 0.7)$, and the model answers
-# $(q,\, 1-q)$.
+# the cross-entropy of $p$ and $q$. We draw it for the unclear sign: $p = (0.3,\, 0.7)$, and the model answers $(q,\,
+# 1-q)$.
 
 # %%
 expected = -(0.3 * np.log(q) + 0.7 * np.log(1 - q))
@@ -304,19 +308,20 @@ plt.ylim(0, 2.5)
 plt.xlabel("answered probability q of a 1")
 plt.ylabel("average loss (nats)")
 show.finding(
-    "The loss is lowest where the answer is the true probability, 0.3, and not zero there",
+    "The loss is lowest at the true probability, 0.3, and even there it is not zero",
     alt="The average loss over the answered probability is a bowl. Its lowest point is "
     f"{expected.min():.2f} nats at an answer of 0.3, and it rises steeply towards 0 and 1",
 )
 
 # %% [markdown]
-# The lowest value is $H(p,p)$. It is called the *entropy* of $p$, written $H(p)$. What a model pays on top of it is
-# called the *Kullback–Leibler divergence*:
+# The lowest value is $H(p,p)$. It is called the *entropy* of $p$, written $H(p)$. The rest of the loss is called the
+# *Kullback–Leibler divergence*:
 #
 # $$H(p,q) = H(p) + \mathrm{KL}(p\,\|\,q), \qquad \mathrm{KL}(p\,\|\,q) = \sum_j p_j \ln \frac{p_j}{q_j} .$$
 #
-# Why is the divergence never negative? The logarithm lies below its tangent at 1: $\ln t \le t - 1$ for every $t > 0$,
-# and the two are equal only at $t = 1$. Put $t = q_j / p_j$, for all $j$ with $p_j > 0$:
+# Why is the divergence never negative? (You may skip this proof.) The line $t - 1$ touches the curve $\ln t$ at $t =
+# 1$, and lies above it everywhere else: $\ln t \le t - 1$. Put in $t = q_j / p_j$, for all $j$ with $p_j > 0$. These
+# $p_j$ add up to 1, these $q_j$ to at most 1:
 #
 # $$-\mathrm{KL}(p\,\|\,q) = \sum_j p_j \ln\frac{q_j}{p_j} \;\le\; \sum_j p_j\Big(\frac{q_j}{p_j}-1\Big)
 # = \sum_j q_j - \sum_j p_j \;\le\; 0 .$$
@@ -345,20 +350,20 @@ claim(
 # %% [markdown]
 # ## How do scores become probabilities?
 #
-# The last layer of a network computes one score for each class. The scores $z \in \mathbb{R}^C$ are called *logits*, and
-# each can be any number. How do we make probabilities out of them? We state one wish. A difference of logits shall be
-# a difference of log-probabilities:
+# The last layer of a network computes one score for each class. The scores $z \in \mathbb{R}^C$ are called *logits*,
+# and each can be any number. How do we make probabilities out of them? We ask for one property: a difference of logits
+# is a difference of logarithms of probabilities (*log-probabilities*):
 #
 # $$\ln \hat y_i - \ln \hat y_j = z_i - z_j .$$
 #
-# This wish leaves no choice. Apply the exponential function: $\hat y_i = \hat y_j\, e^{z_i - z_j}$. Now sum over $i$.
-# The left side gives 1, so
+# Only one formula has this property. Apply the exponential function: $\hat y_i = \hat y_j\, e^{z_i - z_j}$. Now sum
+# over $i$. The left side gives 1, so
 #
 # $$1 = \hat y_j \sum_i e^{z_i - z_j} \quad\Longrightarrow\quad
 # \hat y_j = \frac{1}{\sum_i e^{z_i-z_j}} = \frac{e^{z_j}}{\sum_i e^{z_i}} .$$
 #
 # This function is called *softmax*. Only differences of logits count, so we may subtract the same number from all of
-# them. The code subtracts the largest logit, because $e^z$ of a large number overflows (lesson 02b shows how).
+# them. The code subtracts the largest logit, because $e^z$ of a large $z$ is too large for a `float` (lesson 02b).
 
 
 # %%
@@ -375,12 +380,12 @@ print(softmax(np.array([[102.0, 101.0, 99.0]])).round(3))
 # %% [markdown]
 # **Your turn:** change the three logits until two classes get the same probability and the third gets almost none.
 #
-# Put softmax into the loss, and use $\ln e^{z_k} = z_k$:
+# Put softmax into the loss $-\ln \hat y_k$, and use $\ln e^{z_k} = z_k$:
 #
 # $$\ell = -\ln \frac{e^{z_k}}{\sum_j e^{z_j}} = \ln \sum_j e^{z_j} - z_k .$$
 #
-# So the loss can be computed from the logits, without computing a probability first. PyTorch's `cross_entropy` does
-# this: it takes logits and labels. We compare ours with it.
+# So we can compute the loss from the logits, without the probabilities. `cross_entropy` in PyTorch, a library for
+# networks, does this. We compare ours with it.
 
 # %%
 import torch
@@ -408,8 +413,9 @@ claim("our losses are PyTorch's, to 1e-12", difference < 1e-12, f"{difference:.0
 # ### Does an untrained network start at ln C?
 #
 # Here is the course's data: images of handwritten digits, each with 64 grey values between 0 and 1. As a network we
-# take a single matrix, $z = xW + b$. The images are $x \in \mathbb{R}^{N \times 64}$, the weights $W \in \mathbb{R}^{64
-# \times 10}$ and $b \in \mathbb{R}^{10}$. We draw the weights at random, as PyTorch does, and then 30 times as large.
+# take a single matrix, $z = xW + b$ (in code `x @ W + b`). The images are $x \in \mathbb{R}^{N \times 64}$, the
+# weights $W \in \mathbb{R}^{64 \times 10}$ and $b \in \mathbb{R}^{10}$. We draw the weights at random, as PyTorch
+# does, and then 30 times as large.
 
 # %%
 from course_lib import data
@@ -446,8 +452,8 @@ claim(
 #
 # ## What does the loss ask of each logit?
 #
-# Training needs the slope of the loss with respect to each logit $z_j$. Start from $\ell = \ln \sum_i e^{z_i} - z_k$.
-# The derivative of $\ln S$ is $S'/S$, so
+# Training needs the slope of the loss with respect to each logit $z_j$. It is written $\partial \ell / \partial z_j$:
+# all other logits stay fixed. Start from $\ell = \ln \sum_i e^{z_i} - z_k$. The derivative of $\ln S$ is $S'/S$, so
 #
 # $$\frac{\partial \ell}{\partial z_j} = \frac{e^{z_j}}{\sum_i e^{z_i}} - \frac{\partial z_k}{\partial z_j}
 # = \hat y_j - y_j .$$
@@ -499,7 +505,7 @@ draw(logits=(2.0, 1.0, -1.0), label=1)
 
 # %% [markdown]
 # A step downhill subtracts the gradient. So each wrong class is pushed down by the probability that it got. The right
-# class is pushed up by what it still lacks. **Your turn:** change the last line and run the cell again. Add 5 to all
+# class is pushed up by what it lacks to 1. **Your turn:** change the last line and run the cell again. Add 5 to all
 # three logits. Make the right class win by 5, then lose by 5. How large can an entry become?
 
 # %%
@@ -513,18 +519,20 @@ claim(
 )
 
 # %% [markdown]
-# **Now do exercise 02.3**: loss and gradient in one function, for a device that has NumPy and no framework.
+# **Now do exercise 02.3**: loss and gradient in one function, for a device that has NumPy and no *framework* such as
+# PyTorch.
 #
 # ## Can this gradient train a classifier?
 #
-# One step is missing: from the logits to the weights. The number $W_{dj}$ appears in $z_{nj} = \sum_d x_{nd} W_{dj} +
-# b_j$ with the factor $x_{nd}$, for every image $n$. The chain rule sums over the images. With $\hat y, y \in
-# \mathbb{R}^{N \times 10}$, one row for each image:
+# One step is missing: from the logits to the weights. Image $n$ has the logits $z_{nj} = \sum_d x_{nd} W_{dj} + b_j$.
+# The weight $W_{dj}$ has the factor $x_{nd}$ there. The chain rule multiplies by this factor and adds up all images.
+# Now $\hat y$ and $y$ have a row for each image, and $x^{\mathsf T}$ is $x$ with rows and columns swapped (`x.T`):
 #
 # $$\nabla_W L = \tfrac1N\, x^{\mathsf T}(\hat y - y) \in \mathbb{R}^{64\times 10}, \qquad
 # \nabla_b L = \tfrac1N \textstyle\sum_n (\hat y - y)_n \in \mathbb{R}^{10} .$$
 #
-# That is all that training needs. The loop is the one from the beginning, with 650 weights instead of one.
+# The loop is the one from the beginning, with 650 weights instead of one. Then we measure the *accuracy*, the share of
+# right answers, on *test images*, which are not used in training.
 
 # %%
 W, b = random_weights(seed=0)
@@ -545,17 +553,17 @@ def accuracy(logits):
 claim(
     "300 steps with ŷ − y start near ln 10 and end with over 90 % of the test images right",
     abs(by_step[0] - np.log(10)) < 0.3 and accuracy(x_test @ W + b) > 0.9,
-    f"loss from {by_step[0]:.2f} to {by_step[-1]:.2f}, accuracy {accuracy(x_test @ W + b):.1%}",
+    f"loss from {by_step[0]:.2f} to {by_step[-1]:.2f}, "
+    f"accuracy {100 * accuracy(x_test @ W + b):.1f} %",
 )
 
 # %% [markdown]
-# *Accuracy* is the share of right answers. We measured it on *test images*, which were not used in training. So a
-# dozen lines of NumPy read handwritten digits. Frameworks add autograd, larger networks, and more ways to go wrong.
+# A dozen lines of NumPy read handwritten digits. Frameworks add autograd, larger networks, and more ways to go wrong.
 #
 # ## Which wrong losses raise no error?
 #
-# The rest of this lesson collects losses that run without an error and train something else. We train the same matrix
-# in PyTorch, with *Adam*, which chooses the length of each step itself (lesson 03). Only the loss changes.
+# The next losses run without an error, and train the model for a wrong goal. We train the same matrix in PyTorch, with
+# *Adam*, which chooses the length of each step itself (lesson 03). Only the loss changes.
 
 # %%
 images, digits = torch.from_numpy(x), torch.from_numpy(labels)
@@ -577,17 +585,18 @@ def trained(loss_of, seed=0, times=1):
 
 # %%
 right_losses, right_logits = trained(F.cross_entropy)
-print(f"cross-entropy: loss {right_losses[-1]:.3f}, accuracy {accuracy(right_logits):.1%}")
+print(f"cross-entropy: loss {right_losses[-1]:.3f}, accuracy {100 * accuracy(right_logits):.1f} %")
 
 # %% [markdown]
 # ### Where this goes wrong: softmax twice
 #
-# Many Keras models end in a softmax layer. Someone ports one to PyTorch and gives its output to `cross_entropy`. But
-# `cross_entropy` applies softmax itself, so softmax is applied twice. The same happens in a service that applies softmax
-# to a model's probabilities. How sure can an answer among ten classes be after the second softmax?
+# Many models in Keras, a framework, end in softmax. Someone rebuilds one in PyTorch and gives its output to
+# `cross_entropy`. But `cross_entropy` applies softmax itself, so softmax is applied twice. The same happens in a
+# service that applies softmax to a model's probabilities. How sure can an answer among ten classes be after the second
+# softmax?
 
 # %%
-guess("surest", "The largest possible probability after softmax twice, ten classes?", share=True)
+guess("surest", "Ten classes: how large can a probability be after softmax twice?", share=True)
 
 # %%
 surest = softmax(softmax(np.array([[1000.0, *[0.0] * 9]])))[0, 0]
@@ -595,7 +604,7 @@ reveal("surest", surest)
 claim(
     "after a second softmax, the surest answer possible is e / (e + 9), less than 24 %",
     np.isclose(surest, np.e / (np.e + 9)) and surest < 0.24,
-    f"{surest:.1%}",
+    f"{100 * surest:.1f} %",
 )
 
 # %% [markdown]
@@ -615,7 +624,7 @@ lower_by = accuracy(right_logits) - accuracy(twice_logits)
 claim(
     "the accuracy hides the mistake: with softmax twice it is within 2 points",
     abs(lower_by) < 0.02,
-    f"once {accuracy(right_logits):.1%}, twice {accuracy(twice_logits):.1%}",
+    f"once {100 * accuracy(right_logits):.1f} %, twice {100 * accuracy(twice_logits):.1f} %",
 )
 
 # %%
@@ -640,14 +649,14 @@ claim(
 )
 
 # %% [markdown]
-# The accuracy hides this mistake, and the loss does not. If ten classes level off near 1.5, look for a second softmax. **Now
-# do exercise 02.4**, which recovers the lost probabilities from a service's log.
+# The accuracy hides this mistake, but the loss shows it. If the loss of ten classes stays near 1.5, look for a second
+# softmax. **Now do exercise 02.4**, which recovers the lost probabilities from a service's log.
 #
 # ### Where this goes wrong: the label is not in the loss
 #
-# An article from which this course grew prints the loss as $-\sum_i y_i \log y_i$. It uses one letter for the label and
-# for the prediction. A reader who takes $y$ as the prediction trains with $-\sum_j \hat y_j \ln \hat y_j$. This runs, and
-# the loss falls. Which of the two trainings ends with the lower loss?
+# The article with which this course began prints the loss as $-\sum_i y_i \log y_i$. It uses one letter for the label
+# and for the prediction. A reader who takes $y$ as the prediction trains with $-\sum_j \hat y_j \ln \hat y_j$. This
+# runs, and the loss falls. Which of the two trainings ends with the lower loss?
 
 # %%
 guess(
@@ -663,14 +672,18 @@ def without_label(logits, labels):
 
 
 wrong_losses, wrong_logits = trained(without_label)
-reveal("lower", "the wrong one, without the label")
+ends = {
+    "the right one, with the label": right_losses[-1],
+    "the wrong one, without the label": wrong_losses[-1],
+}
+reveal("lower", min(ends, key=ends.get))
 
 # %%
 claim(
     "without the label the loss ends lower, and at most a third of the test images are right",
     wrong_losses[-1] < right_losses[-1] and accuracy(wrong_logits) < 1 / 3,
-    f"loss {wrong_losses[-1]:.0e} and accuracy {accuracy(wrong_logits):.1%}, against "
-    f"{right_losses[-1]:.2f} and {accuracy(right_logits):.1%}",
+    f"loss {wrong_losses[-1]:.0e} and accuracy {100 * accuracy(wrong_logits):.1f} %, against "
+    f"{right_losses[-1]:.2f} and {100 * accuracy(right_logits):.1f} %",
 )
 
 # %% [markdown]
@@ -679,20 +692,20 @@ claim(
 #
 # ### Where this goes wrong: logits where log-probabilities belong
 #
-# PyTorch has a second loss, `nll_loss`. It expects log-probabilities, and it returns minus the entry of the right class.
-# Give it logits, and training has an easy way out: make the logits larger and larger.
+# PyTorch has a second loss, `nll_loss`. It expects log-probabilities, and it returns minus the entry of the right
+# class. With logits, the loss has no lower limit: training makes the logits larger and larger.
 
 # %%
 raw_losses, raw_logits = trained(F.nll_loss)
 claim(
-    "logits given to nll_loss make a loss below zero, which no cross-entropy of labels can be",
+    "logits given to nll_loss make a loss below zero; cross-entropy with labels never is",
     raw_losses[-1] < 0,
-    f"loss {raw_losses[-1]:.0f} after 200 steps, accuracy {accuracy(raw_logits):.1%}",
+    f"loss {raw_losses[-1]:.0f} after 200 steps, accuracy {100 * accuracy(raw_logits):.1f} %",
 )
 
 # %% [markdown]
-# A probability is at most 1, so $-\ln \hat y_k$ is at least 0. A negative value in the log is proof that the loss did
-# not get probabilities.
+# A probability is at most 1, so $-\ln \hat y_k$ is at least 0. A negative loss proves that it did not come from
+# probabilities.
 #
 # ## Why not squared error on the probabilities?
 #
@@ -704,7 +717,8 @@ claim(
 # $$\frac{d}{du}\big(-\ln \hat y\big) = -(1 - \hat y), \qquad
 # B = 2(1-\hat y)^2, \quad \frac{dB}{du} = -4\, \hat y\, (1-\hat y)^2 .$$
 #
-# The second slope has the factor $\hat y$. If the right class got almost no probability, there is almost no slope.
+# The second slope has the factor $\hat y$. If the right class got almost no probability, there is almost no slope. We
+# draw minus the slope, the *pull* on the margin.
 
 # %%
 margins = np.linspace(-10, 10, 201)
@@ -727,8 +741,8 @@ show.finding(
 )
 
 # %% [markdown]
-# At the left the model is sure and wrong. It should learn most there, but squared error leaves it alone. This is called a
-# *vanishing gradient*. How many steps does it take to repair one such answer?
+# At the left the model is sure and wrong. It should learn most there, but squared error hardly changes it. This is
+# called a *vanishing gradient*. How many steps, each as long as the slope, repair one such answer?
 
 
 # %%
@@ -749,7 +763,7 @@ claim(
 )
 
 # %% [markdown]
-# Do the digits suffer from this? We train with both losses, from the usual start and from weights 30 times as large.
+# Does this matter for the digits? We train with both losses, from the usual start and from weights 30 times as large.
 
 
 # %%
@@ -775,13 +789,13 @@ claim(
 )
 
 # %% [markdown]
-# With a sensible start the choice hardly matters here. With a bad start it does. In fairness, the Brier score has a
-# strength: a single wrong label can cost at most 2. That makes it a good number to report, beside the accuracy.
+# With a sensible start the choice hardly matters here. With a bad start it does. The Brier score also has a strength:
+# a single wrong label can cost at most 2. That makes it a good number to report, beside the accuracy.
 #
 # ## What we measured
 #
-# This lesson made no model to keep, so the ledger gets no row. What stays is a table to hold beside a training log. The
-# numbers are those of this lesson, for ten digits.
+# This lesson made no model to keep, so it adds no row to the *ledger*, the course's table of models. Keep the next
+# table beside a training log. Its numbers are those of this lesson, for ten digits.
 
 # %%
 frequencies = np.bincount(labels) / len(labels)
@@ -798,29 +812,29 @@ rows = [
 show.table(["the log says", "here", "look first for"], rows, caption="Beside a training log")
 
 # %% [markdown]
-# The last row is the one from the beginning: lesson 02b produces that `nan`, explains it and repairs it.
+# Lesson 02b produces the `nan` of the last row, explains it and repairs it.
 #
 # ## What to remember
 #
-# - A loss is an assumption about the data: Gaussian noise gives squared error, and a label gives cross-entropy.
+# - A loss assumes something about the data: Gaussian noise gives squared error, and a label gives cross-entropy.
 # - With respect to the logits, the gradient of cross-entropy is answer minus truth, $\hat y - y$.
 # - Wrong losses often raise no error. Know $\ln C$ and the best constant answer before you read a log.
 #
 # ## Where this breaks down
 #
 # - Maximum likelihood believes the labels. If one label in twenty is wrong, cross-entropy asks the model to be sure of
-#   errors, and sets no limit to what one of them costs.
-# - Cross-entropy weighs all mistakes alike, and no business does. The cost of an error belongs in the decision after
-#   the model (lesson 08b).
-# - The entropy is a limit for the average. On a few examples a model can be below it by luck, and on its training images
-#   by memory.
+#   wrong labels too. The cost of one has no limit.
+# - Cross-entropy counts all mistakes alike, but in a business some cost more than others. That cost belongs in the
+#   decision after the model (lesson 08b).
+# - The entropy is a limit for the average. On a few examples a model can be below it by luck. On its training images
+#   it can learn the answers by heart.
 #
 # ## What real teams use
 #
 # They use the framework's own loss on logits: `cross_entropy` and `binary_cross_entropy_with_logits` in PyTorch,
-# `from_logits=True` in Keras. They write a loss of their own where the task has another likelihood: counts (Poisson),
-# times until an event (survival models), rankings (pairwise losses). Then they test it as this lesson did: its value at a
-# blind guess, and its gradient against autograd. For readings such as −999 that nobody could filter out they use
+# `from_logits=True` in Keras. They write their own loss where the task needs another likelihood: counts (Poisson),
+# times until an event (survival models), rankings (pairwise losses). Then they test it as this lesson did: its value
+# at a blind guess, and its gradient against autograd. For readings such as −999 that nobody could filter out they use
 # *Huber's loss*. It is squared for small errors and absolute for large ones.
 #
 # ## Further reading

@@ -10,7 +10,7 @@ from course_lib.idioms import begin, check
 scratch = begin("00")
 
 # %% [markdown]
-# ## 00.1 How long may it be down? ★☆☆ · 5 minutes
+# ## 00.1 How long may it be down? ★☆☆ · 10 minutes
 #
 # A team promises that its service answers 99.9 % of the time. Somebody asks in the meeting: "how long may it be down?"
 # Write the function that answers. Someone will pass a percentage where the function expects a share. Refuse it.

@@ -13,10 +13,10 @@ from course_lib.idioms import begin, check
 scratch = begin("02")
 
 # %% [markdown]
-# ## 02.1 Mean squared error ★☆☆ · 5 minutes
+# ## 02.1 Mean squared error ★☆☆ · 10 minutes
 #
 # A dashboard shows the mean squared error of a regression and of two camera pictures. Both looked fine for months, and
-# both were wrong. The pictures came as 8-bit integers, in which 200 − 210 is 246. The predictions came as a column of
+# both were wrong. The pictures came as 8-bit integers, in which 50 − 200 is 106 and 150² is 228. The predictions came as a column of
 # shape (N, 1) and the targets with shape (N,). NumPy stretches these to N × N differences without a word. Write the loss
 # so that neither can happen.
 
@@ -49,7 +49,7 @@ check("02.1", mean_squared_error)
 # of 40,000.
 
 # %% [markdown]
-# ## 02.2 The number to beat ★☆☆ · 5 minutes
+# ## 02.2 The number to beat ★☆☆ · 10 minutes
 #
 # A colleague is happy: "Our fraud model has a loss of 0.06!" You ask how large the loss of the best constant answer is.
 # That is a model which sees nothing and answers the frequency of each class, every time. Compute it from the labels.
@@ -57,7 +57,7 @@ check("02.1", mean_squared_error)
 
 # %%
 def loss_to_beat(labels):
-    """The mean cross-entropy of the best constant answer: the entropy of the labels' frequencies.
+    """The mean cross-entropy of the best constant answer: each class gets its frequency.
 
     labels: int array (N,). The numbers of the classes need not be consecutive, and -1 may be
     one of them.
@@ -81,7 +81,7 @@ check("02.2", loss_to_beat)
 # a model that sees nothing.
 
 # %% [markdown]
-# ## 02.3 Answer minus truth ★★☆ · 10 minutes
+# ## 02.3 Answer minus truth ★★☆ · 15 minutes
 #
 # A model is to continue learning on a device that has NumPy and no framework. There is no autograd. So write the loss and
 # its gradient by hand, in one function, because they share most of their work. Both must survive a model that is very
@@ -119,7 +119,7 @@ check("02.3", loss_and_gradient)
 # the labels, and is float64 unless you say otherwise.
 
 # %% [markdown]
-# ## 02.4 Undo the second softmax ★★★ · 10 minutes
+# ## 02.4 Undo the second softmax ★★★ · 15 minutes
 #
 # For three weeks a service applied softmax to probabilities. No answer in its log is surer than 23 %, and the analysts
 # want the true probabilities back. Let $p$ be the probabilities before the second softmax. The log holds

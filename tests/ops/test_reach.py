@@ -212,5 +212,5 @@ def test_a_base_image_without_a_digest_is_told_and_a_busy_engine_loses_no_work(m
     monkeypatch.setattr(reach, "docker_client", lambda timeout: engine)
     said = reach.stand_ins(("docker", "kubernetes"))
     assert len(said) == sentences and engine.closed
-    assert all("has no registry digest here: it was made or loaded on this machine" in each for each in said)
+    assert all("was made or loaded on this machine, not pulled" in each for each in said)
     assert reach.stand_ins(("kubernetes",)) == []

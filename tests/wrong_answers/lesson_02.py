@@ -27,6 +27,14 @@ def wraps_around(predictions, targets):
     return float(((predictions - targets) ** 2.0).mean())
 
 
+def converts_floats_alone(predictions, targets):
+    if predictions.shape != targets.shape or not predictions.size:
+        raise ValueError
+    if predictions.dtype.kind == "f":
+        predictions, targets = predictions.astype(np.float64), targets.astype(np.float64)
+    return float(((predictions - targets) ** 2).mean())
+
+
 def in_float32(predictions, targets):
     if predictions.shape != targets.shape:
         raise ValueError
@@ -235,6 +243,7 @@ WRONG = {
         broadcasts_the_error: "shapes that differ are refused",
         only_the_length_is_compared: "shapes that differ are refused",
         wraps_around: "8-bit integers do not wrap around",
+        converts_floats_alone: "8-bit integers do not wrap around",
         in_float32: "half precision does not overflow, and float64 keeps its digits",
         mean_of_nothing: "no value at all is refused",
         works_in_place: "both arrays stay as they were",
@@ -250,8 +259,8 @@ WRONG = {
         nothing_costs_nothing: "no label at all is refused",
     },
     "02.3": {
-        loss_of_the_batch: "the loss is the mean cross-entropy, as a plain float",
-        loss_as_an_array: "the loss is the mean cross-entropy, as a plain float",
+        loss_of_the_batch: "the loss is the mean cross-entropy",
+        loss_as_an_array: "the loss is a plain float",
         downhill: "each row of the gradient sums to zero, negative at the label alone",
         without_the_truth: "each row of the gradient sums to zero, negative at the label alone",
         without_one_over_n: "it agrees with finite differences of the mean",
