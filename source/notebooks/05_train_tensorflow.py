@@ -21,6 +21,8 @@
 # holds TensorFlow alone. What comes from PyTorch comes as a file.
 
 # %%
+import tempfile
+from pathlib import Path
 from statistics import NormalDist
 
 import matplotlib.pyplot as plt
@@ -307,6 +309,8 @@ one_hot = keras.utils.to_categorical(labels, 10)
 guess = model(flat)
 dense_form = float(keras.losses.CategoricalCrossentropy()(one_hot, guess))
 sparse_form = float(keras.losses.SparseCategoricalCrossentropy()(labels, guess))
+
+# %%
 claim(
     "one-hot labels and sparse labels cost the same",
     abs(dense_form - sparse_form) < 1e-5,
@@ -484,6 +488,8 @@ claim(
     and abs(dropped.mean() - 1) < 0.02,
     f"{(dropped == 0).mean():.1%} zero, mean {dropped.mean():.3f}",
 )
+
+# %%
 claim("in use it changes nothing", np.array_equal(layer(ones, training=False).numpy(), ones))
 
 # %% [markdown]
@@ -677,9 +683,6 @@ class EventLog(keras.callbacks.Callback):
 
 
 # %%
-import tempfile
-from pathlib import Path
-
 log_folder = Path(tempfile.mkdtemp(dir=scratch))  # a new one for each run
 keras.utils.set_random_seed(5)
 watched = build_twin()
