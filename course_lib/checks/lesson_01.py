@@ -2,7 +2,6 @@
 
 import json
 import math
-import operator
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -46,7 +45,7 @@ def parity(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     row = np.arange(4.0)
     yield ("shapes that differ are refused, not broadcast", lambda: all(
-        raises(ValueError, answer, *pair) for pair in ((a, a[0]), (a[0], a), (a, a.ravel()), (row[None], row[:, None]))
+        raises(ValueError, answer, *pair) for pair in ((a, a[0]), (a[0], a), (a, a.ravel()), (row[None], row[:, None]), (a, a[:1]))
     ), [
         "Try a (2, 2) array against a (2,) array: NumPy repeats the row, and a bug stays hidden.",
         "The same number of values is not enough: (1, 4) and (4, 1) broadcast to (4, 4).",
@@ -79,8 +78,14 @@ def request(answer: Callable) -> Iterator[Property]:
         "The channel is an axis of length 1 after the first.",
         "images[:, None].tolist()",
     ])  # fmt: skip
-    yield ("the values survive", lambda: np.array_equal(np.ravel(answer(images)["instances"]), images.ravel()), [
-        "Are the values rounded or scaled on the way?",
+
+    def values() -> np.ndarray:
+        return np.ravel(answer(images)["instances"])
+
+    yield ("the values survive", lambda: (
+        values().dtype.kind == "f" and np.array_equal(values().astype(np.float32), images.ravel())
+    ), [
+        "Are the values rounded or scaled on the way? Are they still numbers?",
         "The images are in 0 to 1 already, as the model learned them.",
         "Send them as they are.",
     ])  # fmt: skip
@@ -89,8 +94,17 @@ def request(answer: Callable) -> Iterator[Property]:
         "A missing batch axis is the commonest error in a first request.",
         "images.reshape(-1, 1, 8, 8) serves both.",
     ])  # fmt: skip
+    eight = np.random.default_rng(1).random((8, 8, 8), np.float32)
+    yield ("a batch of one or of eight images is a batch", lambda: all(
+        np.shape(answer(batch)["instances"]) == (len(batch), 1, 8, 8) for batch in (eight[:1], eight)
+    ), [
+        "Try images of shape (8, 8, 8), and of shape (1, 8, 8).",
+        "A single image has two axes, a batch has three. The length of the first axis does not tell them apart.",
+        "if images.ndim == 2: …",
+    ])  # fmt: skip
     yield ("what is no digit is refused before it is sent", lambda: all(
-        raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((28, 28), (2, 7, 8), (64,), (), (2, 1, 8, 8), (2, 4, 16), (0, 8, 8))
+        raises(ValueError, answer, np.zeros(shape, np.float32))
+        for shape in ((28, 28), (2, 7, 8), (64,), (), (2, 1, 8, 8), (2, 4, 16), (0, 8, 8), (16, 8), (8, 16), (2, 16, 8), (2, 8, 16))
     ), [
         "A reshape succeeds for any 64 numbers, two images of 4 × 16 say: look at the axes first.",
         "Check the last two axes, that there are two axes or three, and that there is an image at all.",
@@ -116,9 +130,11 @@ def reading(answer: Callable) -> Iterator[Property]:
         "Return a list of (label, probability), not an iterator.",
         "[(…, …) for row in body['predictions']]",
     ])  # fmt: skip
-    yield ("the label is the class of the largest logit, an int", lambda: [operator.index(p[0]) for p in pairs(logits)] == [1, 0], [
+    yield ("the label is the class of the largest logit, an int", lambda: (
+        all(isinstance(pair[0], (int, np.integer)) for pair in pairs(logits)) and [p[0] for p in pairs(logits)] == [1, 0]
+    ), [
         "Which of the ten numbers is the largest, and where does it stand?",
-        "The position is the digit, an int and neither a float nor a text.",
+        "The position is the digit, an int: no float, no text, no tensor.",
         "int(np.argmax(row))",
     ])  # fmt: skip
     yield ("the probability is the softmax's", lambda: np.allclose(
@@ -127,6 +143,11 @@ def reading(answer: Callable) -> Iterator[Property]:
         "Logits are no probabilities: they are not between 0 and 1.",
         "Exponentials, divided by their sum.",
         "np.exp(row)[label] / np.exp(row).sum()",
+    ])  # fmt: skip
+    yield ("the probability is a float", lambda: all(isinstance(pair[1], (float, np.floating)) for pair in pairs(logits)), [
+        "What does type(…) of the probability say?",
+        "A tensor or an array with one entry is not a float.",
+        "float(…) around the probability",
     ])  # fmt: skip
     large = [[1000.0, 998.0] + [0.0] * 8, [1.0] + [0.0] * 9, [-1000.0] * 9 + [-998.0]]  # float32 is enough: 1e-5
     yield ("large logits do not overflow, nor do they hurt another row", lambda: np.allclose(
@@ -189,9 +210,9 @@ def none_lost(answer: Callable) -> Iterator[Property]:
         "if answered == 0: return 1.0",
     ])  # fmt: skip
     yield ("a negative count and a confidence that is no share are refused", lambda: all(
-        raises(ValueError, answer, *bad) for bad in ((-1,), (10, 95), (10, 1.0), (10, 0.0), (10, math.nan), (0, 95))
+        raises(ValueError, answer, *bad) for bad in ((-1,), (10, 95), (10, 1.0), (10, 0.0), (10, math.nan), (10, -0.5), (0, 95))
     ), [
-        "Try -1 requests, a confidence of 95, also with 0 requests, and one of NaN.",
+        "Try -1 requests, a confidence of 95, also with 0 requests, one of -0.5, and one of NaN.",
         "At a confidence of exactly 1 no bound holds. Every comparison with NaN is false.",
         "First of all: if answered < 0 or not 0 < confidence < 1: raise ValueError(…)",
     ])  # fmt: skip

@@ -55,6 +55,7 @@ def log_sum_exp(answer: Callable) -> Iterator[Property]:
         and np.allclose(asked(cube[:, ::-1]), of_rows[:, ::-1], rtol=1e-9)
         and np.allclose(asked(cube[0, 0]), of_rows[0, 0], rtol=1e-9) and np.shape(asked(cube[0, 0])) == ()
         and np.shape(asked(np.zeros((0, 3)))) == (0,) and np.shape(asked(cube[0, :1])) == (1,)
+        and np.shape(asked(cube[:, :1])) == (2, 1)
         and np.allclose(asked(np.array([[7.0], [-np.inf]])), [7.0, -np.inf])
     ), [
         "Try an array of shape (2, 3, 5), and one of shape (5,).",
@@ -74,6 +75,15 @@ def log_sum_exp(answer: Callable) -> Iterator[Property]:
         "Does your function write into `logits`?",
         "`logits -= m` changes the caller's array, and so does `logits[np.isneginf(logits)] = …`.",
         "shifted = logits - m makes a new one.",
+    ])  # fmt: skip
+    vocabulary = np.zeros((2, 100_000), np.float16)
+    vocabulary[1, ::2] = -np.inf
+    yield ("in float16 every word of a vocabulary counts", lambda: np.allclose(
+        np.asarray(asked(vocabulary)).astype(float), np.log([100_000, 50_000]), atol=1e-2
+    ), [
+        "Try 100,000 logits of 0 in float16. What is the sum of their exponentials there?",
+        "float16 ends at 65,504, and a small term that is added to a large one is rounded away. Sum in a wider dtype.",
+        "wide = logits.astype(np.float64) first, and ….astype(logits.dtype) at the end",
     ])  # fmt: skip
 
 
@@ -110,6 +120,12 @@ def keep_the_tail(answer: Callable) -> Iterator[Property]:
         "exp(5000) overflows whatever follows it.",
         "Where the label loses, subtract the largest difference first and add it back after the logarithm; "
         "np.logaddexp does.",
+    ])  # fmt: skip
+    ties = np.array([[0.0, 1000.0, 1000.0]], np.float32), np.array([0])
+    yield ("counts every class that beats the label", lambda: np.allclose(asked(*ties), 1000 + math.log(2)), [
+        "Try logits (0, 1000, 1000) with label 0: the loss is 1000 + ln 2.",
+        "Where the exponential overflows, the largest difference alone is not the loss.",
+        "m + np.log(np.exp(against - m).sum(axis=1)) with m the largest difference; or np.logaddexp.reduce",
     ])  # fmt: skip
     far = sure[0] + np.float32(2**20), sure[1]
     yield ("a constant on all logits changes nothing", lambda: np.allclose(
@@ -155,14 +171,16 @@ def gradient_checker(answer: Callable) -> Iterator[Property]:
         abs(answer(wavy, x, right / 2) - 0.5) < 1e-6
         and abs(answer(wavy, x, 2 * right) - 0.5) < 1e-6
         and abs(answer(wavy, x, 0 * right) - 1) < 1e-6
+        and abs(answer(lambda v: -wavy(v), x, -right / 2) - 0.5) < 1e-6
     ), [
         "Divide the largest difference by what the docstring says.",
         "By the larger of two maxima: of the gradient's entries and of the measured ones, as absolute values.",
         "np.abs(measured - gradient).max() / max(np.abs(measured).max(), np.abs(gradient).max())",
     ])  # fmt: skip
-    one_wrong = right * np.array([1, 1, -1])
+    one_wrong, many = right * np.array([1, 1, -1]), np.arange(20.0)
     yield ("a single wrong entry among right ones is seen", lambda: (
         abs(answer(wavy, x, one_wrong) - 2 * abs(right[2]) / np.abs(right).max()) < 1e-6
+        and all(answer(lambda v: float((v**2).sum()), many, 2 * many + 40 * (many == i)) > 0.4 for i in many)
     ), [
         "Flip the sign of one entry. Do you look at each one?",
         "A mean over the entries hides what a maximum shows; so does a norm, in part.",
@@ -191,6 +209,15 @@ def gradient_checker(answer: Callable) -> Iterator[Property]:
         "Try a point near 1e9: is 2e9 + 6e-6 another number than 2e9?",
         "The step has to grow with the entry that it moves.",
         "h = eps ** (1 / 3) * max(1, abs(point[index]))",
+    ])  # fmt: skip
+    apart, near_zero = np.array([1e9, 0.3]), np.array([1e-6, 0.5])
+    yield ("a small entry has a step of its own, neither huge nor tiny", lambda: (
+        answer(lambda v: float(v[0] / 1e9 + np.sin(v[1])), apart, np.array([1e-9, math.cos(0.3)])) < 1e-8
+        and answer(lambda v: float(np.sin(v).sum()), near_zero, np.cos(near_zero)) < 1e-8
+    ), [
+        "Try the point (1e9, 0.3), then (1e-6, 0.5).",
+        "A step grows with its own entry, not with the largest of all. And it does not shrink with an entry near 0.",
+        "h = eps ** (1 / 3) * max(1, abs(point[index])), anew for each index",
     ])  # fmt: skip
     tiny = np.array([1.0, 0.5, 1.0])
     yield ("the scale of the function does not matter", lambda: all(
@@ -272,12 +299,21 @@ def undo_weights(answer: Callable) -> Iterator[Property]:
         "Normalise after the division, not before it.",
         "The sum over the row takes any common factor out.",
     ])  # fmt: skip
+    three, their_weights = np.array([[0.2, 0.3, 0.5], [0.0, 0.0, 1.0], [0.9, 0.1, 0.0]]), np.array([1.0, 4.0, 0.5])
+    of_three = three * their_weights / (three * their_weights).sum(axis=1, keepdims=True)
+    yield ("three classes work as well, and a probability of 0 stays 0", lambda: (
+        np.allclose(asked(of_three, their_weights), three, rtol=1e-9, atol=1e-12)
+    ), [
+        "Try three classes, and a row (0, 0, 1).",
+        "Does a formula for two classes stand somewhere, or a division by a probability, or a clip?",
+        "probabilities / weights, each row divided by its own sum",
+    ])  # fmt: skip
     narrow = np.array([[1e-30, 1.0], [0.5, 0.5]], np.float32), np.array([1e-40, 1e5])
     wide = np.array([[1e15, 1.0], [1e45, 1.0]])
     yield ("the dtype stays, and extreme weights do not overflow on the way", lambda: (
         asked(weighted.astype(np.float32), weights).dtype == np.float32
         and asked(weighted, weights).dtype == np.float64
-        and np.allclose(asked(*narrow), wide / wide.sum(axis=1, keepdims=True), rtol=1e-5)
+        and np.allclose(asked(*narrow), wide / wide.sum(axis=1, keepdims=True), rtol=1e-5, atol=1e-20)
     ), [
         "float32 ends at 3e38. What is 0.5 / 1e-40 there?",
         "Compute in float64, convert at the end.",

@@ -1,9 +1,8 @@
 # %% [markdown]
 # # 01 The grand tour
 #
-# At 3 a.m. one of two running copies of a service dies. Does a customer notice? That was decided weeks before, by
-# choices made between the loss function and the load balancer. This lesson makes the most important ones, in one
-# sitting.
+# At 3 a.m. one of two running copies of a service dies. Does a customer notice? The answer depends on choices that were
+# made weeks before, between the loss function and the load balancer. In this lesson you make several of them.
 #
 # ## You will be able to
 #
@@ -17,8 +16,8 @@
 #
 # Lesson 00 is enough. This lesson uses much that later lessons explain. A table at the end says which lesson explains
 # what. Sections 6 to 8 use Docker and Kubernetes if you have them, and replay a recording if not. They use a cluster on
-# your own machine. If `kubectl config current-context` names any other cluster, the lesson leaves it alone, unless the
-# variable `COURSE_CONTEXT` names it too.
+# your own machine. The lesson does not touch any other cluster, unless the variable `COURSE_CONTEXT` holds the name that
+# `kubectl config current-context` prints.
 
 # %%
 import time
@@ -35,7 +34,7 @@ path.picture(here="01")
 
 # %% [markdown]
 # The next picture shows what we build. A client sends an image as JSON and gets back ten numbers. By the end of the
-# lesson you will have built every box in it.
+# lesson you will have run every box in it.
 
 # %%
 request_path()
@@ -43,7 +42,7 @@ request_path()
 # %% [markdown]
 # ## 1. How do I train a digit classifier?
 #
-# The data are 1,797 scanned digits of 8 × 8 points. We put a quarter of them aside *before* we train. The network does
+# The data are 1,797 scanned digits of 8 × 8 pixels. We put a quarter of them aside *before* we train. The network does
 # not see this *test set* until we measure its accuracy. Otherwise the number would mean little.
 
 # %%
@@ -110,14 +109,14 @@ plt.xlabel("step")
 plt.ylabel("loss")
 plt.legend()
 show.finding(
-    "The loss starts at that of a blind guess and falls to a small part of it",
+    "The loss starts near ln 10, that of a blind guess, and ends below a tenth of it",
     alt=f"Training loss by step, logarithmic: from {losses[0]:.2f}, near the dashed line of a "
     f"blind guess, down to {last_epoch:.3f} in the last epoch",
 )
 
 # %%
 claim(
-    "the first batch costs what a blind guess costs, the last epoch less than a tenth",
+    "the first batch has the loss of a blind guess, the last epoch less than a tenth of it",
     abs(losses[0] - np.log(10)) < 0.3 and last_epoch < 0.1 * losses[0],
     f"{losses[0]:.2f}, where ln 10 = {np.log(10):.2f}; at the end {last_epoch:.3f}",
 )
@@ -140,22 +139,22 @@ with torch.inference_mode():
 # %%
 accuracy = accuracy_of(logits)
 claim(
-    "it reads more than 97 % of the images that it never saw",
+    "the network reads more than 97 % of the test images correctly",
     accuracy > 0.97,
     f"{100 * accuracy:.1f} %",
 )
 
 # %% [markdown]
-# Look at the errors before you trust a percentage. Each image is named "label as answer".
+# Look at the errors before you trust a percentage. Each image is named "label as answer"; we show twelve at the most.
 
 # %%
 wrong = np.flatnonzero(logits.argmax(axis=1) != test.labels)
-names = [f"{test.labels[i]} as {logits[i].argmax()}" for i in wrong]
+names = [f"{test.labels[i]} as {logits[i].argmax()}" for i in wrong[:12]]
 show.images(
-    test.images[wrong],
+    test.images[wrong[:12]],
     names,
     finding_title=f"Judge for yourself: {len(wrong)} of {len(test.labels)} are misread",
-    alt=f"The {len(wrong)} misread test images, label and answer: {'; '.join(names)}",
+    alt=f"Misread test images, {len(names)} of {len(wrong)}, label and answer: {'; '.join(names)}",
 )
 
 # %% [markdown]
@@ -165,7 +164,8 @@ show.images(
 # ## 2. How do I convert a PyTorch model to ONNX?
 #
 # The service should not need PyTorch, which is large and built for training. A *runtime* is a smaller program that only
-# executes models. *ONNX* is a file format for the operations and the weights, and many runtimes read it.
+# executes models. *ONNX* (Open Neural Network Exchange) is a file format for operations and weights. Many runtimes read
+# it.
 
 # %%
 onnx_file = scratch / "digits_cnn.onnx"
@@ -179,7 +179,7 @@ torch.onnx.export(
     external_data=False,  # weights inside the file, not beside it
     verbose=False,
 )
-onnx_files.remove_notes(onnx_file)  # the exporter notes folders of this machine: see lesson 06
+onnx_files.remove_notes(onnx_file)  # the exporter's notes name folders of this machine: lesson 06
 large = onnx_file.stat().st_size
 
 # %% [markdown]
@@ -204,8 +204,8 @@ claim(
 )
 
 # %% [markdown]
-# The difference is tiny, and on some processors it is exactly zero. The two programs may add the same numbers in
-# another order, and then a floating-point sum comes out slightly different. Lesson 06 shows how to choose the
+# The difference is tiny, and on some processors it is exactly zero. The two programs may add the same numbers in a
+# different order, and then a floating-point sum may come out slightly different. Lesson 06 shows how to choose the
 # tolerance. **Now do exercise 01.1**, which makes this comparison safe.
 #
 # Each form of a model gets a row in the course's *ledger*. The ledger becomes a picture at the end.
@@ -216,8 +216,8 @@ ledger.record("digits_cnn", "onnx", **scores)
 models.keep(onnx_file, "digits_cnn", 1)  # for the course's authors: it does nothing here
 
 # %% [markdown]
-# The course ships a copy of this model, trained by this notebook. Your weights may differ slightly, because processors
-# round differently. But your model should be as good as ours, and should nearly always give the same answer.
+# The course ships a copy of this model, trained by this notebook. Your weights may differ slightly, because another
+# processor may add in another order. But your model should be as good as ours, and nearly always give the same answer.
 
 # %%
 shipped = run(models.path("digits_cnn", 1), test_images)
@@ -240,9 +240,9 @@ claim(
 guess("int8_bytes", "How large is the 8-bit file, as a share of the 32-bit file?", share=True)
 
 # %% [markdown]
-# The values between the layers are quantized too, to 0 to 255. For that, the quantizer must know how large they become.
-# It runs the model on some training images and watches. This is called *calibration*. The quantizer asks a
-# `CalibrationDataReader` for one batch after the other, until it gets `None`.
+# The values between the layers are quantized too, to whole numbers from 0 to 255. For that, the quantizer must know how
+# large they become. It runs the model on some training images and notes the smallest and the largest value. This is
+# called *calibration*. The quantizer asks a `CalibrationDataReader` for one batch after the other, until it gets `None`.
 
 # %%
 from onnxruntime.quantization import (
@@ -280,24 +280,26 @@ rest = {"fp32": large - 4 * weights, "int8": small - weights}
 claim(
     "the 8-bit file is smaller than half of the 32-bit file, and larger than a quarter",
     0.25 < small / large < 0.5,
-    f"without the weights, {show.bytes_text(rest['fp32'])} remain of the 32-bit file, "
-    f"{show.bytes_text(rest['int8'])} of the 8-bit file",
+    f"beyond 4 bytes a weight, the 32-bit file holds {show.bytes_text(rest['fp32'])}; "
+    f"beyond 1 byte a weight, the 8-bit file holds {show.bytes_text(rest['int8'])}",
 )
 reveal("int8_bytes", small / large)
 
 # %% [markdown]
 # One byte instead of four suggests a quarter. But a file holds more than weights: operations, names and shapes. The
-# 8-bit file also holds the scales, the steps that convert, and the biases, which become 32-bit integers. In a large
-# model this rest hardly counts. In ours it does. What happened to the accuracy?
+# 8-bit file also holds the scales, the steps that convert, and the biases, which become 32-bit integers. The larger the
+# model, the smaller the share of this rest. What happened to the accuracy?
 
 # %%
 quantized = run(int8_file, test_images)
 moved = float(np.abs(quantized - converted).max())
+unchanged = float((quantized.argmax(axis=1) == converted.argmax(axis=1)).mean())
+second, first = np.sort(converted, axis=1)[:, -2:].T
 claim(
-    "the accuracy stays within 1 point",
-    abs(accuracy - accuracy_of(quantized)) <= 0.01,
-    f"{100 * accuracy_of(quantized):.1f} % instead of {100 * accuracy:.1f} %; "
-    f"a logit moves by up to {moved:.1f}",
+    "the accuracy stays within 1 point, and 97 % of the answers or more stay the same",
+    abs(accuracy - accuracy_of(quantized)) <= 0.01 and unchanged >= 0.97,
+    f"{100 * accuracy_of(quantized):.1f} % instead of {100 * accuracy:.1f} %; a logit moves by up "
+    f"to {moved:.1f}, and the first leads the second by {np.median(first - second):.1f} (median)",
 )
 
 # %%
@@ -306,9 +308,9 @@ ledger.record("digits_cnn", "int8", **scores)
 models.keep(int8_file, "digits_cnn", 2)
 
 # %% [markdown]
-# The logits move much further than in the conversion. Nearly all answers stay the same, because the right logit usually
-# leads by more than that. **Change** `per_channel=True` to `False`, so that each layer has a single scale. Run the
-# cells from there on again, and look at the size and the accuracy. Then change it back.
+# The logits move much further than in the conversion. But an answer changes only if another logit overtakes the largest
+# one, and the largest usually leads by more. **Change** `per_channel=True` to `False`, so that each layer has a single
+# scale. Run the cells from there on again, and look at the size and the accuracy. Then change it back.
 #
 # Smaller numbers should also be faster. Are they?
 
@@ -333,9 +335,9 @@ winner = choices[2] if close else choices[0] if int8_us < fp32_us else choices[1
 reveal("faster", winner, f"medians of 300 calls: int8 {int8_us:.1f} µs, fp32 {fp32_us:.1f} µs")
 
 # %% [markdown]
-# Either can win. The card shows what happened on your machine. 8 bits make the multiplications cheaper, but add
-# steps that convert. For so small an image, no rule says which counts more. Lessons 10 and 13 show when 8 bits are
-# faster, and why often they are not.
+# Either can win. The card shows what happened on your machine. 8 bits can make the multiplications cheaper, but they add
+# steps that convert. We did not measure which of the two counts more. Lessons 10 and 13 show when 8 bits are faster, and
+# why often they are not.
 #
 # ## 4. How do I put a model behind an HTTP API?
 #
@@ -363,7 +365,7 @@ ask(service.url + "/v1/models/digits_cnn")
 
 # %% [markdown]
 # The service speaks the protocol of TensorFlow Serving. A `POST` to `:predict` carries `instances`, one for each image.
-# The answer carries `predictions`, ten logits for each. Typed, with the body of the request in a file:
+# The answer carries `predictions`, ten logits for each. In a terminal, with the body of the request in a file:
 #
 # ```bash
 # curl http://localhost:8501/v1/models/digits_cnn
@@ -397,8 +399,7 @@ except RuntimeError as refused:
 
 # %% [markdown]
 # Status 400 means that the client made the mistake. The message says what the model expects and what it got. **Change**
-# `[five]` to `[64 * [0.1]]` and run the cell again. Is the right number of values enough? It is not: the *shape* must
-# be right. `predict` above sends whole images.
+# `[five]` to `[64 * [0.1]]` and run the cell again. Is the right number of values enough?
 
 # %%
 claim(
@@ -408,14 +409,15 @@ claim(
 )
 
 # %% [markdown]
-# **Now do exercise 01.2**, which writes the request, **and 01.3**, which reads the answer.
+# The right number is not enough: the *shape* must be right. `predict` above sends whole images. **Now do exercise
+# 01.2**, which writes the request, **and 01.3**, which reads the answer.
 #
 # ## 5. Does it read my handwriting?
 #
-# Draw a digit. The pad treats your strokes as the training data were once treated: it scales them to 32 × 32 points,
-# and counts the ink in blocks of 4 × 4. Without this step the model would see something that it never saw in training.
-# The percentage is the *softmax* of the logits. It adds up to 100 % over the ten digits, but it is not the chance of
-# being right. Draw a letter, and see.
+# Draw a digit. The pad prepares your strokes in the way the training data were prepared: it scales them to 32 × 32
+# pixels, and counts the ink in blocks of 4 × 4. Without this step the model would see something that it never saw in
+# training. The percentage is the *softmax* of the logits. Over the ten digits it adds up to 100 %, but it is not the
+# chance of being right. Draw a letter, and see.
 #
 # The pad needs a running notebook. Below it, the service reads ten test images instead.
 
@@ -449,11 +451,11 @@ show.images(
 #
 # ```bash
 # docker build -f docker/service.Dockerfile -t digits-service:local .
-# docker run --read-only --memory 256m --cap-drop ALL --security-opt no-new-privileges \
+# docker run --rm --read-only --memory 256m --cap-drop ALL --security-opt no-new-privileges \
 #     -p 127.0.0.1:8501:8501 digits-service:local
 # ```
 #
-# The next cells do the same from Python.
+# The next cells do the same from Python, with your two models in place of the course's.
 
 # %%
 IMAGE = "digits-service:local"
@@ -492,9 +494,9 @@ def container():
 box = container()
 
 # %% [markdown]
-# The function runs the container, waits until the service is ready, and asks it for a hundred answers. `exec_run` runs
-# a command inside the container: `id -u` prints the number of its user. An administrator, *root*, would have the number
-# 0.
+# The function builds the image, runs the container, waits until the service is ready, and asks it for a hundred answers.
+# `exec_run` runs a command inside the container: `id -u` prints the number of its user. The administrator, *root*, has
+# the number 0.
 
 # %%
 same = int((np.array(box["answers"]) == logits[:100].argmax(axis=1)).sum())
@@ -517,7 +519,7 @@ claim(
 # The claim allows five differences, for two reasons. The container answers with version 2, the int8 model. And if you
 # see a recording, it comes from another training than yours.
 #
-# ## 7. What happens when one copy of the service dies?
+# ## 7. What happens when one copy of the service is deleted?
 #
 # A *cluster* is a group of machines, and *Kubernetes* runs containers on it. You write down what you want, and hand the
 # files to the cluster with `kubectl`. The cluster then compares what runs with what you want, and keeps correcting the
@@ -528,17 +530,13 @@ claim(
 # balancer. A *namespace* holds what belongs together, so that it can be deleted together.
 #
 # ```bash
-# kind load docker-image digits-service:local   # for kind only, which keeps images of its own
+# kind load docker-image digits-service:local   # only with kind, which keeps its own images
 # kubectl apply -k k8s/overlays/local
 # kubectl rollout status deployment/digits -n digits-local
 # kubectl port-forward service/digits 8501:80 -n digits-local
 # ```
 #
 # `kubectl rollout status` waits until both pods are ready.
-
-# %%
-guess("ready_s", "How long does it take from `kubectl apply` to two ready pods?",
-      low=0.1, high=600, unit="s")  # fmt: skip
 
 # %%
 NAMESPACE = "digits-local"
@@ -572,10 +570,10 @@ claim(
     same >= 95,
     f"{same} of 100",
 )
-reveal("ready_s", rolled_out["seconds"])
+print(f"from `kubectl apply` to two ready pods: {rolled_out['seconds']:.1f} s")
 
 # %% [markdown]
-# The image is on the machine already, and a container is only a process. So this usually takes seconds.
+# The image is on the machine already, and starting a container is starting a process. So this usually takes seconds.
 #
 # One detail matters for the next step. `kubectl port-forward service/…` looks up one pod of the Service, and opens a
 # tunnel to this pod alone. Nothing is balanced there. It is good for a look, and useless for a test of the Service.
@@ -588,7 +586,8 @@ reveal("ready_s", rolled_out["seconds"])
 # ```
 
 # %%
-guess("failed", "How many of about 2,000 requests fail?", low=0, high=2000)
+amounts = ["none", "1 to 20", "21 to 200", "more than 200"]
+guess("failed", "How many of about 2,000 requests fail?", choices=amounts)
 
 
 # %%
@@ -619,11 +618,12 @@ claim(
     failed == 0 and outcome["answered"] > 0,
     f"{outcome['answered']:,} answered, {failed} failed",
 )
-reveal("failed", failed)
+reveal("failed", amounts[(failed > 0) + (failed > 20) + (failed > 200)])
 answers_by_pod(outcome, "A pod is deleted, and the answers go on")
 
 # %% [markdown]
-# Each bar shows half a second, and each colour one pod. The deleted pod is orange.
+# Each bar shows half a second, and each colour one pod. The deleted pod is orange. You may see fewer answers just
+# after the deletion. This test does not tell why.
 
 # %%
 by_pod = outcome["by_half_second"]
@@ -642,17 +642,17 @@ observe(
 )
 
 # %% [markdown]
-# No client got an error. Three choices made that possible:
+# The client got no error. Three choices were made for this:
 #
-# - There were two pods, so one was left. The cluster started a new pod at once. Until that one is ready, the remaining
+# - There were two pods, so one was left. The cluster also started a new pod. Until that one is ready, the remaining
 #   pod answers alone. On a slow machine this may last to the end of the test.
 # - The deleted pod kept its server for three more seconds (`preStop` in `k8s/base/deployment.yaml`). Meanwhile the
 #   Service stopped sending it new connections.
 # - Only then was the server told to stop, and it first finished the requests that it had begun.
 #
-# Lesson 17 takes such choices away, and counts the failures. If the *machine* of a pod dies, there is no time
-# for any of this. Then clients must try again (lesson 15). **Now do exercise 01.4**: how much does a test without a
-# failure prove?
+# This test does not show which of them was needed. Lesson 17 takes such choices away, and counts the failures. If a pod
+# dies without warning, or its machine does, there is no time for any of this. Then clients must try again (lesson 15).
+# **Now do exercise 01.4**: how much does a test without a failure prove?
 #
 # ## 8. How do I clean up?
 #
@@ -689,8 +689,8 @@ claim("the image is gone", remove_image() == [])
 service.stop()
 
 # %% [markdown]
-# Docker keeps the base image and the layers of the build, so the next build is quick. `docker system df` shows how much
-# space they take.
+# Docker keeps the base image and the layers of the build, so the next build can be quick. `docker system df` shows how
+# much space they take.
 #
 # ## What we measured
 #
@@ -703,8 +703,8 @@ ledger.picture("Less than half of the bytes, and the accuracy within a point")
 # ## What to remember
 #
 # - A converted model is a new model until a measurement says otherwise. Check parity first, speed later.
-# - The service decides what a client sees when a request is bad or a process dies. The model does not.
-# - No request failed, because two copies ran, the deleted one left slowly, and the cluster replaced it.
+# - The service decides what a client sees when a request is bad or a pod is deleted. The model does not.
+# - A pod can be deleted without a failed request. Here a second pod ran, and the deleted one left slowly.
 #
 # ## Where this breaks down
 #
@@ -714,10 +714,10 @@ ledger.picture("Less than half of the bytes, and the accuracy within a point")
 #
 # ## What real teams use
 #
-# As a server: TensorFlow Serving or Triton Inference Server, or a service of their own that speaks the same protocols.
-# KServe is a platform that runs such servers on Kubernetes. As a cluster: one that a cloud provider manages. For a
-# model as small as ours, often none of this: the application calls the runtime as a library. Ask first whether that is
-# enough.
+# They use TensorFlow Serving or Triton Inference Server, or write a service of their own that speaks the same protocols.
+# KServe is a platform that runs such servers on Kubernetes. The cluster is often one that a cloud provider manages. A
+# model as small as ours often needs none of this: the application calls the runtime as a library. Ask first whether that
+# is enough.
 #
 # ## Which lesson explains what?
 #

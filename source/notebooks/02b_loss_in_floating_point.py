@@ -6,9 +6,9 @@
 #
 # ## You will be able to
 #
-# - compute from which logit on a loss fails in 16 or 32 bits, and repair it with log-sum-exp;
-# - say which of three equal formulas keeps the most digits, and why;
-# - prove that a gradient is right with finite differences, and choose their step;
+# - compute from which logit on a loss fails in float16 or float32, and repair it with log-sum-exp;
+# - say which of three equal formulas loses the most digits, and why;
+# - test a gradient with finite differences, and choose their step;
 # - say what label smoothing and class weights do to a loss and to the probabilities;
 # - find out which loss a framework really computes, and where PyTorch and Keras differ.
 #
@@ -35,8 +35,8 @@ path.picture(here="02b")
 # ## Why does the loss print `nan` on a model that works?
 #
 # A *floating-point number* has a limited number of digits and a limited range. `float32` keeps about seven digits and
-# ends near $3.4 \times 10^{38}$. `float16` keeps about three and ends at 65,504. Training often uses these two, because
-# they are fast. `nan` means "not a number". It is the result of operations such as $\infty / \infty$.
+# ends near $3.4 \times 10^{38}$. `float16` keeps about three and ends at 65,504. Another 16-bit type, `bfloat16`, has
+# the range of float32 and keeps two. `nan` means "not a number". It results from operations such as $\infty/\infty$.
 #
 # The training code computed the loss as the textbook writes it:
 #
@@ -64,19 +64,27 @@ def as_written(logits, labels):
 for size in (10, 80, 90):
     twice = np.array([[size, 0, 0], [size, 0, 0]], dtype=np.float32)
     right, wrong = as_written(twice, [0, 1])
-    print(f"logit {size}: loss of the right class {abs(right):.2g}, of a wrong one {wrong:.3g}")
+    right = abs(right)  # -ln 1 would print as -0
+    print(f"logit {size}: loss of the right class {right:.2g}, of a wrong one {wrong:.3g}")
 
 # %% [markdown]
 # Both losses break somewhere between 80 and 90. There $e^z$ becomes larger than the largest number that float32 can
-# hold. This is called an *overflow*. The limit can be computed before it is met in production.
+# hold. This is called an *overflow*. You can compute the limit before you meet it in production.
 
 # %%
 limit = {kind: float(np.log(float(np.finfo(kind).max))) for kind in (np.float16, np.float32)}
 reveal("overflow", limit[np.float32])
+
+
+def works(kind, logit):
+    return bool(np.isfinite(as_written(np.array([[logit, 0]], kind), [0])[0]))
+
+
 claim(
-    "a logit above 88.7 overflows float32, and one above 11.1 overflows float16",
-    abs(limit[np.float32] - 88.7) < 0.05 and abs(limit[np.float16] - 11.1) < 0.05,
-    f"{limit[np.float32]:.2f} and {limit[np.float16]:.2f}",
+    "in float32 the formula works at a logit of 88.6 and fails at 88.8; in float16, at 11 and 11.2",
+    (works(np.float32, 88.6), works(np.float32, 88.8)) == (True, False)
+    and (works(np.float16, 11), works(np.float16, 11.2)) == (True, False),
+    f"computed limits: {limit[np.float32]:.2f} and {limit[np.float16]:.2f}",
 )
 
 # %% [markdown]
@@ -87,13 +95,13 @@ claim(
 in_float16 = as_written(np.array([[12, 0]], np.float16), [0])[0]
 in_float32 = as_written(np.array([[0, -110]], np.float32), [1])[0]
 claim(
-    "a right logit of 12 gives nan in float16; a right logit of −110 gives inf in float32",
+    "a logit of 12 for the right class gives nan in float16, one of −110 gives inf in float32",
     np.isnan(in_float16) and np.isposinf(in_float32),
     f"{in_float16} instead of {np.log1p(np.exp(-12.0)):.1e}, {in_float32} instead of 110",
 )
 
 # %% [markdown]
-# Is 12 a large logit? We train the matrix of lesson 02 for 200 steps and look.
+# Is 12 a large logit? We train the linear model of lesson 02 for 200 steps and look.
 
 # %%
 train, test = data.digits()
@@ -121,11 +129,11 @@ share = float((largest > limit[np.float16]).mean())
 claim(
     "after 200 steps, more than one test image in ten has a logit that overflows float16",
     share > 0.1,
-    f"{share:.0%} of the images; the largest logit is {largest.max():.1f}",
+    f"{100 * share:.0f} % of the images; the largest logit is {largest.max():.1f}",
 )
 
 # %% [markdown]
-# In half precision the textbook's formula is useless.
+# In float16 the textbook's formula fails on an ordinary model.
 #
 # ## How does log-sum-exp repair it?
 #
@@ -133,7 +141,7 @@ claim(
 #
 # $$\ln \sum_j e^{z_j} = \ln \Big(e^m \sum_j e^{z_j - m}\Big) = m + \ln \sum_j e^{z_j - m} .$$
 #
-# Choose $m = \max_j z_j$. The largest power is then $e^0 = 1$, so nothing overflows. The sum is at least 1, so its
+# Choose $m = \max_j z_j$. The largest term is then $e^0 = 1$, so nothing overflows. The sum is at least 1, so its
 # logarithm is never $\ln 0$. This is known as *log-sum-exp*. The loss becomes $\ell = \ln\sum_j e^{z_j} - z_k$, without
 # any probability.
 
@@ -149,7 +157,7 @@ huge = {kind: np.array([[1e4, 0, 0]] * 2, kind) for kind in (np.float16, np.floa
 # %%
 claim(
     "with the shift, logits of 10,000 give 0 for the right class and 10,000 for a wrong one, in "
-    "16 and 32 bits",
+    "float16 and float32",
     all(shift_added_back(z, [0, 1]).tolist() == [0, 1e4] for z in huge.values()),
     f"as written: {as_written(huge[np.float32], [0, 1]).tolist()}",
 )
@@ -200,15 +208,15 @@ for name in ("log of softmax", "cross_entropy"):
 claim(
     "one bad image makes the gradient of every weight nan in one form, and of none in the other",
     spoiled == {"log of softmax": 1, "cross_entropy": 0},
-    ", ".join(f"{name}: {share:.0%} nan" for name, share in spoiled.items()),
+    ", ".join(f"{name}: {100 * share:.0f} % nan" for name, share in spoiled.items()),
 )
 
 # %% [markdown]
-# After the next step all weights are `nan`, and so is every loss from then on. That was the log at 3 a.m.
+# After the next step all weights are `nan`, and so is every loss from then on. The log at 3 a.m. looks like this.
 #
 # ## How many digits are left before the overflow?
 #
-# Overflow is the failure that you notice. Long before it, digits get lost without a sign. Consider an image that the
+# Overflow is the failure that you notice. Digits get lost long before it, unnoticed. Consider an image that the
 # model reads correctly, with a growing logit of the right class. The true loss gets small. There are now three forms,
 # which are equal in mathematics:
 #
@@ -255,7 +263,7 @@ lost = {name: np.array([relative_error(form, s) for s in sizes]) for name, form 
 # %%
 for (name, error), style in zip(lost.items(), ("o-", "s-", "^-")):
     plt.semilogy(sizes, error, style, ms=4, label=name)
-plt.axhline(1, color=show.GREY, lw=0.8, ls="--")
+plt.axhline(1, color=show.GREY, lw=0.8, ls="--", label="no digit left")
 plt.xlabel("logit of the right class, the other two at 0")
 plt.ylabel("median relative error of its loss")
 plt.legend()
@@ -273,18 +281,20 @@ middle = (sizes >= 9) & (sizes <= 13)
 typical = {name: float(np.exp(np.log(error[middle]).mean())) for name, error in lost.items()}
 reveal("form", max(typical, key=typical.get))
 claim(
-    "for logits of 9 to 13, adding the shift back errs more than twice as much as shifting first",
-    typical["shift added back at the end"] > 2 * typical["shifted first"],
+    "for logits of 9 to 13, adding the shift back errs more than twice as much as shifting first, "
+    "and the form as written errs least",
+    typical["shift added back at the end"] > 2 * typical["shifted first"]
+    and typical["shifted first"] > typical["as written"],
     ", ".join(f"{name}: {error:.1e}" for name, error in typical.items()),
 )
 
 # %% [markdown]
-# The form that people call "stable" is the least accurate here. It computes $m + \ln(1 + \text{little}) - z_k$. The sum
-# has the size of $m$, and float32 keeps seven digits of it. The little one loses its own digits. If we shift first, the
-# two large numbers never meet. That form is a little less accurate than the one as written, but it never overflows.
+# A form that is often called "stable" is the least accurate here. It computes $m + \ln(1 + \text{little}) - z_k$. The
+# sum has the size of $m$, and float32 keeps seven digits of it. The digits of the little term are rounded away. If we
+# shift first, no large number enters the sum. The form as written is even more accurate, until it overflows.
 #
-# If this explanation is right, the damage must grow with $m$, even if all differences stay the same. We add 1,000 to every
-# logit.
+# If this explanation is right, the damage must grow with $m$, even if all differences stay the same. We add 1,000 to
+# every logit.
 
 # %%
 z = np.zeros((500, 3), np.float32)
@@ -298,7 +308,8 @@ far = {
 
 # %%
 claim(
-    "with 1,000 on every logit, the shift added back errs more than 50 times as much",
+    "with 1,000 on every logit, adding the shift back errs more than 50 times as much as shifting "
+    "first, and the form as written gives nan",
     far["shift added back at the end"] > 50 * far["shifted first"] and np.isnan(far["as written"]),
     ", ".join(f"{name}: {error:.0e}" for name, error in far.items()),
 )
@@ -323,7 +334,7 @@ claim(
 )
 
 # %% [markdown]
-# Even in the best form the loss of a right answer is exactly 0 from a logit of about 17 on, because $1 + e^{-17}$ rounds
+# Even shifted first, the loss of a right answer is exactly 0 from a logit of about 17 on, because $1 + e^{-17}$ rounds
 # to 1 in float32. Does training stop there?
 
 # %%
@@ -342,9 +353,10 @@ claim(
 #
 # ## How do you know that a gradient is right?
 #
-# Someone writes a fused kernel with a backward pass of its own. How do you test it? Ask the loss. Move one logit by a
-# small step $h$ in both directions, and divide the difference by $2h$. This is a *central difference*, one kind of
-# *finite difference*:
+# Someone writes a *fused kernel*: one function that does the work of several. Its *backward pass*, the code for its
+# gradient, is written by hand. How do you test it? Compare it with differences of the loss. Move one logit by a small
+# step $h$ in both directions, and divide the difference of the two losses by $2h$. This is a *central difference*, one
+# kind of *finite difference*:
 #
 # $$\frac{\partial \ell}{\partial z_j} \approx \frac{\ell(z + h e_j) - \ell(z - h e_j)}{2h}, \qquad e_j \in \mathbb{R}^C
 # \text{ has a 1 at position } j \text{ and 0 elsewhere.}$$
@@ -355,7 +367,8 @@ claim(
 guess("step", "The best step h for a central difference, float64?", low=1e-12, high=1)
 
 # %% [markdown]
-# Two errors work against each other. The first one comes from the formula. Taylor's formula along one logit says
+# There are two errors. The first one comes from the formula. Let $\ell'$ be the derivative with respect to this logit.
+# Taylor's formula says
 #
 # $$\ell(z \pm h e_j) = \ell \pm h\,\ell' + \tfrac{h^2}{2}\, \ell'' \pm \tfrac{h^3}{6}\,\ell''' + \dots$$
 #
@@ -412,7 +425,8 @@ plt.ylabel("median error of the derivative")
 plt.legend(loc="lower left")
 show.finding(
     "A smaller step is better only down to a point",
-    alt="Error of finite differences against the step, logarithmic: three U-shaped curves. Lowest: "
+    alt="Error of finite differences against the step, logarithmic: three curves fall to a lowest "
+    "point and rise again; at the left the float32 curve is flat. Lowest: "
     + "; ".join(f"{name} near {best[name]:.0e}, error {errors[name].min():.0e}" for name in kinds),
 )
 
@@ -452,8 +466,9 @@ claim(
 )
 
 # %% [markdown]
-# At the left the float32 curve is flat: there $z + h$ rounds to $z$, and the difference is 0. In practice, test gradients in float64, with central differences and a step near $10^{-5}$, and expect about nine
-# digits of agreement. In float32 only about four are left. Here is the test for $\hat y - y$.
+# At the left the float32 curve is flat: there $z + h$ rounds to $z$, and the difference is 0. In practice, test
+# gradients in float64, with central differences and a step near $10^{-5}$, and expect about nine digits of agreement.
+# In float32 about four digits are left at the best step. Here is the test for $\hat y - y$.
 
 # %%
 some_logits, some_labels = random.normal(scale=3, size=(8, 10)), random.integers(10, size=8)
@@ -515,17 +530,18 @@ claim(
     abs(margins[curves[alpha].argmin()] - lead) < 0.01
     and abs(curves[alpha].min() - lowest) < 1e-4,
     f"margin {margins[curves[alpha].argmin()]:.2f}, loss {curves[alpha].min():.3f}; the right "
-    f"class gets {smoothed[0]:.0%}",
+    f"class gets {100 * smoothed[0]:.0f} %",
 )
 
 # %% [markdown]
-# For the reader of a log this means two things. A loss with smoothing cannot be compared with a loss without. And a
-# smoothed model is trained to be 91 % sure, not 100 %. **Your turn:** set `alpha` to 0.3 and run the three cells again.
+# When you read a log, remember two things. A loss with smoothing cannot be compared with a loss without. And a model
+# with smoothed labels is trained to be 91 % sure, not 100 %. **Your turn:** set `alpha` to 0.3 and run the three cells
+# again.
 #
 # ## What do class weights change?
 #
 # *Class weights* $w \in \mathbb{R}^C$ multiply the loss of each example by the weight of its label. People use them to
-# make a rare class count. Let $p$ be the true probabilities and $q$ the model's answer. The expected loss is then
+# make a rare class count more. Let $p$ be the true probabilities and $q$ the model's answer. The expected loss is then
 # $-\sum_j w_j p_j \ln q_j$. This is a cross-entropy again, with $w_j p_j$ in place of $p_j$, up to a factor. So it is
 # lowest at
 #
@@ -561,10 +577,10 @@ claim(
 )
 
 # %% [markdown]
-# With two classes the payments keep their order, since $q$ grows with $p$. A threshold of 50 % moves, however. And as a
-# probability the answer is nine times too large. A report that multiplies it by amounts of money shows nine times the
-# fraud.
-# **Now do exercise 02b.4**, which removes the effect of the weights from the answers.
+# With two classes the payments keep their order, since $q$ grows with $p$. But a threshold of 50 % has another meaning:
+# $q = \frac12$ where $p = \frac1{11}$. And as a probability the answer is nine times too large here. A report that
+# multiplies it by amounts of money then shows nine times the fraud. **Now do exercise 02b.4**, which removes the effect
+# of the weights from the answers.
 #
 # ## Which loss does my framework compute?
 #
@@ -581,7 +597,8 @@ found = {"parameters": list(inspect.signature(Loss).parameters)}
 with tf.GradientTape(persistent=True) as tape:
     tape.watch(logits)
     found["logits"] = Loss(from_logits=True, reduction=None)(labels, logits)
-    found["probabilities"] = Loss(reduction=None)(labels, tf.nn.softmax(logits))
+    found["own softmax"] = Loss(reduction=None)(labels, keras.ops.softmax(logits))
+    found["probabilities"] = Loss(reduction=None)(labels, 1.0 * keras.ops.softmax(logits))
 found["gradient"] = tape.gradient(found["probabilities"], logits)
 for how in ("sum_over_batch_size", "mean_with_sample_weight"):
     loss = Loss(from_logits=True, reduction=how)
@@ -611,20 +628,22 @@ show.table(
     [
         ["ours", *(f"{loss:.3f}" for loss in each)],
         ["Keras, from_logits=True", *(f"{loss:.3f}" for loss in keras["logits"])],
-        ["Keras, from probabilities", *(f"{loss:.3f}" for loss in keras["probabilities"])],
+        ["Keras, its own softmax", *(f"{loss:.3f}" for loss in keras["own softmax"])],
+        ["Keras, the same times 1.0", *(f"{loss:.3f}" for loss in keras["probabilities"])],
     ],
     caption="The same three examples, two classes",
 )
 
 # %% [markdown]
-# With `from_logits=True` Keras computes our loss. Without it, Keras expects probabilities, and the third example has
-# another value. Keras raises each probability to at least $10^{-7}$ before it takes the logarithm. So no loss can exceed
-# $-\ln 10^{-7} = 16.12$. What does that do to training?
+# With `from_logits=True` Keras computes our loss. Without it, Keras expects probabilities. It recognises the output of
+# its own softmax and then uses the logits behind it. A multiplication by 1.0 hides those logits, and the third example
+# gets another loss: Keras moves each probability to at least $10^{-7}$ before it takes the logarithm. So the loss stops
+# near $-\ln 10^{-7} = 16.12$. How large is the gradient of the third example then? Guess before you run the cell.
 
 # %%
 claim(
     "from probabilities, Keras stops at a loss of 16.12, and the gradient of that example is 0",
-    np.allclose(keras["logits"], each, rtol=1e-4)
+    np.allclose([keras["logits"], keras["own softmax"]], [each, each], rtol=1e-4)
     and abs(keras["probabilities"][2] + np.log(1e-7)) < 0.01
     and np.abs(keras["gradient"][2]).max() == 0,
     f"loss {keras['probabilities'][2]:.2f} instead of {each[2]:.2f}, "
@@ -632,10 +651,10 @@ claim(
 )
 
 # %% [markdown]
-# The example that is most wrong teaches the model nothing. Keras recognises the output of its own softmax layer and then
-# uses the logits behind it. A softmax of another origin, like `tf.nn.softmax` above, gets no such help. So let the model
-# end in logits, and say `from_logits=True`. **Your turn:** write `keras.activations.softmax` for `tf.nn.softmax` in the
-# program, and run the cells down to the last claim again. Why does the claim fail now?
+# The example that is most wrong teaches the model nothing. The mean of two models' probabilities hides their logits in
+# the same way. So let the model end in logits, and say `from_logits=True`. **Your turn:** change 30 to 15 in `three`,
+# and run the cells from there on again. Which claim fails, and what is the gradient now? Change it back before you go
+# on.
 #
 # The two knobs also differ. Which parameters does Keras's loss for integer labels have?
 
@@ -667,9 +686,9 @@ claim(
 )
 
 # %% [markdown]
-# The same model, data and weights give two losses, and two lengths of step at the same learning rate. Many people
-# answer that Adam removes a constant factor from its steps. That is true, but is the factor constant? It is the mean
-# weight of a batch. We shuffle the payments and cut them into batches of 50.
+# The same model, data and weights give two losses. With plain gradient descent they also give steps of two lengths. You
+# may answer that Adam removes a constant factor from its steps. That is true, but is the factor constant? It is the
+# mean weight of a batch. We shuffle the payments and cut them into batches of 50.
 
 # %%
 shuffled = payments[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]
@@ -706,7 +725,7 @@ claim(
 )
 
 # %% [markdown]
-# If a training script moves from one framework to the other and behaves differently, look here first. Keras computes
+# If a training script moves from one framework to the other and behaves differently, compare these means. Keras computes
 # PyTorch's mean with `reduction="mean_with_sample_weight"`.
 #
 # ## What we measured
@@ -721,7 +740,7 @@ rows = [
     ["never above −ln 10⁻⁷", f"{-np.log(1e-7):.2f}", "Keras, from probabilities"],
     [
         "another loss in another framework",
-        f"{factors.max():.2f} times",
+        f"up to {factors.max():.2f} times",
         "the mean of weighted losses",
     ],
 ]
@@ -738,17 +757,17 @@ show.table(["the log says", "here", "look first for"], rows, caption="Beside a t
 # ## Where this breaks down
 #
 # Finite differences assume a smooth function. At the kink of a ReLU, or with dropout switched on, they disagree with a
-# correct gradient. They need two evaluations for each entry, so a large network is tested on a few entries or along random
-# directions. Shifting first protects the loss alone: a network can overflow in any earlier layer, and then the logits are
-# `inf` already. The derived answers of a smoothed or weighted model hold at the lowest point of the loss. A trained model is
-# at best near it, so measure its calibration (lesson 04).
+# correct gradient. They need two evaluations for each entry, so a large network is tested on a few entries or along
+# random directions. Shifting first protects the loss alone: a network can overflow in any earlier layer, and then the
+# logits are `inf` already. The derived answers of a smoothed or weighted model hold at the lowest point of the loss. A
+# trained model is at best near it, so measure its calibration (lesson 04).
 #
 # ## What real teams use
 #
-# They use the framework's fused loss on logits, and `torch.autograd.gradcheck` for a backward pass of their own. In mixed
-# precision they let `torch.autocast` compute the loss in float32, even if the layers run in 16 bits. They stop at the first
-# `nan` and keep the batch that caused it; `torch.autograd.set_detect_anomaly` names the operation. Against rare classes
-# many teams leave the loss unweighted and move the threshold instead (lesson 08b).
+# They use the framework's fused loss on logits, and `torch.autograd.gradcheck` for a backward pass of their own. In
+# mixed precision they let `torch.autocast` compute the loss in float32, even if the layers run in 16 bits. They stop at
+# the first `nan` and keep the batch that caused it; `torch.autograd.set_detect_anomaly` names the operation. Against
+# rare classes many teams leave the loss unweighted and move the threshold instead (lesson 08b).
 #
 # ## Further reading
 #

@@ -110,7 +110,7 @@ check("01.3", read_predictions)
 # 02b shows how. A second way is `scipy.special.softmax`, which does the same inside.
 
 # %% [markdown]
-# ## 01.4 None lost, of how many? ★★★ · 10 minutes
+# ## 01.4 None lost, of how many? ★★★ · 15 minutes
 #
 # The tour deleted a pod, and no request failed. "So it never loses one?" asks a colleague. It may still lose one in a
 # thousand: the test was too short to tell. Write the largest failure rate that such a test leaves possible.

@@ -13,7 +13,7 @@ from course_lib.idioms import begin, check
 scratch = begin("02b")
 
 # %% [markdown]
-# ## 02b.1 Log-sum-exp ★☆☆ · 10 minutes
+# ## 02b.1 Log-sum-exp ★☆☆ · 15 minutes
 #
 # A language model masks the words that must not come next: it sets their logits to $-\infty$. One night a rule masks
 # every word of a row. From then on the log shows `nan` instead of $-\infty$. Write a log-sum-exp that gets this right.
@@ -23,16 +23,17 @@ scratch = begin("02b")
 def log_sum_exp(logits):
     """ln of the sum of the exponentials over the last axis.
 
-    logits: float16, float32 or float64 array (..., C), C from 1; each entry is finite or -inf
-    (a masked class). There may be no row at all.
-    Returns the values, shape (...), in the dtype of `logits`; -inf for a row in which every
-    class is masked. Leaves `logits` as it was.
+    logits: float16, float32 or float64 array (..., C), C from 1 to 200,000, a vocabulary; each
+    entry is finite or -inf (a masked class). There may be no row at all.
+    Returns the values, shape (...), in the dtype of `logits` and correct to its digits; -inf for a
+    row in which every class is masked. Leaves `logits` as it was.
     """
     # SOLUTION
-    m = logits.max(axis=-1, keepdims=True)
-    m = np.where(np.isneginf(m), logits.dtype.type(0), m)  # -inf - (-inf) would be nan
+    wide = logits.astype(np.float64)  # in float16 a sum of 100,000 ones is inf
+    m = wide.max(axis=-1, keepdims=True)
+    m = np.where(np.isneginf(m), 0, m)  # -inf - (-inf) would be nan
     with np.errstate(divide="ignore"):  # ln 0 = -inf is the right answer for a masked row
-        return m[..., 0] + np.log(np.exp(logits - m).sum(axis=-1))
+        return (m[..., 0] + np.log(np.exp(wide - m).sum(axis=-1))).astype(logits.dtype)
 
 
 # %%
@@ -40,11 +41,13 @@ check("02b.1", log_sum_exp)
 
 # %% [markdown] tags=["solution"]
 # Each row is shifted by its own largest logit. If that is $-\infty$, every number is as good a shift, and 0 is the
-# simplest. `np.logaddexp.reduce(logits, axis=-1)` is a second way, in one call: it adds one class after the other, which is
-# slower, and treats $-\infty$ correctly. `scipy.special.logsumexp` and `torch.logsumexp` do the same.
+# simplest. The sum is taken in float64: with the words of a vocabulary it passes 65,504, where float16 ends.
+# `np.logaddexp.reduce(wide, axis=-1)` is a second way, in one call: it adds one class after the other, which is slower, and
+# treats $-\infty$ correctly. In float16 it would stop at 6.24 for 100,000 equal logits, because each further one is rounded
+# away. `scipy.special.logsumexp` and `torch.logsumexp` also shift each row by its largest logit.
 
 # %% [markdown]
-# ## 02b.2 Keep the tail ★★☆ · 10 minutes
+# ## 02b.2 Keep the tail ★★☆ · 15 minutes
 #
 # A review queue sorts examples by their loss, largest first. Half of the queue has a loss of exactly 0.0, so its order is
 # random. Write a cross-entropy that keeps small losses apart in float32. At a margin of 40 the loss is $e^{-40} \approx
@@ -88,7 +91,7 @@ for margin, loss in zip(margins, tail_cross_entropy(z, np.zeros(4, int))):
     )
 
 # %% [markdown]
-# ## 02b.3 Does the backward pass lie? ★★★ · 15 minutes
+# ## 02b.3 Does the backward pass lie? ★★★ · 20 minutes
 #
 # A colleague has written a fused kernel with a backward pass of its own. "Tests pass, and the loss goes down." It would also
 # go down with half of the right gradient. Write the test that decides it, for any function and any point.
@@ -155,7 +158,7 @@ def undo_class_weights(probabilities, weights):
     weights: float array (C,), each above 0; only their ratios matter.
     Returns an array (N, C) whose rows sum to 1, computed in float64, in the dtype of
     `probabilities`.
-    Raises ValueError if a weight is not above 0, or if there are not C of them.
+    Raises ValueError if a weight is not above 0, or if the shape of `weights` is not (C,).
     """
     # SOLUTION
     weights = np.asarray(weights, dtype=np.float64)

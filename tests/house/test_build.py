@@ -30,7 +30,7 @@ def checkout(tmp_path):
     edit(tmp_path / "tools/build/minutes.py", "NOT_REMADE = (", 'NOT_REMADE = ("00", ')  # so short a lesson is no hour
     marks = [
         f"<!-- {name}: written by ./course build from syllabus.toml -->\n<!-- {name}: end -->"
-        for name in ("map", "badges")
+        for name in ("map", "badges", "clone")
     ]
     (tmp_path / "README.md").write_text("\n\n".join(["# The course", "## The map", *marks]) + "\n")
     for folder, text in (("notebooks", LESSON), ("solutions", f"# %% [markdown]\n# # Exercise\n\n# %%\n{SOLUTION}\n")):

@@ -50,6 +50,12 @@ def compares_lengths(before, after):
     return float(np.abs(before.astype(np.float64) - after.astype(np.float64)).max())
 
 
+def any_number_of_rows(before, after):
+    if before.shape[1:] != after.shape[1:]:
+        raise ValueError
+    return float(np.abs(before.astype(np.float64) - after).max())
+
+
 def broadcasts(before, after):
     return float(np.abs(before.astype(np.float64) - after).max())
 
@@ -84,6 +90,40 @@ def without_a_channel(images):
 
 def rounded(images):
     return {"instances": (16 * images[:, None]).round().tolist()}
+
+
+def rounded_to_six_places(images):
+    return {"instances": images[:, None].astype(float).round(6).tolist()}
+
+
+def as_text(images):
+    return {"instances": images[:, None].astype(str).tolist()}
+
+
+def takes_eight_images_for_one(images):
+    if images.ndim not in (2, 3) or images.shape[-2:] != (8, 8) or not images.size:
+        raise ValueError
+    if len(images) == 8:
+        images = images[None]
+    return {"instances": images[:, None].tolist()}
+
+
+def squeezes_a_batch_of_one(images):
+    if images.ndim not in (2, 3) or images.shape[-2:] != (8, 8) or not images.size:
+        raise ValueError
+    return {"instances": images[None, None].tolist() if len(images) in (1, 8) else images[:, None].tolist()}
+
+
+def looks_at_the_last_axis(images):
+    if images.ndim not in (2, 3) or images.shape[-1] != 8 or not images.size:
+        raise ValueError
+    return {"instances": images.reshape(-1, 1, 8, 8).tolist()}
+
+
+def looks_at_the_axis_before(images):
+    if images.ndim not in (2, 3) or images.shape[-2] != 8 or not images.size:
+        raise ValueError
+    return {"instances": images.reshape(-1, 1, 8, 8).tolist()}
 
 
 def transposed(images):
@@ -122,6 +162,20 @@ def labels_as_floats(body):
 def labels_as_text(body):
     rows = [np.array(row) for row in body["predictions"]]
     return [(str(row.argmax()), float(1 / np.exp(row - row.max()).sum())) for row in rows]
+
+
+def labels_as_arrays(body):
+    if "error" in body:
+        raise ValueError(body["error"])
+    rows = np.array(body["predictions"])
+    return [(np.array(row.argmax()), float(1 / np.exp(row - row.max()).sum())) for row in rows]
+
+
+def probabilities_as_arrays(body):
+    if "error" in body:
+        raise ValueError(body["error"])
+    rows = np.array(body["predictions"])
+    return [(int(row.argmax()), np.array(1 / np.exp(row - row.max()).sum())) for row in rows]
 
 
 def clipped(body):
@@ -209,6 +263,12 @@ def lets_nan_through(answered, confidence=0.95):
     return 1.0 if answered == 0 else largest(answered, confidence)
 
 
+def lets_a_negative_confidence_through(answered, confidence=0.95):
+    if answered < 0 or not confidence or not confidence < 1:
+        raise ValueError
+    return 1.0 if answered == 0 else largest(answered, confidence)
+
+
 def takes_95_for_a_share(answered, confidence=0.95):
     with np.errstate(invalid="ignore", divide="ignore"):
         return 1.0 if answered == 0 else float(-np.expm1(np.log1p(-confidence) / answered))
@@ -224,6 +284,7 @@ WRONG = {
         compares_sizes: "shapes that differ are refused, not broadcast",
         compares_raveled: "shapes that differ are refused, not broadcast",
         compares_lengths: "shapes that differ are refused, not broadcast",
+        any_number_of_rows: "shapes that differ are refused, not broadcast",
         broadcasts: "shapes that differ are refused, not broadcast",
         passes_over_nan: "a NaN is never parity",
         loses_some_nans: "a NaN is never parity",
@@ -234,10 +295,16 @@ WRONG = {
         the_column_form: "one instance for each image, under the protocol's key",
         without_a_channel: "an instance has the model's shape, one channel of 8 × 8",
         rounded: "the values survive",
+        rounded_to_six_places: "the values survive",
+        as_text: "the values survive",
         transposed: "the values survive",
         no_images_are_fine: "what is no digit is refused before it is sent",
         batches_only: "a single image becomes a batch of one",
+        takes_eight_images_for_one: "a batch of one or of eight images is a batch",
+        squeezes_a_batch_of_one: "a batch of one or of eight images is a batch",
         reshapes_anything: "what is no digit is refused before it is sent",
+        looks_at_the_last_axis: "what is no digit is refused before it is sent",
+        looks_at_the_axis_before: "what is no digit is refused before it is sent",
     },
     "01.3": {
         the_first_only: "a list, one pair for each prediction",
@@ -245,6 +312,8 @@ WRONG = {
         the_smallest: "the label is the class of the largest logit, an int",
         labels_as_floats: "the label is the class of the largest logit, an int",
         labels_as_text: "the label is the class of the largest logit, an int",
+        labels_as_arrays: "the label is the class of the largest logit, an int",
+        probabilities_as_arrays: "the probability is a float",
         logits_as_probabilities: "the probability is the softmax's",
         overflows: "large logits do not overflow, nor do they hurt another row",
         one_shift_for_all: "large logits do not overflow, nor do they hurt another row",
@@ -261,6 +330,7 @@ WRONG = {
         divides_by_no_request: "no request proves nothing",
         exponential_but_for_few: "no request proves nothing",
         looks_at_nothing_after_no_request: "a negative count and a confidence that is no share are refused",
+        lets_a_negative_confidence_through: "a negative count and a confidence that is no share are refused",
         lets_nan_through: "a negative count and a confidence that is no share are refused",
         takes_95_for_a_share: "a negative count and a confidence that is no share are refused",
     },

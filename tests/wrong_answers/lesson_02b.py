@@ -45,6 +45,24 @@ def squeezes_everything(logits):
         return (m + np.log(np.exp(logits - m).sum(axis=-1, keepdims=True))).squeeze()
 
 
+def squeezes_the_shift(logits):
+    m = logits.max(axis=-1, keepdims=True)
+    m = np.where(np.isneginf(m), 0, m)
+    with np.errstate(divide="ignore"):
+        return m.squeeze() + np.log(np.exp(logits - m).sum(axis=-1))
+
+
+def sums_in_its_own_dtype(logits):
+    m = logits.max(axis=-1, keepdims=True)
+    m = np.where(np.isneginf(m), logits.dtype.type(0), m)
+    with np.errstate(divide="ignore", over="ignore"):
+        return m[..., 0] + np.log(np.exp(logits - m).sum(axis=-1))
+
+
+def adds_one_by_one_in_its_own_dtype(logits):
+    return np.logaddexp.reduce(logits, axis=-1)
+
+
 def always_in_float64(logits):
     return np.logaddexp.reduce(logits.astype(float), axis=-1)
 
@@ -105,6 +123,15 @@ def label_taken_away_last(logits, labels):
     return np.logaddexp(0, np.logaddexp.reduce(others, axis=1) - logits[rows, labels])
 
 
+def the_maximum_where_it_overflows(logits, labels):
+    rows = np.arange(len(labels))
+    against = logits - logits[rows, labels][:, None]
+    against[rows, labels] = -np.inf
+    with np.errstate(over="ignore"):
+        small = np.log1p(np.exp(against).sum(axis=1))
+    return np.where(np.isinf(small), against.max(axis=1), small)
+
+
 def at_least_two_classes(logits, labels):
     rows = np.arange(len(labels))
     against = logits - logits[rows, labels][:, None]
@@ -152,9 +179,33 @@ def not_relative(function, point, gradient):
     return _checked(function, point, gradient, relative=False)
 
 
+def relative_to_the_largest_positive(function, point, gradient):
+    measured = []
+    _checked(function, point, np.zeros(np.shape(point)), relative=False, over=lambda off: measured.append(off) or 0.0)
+    largest = max(measured[0].max(), np.max(gradient))
+    return _checked(function, point, gradient, relative=False) / float(largest) if largest else 0.0
+
+
 def relative_to_the_given_one(function, point, gradient):
     largest = np.abs(gradient).max()
     return _checked(function, point, gradient, relative=False) / largest if largest else 1.0
+
+
+def by_three_entries_of_many(function, point, gradient):
+    if np.shape(gradient) != np.shape(point) or np.size(point) <= 3:
+        return _checked(function, point, gradient)
+    chosen = np.zeros(np.size(point), bool)
+    chosen[np.random.default_rng(0).choice(len(chosen), 3, replace=False)] = True
+    return _checked(function, point, gradient, over=lambda off: np.abs(off[chosen.reshape(np.shape(point))]).max())
+
+
+def one_step_for_all(function, point, gradient):
+    most = np.abs(point).max()
+    return _checked(function, point, gradient, step=lambda x: EPS ** (1 / 3) * max(1.0, float(most)))
+
+
+def a_step_that_shrinks(function, point, gradient):
+    return _checked(function, point, gradient, step=lambda x: EPS ** (1 / 3) * (abs(x) or 1))
 
 
 def by_the_mean(function, point, gradient):
@@ -219,6 +270,24 @@ def normalised_over_everything(probabilities, weights):
     return scaled / scaled.sum()
 
 
+def _checked_weights(probabilities, weights):
+    if weights.shape != probabilities.shape[1:] or not (weights > 0).all():
+        raise ValueError
+
+
+def by_the_odds_of_two_classes(probabilities, weights):
+    _checked_weights(probabilities, weights)
+    with np.errstate(divide="ignore"):
+        odds = probabilities[:, 1].astype(float) / probabilities[:, 0] * weights[0] / weights[1]
+    return np.stack([1 / (1 + odds), odds / (1 + odds)], axis=1).astype(probabilities.dtype)
+
+
+def clipped_first(probabilities, weights):
+    _checked_weights(probabilities, weights)
+    scaled = np.clip(probabilities.astype(float), 1e-7, 1) / weights
+    return (scaled / scaled.sum(axis=1, keepdims=True)).astype(probabilities.dtype)
+
+
 def clipped_to_one(probabilities, weights):
     fraud = probabilities[:, 1] / weights[1] / (probabilities[:, 1] / weights[1] + probabilities[:, 0])
     return np.stack([1 - fraud, fraud], axis=1)
@@ -263,8 +332,11 @@ WRONG = {
         masked_made_zero: "a masked class adds nothing, and a row of masked classes gives −∞",
         rows_only: "any shape works, views and no row as well",
         squeezes_everything: "any shape works, views and no row as well",
+        squeezes_the_shift: "any shape works, views and no row as well",
         always_in_float64: "the dtype stays",
         shifted_in_place: "the input stays as it was",
+        sums_in_its_own_dtype: "in float16 every word of a vocabulary counts",
+        adds_one_by_one_in_its_own_dtype: "in float16 every word of a vocabulary counts",
     },
     "02b.2": {
         sign_forgotten: "agrees with the definition on ordinary logits",
@@ -275,6 +347,7 @@ WRONG = {
         through_float64: "keeps the loss of a sure, right answer",
         a_small_number_added: "keeps the loss of a sure, right answer",
         tail_without_shift: "stays finite on a sure, wrong answer",
+        the_maximum_where_it_overflows: "counts every class that beats the label",
         label_taken_away_last: "a constant on all logits changes nothing",
         at_least_two_classes: "works on any number of rows, in float64 too, and on a strided view",
         marks_the_label_in_place: "leaves its input as it was",
@@ -283,11 +356,15 @@ WRONG = {
         one_sided: "a right gradient has an error below 1e-9",
         far_too_small_a_step: "a right gradient has an error below 1e-9",
         not_relative: "half the gradient has an error of 0.5, none an error of 1",
+        relative_to_the_largest_positive: "half the gradient has an error of 0.5, none an error of 1",
         relative_to_the_given_one: "half the gradient has an error of 0.5, none an error of 1",
         by_the_mean: "half the gradient has an error of 0.5, none an error of 1",
+        by_three_entries_of_many: "a single wrong entry among right ones is seen",
         by_the_first_axis: "any shape works, views as well, and the answer is a plain float",
         in_the_points_dtype: "a float32 point is checked in float64",
         the_same_step_everywhere: "large entries get larger steps",
+        one_step_for_all: "a small entry has a step of its own, neither huge nor tiny",
+        a_step_that_shrinks: "a small entry has a step of its own, neither huge nor tiny",
         floor_under_the_denominator: "the scale of the function does not matter",
         small_number_in_the_denominator: "the scale of the function does not matter",
         passes_over_a_nan: "a nan in the gradient, or from the function, gives nan",
@@ -300,6 +377,8 @@ WRONG = {
         not_normalised: "an answer of 1/11 for fraud, with weights 1 and 10, means 1 %",
         normalised_over_everything: "every row is undone by itself, and sums to 1",
         clipped_to_one: "only the ratios of the weights matter",
+        by_the_odds_of_two_classes: "three classes work as well, and a probability of 0 stays 0",
+        clipped_first: "three classes work as well, and a probability of 0 stays 0",
         in_its_own_dtype: "the dtype stays, and extreme weights do not overflow on the way",
         always_float64: "the dtype stays, and extreme weights do not overflow on the way",
         in_place: "no row is no problem, and the input stays as it was",
