@@ -522,12 +522,14 @@ observe(
     "cold weights cost one picture more than twice its time, and 64 pictures much less than that",
     colder[0] > 2 and colder[-1] < 0.75 * colder[0],
     ", ".join(f"batch {b}: {each:.1f} times" for b, each in zip(batches, colder)),
+    either=True,
 )
 
 # %% [markdown]
-# This is also why int8 can pay even where the processor multiplies no faster: a memory-bound layer with weights of one
-# byte has a quarter of the bytes to fetch. And it is why a large language model, whose weights fit in no cache, lives
-# on the slope.
+# How much colder weights cost depends on how fast the memory is beside the processor, and on who else uses both. Where
+# one picture takes clearly longer with cold weights, it waits for memory. There int8 can pay even where the processor
+# multiplies no faster: a memory-bound layer with weights of one byte has a quarter of the bytes to fetch. A large
+# language model, whose weights fit in no cache, lives on that slope.
 #
 # Move the batch: where does it stop paying?
 
