@@ -63,7 +63,10 @@ def guess(
     so_far = _so_far(form, entry) if mine is None else _keep(key, mine)
     widgets = mine is None and _widgets_run()
     how = "In a running notebook you enter your guess here. Where no field appears, add `mine=…` to the call."
-    note = how if widgets or not so_far else so_far  # with widgets, what is kept stands below the field
+    if widgets:  # what is kept stands below the field
+        note = "If no field appears below, add `mine=…` to the call."
+    else:
+        note = so_far or how
     show.put(show.card("?", show.BLUE, question, form.asks(), note, label="guess"))
     if widgets:
         from course_lib.idioms.guesses.fields import fields

@@ -46,10 +46,8 @@ def _missing(form: Form, entered: Any) -> str:
 
 def _number(form: Number, question: str, value: Any) -> tuple[widgets.Widget, Callable[[], Any]]:
     """A slider, and beside it a field to type in: the two follow each other, and the field holds the guess."""
-    start = (
-        value if value is not None else math.sqrt(form.low * form.high) if form.decades else (form.low + form.high) / 2
-    )
-    start = min(max(form.plain(start), form.low), form.high)
+    middle = math.sqrt(form.low * form.high) if form.decades else (form.low + form.high) / 2
+    start = min(max(form.plain(_three_digits(middle) if value is None else value), form.low), form.high)
     name = f"Your guess ({form.unit})" if form.unit else "Your guess"
     named = {"tooltip": question, "style": {"description_width": "initial"}}
     text = widgets.BoundedIntText if form.whole else widgets.BoundedFloatText
