@@ -26,6 +26,21 @@ def test_the_map_lists_every_lesson_and_badges_come_with_a_repository():
     assert "badge" not in source._head("notebooks", WRITTEN[0], replace(MAP, repository=""), places.CHECKOUT).source
 
 
+def test_next_leads_to_the_first_floor_and_deeper_is_a_link_of_its_own():
+    first, second = (source._foot("notebooks", MAP.lesson(number), MAP).source for number in ("02", "02b"))
+    assert "← [01 " in first and "**Deeper:** [02b " in first and "**Next:** [03 " in first
+    assert "← [02 " in second and "**Next:** [03 " in second and "Deeper" not in second
+    head = source._head("notebooks", MAP.lesson("02b"), MAP, places.CHECKOUT).source
+    assert "second floor, deeper than [02 Loss functions](../notebooks/02_loss_functions.ipynb)" in head
+    assert "exercises" in head and " minutes" in head
+
+
+def test_the_map_gives_each_floor_a_row_and_minutes_to_what_is_written():
+    rows = {line.split("|")[1].strip(): line for line in pages._map(MAP).splitlines()}
+    assert "*deeper:* [A loss in floating point]" in rows["02b"] and "*deeper:*" not in rows["02"]
+    assert all((lesson.stem in rows[lesson.number]) == lesson.written for lesson in MAP.lessons)
+
+
 def test_environment_yml_and_constraints_txt_name_the_same_pins():
     packages = yaml.safe_load((places.CHECKOUT / "environment.yml").read_text(encoding="utf-8"))["dependencies"][-1][
         "pip"
