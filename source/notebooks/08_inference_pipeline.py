@@ -41,6 +41,7 @@ path.picture(here="08")
 
 # %%
 LISTING = """
+import os; os.environ["TF_ENABLE_ONEDNN_OPTS"] = "0"  # with it, a wrong shape ends the process
 from course_lib.idioms import quiet; quiet.frameworks()
 import numpy as np, tensorflow as tf
 from course_lib import models

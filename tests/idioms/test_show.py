@@ -96,7 +96,7 @@ def test_the_picture_of_a_requests_path_names_sections_that_lesson_01_has(shown)
         ("3", "quantization"),
         ("4", "API"),
         ("6", "container"),
-        ("7", "service dies"),
+        ("7", "deleted"),
     ):
         assert number in shown[0].alt and re.search(rf"^# ## {number}\. .*{about}", lesson, re.M)
 
