@@ -142,11 +142,6 @@ def on_this_machine(context: str, server: str) -> bool:
     return address.is_loopback or address.is_unspecified  # 0.0.0.0: how k3d writes it
 
 
-def current_context() -> tuple[str, str]:
-    """kubectl's current context and the address of its server; both empty where there is none."""
-    return chosen_cluster()[:2]
-
-
 def chosen_cluster(seconds: float = SECONDS) -> tuple[str, str, str]:
     """kubectl's current context, the address of its server, and, where both are empty, why, as in `Found.reason`.
 
