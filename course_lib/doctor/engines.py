@@ -4,6 +4,7 @@ They change nothing and ask nothing of the network beyond the engine and the clu
 for. Each answers in seconds, whatever hangs.
 """
 
+import contextlib
 import http.client
 import importlib.util
 import json
@@ -22,7 +23,7 @@ from course_lib.doctor.machine import Finding
 from course_lib.ops import reach
 
 SECONDS = 4.0
-"""How long one question to another program may take; a check that asks two asks them side by side."""
+"""How long one question to another program may take; a check that asks several asks them side by side."""
 
 
 def _lessons(engine: str) -> str:
@@ -33,7 +34,7 @@ def _lessons(engine: str) -> str:
 def ask(command: list[str], seconds: float = SECONDS) -> str | None:
     """What the command prints, or None where it is not there, fails to start or takes too long.
 
-    Its exit code is not looked at: kubectl prints its own version and fails where no cluster answers.
+    Its exit code is not looked at: docker prints its own version and fails where no engine answers.
     """
     with tempfile.TemporaryFile() as output:  # a pipe would wait for whatever the killed command had started
         try:
@@ -52,20 +53,21 @@ def ask(command: list[str], seconds: float = SECONDS) -> str | None:
 
 
 def docker() -> Finding:
-    said, host = None, os.environ.get("DOCKER_HOST", "")
-    if shutil.which("docker"):
-        with ThreadPoolExecutor(2) as pool:
-            asked = pool.submit(ask, ["docker", "version", "--format", "{{json .}}"])
-            if not host:
-                host = ask(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]) or ""
-            said = asked.result()
+    there, host = shutil.which("docker"), os.environ.get("DOCKER_HOST", "")
+    with ThreadPoolExecutor(3) as pool:
+        by_socket = pool.submit(_engine_by_socket)
+        asked = pool.submit(ask, ["docker", "version", "--format", "{{json .}}"]) if there else None
+        if there and not host:
+            host = ask(["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]) or ""
+        said, by_socket = asked and asked.result(), by_socket.result()
     try:
         version = json.loads(said or "{}")
     except ValueError:
         version = {}
+    version = version if isinstance(version, dict) else {}
     client = (version.get("Client") or {}).get("Version")
-    engine = (version.get("Server") or {}).get("Version") or _engine_by_socket()
-    if not shutil.which("docker"):
+    engine = (version.get("Server") or {}).get("Version") or by_socket
+    if not there:
         found = "no docker command"
     elif client:
         found = f"client {client}"
@@ -96,10 +98,10 @@ def _engine_by_socket() -> str | None:
     if not host:
         places = ["/var/run/docker.sock"]  # where the lessons look without the docker command
     for path in places:
-        connection = http.client.HTTPConnection("localhost", timeout=SECONDS / 2)
+        connection = http.client.HTTPConnection("localhost", timeout=SECONDS)
         try:
             connection.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            connection.sock.settimeout(SECONDS / 2)
+            connection.sock.settimeout(SECONDS)
             connection.sock.connect(path)
             connection.request("GET", "/version")
             return json.loads(connection.getresponse().read())["Version"]
@@ -111,17 +113,18 @@ def _engine_by_socket() -> str | None:
 
 
 def kubectl() -> Finding:
-    said = ask(["kubectl", "version", "--client", "-o", "json"]) if shutil.which("kubectl") else None
-    try:
-        version = json.loads(said or "")["clientVersion"]["gitVersion"].lstrip("v")
-    except (ValueError, KeyError):
-        version = ""
+    there, version, complaint = shutil.which("kubectl"), "", ""
+    if there:  # Google's asks the cluster even for its own version, unless it knows of none
+        told, complaint = reach.kubectl(["version", "--client"], SECONDS, KUBECONFIG=os.devnull)
+        with contextlib.suppress(KeyError, TypeError, AttributeError):
+            version = told["clientVersion"]["gitVersion"].lstrip("v")
     numbers = re.match(r"(\d+)\.(\d+)", version)
     recent = bool(numbers) and tuple(map(int, numbers.groups())) >= (1, 27)
     if version:
         found = version if recent else f"{version}, older than 1.27"
     else:
-        found = "no kubectl command" if not shutil.which("kubectl") else "the kubectl command does not answer"
+        why = reach.plainly(complaint, SECONDS) or "it names none"
+        found = f"the kubectl command does not tell its version ({why})" if there else "no kubectl command"
     return Finding(
         "kubectl",
         recent,
@@ -133,23 +136,23 @@ def kubectl() -> Finding:
 
 
 def kubernetes() -> Finding:
-    server = context = None
     if shutil.which("kubectl"):
         with ThreadPoolExecutor(2) as pool:
-            asked = pool.submit(ask, ["kubectl", "version", "-o", "json", f"--request-timeout={SECONDS - 1:.0f}s"])
-            context = pool.submit(ask, ["kubectl", "config", "current-context"]).result()
-            try:
-                server = json.loads(asked.result() or "")["serverVersion"]["gitVersion"].lstrip("v")
-            except (ValueError, KeyError):
-                server = None
-    named = f"context {context}" if context else "no context is set"
-    found = f"{server}, {named}" if server else f"no cluster answers ({named})"
-    foreign = bool(server and context) and not reach.allowed(context, reach.current_context()[1])
-    if foreign:
+            asked = pool.submit(reach.cluster_version, SECONDS - 1, SECONDS)
+            context, server, wrong = reach.chosen_cluster(SECONDS)
+            cluster = asked.result()
+        found = f"{cluster.version.removeprefix('Kubernetes ') or cluster.reason}, context {context}"
+    else:
+        context, wrong = "", "no kubectl command to ask with"
+    there = bool(context) and cluster.there
+    if not context:
+        found = wrong
+    elif there and not reach.allowed(context, server):
+        there = False
         found += f", not on this machine: lessons leave it alone unless COURSE_CONTEXT={context}"
     return Finding(
         "Kubernetes",
-        bool(server) and not foreign,
+        there,
         found,
         f"the live cells that deploy, roll out and scale (lessons {_lessons('kubernetes')})",
         "`kind create cluster` (kind.sigs.k8s.io), or Kubernetes switched on in Docker Desktop, or minikube",

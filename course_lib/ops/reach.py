@@ -1,10 +1,12 @@
 """Whether a Docker engine is within reach, and a Kubernetes cluster that is the learner's own."""
 
+import contextlib
 import ipaddress
 import json
 import os
 import re
 import shutil
+import socket
 import subprocess
 import tempfile
 import time
@@ -71,16 +73,28 @@ def _until_there(key: tuple[str, ...], ask: Callable[[], Found]) -> Found:
 def docker_client(timeout: float = 600):
     """A client of the engine that the `docker` command talks to: DOCKER_HOST's, else its current context's.
 
-    timeout: seconds that one request may take. Raises docker.errors.DockerException where no engine answers.
+    timeout: seconds that one request may take. Raises docker.errors.DockerException or OSError where no engine answers.
     """
     import docker
+    from course_lib.ops.credentials import Credentials
 
+    chosen = ""
     if not os.environ.get("DOCKER_HOST") and shutil.which("docker"):
         ask = ["docker", "context", "inspect", "--format", "{{.Endpoints.docker.Host}}"]
         code, host, _ = _run(ask, SECONDS)
-        if code == 0 and host:
-            return docker.DockerClient(base_url=host, timeout=timeout)
-    return docker.from_env(timeout=timeout)
+        chosen = host if code == 0 else ""
+    _knock(chosen or os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock")
+    client = docker.DockerClient(base_url=chosen, timeout=timeout) if chosen else docker.from_env(timeout=timeout)
+    client.api._auth_configs = Credentials(client.api._auth_configs)
+    return client
+
+
+def _knock(host: str) -> None:
+    """Raises OSError where nothing listens on a unix:// host: the docker package would leave its socket open."""
+    if host.startswith("unix://") and hasattr(socket, "AF_UNIX"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as knocking:
+            knocking.settimeout(SECONDS)
+            knocking.connect(host.removeprefix("unix://"))
 
 
 def _docker() -> Found:
@@ -89,24 +103,23 @@ def _docker() -> Found:
 
 def _docker_version() -> Found:
     try:
-        client = docker_client(SECONDS)
-        version = client.version()["Version"]
-        client.close()
+        with contextlib.closing(docker_client(SECONDS)) as client:
+            version = client.version()["Version"]
     except Exception as wrong:  # docker, requests and urllib3 each raise their own kinds for an engine out of reach
-        return Found(False, reason=f"no Docker engine answers ({_plainly(str(wrong)) or type(wrong).__name__})")
+        return Found(False, reason=f"no Docker engine answers ({plainly(str(wrong)) or type(wrong).__name__})")
     return Found(True, f"Docker Engine {version}")
 
 
 def _kubernetes() -> Found:
     if not shutil.which("kubectl"):
         return Found(False, reason="kubectl is not installed")
-    context, server, wrong = _context()
+    context, server, wrong = chosen_cluster()
     if not context:
         return Found(False, reason=wrong)
     if not allowed(context, server):
         why = f"the context {context} is not a cluster on this machine; COURSE_CONTEXT={context} allows it"
         return Found(False, reason=why)
-    return _until_there(("kubernetes", context, server), _kubernetes_version)
+    return _until_there(("kubernetes", context, server), lambda: cluster_version(SECONDS, 3 * SECONDS))
 
 
 def allowed(context: str, server: str) -> bool:
@@ -129,51 +142,55 @@ def on_this_machine(context: str, server: str) -> bool:
     return address.is_loopback or address.is_unspecified  # 0.0.0.0: how k3d writes it
 
 
-def current_context() -> tuple[str, str]:
-    """kubectl's current context and the address of its server; both empty where there is none."""
-    return _context()[:2]
+def chosen_cluster(seconds: float = SECONDS) -> tuple[str, str, str]:
+    """kubectl's current context, the address of its server, and, where both are empty, why, as in `Found.reason`.
 
-
-def _context() -> tuple[str, str, str]:
-    """The same, and why there is none, for `Found.reason`."""
-    config, complaint = _kubectl(["config", "view", "--minify"], SECONDS)
+    seconds: how long kubectl may take; another maker's asks the server even for this.
+    """
+    config, complaint = kubectl(["config", "view", "--minify"], seconds)
     try:
         return config["current-context"], config["clusters"][0]["cluster"]["server"], ""
     except (KeyError, IndexError, TypeError):
         if complaint and "current-context" not in complaint:
-            return "", "", f"kubectl does not say which cluster it speaks to ({_plainly(complaint)})"
+            return "", "", f"kubectl does not say which cluster it speaks to ({plainly(complaint, seconds)})"
         return "", "", "no Kubernetes cluster is chosen (kubectl has no current context)"
 
 
-def _kubernetes_version() -> Found:
-    told, complaint = _kubectl(["version", f"--request-timeout={SECONDS}s"], 3 * SECONDS)
+def cluster_version(seconds: float, limit_s: float) -> Found:
+    """The version of the cluster that kubectl talks to. seconds: for each request; limit_s: for kubectl in all."""
+    told, complaint = kubectl(["version", f"--request-timeout={seconds:g}s"], limit_s)
     try:
         return Found(True, f"Kubernetes {told['serverVersion']['gitVersion'].lstrip('v')}")
     except (KeyError, TypeError, AttributeError):
-        why = f" ({_plainly(complaint)})" if complaint else ""
-        return Found(False, reason=f"no Kubernetes cluster answers to kubectl{why}")
+        said = plainly(complaint, seconds)
+        return Found(False, reason=f"no Kubernetes cluster answers to kubectl{f' ({said})' if said else ''}")
 
 
-def _kubectl(arguments: list[str], seconds: float) -> tuple[dict, str]:
-    """What kubectl tells as JSON, {} where that is none, and what it complains of."""
+def kubectl(arguments: list[str], seconds: float, **more: str) -> tuple[dict, str]:
+    """What kubectl tells as JSON, {} where that is none, and what it complains of. more: environment variables for it."""
     try:
-        _, told, complaint = _run(["kubectl", *arguments, "-o", "json"], seconds)
+        _, told, complaint = _run(["kubectl", *arguments, "-o", "json"], seconds, **more)
     except (OSError, subprocess.TimeoutExpired) as wrong:
         return {}, str(wrong)
     try:
         config = json.loads(told or "{}")
     except ValueError:
         config = None
-    return (config, complaint) if isinstance(config, dict) else ({}, complaint or "what it prints is no JSON object")
+    if isinstance(config, dict):
+        return config, complaint
+    return {}, complaint or f"it prints no JSON object but {told.splitlines()[0][:60]!r}"
 
 
-def _run(command: list[str], seconds: float) -> tuple[int, str, str]:
+def _run(command: list[str], seconds: float, **more: str) -> tuple[int, str, str]:
     """Exit code, output and complaints. Raises subprocess.TimeoutExpired, OSError where it cannot be started."""
     with (
         tempfile.TemporaryFile() as out,
         tempfile.TemporaryFile() as err,
     ):  # pipes would wait for a killed command's children
-        code = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds).returncode
+        env = os.environ | more
+        code = subprocess.run(
+            command, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=seconds, env=env
+        ).returncode
         texts = []
         for each in (out, err):
             each.seek(0)
@@ -182,9 +199,9 @@ def _run(command: list[str], seconds: float) -> tuple[int, str, str]:
 
 
 PLAINLY = (
-    ("time[d -]*out|deadline exceeded", f"no answer within {SECONDS} s"),
+    ("time[d -]*out|deadline exceeded", "no answer within {seconds:g} s"),
     ("refused", "connection refused"),
-    ("permission ?denied|access is denied|permissionerror", "permission denied"),
+    ("permission ?denied|insufficient permissions|access is denied|permissionerror", "permission denied"),
     ("no such file|cannot find the file", "nothing is there at its address"),
     ("resolve|no such host|name or service|nodename", "its host's name is unknown"),
     ("unauthorized|forbidden|must be logged in", "it wants other credentials"),
@@ -195,11 +212,14 @@ PLAINLY = (
 """What the messages of libraries and commands say, without their classes and addresses."""
 
 
-def _plainly(message: str) -> str:
-    """A message in a plain clause: what is known about it, else its last line, unless that is a Python object's."""
+def plainly(message: str, seconds: float = SECONDS) -> str:
+    """A message in a plain clause: what is known about it, else its last line, unless that is a Python object's.
+
+    seconds: how long was waited, for a message about that.
+    """
     for pattern, clause in PLAINLY:
         if re.search(pattern, message, re.I):
-            return clause
+            return clause.format(seconds=seconds)
     line = (message.splitlines() or [""])[-1].removeprefix("error: ")
     return "" if re.search(r"object at 0x|Pool\(|\('", line) else line[:120]
 
@@ -209,11 +229,8 @@ def stand_ins(needs: tuple[str, ...]) -> list[str]:
     if "docker" not in needs:
         return []
     try:
-        client = docker_client(SECONDS)
-        try:
+        with contextlib.closing(docker_client(SECONDS)) as client:
             digests = client.images.get(BASE_IMAGE).attrs.get("RepoDigests")
-        finally:
-            client.close()
     except Exception:  # no such image, or an engine too busy to say: no reason to lose what the lesson has just done
         return []
     if digests:

@@ -96,15 +96,23 @@ def test_the_models_that_ship_answer_as_their_ledger_rows_say():
 def test_an_unknown_model_and_a_changed_file_are_refused(tmp_path, monkeypatch):
     with pytest.raises(FileNotFoundError, match="expected one of digits_cnn/1/model.onnx"):
         models.path("digits_cnn", 7)
-    file = tmp_path / "m" / "1" / "model.onnx"
-    file.parent.mkdir(parents=True)
-    file.write_bytes(b"one")
-    monkeypatch.setattr(models, "MODELS", tmp_path)
-    (tmp_path / "SHA256SUMS").write_text(models.checksums())
-    assert models.path("m", 1) == file
-    file.write_bytes(b"two")
-    with pytest.raises(ValueError, match="is not the file that models/SHA256SUMS lists"):
+    monkeypatch.setattr(models, "MODELS", tmp_path / "models")
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    for version in (1, 2):
+        (tmp_path / "file").write_bytes(b"line\n")
+        models.keep(tmp_path / "file", "m", version)
+    file = models.path("m", 1)
+    assert models.problems() == []
+    file.write_bytes(b"line\r\n")
+    with pytest.raises(ValueError, match="delete it if it is there, then `git checkout models` restores it"):
         models.path("m", 1)
+    models.keep(tmp_path / "file", "m", 2)
+    (file.parent / "extra").touch()
+    changed, unlisted = models.problems()  # what was kept since gave the changed file no sum of its own
+    assert changed.startswith("models/m/1/model.onnx is not the file that models/SHA256SUMS lists")
+    assert unlisted.startswith("models/m/1/extra is not in models/SHA256SUMS")
+    file.unlink()
+    assert models.problems()[0] == changed
 
 
 def test_a_version_may_have_several_files_each_with_its_checksum(tmp_path, monkeypatch):
@@ -116,10 +124,8 @@ def test_a_version_may_have_several_files_each_with_its_checksum(tmp_path, monke
     assert models.path("m", 1).read_text() == "newer"
     assert models.path("m", 1, "weights.safetensors").read_text() == "numbers"
     (tmp_path / "models/m/card.md").write_text("a card has no checksum")
-    assert [line.split()[1] for line in models.checksums().splitlines()] == [
-        "m/1/model.onnx",
-        "m/1/weights.safetensors",
-    ]
+    sums = (tmp_path / "models/SHA256SUMS").read_text()
+    assert [line.split()[1] for line in sums.splitlines()] == ["m/1/model.onnx", "m/1/weights.safetensors"]
     with pytest.raises(FileNotFoundError, match="got m/1/model.keras"):
         models.path("m", 1, "model.keras")
 

@@ -1,7 +1,10 @@
 """What is within reach: an engine, a cluster of one's own, and no other."""
 
+import gc
 import json
+import socket
 import time
+import warnings
 from pathlib import Path
 
 import pytest
@@ -158,7 +161,7 @@ def test_a_kubectl_whose_children_hold_its_output_does_not_hang_the_lesson(path,
     ],
 )  # fmt: skip
 def test_what_is_wrong_is_said_plainly_without_classes_and_addresses(message, said):
-    assert reach._plainly(message) == said
+    assert reach.plainly(message) == said
 
 
 @posix
@@ -169,8 +172,11 @@ def test_what_is_wrong_is_said_plainly_without_classes_and_addresses(message, sa
          "no Kubernetes cluster is chosen (kubectl has no current context)"),
         ("echo 'error: error loading config file \"/k3s.yaml\": permission denied' >&2; exit 1",
          "kubectl does not say which cluster it speaks to (permission denied)"),
-        ("echo 'fetching kubectl …'", "kubectl does not say which cluster it speaks to (what it prints is no JSON object)"),
-        ("echo null", "kubectl does not say which cluster it speaks to (what it prints is no JSON object)"),
+        ("echo 'microk8s is not running. Use …'; exit 1", "kubectl does not say which cluster it speaks to "
+         "(it prints no JSON object but 'microk8s is not running. Use …')"),
+        ("echo null", "kubectl does not say which cluster it speaks to (it prints no JSON object but 'null')"),
+        ("echo 'Insufficient permissions to access MicroK8s.' >&2; echo 'run: newgrp microk8s' >&2; exit 1",
+         "kubectl does not say which cluster it speaks to (permission denied)"),
         ("echo '{\"current-context\": \"\", \"clusters\": null}'",
          "no Kubernetes cluster is chosen (kubectl has no current context)"),
     ],
@@ -188,6 +194,29 @@ def test_a_cluster_that_does_not_answer_is_said_with_kubectls_own_reason(path, f
         path, "kubectl", f"[ \"$1\" = config ] && echo '{json.dumps(config)}' || {{ echo '{refused}' >&2; exit 1; }}"
     )
     assert reach.probe("kubernetes").reason == "no Kubernetes cluster answers to kubectl (connection refused)"
+
+
+@posix
+@pytest.mark.parametrize("there", ["nothing", "nobody", "no engine"])
+def test_an_engine_out_of_reach_leaves_no_socket_open(tmp_path, path, forgetful, monkeypatch, there):
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{tmp_path}/engine.sock")
+    with socket.socket(socket.AF_UNIX) as listening, warnings.catch_warnings(record=True, action="always") as said:
+        listening.settimeout(10)
+        if there != "nothing":
+            listening.bind(f"{tmp_path}/engine.sock")
+        if there == "no engine":
+            listening.listen()
+            monkeypatch.setattr(reach, "SECONDS", 0.2)
+        assert not reach.probe("docker").there
+        gc.collect()
+    assert [each.message for each in said if each.category is ResourceWarning] == []
+
+
+def test_a_client_whose_engine_fails_is_closed(forgetful, monkeypatch):
+    engine = Images(None)
+    engine.version = lambda: {"message": "starting"}
+    monkeypatch.setattr(reach, "docker_client", lambda timeout: engine)
+    assert not reach.probe("docker").there and engine.closed
 
 
 class Images:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import nbformat
 
-from course_lib import places
+from course_lib import models, places
 from course_lib.idioms.live import recording_path, source_hash
 from course_lib.places import CHECKOUT
 from course_lib.show.path import words as map_in_words
@@ -41,7 +41,7 @@ def everything(syllabus: Syllabus) -> Outcome:
     for path, text in pages.wanted(syllabus).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             outcome.problems.append(f"{path.relative_to(CHECKOUT)} is not what its source says: ./course build")
-    outcome.problems += orphans(written) + link_problems()
+    outcome.problems += models.problems() + orphans(written) + link_problems()
     return outcome
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from course_lib import data, models, show
+from course_lib import data, show
 from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import Syllabus
@@ -30,7 +30,7 @@ def write(syllabus: Syllabus) -> list[str]:
     changed = []
     for path, text in wanted(syllabus).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
-            path.write_text(text, encoding="utf-8")
+            path.write_text(text, encoding="utf-8", newline="\n")
             changed.append(str(path.relative_to(CHECKOUT)))
     return changed
 
@@ -47,7 +47,6 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
         pages.update({MODELS / template.stem / "card.md": card(template) for template in templates})
         pages[CHECKOUT / "DATA_CARD.md"] = data_card(CHECKOUT / "source/cards" / DATA_CARD)
-        pages[MODELS / "SHA256SUMS"] = models.checksums()
     return pages
 
 
