@@ -816,7 +816,8 @@ agreed = contract_for(
     "0123456789",
     rgb=known[None],
 )
-(scratch / "contract.json").write_text(agreed.to_json(), encoding="utf-8")
+contract = scratch / "contract.json"
+contract.write_text(agreed.to_json(), encoding="utf-8", newline="\n")  # the same bytes everywhere
 reread = Contract.from_json((scratch / "contract.json").read_text(encoding="utf-8"))
 digits = Pipeline(scratch / "model.onnx", reread)
 
