@@ -818,7 +818,7 @@ agreed = contract_for(
 )
 contract = scratch / "contract.json"
 contract.write_text(agreed.to_json(), encoding="utf-8", newline="\n")  # the same bytes everywhere
-reread = Contract.from_json((scratch / "contract.json").read_text(encoding="utf-8"))
+reread = Contract.from_json(contract.read_text(encoding="utf-8"))
 digits = Pipeline(scratch / "model.onnx", reread)
 
 # %%
