@@ -50,7 +50,7 @@ def homes(*, needed: bool) -> dict[str, str]:
             raise OSError(f"neither {home} nor {own} can be written; set HOME to a folder that can") from None
         return {}
     if moved:
-        print(f"course: {home} cannot be written; {', '.join(moved)} set to folders in {own}.", file=sys.stderr)
+        print(f"course: cannot write everywhere in {home}; using {own} for {', '.join(moved)}.", file=sys.stderr)
     return moved
 
 

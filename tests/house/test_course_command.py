@@ -595,7 +595,7 @@ def test_what_cannot_be_written_at_home_is_moved_into_the_checkout_and_the_calle
     assert said["MPLCONFIGDIR"] == str(own / ".config/matplotlib")
     assert said["IPYTHONDIR"] == "/mine"
     assert said["JUPYTER_DATA_DIR"] == said["JUPYTER_RUNTIME_DIR"] == "None"
-    moved = f"{home} cannot be written; JUPYTER_CONFIG_DIR, MPLCONFIGDIR set to folders in {own}"
+    moved = f"cannot write everywhere in {home}; using {own} for JUPYTER_CONFIG_DIR, MPLCONFIGDIR"
     assert tests.stderr == f"course: {moved}.\n"
 
 
