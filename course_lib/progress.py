@@ -27,6 +27,7 @@ class Scored:
 def progress() -> show.Block:
     """The learner's progress: the exercises of each lesson, then the guesses of each lesson that has some."""
     done, scored = store.solved(), scored_guesses()
+    store.say_if_not_kept()
     exercises, guesses = [], []
     for lesson in syllabus.load().lessons:
         known = exercises_of(lesson.number)

@@ -44,14 +44,19 @@ def python() -> Finding:
     )
 
 
-def packages() -> Finding:
+def misfits(*, authors: bool = False) -> tuple[list[str], list[str], int]:
+    """The packages that this Python lacks, those that it has in other versions than pinned, and how many are needed.
+
+    `authors`: also those that build and test the notebooks.
+    """
     project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     pins: dict[str, set[str]] = {}
     for line in (CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines():
         name, equals, version = line.partition("#")[0].partition(";")[0].strip().partition("==")
         if equals:
             pins.setdefault(_normal(name), set()).add(version.strip())
-    wanted = [name for each in project["dependencies"] if (name := _required(each))]
+    required = project["dependencies"] + (project["optional-dependencies"]["authors"] if authors else [])
+    wanted = [name for each in required if (name := _required(each))]
     missing, other = [], []
     for name in wanted:
         try:
@@ -61,12 +66,23 @@ def packages() -> Finding:
             continue
         if pins.get(name) and version.partition("+")[0] not in pins[name]:  # 2.13.0+cpu is 2.13.0
             other.append(f"{name} {version}, not {' or '.join(sorted(pins[name]))}")
-    if len(missing) == len(wanted):
+    return missing, other, len(wanted)
+
+
+def holds(checkout: str, *, authors: bool) -> bool:
+    """Whether this Python can run that checkout: it has a version that the course supports, and the pinned packages."""
+    missing, other, _ = misfits(authors=authors)
+    return python().there and not missing and not other and str(CHECKOUT) == checkout
+
+
+def packages() -> Finding:
+    missing, other, wanted = misfits()
+    if len(missing) == wanted:
         found = "none yet"
     elif missing or other:
         found = "; ".join(([f"missing: {', '.join(missing)}"] if missing else []) + other)
     else:
-        found = f"{len(wanted)} of {len(wanted)}, as pinned"
+        found = f"{wanted} of {wanted}, as pinned"
     return Finding(
         "Packages",
         not (missing or other),
@@ -154,7 +170,7 @@ def _memory_limit(root: Path = Path("/")) -> int | None:
 
 def disk() -> Finding:
     free = shutil.disk_usage(CHECKOUT).free / 1e9
-    installed = (CHECKOUT / ".venv").exists()
+    installed = (CHECKOUT / ".venv").exists() or packages().there
     return Finding(
         "Disk",
         free >= (2 if installed else 6),

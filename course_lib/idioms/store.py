@@ -76,6 +76,18 @@ def change(edit: Callable[[dict[str, dict]], object]) -> str:
         return _reason(refused)
 
 
+def say_if_not_kept() -> None:
+    """Says in a card where nothing that is solved or guessed from here on would be kept."""
+    try:
+        with _alone():
+            draft = places.PROGRESS.with_suffix(".draft")
+            draft.touch()
+            draft.unlink()
+    except NOT_KEPT as refused:
+        if not _said:
+            show.put(show.card("!", show.ORANGE, "what you solve is not kept", _reason(refused), label="progress"))
+
+
 @contextlib.contextmanager
 def _alone() -> Iterator[None]:
     places.PROGRESS.parent.mkdir(parents=True, exist_ok=True)

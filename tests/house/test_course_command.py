@@ -1,6 +1,7 @@
 """`./course` in folders of its own: a tiny checkout, and a folder of tiny wheels in the place of a package index."""
 
 import ast
+import hashlib
 import json
 import os
 import shutil
@@ -15,6 +16,7 @@ from pathlib import Path
 import pytest
 
 from course_lib.places import CHECKOUT
+from tools.caller import AT_HOME
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="drives POSIX shells and signals")
 
@@ -30,6 +32,7 @@ build-backend = "tinybackend"
 [project]
 name = "tinycourse"
 version = "1"
+requires-python = ">=3.11"
 dependencies = ["torch==2.13.0", "jupyterlab", "tinydep", "elsewhere; sys_platform == 'nowhere'"]
 [project.optional-dependencies]
 authors = ["tinytool"]
@@ -53,6 +56,14 @@ LAB = """
 import os, sys
 if sys.argv[0] == "-m":  # while `python -m` looks for what to run
     print("lab", os.getcwd(), sys.orig_argv[3:])
+"""
+
+TESTS = """
+import os, sys
+for name in os.environ.get("TINY_SAY", "").split():
+    print(name, os.environ.get(name))
+print("tests", sys.argv[1:], "●")
+sys.exit(3)
 """
 
 
@@ -102,8 +113,8 @@ def empty(tmp_path: Path) -> Path:
     (checkout / "pyproject.toml").write_text(PYPROJECT)
     (checkout / "constraints.txt").write_text(CONSTRAINTS)
     (checkout / "tools" / "__init__.py").touch()
-    tests = "import sys; print('tests', sys.argv[1:], '●'); sys.exit(3)"
-    (checkout / "tools" / "test.py").write_text(tests, encoding="utf-8")
+    shutil.copy(CHECKOUT / "tools" / "caller.py", checkout / "tools")
+    (checkout / "tools" / "test.py").write_text(TESTS, encoding="utf-8")
     return checkout
 
 
@@ -114,17 +125,30 @@ def checkout(empty: Path, bare_venv: Path) -> Path:
     return empty
 
 
+@pytest.fixture
+def ready(checkout: Path) -> Path:
+    """A checkout whose environment counts as set up, though it holds no packages."""
+    pins = b"".join((checkout / name).read_bytes() for name in ("pyproject.toml", "constraints.txt"))
+    stamp = {"pins": hashlib.sha256(pins).hexdigest(), "checkout": str(checkout), "torch": "", "stages": 3}
+    python = "{}.{}".format(*sys.version_info)
+    (checkout / ".venv" / "course.json").write_text(json.dumps({**stamp, "python": python}))
+    return checkout
+
+
 def environment(wheels: Path, **more: str) -> dict[str, str]:
     """No index, no network, no settings of this machine's own pip: only the folder of wheels."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith(("PIP_", "COURSE_", "VIRTUAL_ENV"))}
+    not_ours = ("PIP_", "COURSE_", "VIRTUAL_ENV", "PYTHONPATH", *AT_HOME)
+    kept = {key: value for key, value in os.environ.items() if not key.startswith(not_ours)}
     pip = {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": wheels.as_uri(), "PIP_RETRIES": "0", "PIP_NO_CACHE_DIR": "1"}
     return {**kept, **pip, "PIP_CONFIG_FILE": os.devnull, **more}
 
 
-def course(checkout: Path, wheels: Path, *words: str, **more: str) -> subprocess.CompletedProcess:
+def course(
+    checkout: Path, wheels: Path, *words: str, cwd: Path = Path("/"), **more: str
+) -> subprocess.CompletedProcess:
     command = [sys.executable, str(checkout / "course"), *words]
     return subprocess.run(
-        command, env=environment(wheels, **more), capture_output=True, encoding="utf-8", cwd="/", check=False
+        command, env=environment(wheels, **more), capture_output=True, encoding="utf-8", cwd=cwd, check=False
     )
 
 
@@ -423,6 +447,180 @@ def test_the_doctor_speaks_before_anything_is_set_up(empty: Path, wheels: Path) 
     assert said.returncode in (0, 1)  # 0 where this very Python happens to have the tiny packages
     assert "Packages" in said.stdout
     assert not (empty / ".venv").exists()
+
+
+@pytest.fixture
+def holds(empty: Path, tmp_path: Path) -> Callable[..., dict[str, str]]:
+    """Gives the one Python on PATH these packages: a stand-in, which the checkout's own code finds them with."""
+    shutil.copytree(CHECKOUT / "course_lib", empty / "course_lib", ignore=shutil.ignore_patterns("__pycache__"))
+
+    def on_path(**packages: str) -> dict[str, str]:
+        site = tmp_path / "site"
+        for name, version in packages.items():
+            make_wheel(tmp_path / "own", name, version, LAB if name == "jupyterlab" else "")
+            with zipfile.ZipFile(tmp_path / "own" / f"{name}-{version}-py3-none-any.whl") as wheel:
+                wheel.extractall(site)
+        python = tmp_path / "bin" / "python3"
+        python.parent.mkdir()
+        python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{site}" exec {sys.executable} -S "$@"\n')
+        python.chmod(0o755)
+        return {"PATH": f"{python.parent}:/usr/bin:/bin"}
+
+    return on_path
+
+
+def lab_words(said: subprocess.CompletedProcess) -> list[str]:
+    """What the tiny lab was called with."""
+    assert said.returncode == 0, said.stderr
+    return ast.literal_eval(said.stdout[said.stdout.index("[") :])
+
+
+PINNED = {"torch": "2.13.0+cpu", "jupyterlab": "1.0", "tinydep": "1.0"}
+NO_NETWORK = "no such folder"
+
+
+def test_without_venv_a_python_on_the_path_that_holds_the_pinned_packages_is_used(
+    empty: Path, wheels: Path, holds: Callable[..., dict[str, str]]
+) -> None:
+    lab = course(empty, empty / NO_NETWORK, "lab", **holds(**PINNED))
+    assert "notebooks/00_welcome.ipynb" in lab_words(lab)
+    assert lab.stderr == f"course: no .venv; {empty.parent / 'bin/python3'} holds the packages.\n"
+    assert not (empty / ".venv").exists()
+
+
+def test_what_runs_in_another_python_finds_this_checkout_s_code(
+    empty: Path, wheels: Path, holds: Callable[..., dict[str, str]]
+) -> None:
+    found = holds(**PINNED, tinytool="1.0")
+    tests = course(empty, empty / NO_NETWORK, "test", "02", TINY_SAY="PYTHONPATH VIRTUAL_ENV", **found)
+    assert tests.returncode == 3, tests.stderr
+    path, venv, said = tests.stdout.splitlines()
+    assert path.startswith(f"PYTHONPATH {empty}:") and venv == "VIRTUAL_ENV None" and said == "tests ['02'] ●"
+    assert not (empty / ".venv").exists()
+
+
+@pytest.mark.parametrize(
+    ("command", "packages"),
+    [
+        ("lab", {**PINNED, "tinydep": "2.0"}),
+        ("lab", {"torch": "2.13.0", "jupyterlab": "1.0"}),
+        ("test", PINNED),  # which needs tinytool, too
+        ("setup", {**PINNED, "tinytool": "1.0"}),
+    ],
+    ids=["another version", "one is missing", "an author's tool is missing", "setup"],
+)
+def test_a_python_without_all_that_a_command_needs_is_not_used_nor_is_any_for_setup(
+    empty: Path, wheels: Path, holds: Callable[..., dict[str, str]], command: str, packages: dict[str, str]
+) -> None:
+    # Too little disk ends the command where the installation would begin.
+    fake = "import shutil, types; shutil.disk_usage = lambda _: types.SimpleNamespace(free=10**9)"
+    said = faked(empty, wheels, fake, command, **holds(**packages))
+    assert said.returncode == 1
+    assert "6 GB of free disk" in said.stderr
+
+
+def test_a_venv_is_preferred_to_another_python_that_holds_the_packages(
+    ready: Path, wheels: Path, holds: Callable[..., dict[str, str]]
+) -> None:
+    tests = course(ready, wheels, "test", TINY_SAY="VIRTUAL_ENV", **holds(**PINNED, tinytool="1.0"))
+    assert tests.stdout.startswith(f"VIRTUAL_ENV {ready / '.venv'}\n")
+
+
+@pytest.mark.parametrize("command", ["setup", "lab", "doctor", "clean"])
+def test_a_venv_that_is_a_link_is_refused_and_left_as_it_is(ready: Path, wheels: Path, command: str) -> None:
+    other = ready.parent / "other"
+    other.mkdir()
+    (ready / ".venv").rename(other / ".venv")
+    (ready / ".venv").symlink_to(other / ".venv")
+    stamp = (other / ".venv" / "course.json").read_text()
+    said = course(ready, wheels, command)
+    assert said.returncode == 1
+    assert one_message(said) and said.stderr.count("\n") == 1
+    assert f".venv is a link to {other / '.venv'}" in said.stderr and "remove the link" in said.stderr
+    assert (ready / ".venv").is_symlink() and (other / ".venv" / "course.json").read_text() == stamp
+
+
+@pytest.mark.parametrize(
+    ("where", "word"),
+    [("notebooks", "02_a.ipynb"), ("tools", "../notebooks/02_a.ipynb"), ("tools", "notebooks/02_a.ipynb")],
+)
+def test_a_notebook_is_looked_for_from_the_caller_s_folder_then_from_the_checkout_s(
+    empty: Path, holds: Callable[..., dict[str, str]], where: str, word: str
+) -> None:
+    (empty / "notebooks").mkdir()
+    (empty / "notebooks" / "02_a.ipynb").touch()
+    more = ("--port", "8890", "--LabApp.default_url=/lab/tree/notebooks/02_a.ipynb")
+    said = course(empty, empty / NO_NETWORK, "lab", word, *more, cwd=empty / where, **holds(**PINNED))
+    words = lab_words(said)
+    assert str(empty / "notebooks" / "02_a.ipynb") in words and word not in words
+    assert words[-3:] == list(more) and "notebooks/00_welcome.ipynb" not in words
+
+
+def test_a_notebook_that_is_nowhere_is_said_with_where_it_was_looked_for_and_nothing_is_made(
+    empty: Path, wheels: Path
+) -> None:
+    said = course(empty, wheels, "lab", "02_b.ipynb", cwd=empty / "tools")
+    assert said.returncode == 1
+    assert said.stderr == f"course: there is no {empty / 'tools/02_b.ipynb'} and no {empty / '02_b.ipynb'}\n"
+    assert not (empty / ".venv").exists()
+
+
+def test_the_caller_s_pythonpath_and_pythonhome_do_not_reach_the_course(ready: Path, wheels: Path) -> None:
+    own = ready.parent / "own"
+    own.mkdir()
+    (own / "json.py").write_text("raise ImportError('not ours')")
+    inherited = {"PYTHONPATH": str(own), "PYTHONHOME": sys.base_prefix, "PYTHONSAFEPATH": "1"}
+    # -I: what is tried is what `course` hands on, not how this Python itself starts.
+    command = [sys.executable, "-I", str(ready / "course"), "test"]
+    environ = environment(wheels, TINY_SAY=" ".join(inherited), **inherited)
+    tests = subprocess.run(command, env=environ, capture_output=True, encoding="utf-8", cwd="/", check=False)
+    assert tests.returncode == 3, tests.stderr
+    assert tests.stdout.splitlines()[:3] == [f"{name} None" for name in inherited]
+    assert tests.stderr == "course: PYTHONPATH is ignored; the course runs with its own packages.\n"
+
+
+def test_what_cannot_be_written_at_home_is_moved_into_the_checkout_and_the_caller_s_choice_stays(
+    ready: Path, wheels: Path, tmp_path: Path
+) -> None:
+    home = tmp_path / "home"
+    (home / ".local").mkdir(parents=True)
+    for name in (".jupyter", ".ipython", ".config"):
+        (home / name).touch()  # in the folder's place, and so for root, too, nowhere to write
+    chosen = {"HOME": str(home), "IPYTHONDIR": "/mine"}
+    tests = course(ready, wheels, "test", TINY_SAY=" ".join(AT_HOME), **chosen)
+    assert tests.returncode == 3, tests.stderr
+    said = dict(line.split(" ", 1) for line in tests.stdout.splitlines())
+    own = ready / ".course" / "home"
+    assert said["JUPYTER_CONFIG_DIR"] == str(own / ".jupyter") and (own / ".jupyter").is_dir()
+    assert said["MPLCONFIGDIR"] == str(own / ".config/matplotlib")
+    assert said["IPYTHONDIR"] == "/mine"
+    assert said["JUPYTER_DATA_DIR"] == said["JUPYTER_RUNTIME_DIR"] == "None"
+    moved = f"cannot write everywhere in {home}; using {own} for JUPYTER_CONFIG_DIR, MPLCONFIGDIR"
+    assert tests.stderr == f"course: {moved}.\n"
+
+
+def test_a_home_that_is_not_there_is_one_in_the_checkout(ready: Path, wheels: Path, tmp_path: Path) -> None:
+    tests = course(ready, wheels, "test", TINY_SAY="HOME JUPYTER_DATA_DIR", HOME=str(tmp_path / "gone"))
+    assert tests.stdout.startswith(f"HOME {ready / '.course/home'}\nJUPYTER_DATA_DIR None\n")
+    assert one_message(tests)
+
+
+def test_a_home_that_can_be_written_is_left_to_itself(ready: Path, wheels: Path, tmp_path: Path) -> None:
+    tests = course(ready, wheels, "test", TINY_SAY="HOME JUPYTER_DATA_DIR", HOME=str(tmp_path))
+    assert tests.stdout.startswith(f"HOME {tmp_path}\nJUPYTER_DATA_DIR None\n")
+    assert not tests.stderr and not (ready / ".course" / "home").exists()
+
+
+@pytest.mark.parametrize(("command", "code"), [("test", 1), ("doctor", 0)])
+def test_where_neither_home_nor_the_checkout_can_be_written_only_what_needs_it_stops(
+    ready: Path, wheels: Path, tmp_path: Path, command: str, code: int
+) -> None:
+    (ready / ".course").touch()
+    (ready / "course_lib").mkdir()
+    (ready / "course_lib" / "doctor.py").write_text("print('spoke')")
+    said = course(ready, wheels, command, HOME=str(tmp_path / "gone"))
+    assert said.returncode == code and "Traceback" not in said.stderr
+    assert ("set HOME to a folder that can" in said.stderr) == (command == "test")
 
 
 CI = """#!/bin/sh

@@ -158,6 +158,9 @@ def test_a_home_that_cannot_be_written_to_is_said_and_may_still_be_read(monkeypa
     assert list(store.solved()) == ["01.1"]
     said = capsys.readouterr().out
     assert "solved, but not kept on disk" in said and "Read-only file system" in said
+    progress()
+    said = capsys.readouterr().out
+    assert said.count("what you solve is not kept") == 1 and "Read-only file system" in said
 
 
 def test_the_progress_names_its_columns_and_marks_what_is_solved_by_more_than_colour():
