@@ -462,7 +462,7 @@ def holds(empty: Path, tmp_path: Path) -> Callable[..., dict[str, str]]:
                 wheel.extractall(site)
         python = tmp_path / "bin" / "python3"
         python.parent.mkdir()
-        python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{site}" exec {sys.executable} -S "$@"\n')
+        python.write_text(f'#!/bin/sh\nPYTHONPATH="$PYTHONPATH:{site}" exec "{sys.executable}" -S "$@"\n')
         python.chmod(0o755)
         return {"PATH": f"{python.parent}:/usr/bin:/bin"}
 
