@@ -263,7 +263,6 @@ guess(
 # %%
 blind = -np.log(1 / 10)
 reveal("blind", blind)
-claim("a blind guess among ten classes costs ln 10", np.isclose(blind, np.log(10)), f"{blind:.3f}")
 
 # %% [markdown]
 # In general it is $-\ln\frac1C = \ln C$. This is the first number to look for in a training log. An untrained network
