@@ -286,7 +286,7 @@ def test_an_install_that_is_killed_goes_on_where_it_stopped(checkout: Path, whee
         time.sleep(0.05)
     second = course(checkout, wheels, "setup")
     assert second.returncode == 1
-    expected = f"another ./course is installing (process {process.pid}); wait for it, or remove .course/setup.lock"
+    expected = f"another ./course is at work (process {process.pid}); wait for it, or remove .course/setup.lock"
     assert second.stderr == f"course: {expected}\n"
     os.killpg(process.pid, by)
     _, said = process.communicate(timeout=60)
