@@ -9,10 +9,10 @@ import os
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from course_lib.doctor import engines, machine
+from course_lib.doctor import engines, machine, room
 from course_lib.doctor.machine import Finding
 
 __all__ = ["Finding", "examine", "main", "ready", "report"]
@@ -31,10 +31,14 @@ CHECKS = (
 """In the order in which a learner needs them."""
 
 
-def examine() -> list[Finding]:
-    """Look at everything, side by side. Takes a few seconds at the most; raises nothing."""
-    with ThreadPoolExecutor(len(CHECKS)) as pool:
-        return [each.result() for each in [pool.submit(_guarded, check) for check in CHECKS]]
+def examine(checks: Sequence[Callable[[], Finding]] = (), needed: bool = False) -> list[Finding]:
+    """Look at everything, side by side. Takes a few seconds at the most; raises nothing.
+
+    checks: what to look at in the place of CHECKS. needed: whether one that breaks counts as missing.
+    """
+    checks = checks or CHECKS
+    with ThreadPoolExecutor(len(checks)) as pool:
+        return [each.result() for each in [pool.submit(_guarded, check, needed) for check in checks]]
 
 
 def ready(findings: list[Finding]) -> bool:
@@ -43,21 +47,39 @@ def ready(findings: list[Finding]) -> bool:
 
 
 def main(words: list[str] | None = None) -> int:
-    """Print what was found. Returns 0 where lessons can run, else 1."""
+    """Print what was found. Returns 0 where lessons can run (with --room: where a workshop can), else 1."""
     parser = argparse.ArgumentParser("./course doctor", description="What this machine has for the course.")
     parser.add_argument("--all", action="store_true", help="also say how to get what is there already")
+    parser.add_argument(
+        "--room", action="store_true", help="whether this machine is ready for a workshop; runs a lesson"
+    )
     parser.add_argument("--json", action="store_true", help="the same, for programs")
     options = parser.parse_args(words)
-    findings = examine()
+    findings = examine(room.CHECKS, needed=True) if options.room else examine()
     if options.json:
         print(json.dumps([vars(each) for each in findings], indent=1))
     else:
-        print(report(findings, everything=options.all, colours=sys.stdout.isatty() and "NO_COLOR" not in os.environ))
+        colours = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        print(report(findings, everything=options.all, colours=colours, workshop=options.room))
     return 0 if ready(findings) else 1
 
 
-def report(findings: list[Finding], everything: bool = False, colours: bool = False, columns: int = 110) -> str:
-    """The findings as a table; under each thing that is missing, how to get it and what works without."""
+def report(
+    findings: list[Finding],
+    everything: bool = False,
+    colours: bool = False,
+    columns: int = 110,
+    workshop: bool = False,
+) -> str:
+    """The findings as a table; under each thing that is missing, how to get it and what works without.
+
+    workshop: the verdict is about a workshop, not about whether lessons can run.
+    """
+    no, yes = (
+        ("Not ready for a workshop", "Ready for a workshop")
+        if workshop
+        else ("Lessons cannot run yet", "Lessons can run")
+    )
     width = max(len(each.name) for each in findings)
     lines = []
     for each in findings:
@@ -73,18 +95,17 @@ def report(findings: list[Finding], everything: bool = False, colours: bool = Fa
     missing = [each.name for each in findings if each.needed and not each.there]
     absent = [each.name for each in findings if not each.needed and not each.there]
     if missing:
-        lines += ["", f"Lessons cannot run yet: {', '.join(missing)}."]
+        lines += ["", f"{no}: {', '.join(missing)}."]
     elif absent:
-        lines += ["", f"Lessons can run. Absent, and not needed to start: {', '.join(absent)}."]
+        lines += ["", f"{yes}. Absent, and not needed to start: {', '.join(absent)}."]
     else:
-        lines += ["", "Lessons can run, with everything that they can use."]
+        lines += ["", f"{yes}, with everything that lessons can use."]
     return "\n".join(lines)
 
 
-def _guarded(check: Callable[[], Finding]) -> Finding:
+def _guarded(check: Callable[[], Finding], needed: bool) -> Finding:
     try:
         return check()
-    except (OSError, ValueError, LookupError, TypeError, subprocess.SubprocessError) as broken:
-        return Finding(
-            check.__name__, False, f"could not be examined: {broken!r}", "-", "tell the course's authors", "-"
-        )
+    except (OSError, ValueError, LookupError, TypeError, ImportError, subprocess.SubprocessError) as broken:
+        found = f"could not be examined: {broken!r}"
+        return Finding(check.__name__, False, found, "-", "tell the course's authors", "-", needed)

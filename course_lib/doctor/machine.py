@@ -112,17 +112,19 @@ def _required(requirement: str) -> str | None:
     return _normal(re.match(r"[\w.-]+", spec.strip()).group())
 
 
+def usable_memory() -> int | None:
+    """Bytes that this machine, or the container that this is, has; None where that is not known."""
+    return min(filter(None, (_total_memory(), _memory_limit())), default=None)
+
+
 def memory() -> Finding:
-    total = _total_memory()
-    limit = _memory_limit()
-    usable = min(each for each in (total, limit, 2**60) if each)
-    known = usable < 2**60
-    found = f"{usable / GIB:.1f} GiB" if known else "unknown"
-    if limit and limit == usable and limit != total:
+    usable, limit = usable_memory(), _memory_limit()
+    found = f"{usable / GIB:.1f} GiB" if usable else "unknown"
+    if limit and limit == usable and limit != _total_memory():
         found += " (a limit set on this container)"
     return Finding(
         "Memory",
-        not known or usable >= 1.9 * GIB,
+        not usable or usable >= 1.9 * GIB,
         found,
         "a lesson takes up to 1.5 GiB, JupyterLab 0.2 GiB, a cluster on this machine 2 GiB more",
         "close other kernels (Running Terminals and Kernels in JupyterLab); give the container or virtual machine more",
