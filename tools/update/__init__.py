@@ -28,15 +28,18 @@ NEWS = 12
 
 def update() -> int:
     """Do it, and say what came. Returns 0. Raises Refused, with everything as it was."""
-    head = git.examine()
-    print("Asking for the new version ...", flush=True)
-    new, name = git.fetch()
-    if git.contains(head, new):
+    try:
+        head = git.examine()
+        print("Asking for the new version ...", flush=True)
+        new, name = git.fetch()
+        plan = None if git.contains(head, new) else _plan(head, new, name)
+    except OSError as wrong:
+        raise Refused(f"{wrong}\nNothing was changed.") from None
+    if plan is None:
         print(f"Nothing new at {name}: this checkout has all of it.")
         _tell_copies(journal(), {})
         JOURNAL.unlink(missing_ok=True)
         return 0
-    plan = _plan(head, new, name)
     with _undisturbed():
         fates = move(plan)
     print(f"Updated from {head[:9]} to {new[:9]} ({name}); files that changed: {len(plan.changed)}.")
@@ -97,9 +100,7 @@ def _refuse_what_is_in_the_way(changed: set[str], gone: set[str]) -> None:
             if above.is_symlink() or (above.is_file() and parent.as_posix() not in gone):
                 wrong = f"{parent.as_posix()} is no folder"
         if wrong:
-            raise Refused(
-                f"{wrong} here, and not in the new version. Move it elsewhere, then update. Nothing was changed."
-            )
+            raise Refused(f"{wrong} here, and not in the new version. Move it elsewhere, then update.")
 
 
 def _refuse_too_little_disk(plan: Plan, displaced: dict[str, str]) -> None:
@@ -108,9 +109,7 @@ def _refuse_too_little_disk(plan: Plan, displaced: dict[str, str]) -> None:
     needed += sum(os.lstat(ROOT / path).st_size for path in displaced)
     free = shutil.disk_usage(ROOT).free
     if free < needed:
-        raise Refused(
-            f"the update wants {needed / 1e6:.0f} MB of free disk; {ROOT} has {free / 1e6:.0f} MB. Nothing was changed."
-        )
+        raise Refused(f"the update wants {needed / 1e6:.0f} MB of free disk; {ROOT} has {free / 1e6:.0f} MB.")
 
 
 @contextlib.contextmanager

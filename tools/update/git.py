@@ -18,13 +18,13 @@ UNFINISHED = {
 }
 """What git leaves in its folder while one of these waits to be finished."""
 
-NO_GIT = """this folder was not cloned with git (it may come from a ZIP), so it cannot be updated. Nothing was changed.
+NO_GIT = """this folder was not cloned with git (it may come from a ZIP), so it cannot be updated.
 Get the new version beside it, with `git clone ADDRESS course-new` or as a ZIP; then copy what is yours into the new
 folder: the notebooks that you edited, under names of their own, and the folder .course, which holds your progress."""
 
 
 class Refused(OSError):
-    """Why there is no update, and what to do. Raised while everything is still as it was, unless it says otherwise."""
+    """Why there is no update, and what to do. `./course` prints it."""
 
 
 class Blob(NamedTuple):
@@ -54,7 +54,7 @@ def git(*words: str, stdin: bytes = b"", index: Path | None = None, shown: bool 
         done = subprocess.run(["git", *literal, *patience, *words], cwd=ROOT, input=stdin, env=env,
                               stdout=subprocess.PIPE, stderr=None if shown else subprocess.PIPE)  # fmt: skip
     except FileNotFoundError:
-        raise Refused("git is not on PATH; the update needs it (git-scm.com/downloads). Nothing was changed.") from None
+        raise Refused("git is not on PATH; the update needs it (git-scm.com/downloads).") from None
     if done.returncode:
         said = (done.stderr or b"").decode(errors="replace").strip()
         raise Refused(f"`git {words[0]}` failed{': ' + said if said else '; its message is above'}")
@@ -87,12 +87,12 @@ def examine() -> str:
     for name, what in UNFINISHED.items():
         if place(name).exists():
             how = f"finish it, or go back with `git {what} --abort`; then update"
-            raise Refused(f"a git {what} is unfinished here: {how}. Nothing was changed.")
+            raise Refused(f"a git {what} is unfinished here: {how}.")
     if git("ls-files", "-u"):
-        raise Refused("files with conflicts wait to be resolved (`git status` lists them). Nothing was changed.")
+        raise Refused("files with conflicts wait to be resolved (`git status` lists them).")
     lock = place("index.lock")
     if lock.exists():
-        raise Refused(f"another git works here, or was killed; if none runs, remove {lock}. Nothing was changed.")
+        raise Refused(f"another git works here, or was killed; if none runs, remove {lock}.")
     return head
 
 
@@ -104,7 +104,7 @@ def fetch() -> tuple[str, str]:
         if "origin" not in remotes and len(remotes) != 1:
             raise Refused(
                 "this checkout does not say where new versions come from: `git remote add origin ADDRESS`, with the\n"
-                "address that you cloned the course from. Nothing was changed."
+                "address that you cloned the course from."
             )
         remote, followed = "origin" if "origin" in remotes else remotes[0], ""
     try:
@@ -113,7 +113,7 @@ def fetch() -> tuple[str, str]:
         name = f"{remote}/{followed.removeprefix('refs/heads/')}"
         git("fetch", "--no-tags", remote, f"+{followed}:refs/remotes/{name}", shown=True)
     except Refused:
-        raise Refused(f"nothing could be fetched from {remote!r}; git says why above. Nothing was changed.") from None
+        raise Refused(f"nothing could be fetched from {remote!r}; git says why above.") from None
     return text("rev-parse", f"refs/remotes/{name}^{{commit}}"), name
 
 
