@@ -1,23 +1,14 @@
 """The course's servers as processes on this machine."""
 
-import atexit
-import os
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from course_lib import places
+from course_lib.ops import leash
 from course_lib.ops.http import answers
-
-STOP_SECONDS = 15
-"""How long a server may take to end: more than it gives the requests that are under way."""
-
-# Jupyter interrupts a cell by a signal to the kernel's whole process group; the server is no part of that cell.
-APART = {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP} if os.name == "nt" else {"start_new_session": True}
 
 
 @dataclass
@@ -28,19 +19,8 @@ class Service:
     process: subprocess.Popen
 
     def stop(self) -> None:
-        """Asks the server to end (SIGTERM; Windows, which has no signals, ends it) and waits until it has.
-
-        A server that has not ended after `STOP_SECONDS` is killed.
-        """
-        if self.process.poll() is None:
-            self.process.terminate()
-        try:
-            self.process.wait(timeout=STOP_SECONDS)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        if self.process.stdin:
-            self.process.stdin.close()
+        """Asks the server to end, and waits until it has, as `leash.end` does."""
+        leash.end([self.process])
 
 
 def start_service(models: Path, log: Path, seconds: float = 30, options: Sequence[str] = ()) -> Service:
@@ -66,17 +46,17 @@ def start_module(
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-    leash = [sys.executable, "-m", "course_lib.ops.leash"]  # a killed kernel leaves no server behind
-    command = [*leash, module, *arguments, "--host", "127.0.0.1", "--port", str(port)]
+    command = ["-m", module, *arguments, "--host", "127.0.0.1", "--port", str(port)]
     with log.open("wb") as kept:
-        pipes = {"stdin": subprocess.PIPE, "stdout": kept, "stderr": subprocess.STDOUT}
-        process = subprocess.Popen(command, **pipes, cwd=places.CHECKOUT, **APART)
-    service = Service(f"http://127.0.0.1:{port}", process)
-    atexit.register(service.stop)
+        service = Service(f"http://127.0.0.1:{port}", leash.start(command, stdout=kept, stderr=subprocess.STDOUT))
     until = time.monotonic() + seconds
-    while process.poll() is None and time.monotonic() < until:
-        if answers(service.url + "/v2/health/ready"):
-            return service
-        time.sleep(0.02)
+    try:
+        while service.process.poll() is None and time.monotonic() < until:
+            if answers(service.url + "/v2/health/ready"):
+                return service
+            time.sleep(0.02)
+    except BaseException:  # the cell was interrupted: nobody would know the server
+        service.stop()
+        raise
     service.stop()
     raise RuntimeError(f"the service was not ready within {seconds} s; its log ends:\n{log.read_text()[-1000:]}")

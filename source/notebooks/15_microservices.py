@@ -1111,11 +1111,13 @@ def finish(queue, job, digit):
 
 # %% [markdown]
 # One statement finds a job and leases it, so that two workers cannot take the same one. The worker is a process of its
-# own, and slow on purpose.
+# own, and slow on purpose. Its thread waits for a pipe from this notebook to close, so that the worker ends with the
+# notebook, even where that is killed.
 
 # %%
 WORKER = f"""
-import json, sqlite3, sys, time, urllib.request
+import json, os, sqlite3, sys, threading, time, urllib.request
+threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start()
 {inspect.getsource(take)}
 {inspect.getsource(finish)}
 images, url = json.load(open({str(scratch / "images.json")!r})), sys.argv[1]
@@ -1138,7 +1140,8 @@ _ = queue.execute(TABLE)
 
 # %%
 def start_worker():
-    return subprocess.Popen([sys.executable, "-c", WORKER, gateway.url])
+    command = [sys.executable, "-c", WORKER, gateway.url]
+    return subprocess.Popen(command, stdin=subprocess.PIPE)
 
 
 def one_number(question):
