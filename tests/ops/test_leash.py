@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
@@ -15,7 +14,7 @@ from jupyter_client.manager import start_new_kernel
 from course_lib import models
 from course_lib.ops import leash
 from course_lib.places import CHECKOUT
-from tests.ops.stand_ins import posix, stand_in
+from tests.ops.stand_ins import left_of, living, posix, stand_in
 
 # Each of the four waits, once it is told to end, until the others have been told as well.
 TOGETHER = """
@@ -64,24 +63,6 @@ stopped.process.send_signal(signal.SIGSTOP)
 starting = leash.start(["-m", "course_lib.serving", "--models", str(folder / "models"), "--port", "0"])
 print("ready", flush=True)
 """
-
-
-def living(processes):
-    """Those of them that have not ended; one that waits for its parent to look has."""
-    found = []
-    for each in processes:
-        with contextlib.suppress(psutil.NoSuchProcess):
-            if each.is_running() and each.status() != psutil.STATUS_ZOMBIE:
-                found.append(each)
-    return found
-
-
-def left_of(processes, seconds=40):
-    """The command lines of those that have not ended by then."""
-    until = time.monotonic() + seconds
-    while (found := living(processes)) and time.monotonic() < until:
-        time.sleep(0.05)
-    return [each.cmdline() for each in found]
 
 
 def those_of(number):
@@ -208,7 +189,7 @@ def test_interrupting_a_cell_leaves_its_server_running(jupyter, folder):
     manager, client, run = jupyter
     start = FOUR_SERVERS.replace("FOLDER", repr(str(folder))).partition("idle, ")[0]
     (server, _) = run(f"{start}\nrunning = server('running')\nprint('ready')")
-    client.execute("print('busy', flush=True); time.sleep(60)")
+    client.execute("print('busy', flush=True); time.sleep(60)", stop_on_error=False)
     while "busy" not in client.get_iopub_msg(timeout=60)["content"].get("text", ""):
         pass
     manager.interrupt_kernel()
@@ -248,8 +229,9 @@ with port_forward("here", "service/digits", 80), watching("here", "pods", dict):
     print("ready", flush=True)
     sys.stdin.readline()
 """)
-    theirs = those_of(kernel.pid)
-    assert sum(each.name() == "sleep" for each in theirs) == 2
+    theirs = []
+    while sum(each.name() == "sleep" for each in theirs) < 2:
+        theirs = those_of(kernel.pid)
     kernel.kill()
     assert left_of(theirs) == []
 

@@ -26,6 +26,7 @@ def test_a_refusal_comes_with_its_status_and_words(served):
 
 # The server as a process
 
+
 def test_a_server_that_cannot_start_says_why(tmp_path):
     with pytest.raises(RuntimeError, match="holds no NAME/VERSION/model.onnx"):
         service.start_service(tmp_path, tmp_path / "log")
