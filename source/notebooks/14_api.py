@@ -1668,7 +1668,7 @@ def state(wires):
 
 
 # %%
-leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "2"))
+leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "10"))
 wires = load.Wires(leaving.url)
 stages = {"before": state(wires)}
 if os.name != "nt":  # Windows has no signal that asks a process to end
