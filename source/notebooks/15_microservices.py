@@ -1123,12 +1123,13 @@ threading.Thread(target=lambda: os.read(0, 1) or os._exit(1), daemon=True).start
 {inspect.getsource(finish)}
 images, url = json.load(open({str(scratch / "images.json")!r})), sys.argv[1]
 queue = sqlite3.connect({str(queue_file)!r}, isolation_level=None, timeout=10)
+direct = urllib.request.build_opener(urllib.request.ProxyHandler({{}}))  # to this machine itself
 while queue.execute("SELECT count(*) FROM jobs WHERE digit IS NULL").fetchone()[0]:
     time.sleep(0.01)
     if job := take(queue, time.time(), lease_s=1.0):
         body = json.dumps({{"pixels": [[images[job[1]]]]}}).encode()
         try:
-            answer = json.load(urllib.request.urlopen(url + "/digits", body, timeout=10))
+            answer = json.load(direct.open(url + "/digits", body, timeout=10))
             finish(queue, job[0], answer["digits"][0])
         except OSError:
             pass  # refused or cut off: the lease runs out, and the job comes again

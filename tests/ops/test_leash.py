@@ -1,5 +1,6 @@
 """What a kernel has started ends with it, however it ends, in whatever state that was."""
 
+import ast
 import contextlib
 import os
 import shutil
@@ -269,3 +270,14 @@ def test_where_a_process_cannot_become_another_the_command_ends_with_the_pipe_to
             process.stdin.close()
             assert process.wait(40)
             assert left_of(children) == []
+
+
+def test_whatever_starts_a_process_holds_a_pipe_that_ends_it():
+    found = {}
+    for path in [*(CHECKOUT / "course_lib").rglob("*.py"), *(CHECKOUT / "source").rglob("*.py")]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and getattr(node.func, "attr", "") == "Popen":
+                given = {each.arg: ast.unparse(each.value) for each in node.keywords}
+                found[f"{path.name}:{node.lineno}"] = given.get("stdin", "no stdin")
+    pipes = {"subprocess.PIPE", "pipe", "subprocess.DEVNULL"}  # the last: a child of the leash's, on Windows
+    assert len(found) >= 5 and {where: stdin for where, stdin in found.items() if stdin not in pipes} == {}
