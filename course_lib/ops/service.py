@@ -10,6 +10,10 @@ from pathlib import Path
 from course_lib.ops import leash
 from course_lib.ops.http import answers
 
+START_SECONDS = 120
+"""How long a server may take until it is ready: a second on a quiet machine, half a minute on one with ten times the work
+that it can do. One that fails has ended before."""
+
 
 @dataclass
 class Service:
@@ -23,7 +27,7 @@ class Service:
         leash.end([self.process])
 
 
-def start_service(models: Path, log: Path, seconds: float = 30, options: Sequence[str] = ()) -> Service:
+def start_service(models: Path, log: Path, seconds: float = START_SECONDS, options: Sequence[str] = ()) -> Service:
     """Starts `python -m course_lib.serving` over a folder of models, on a free port, and waits until it is ready.
 
     models: NAME/VERSION/model.onnx. log: the file that takes what the server prints. The server ends with this kernel,
@@ -34,7 +38,7 @@ def start_service(models: Path, log: Path, seconds: float = 30, options: Sequenc
 
 
 def start_module(
-    module: str, arguments: Sequence[str], log: Path, seconds: float = 30, port: int | None = None
+    module: str, arguments: Sequence[str], log: Path, seconds: float = START_SECONDS, port: int | None = None
 ) -> Service:
     """Starts `python -m module … --host 127.0.0.1 --port …` as `start_service` does, and waits until it is ready.
 
