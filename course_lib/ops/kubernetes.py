@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from course_lib import places
+from course_lib.ops import leash
 
 
 class KubectlFailed(RuntimeError):
@@ -169,16 +170,11 @@ def port_forward(namespace: str, target: str, port: int, seconds: float = 15) ->
             Path(folder) / "said"
         )  # kubectl prints a line a connection: a pipe that nobody reads would fill and stall it
         with said.open("wb") as output:
-            running = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, cwd=places.CHECKOUT)
+            running = leash.start(command, stdout=output, stderr=subprocess.STDOUT)
         try:
             yield f"http://127.0.0.1:{_forwarded_port(running, said, ' '.join(command), seconds)}"
         finally:
-            running.terminate()
-            try:
-                running.wait(timeout=5)
-            except subprocess.TimeoutExpired:
-                running.kill()
-                running.wait()
+            leash.end([running], 5)
 
 
 def _forwarded_port(running: subprocess.Popen, said: Path, command: str, seconds: float) -> str:

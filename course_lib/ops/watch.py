@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-from course_lib import places
+from course_lib.ops import leash
 from course_lib.ops.kubernetes import KubectlFailed
 
 
@@ -22,8 +22,8 @@ def watching(namespace: str, kind: str, read: Callable[[dict], dict], selector: 
     """
     command = ["kubectl", "get", kind, "-n", namespace, "--watch", "--output-watch-events", "-o", "json"]
     errors = tempfile.TemporaryFile("w+")
-    running = subprocess.Popen(command + (["-l", selector] if selector else []), stdout=subprocess.PIPE,
-                               stderr=errors, text=True, cwd=places.CHECKOUT)  # fmt: skip
+    command += ["-l", selector] if selector else []
+    running = leash.start(command, stdout=subprocess.PIPE, stderr=errors, text=True)
     changes: list[dict] = []
     wrong: list[Exception] = []
 
@@ -47,8 +47,7 @@ def watching(namespace: str, kind: str, read: Callable[[dict], dict], selector: 
             yield changes
         finally:
             ended = running.poll() is not None
-            running.terminate()
-            running.wait()
+            leash.end([running], 5)
             reader.join()
             running.stdout.close()
         if ended:

@@ -46,6 +46,7 @@ from starlette.responses import JSONResponse, StreamingResponse
 from course_lib import data, measure, models
 from course_lib.idioms import begin, claim, observe, path, show
 from course_lib.measure import load
+from course_lib.ops import leash
 from course_lib.ops.service import start_service
 
 scratch = begin("14")
@@ -158,7 +159,8 @@ async def predict(request):
 # A server must be a process of its own; in this notebook's it would compete with the client that measures it. So
 # `start` writes the source of the functions that it is given into a file, between a head (imports, the model) and a
 # foot (paths, port), and runs the file. What you read in a cell is what runs. The server ends with this notebook, even
-# where that is killed: it reads from a pipe that closes when its other end is gone.
+# where that is killed: it reads from a pipe that closes when its other end is gone. It runs apart, so that interrupting
+# a cell does not end it.
 
 # %%
 HEAD = f"""
@@ -212,9 +214,8 @@ def start(*parts, **settings):
     program = scratch / f"server_{free_port()}.py"
     program.write_text("\n\n".join([HEAD, *constants, *sources, FOOT]), encoding="utf-8")
     port, log = free_port(), program.with_suffix(".log").open("wb")
-    process = subprocess.Popen(
-        [sys.executable, program, str(port)], stdin=subprocess.PIPE, stdout=log, stderr=log
-    )
+    command, pipe = [sys.executable, program, str(port)], subprocess.PIPE
+    process = subprocess.Popen(command, stdin=pipe, stdout=log, stderr=log, **leash.APART)
     atexit.register(process.kill)
     wait_for(f"http://127.0.0.1:{port}", process, program)
     return Running(f"http://127.0.0.1:{port}", process)
@@ -1667,7 +1668,7 @@ def state(wires):
 
 
 # %%
-leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "2"))
+leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "10"))
 wires = load.Wires(leaving.url)
 stages = {"before": state(wires)}
 if os.name != "nt":  # Windows has no signal that asks a process to end

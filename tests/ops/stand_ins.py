@@ -1,10 +1,14 @@
-"""What stands in for programs and servers that may not be here."""
+"""What stands in for programs and servers that may not be here, and what is left of those that were."""
 
+import contextlib
 import os
 import shlex
+import time
+from collections.abc import Iterable
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 
+import psutil
 import pytest
 
 posix = pytest.mark.skipif(os.name == "nt", reason="stands shell scripts in for programs")
@@ -39,3 +43,21 @@ class Answers(BaseHTTPRequestHandler):
 
     def log_message(self, *_: object) -> None:
         pass
+
+
+def living(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those of them that have not ended; one that waits for its parent to look has."""
+    found = []
+    for each in processes:
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if each.is_running() and each.status() != psutil.STATUS_ZOMBIE:
+                found.append(each)
+    return found
+
+
+def left_of(processes: Iterable[psutil.Process], seconds: float = 40) -> list[list[str]]:
+    """The command lines of those that have not ended by then."""
+    until = time.monotonic() + seconds
+    while (found := living(processes)) and time.monotonic() < until:
+        time.sleep(0.05)
+    return [each.cmdline() for each in found]

@@ -1,18 +1,10 @@
 """A server as a process of a lesson, requests to it, and the picture of what load upon it saw."""
 
-import os
-import signal
-import subprocess
-import sys
-
-import psutil
 import pytest
 from matplotlib import pyplot
 
 from course_lib.ops import http, service
-from course_lib.places import CHECKOUT
 from course_lib.show import pods
-from tests.ops.stand_ins import posix
 
 # Requests
 
@@ -33,52 +25,6 @@ def test_a_refusal_comes_with_its_status_and_words(served):
 
 
 # The server as a process
-
-KERNEL = """
-import sys, time
-from pathlib import Path
-from course_lib.ops.http import answers
-from course_lib.ops.service import start_service
-running = start_service(Path("models"), Path(sys.argv[1]))
-try:
-    print("ready", flush=True)
-    time.sleep(60)
-except KeyboardInterrupt:
-    time.sleep(0.5)  # for a server that takes the signal to end
-    print("answers" if answers(running.url + "/v2/health/ready") else "gone", flush=True)
-running.stop()
-print(running.process.returncode, flush=True)
-"""
-
-
-@posix
-def test_interrupting_a_cell_leaves_the_server_running(tmp_path):
-    command = [sys.executable, "-c", KERNEL, str(tmp_path / "log")]
-    kernel = subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True)
-    with kernel:
-        assert kernel.stdout.readline() == "ready\n"
-        os.killpg(kernel.pid, signal.SIGINT)  # as Jupyter does
-        assert kernel.stdout.read().split() == ["answers", "0"]
-
-
-@posix
-def test_a_killed_kernel_leaves_no_server_behind(tmp_path):
-    command = [sys.executable, "-c", KERNEL, str(tmp_path / "log")]
-    with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True, start_new_session=True) as kernel:
-        assert kernel.stdout.readline() == "ready\n"
-        (server,) = psutil.Process(kernel.pid).children()
-        kernel.kill()
-        server.wait(20)
-
-
-@posix
-def test_a_server_that_does_not_end_is_killed(monkeypatch):
-    monkeypatch.setattr(service, "STOP_SECONDS", 0.1)
-    deaf = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print(1, flush=True); signal.pause()"
-    with subprocess.Popen([sys.executable, "-c", deaf], stdout=subprocess.PIPE) as process:
-        process.stdout.readline()
-        service.Service("", process).stop()
-        assert process.poll() == -signal.SIGKILL
 
 
 def test_a_server_that_cannot_start_says_why(tmp_path):
