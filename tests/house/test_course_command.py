@@ -232,6 +232,17 @@ def test_course_torch_default_takes_what_pip_finds_and_is_remembered(
     assert course(checkout, folder, "setup").stdout.startswith("Ready")
 
 
+@pytest.mark.parametrize("named", ["absolute", "from the caller's folder"])
+def test_a_folder_of_wheels_may_lie_in_a_path_with_a_space(
+    checkout: Path, wheels: Path, tmp_path: Path, named: str
+) -> None:
+    shutil.copytree(wheels, tmp_path / "my wheels")
+    folder = str(tmp_path / "my wheels") if named == "absolute" else "my wheels"
+    said = course(checkout, wheels, "setup", cwd=tmp_path, PIP_FIND_LINKS=folder)
+    assert said.returncode == 0, said.stderr
+    assert installed(checkout, "tinydep") == "1.0"
+
+
 def test_course_torch_names_a_wheel(checkout: Path, wheels: Path, tmp_path: Path) -> None:
     own = make_wheel(tmp_path / "own", "torch", "2.13.0+own")
     said = course(checkout, wheels, "setup", COURSE_TORCH=str(own))
@@ -504,10 +515,9 @@ def test_what_runs_in_another_python_finds_this_checkout_s_code(
     [
         ("lab", {**PINNED, "tinydep": "2.0"}),
         ("lab", {"torch": "2.13.0", "jupyterlab": "1.0"}),
-        ("test", PINNED),  # which needs tinytool, too
         ("setup", {**PINNED, "tinytool": "1.0"}),
     ],
-    ids=["another version", "one is missing", "an author's tool is missing", "setup"],
+    ids=["another version", "one is missing", "setup"],
 )
 def test_a_python_without_all_that_a_command_needs_is_not_used_nor_is_any_for_setup(
     empty: Path, wheels: Path, holds: Callable[..., dict[str, str]], command: str, packages: dict[str, str]
@@ -517,6 +527,17 @@ def test_a_python_without_all_that_a_command_needs_is_not_used_nor_is_any_for_se
     said = faked(empty, wheels, fake, command, **holds(**packages))
     assert said.returncode == 1
     assert "6 GB of free disk" in said.stderr
+
+
+@pytest.mark.parametrize("command", ["test", "build", "bench"])
+def test_where_only_the_authors_tools_are_missing_it_says_so_and_installs_nothing_by_itself(
+    empty: Path, wheels: Path, holds: Callable[..., dict[str, str]], command: str
+) -> None:
+    said = course(empty, wheels, command, **holds(**PINNED))
+    assert (said.returncode, said.stdout) == (2, "")
+    assert f"{empty.parent / 'bin/python3'} holds what learners need; `./course {command}` needs" in said.stderr
+    assert "`./course setup` installs both into .venv (3 GB)" in said.stderr and one_message(said)
+    assert not (empty / ".venv").exists()
 
 
 def test_a_venv_is_preferred_to_another_python_that_holds_the_packages(
