@@ -262,10 +262,10 @@ def test_course_torch_names_an_index(checkout: Path, wheels: Path, tmp_path: Pat
     assert installed(checkout, "torch") == "2.13.0+idx"
 
 
-def test_course_torch_that_is_neither_is_refused(checkout: Path, wheels: Path) -> None:
-    said = course(checkout, wheels, "setup", COURSE_TORCH="cuda")
-    assert said.returncode == 1
-    assert said.stderr.startswith("course: COURSE_TORCH is")
+def test_course_torch_that_is_neither_is_refused_before_anything_is_made(empty: Path, wheels: Path) -> None:
+    said = course(empty, wheels, "setup", COURSE_TORCH="cuda")
+    assert said.returncode == 1 and not (empty / ".venv").exists()
+    assert said.stderr.startswith("course: COURSE_TORCH is") and one_message(said)
 
 
 def test_a_failed_step_is_repeated_and_those_before_it_are_not(checkout: Path, wheels: Path, tmp_path: Path) -> None:
