@@ -313,10 +313,13 @@ def test_an_install_that_is_killed_goes_on_where_it_stopped(checkout: Path, whee
     assert not lock.exists()
 
 
-def test_a_package_that_a_killed_pip_left_unfinished_is_installed_again(checkout: Path, wheels: Path) -> None:
+@pytest.mark.parametrize("not_yet", ["RECORD", "INSTALLER"])
+def test_a_package_that_a_killed_pip_left_unfinished_is_installed_again(
+    checkout: Path, wheels: Path, not_yet: str
+) -> None:
     course(checkout, wheels, "setup")
     packages = next((checkout / ".venv" / "lib").glob("python*/site-packages"))
-    (packages / "tinydep-1.0.dist-info" / "RECORD").unlink()  # pip writes it last
+    (packages / "tinydep-1.0.dist-info" / not_yet).unlink()  # pip writes both at the end
     (packages / "tinydep" / "__init__.py").write_text("")
     (packages / "~inydep").mkdir()
     stamp = checkout / ".venv" / "course.json"
