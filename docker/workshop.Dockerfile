@@ -1,5 +1,5 @@
 # JupyterLab with the whole course, for a room of learners. From the repository's root, out of what is committed:
-#   git archive HEAD -- . ':!.dockerignore' | docker build -f docker/workshop.Dockerfile -t course-workshop:0.1.0 -
+#   git archive HEAD -- . ":^.dockerignore" | docker build -f docker/workshop.Dockerfile -t course-workshop:0.1.0 -
 #   docker run --rm -p 127.0.0.1:8888:8888 -e JUPYTER_TOKEN=choose-one course-workshop:0.1.0
 # and open http://127.0.0.1:8888/lab?token=choose-one. Without JUPYTER_TOKEN the container prints a token of its own.
 # `git archive` sends what is committed, and leaves out .dockerignore, which is the service's. Any builder takes it so.

@@ -216,5 +216,5 @@ print(store.solved() or "Nothing is solved yet.")
 
 # %% [markdown]
 # The exercises of every lesson are in a notebook of their own; the link is below. The solutions are in a third
-# notebook, with an explanation. In a terminal, `./course progress` shows all lessons and your guesses. The next lesson
-# goes the whole path once.
+# notebook, with an explanation. In a terminal, `./course progress` (on Windows `py course progress`) shows all lessons
+# and your guesses. The next lesson goes the whole path once.

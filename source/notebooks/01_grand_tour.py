@@ -451,8 +451,7 @@ show.images(
 #
 # ```bash
 # docker build -f docker/service.Dockerfile -t digits-service:local .
-# docker run --rm --read-only --memory 256m --cap-drop ALL --security-opt no-new-privileges \
-#     -p 127.0.0.1:8501:8501 digits-service:local
+# docker run --rm --read-only -m 256m --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:8501:8501 digits-service:local
 # ```
 #
 # The next cells do the same from Python, with your two models in place of the course's.

@@ -232,6 +232,17 @@ def test_course_torch_default_takes_what_pip_finds_and_is_remembered(
     assert course(checkout, folder, "setup").stdout.startswith("Ready")
 
 
+@pytest.mark.parametrize("named", ["absolute", "from the caller's folder"])
+def test_a_folder_of_wheels_may_lie_in_a_path_with_a_space(
+    checkout: Path, wheels: Path, tmp_path: Path, named: str
+) -> None:
+    shutil.copytree(wheels, tmp_path / "my wheels")
+    folder = str(tmp_path / "my wheels") if named == "absolute" else "my wheels"
+    said = course(checkout, wheels, "setup", cwd=tmp_path, PIP_FIND_LINKS=folder)
+    assert said.returncode == 0, said.stderr
+    assert installed(checkout, "tinydep") == "1.0"
+
+
 def test_course_torch_names_a_wheel(checkout: Path, wheels: Path, tmp_path: Path) -> None:
     own = make_wheel(tmp_path / "own", "torch", "2.13.0+own")
     said = course(checkout, wheels, "setup", COURSE_TORCH=str(own))
@@ -251,10 +262,10 @@ def test_course_torch_names_an_index(checkout: Path, wheels: Path, tmp_path: Pat
     assert installed(checkout, "torch") == "2.13.0+idx"
 
 
-def test_course_torch_that_is_neither_is_refused(checkout: Path, wheels: Path) -> None:
-    said = course(checkout, wheels, "setup", COURSE_TORCH="cuda")
-    assert said.returncode == 1
-    assert said.stderr.startswith("course: COURSE_TORCH is")
+def test_course_torch_that_is_neither_is_refused_before_anything_is_made(empty: Path, wheels: Path) -> None:
+    said = course(empty, wheels, "setup", COURSE_TORCH="cuda")
+    assert said.returncode == 1 and not (empty / ".venv").exists()
+    assert said.stderr.startswith("course: COURSE_TORCH is") and one_message(said)
 
 
 def test_a_failed_step_is_repeated_and_those_before_it_are_not(checkout: Path, wheels: Path, tmp_path: Path) -> None:
@@ -302,10 +313,13 @@ def test_an_install_that_is_killed_goes_on_where_it_stopped(checkout: Path, whee
     assert not lock.exists()
 
 
-def test_a_package_that_a_killed_pip_left_unfinished_is_installed_again(checkout: Path, wheels: Path) -> None:
+@pytest.mark.parametrize("not_yet", ["RECORD", "INSTALLER"])
+def test_a_package_that_a_killed_pip_left_unfinished_is_installed_again(
+    checkout: Path, wheels: Path, not_yet: str
+) -> None:
     course(checkout, wheels, "setup")
     packages = next((checkout / ".venv" / "lib").glob("python*/site-packages"))
-    (packages / "tinydep-1.0.dist-info" / "RECORD").unlink()  # pip writes it last
+    (packages / "tinydep-1.0.dist-info" / not_yet).unlink()  # pip writes both at the end
     (packages / "tinydep" / "__init__.py").write_text("")
     (packages / "~inydep").mkdir()
     stamp = checkout / ".venv" / "course.json"
@@ -504,10 +518,9 @@ def test_what_runs_in_another_python_finds_this_checkout_s_code(
     [
         ("lab", {**PINNED, "tinydep": "2.0"}),
         ("lab", {"torch": "2.13.0", "jupyterlab": "1.0"}),
-        ("test", PINNED),  # which needs tinytool, too
         ("setup", {**PINNED, "tinytool": "1.0"}),
     ],
-    ids=["another version", "one is missing", "an author's tool is missing", "setup"],
+    ids=["another version", "one is missing", "setup"],
 )
 def test_a_python_without_all_that_a_command_needs_is_not_used_nor_is_any_for_setup(
     empty: Path, wheels: Path, holds: Callable[..., dict[str, str]], command: str, packages: dict[str, str]
@@ -517,6 +530,17 @@ def test_a_python_without_all_that_a_command_needs_is_not_used_nor_is_any_for_se
     said = faked(empty, wheels, fake, command, **holds(**packages))
     assert said.returncode == 1
     assert "6 GB of free disk" in said.stderr
+
+
+@pytest.mark.parametrize("command", ["test", "build", "bench"])
+def test_where_only_the_authors_tools_are_missing_it_says_so_and_installs_nothing_by_itself(
+    empty: Path, wheels: Path, holds: Callable[..., dict[str, str]], command: str
+) -> None:
+    said = course(empty, wheels, command, **holds(**PINNED))
+    assert (said.returncode, said.stdout) == (2, "")
+    assert f"{empty.parent / 'bin/python3'} holds what learners need; `./course {command}` needs" in said.stderr
+    assert "`./course setup` installs both into .venv (3 GB)" in said.stderr and one_message(said)
+    assert not (empty / ".venv").exists()
 
 
 def test_a_venv_is_preferred_to_another_python_that_holds_the_packages(

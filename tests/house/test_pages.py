@@ -1,5 +1,6 @@
 """The pages that the build writes: the map, the pins, the data card."""
 
+import re
 import tomllib
 
 import yaml
@@ -33,6 +34,24 @@ def test_next_leads_to_the_first_floor_and_deeper_is_a_link_of_its_own():
     head = source._head("notebooks", MAP.lesson("02b"), MAP, places.CHECKOUT).source
     assert "second floor, deeper than [02 Loss functions](../notebooks/02_loss_functions.ipynb)" in head
     assert "exercises" in head and " minutes" in head
+
+
+def test_on_colab_which_has_no_notebooks_beside_the_one_it_opened_each_link_at_the_end_has_its_whole_address():
+    from dataclasses import replace
+
+    published = replace(MAP, repository="owner/name")
+    for kind in source.KINDS:
+        for lesson in WRITTEN:
+            assert "colab" not in source._foot(kind, lesson, MAP).source
+            own, colab = source._foot(kind, lesson, published).source.split("On Colab: ")
+            folders = re.findall(
+                r"\]\(https://colab\.research\.google\.com/github/owner/name/blob/main/([^)]+)\)", colab
+            )
+            here = re.findall(r"\]\(([^)]+)\)", own)
+            assert len(folders) == len(here) == colab.count("](")
+            for there, relative in zip(folders, here):
+                assert (places.CHECKOUT / kind / relative).resolve() == places.CHECKOUT / there
+                assert (places.CHECKOUT / there).exists()
 
 
 def test_the_map_gives_each_floor_a_row_and_minutes_to_what_is_written():

@@ -9,7 +9,6 @@ every version was picked up, every broken one refused, and memory stayed flat.
 
 import argparse
 import asyncio
-import resource
 import shutil
 import statistics
 import sys
@@ -87,12 +86,12 @@ async def soak(
 
 def processor_seconds(server: Server) -> tuple[float, float]:
     """What the server and this process have taken of the processors so far; 0 for a server that has ended."""
-    own = resource.getrusage(resource.RUSAGE_SELF)
+    own = time.process_time()
     try:
         its = psutil.Process(server.process.pid).cpu_times()
     except psutil.Error:
-        return 0.0, own.ru_utime + own.ru_stime
-    return its.user + its.system, own.ru_utime + own.ru_stime
+        return 0.0, own
+    return its.user + its.system, own
 
 
 def windows(sizes: Sequence[tuple[float, float]]) -> tuple[float, float]:

@@ -167,7 +167,18 @@ def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNod
         links.append(f"[solutions {lesson.number}](../solutions/{lesson.stem}.ipynb), once you have tried")
     else:
         links.append(f"[exercises {lesson.number}](../exercises/{lesson.stem}.ipynb)")
-    return new_markdown_cell("---\n\n" + " · ".join(links))
+    line = " · ".join(links)
+    return new_markdown_cell(f"---\n\n{line}" + _on_colab(line, kind, syllabus.repository))
+
+
+def _on_colab(line: str, kind: str, repository: str) -> str:
+    """The same links with whole addresses, once there are any: Colab opens a notebook without those beside it."""
+    start = f"https://colab.research.google.com/github/{repository}/blob/main"
+
+    def whole(link: re.Match) -> str:
+        return f"]({start}/{link[1] or kind}/{link[2]})"
+
+    return "\n\nOn Colab: " + re.sub(r"\]\((?:\.\./(\w+)/)?(\w+\.ipynb)\)", whole, line) if repository else ""
 
 
 def _link(before: str, lesson: Lesson) -> str:
