@@ -933,15 +933,21 @@ claim(
 #
 # `.keras` is a zip archive. A compiled model takes its optimizer's state along, so that training can go on; to serve the
 # model it is ballast.
+#
+# An older Keras may have to read the file. Each Keras writes all settings that it knows, some of them as `null`, and an
+# older one refuses a setting that it does not know. `remove_nulls` leaves them out: a missing setting takes its default.
 
 # %%
 import zipfile
+
+from course_lib import keras_models
 
 twin.save(scratch / "with_optimizer.keras")
 kept = scratch / "digits_keras.keras"
 slim = build_twin()
 slim.set_weights(twin.get_weights())  # never compiled: it has no optimizer
 slim.save(kept)
+keras_models.remove_nulls(kept)
 
 # %%
 for entry in zipfile.ZipFile(kept).infolist():
@@ -996,8 +1002,6 @@ claim(
 # Later lessons build the same network without repeating this lesson:
 
 # %%
-from course_lib import keras_models
-
 again = keras_models.digits_cnn()
 again.set_weights(twin.get_weights())
 moved = float(np.abs(again(test_images).numpy() - logits).max())
