@@ -261,8 +261,8 @@ try:
     said = ""
 except ValueError as error:
     said = str(error)
-    print(re.search(r"Computed.*?\.", said)[0])
-claim("the article's blocks do not fit 8 × 8 images", "zero or negative" in said)
+    print(*re.findall(r"Computed.*?\.", said))
+claim("the article's blocks do not fit 8 × 8 images", "zero or negative" in said, pinned="keras")
 
 # %% [markdown]
 # A 3 × 3 window without padding takes two points from each side's length, pooling halves the rest: 8 → 6 → 3 → 1, and
@@ -292,7 +292,7 @@ try:
 except ValueError as error:
     said = str(error)
     print(said)
-claim("the article's call does not train: it raises", "rank" in said)
+claim("the article's call does not train: it raises", "rank" in said, pinned="keras")
 
 # %% [markdown]
 # There are two forms of the same label, and a loss for each. As a number, $y \in \{0, \dots, 9\}$. Or *one-hot*, as a
@@ -462,6 +462,7 @@ claim(
     "softmax and from_logits=True: warned of, and as good as the right pair",
     bool(told) and abs(undone - right) < 0.05,
     f"{undone:.1%} and {right:.1%}",
+    pinned="keras",
 )
 
 # %% [markdown]
