@@ -22,7 +22,18 @@ from tools.environments import NotInstalled
 
 RUNTIME = Path(__file__).parent / "runtime.txt"
 
-KERNEL = ("ipykernel", "ipython", "jupyter-client", "keras", "notebook", "pip", "requests", "scipy", "setuptools")
+KERNEL = (
+    "ipykernel",
+    "ipython",
+    "jupyter-client",
+    "keras",
+    "notebook",
+    "pip",
+    "requests",
+    "scipy",
+    "setuptools",
+    "tqdm",
+)
 """What Colab's kernel stands on and lessons use unnamed; what pyproject.toml names is installed too."""
 
 BESIDE = (

@@ -16,10 +16,11 @@ from pathlib import Path
 import nbformat
 from nbclient import NotebookClient
 from nbclient.exceptions import CellExecutionError
+from packaging.utils import canonicalize_name
 
 from course_lib import syllabus
 from course_lib.places import CHECKOUT
-from tools import offline, processes
+from tools import environments, offline, processes
 from tools import test as runner
 from tools.build.source import COLAB_CHECKOUT
 from tools.colab import environment
@@ -31,12 +32,13 @@ FIRST_CELL_SECONDS = 120
 """How long the first cell may take."""
 
 KERNEL = [
+    "-Xfrozen_modules=off",  # or the debugger writes a warning
     *("-c", "import google.colab; from ipykernel.kernelapp import launch_new_instance as start; start()"),
     *("-f", "{connection_file}"),
 ]
 """Colab's kernel has its module imported when the first cell starts."""
 
-IMPORTS = "import numpy, torch, tensorflow, keras, onnx, onnxruntime, tf2onnx, ai_edge_litert.interpreter, starlette"
+IMPORTS = "from course_lib.idioms import quiet; quiet.frameworks(); import numpy, torch, tensorflow, keras, onnx, onnxruntime, tf2onnx, ai_edge_litert.interpreter, starlette"
 
 
 def main(words: list[str], checkout: Path = CHECKOUT) -> int:
@@ -128,9 +130,13 @@ def first_cell(program: Path, published: Path, content: Path) -> list[str]:
     changed = [f"{name} {before[name]} to {after.get(name)}" for name in before if after.get(name) != before[name]]
     if changed:
         wrong.append(f"it changes packages of Colab's: {', '.join(changed)}")
+    new = {name: version for name, version in after.items() if name not in before}
+    colabs = {canonicalize_name(name) for name in environments.pins(environment.RUNTIME)}
+    if lacking := [name for name in new if canonicalize_name(name) in colabs]:
+        wrong.append(f"the environment lacks what Colab has; KERNEL should name it: {', '.join(lacking)}")
     if more := sorted(check(program) - complaints):
         wrong.append("`pip check` has new complaints:\n" + "\n".join(more))
-    print("    installed: " + ", ".join(f"{name} {after[name]}" for name in sorted(set(after) - set(before))))
+    print("    installed: " + ", ".join(f"{name} {version}" for name, version in sorted(new.items())))
     return wrong
 
 
