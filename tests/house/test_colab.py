@@ -86,6 +86,22 @@ def test_the_environment_gets_what_the_lessons_need_in_colabs_versions():
     assert not set(whole) & set(beside)
 
 
+def test_an_environment_loses_what_was_added_and_is_made_anew_where_something_else_changed(tmp_path, monkeypatch):
+    packages, asked = {"numpy": "2.1.3"}, []
+    monkeypatch.setattr(environment, "interpreter", lambda: "python")
+    monkeypatch.setattr(environment, "_install", lambda folder: folder.mkdir())
+    monkeypatch.setattr(environment, "installed", lambda program: dict(packages))
+    monkeypatch.setattr(subprocess, "call", lambda command: asked.append(command[2]))  # of `python -m venv`: "venv"
+    monkeypatch.setattr(subprocess, "run", lambda command, **options: asked.append(command[3:]))
+    environment.python(tmp_path / "colab")
+    packages["onnx"] = "1.22.0"
+    environment.python(tmp_path / "colab")
+    assert asked == ["venv", ["uninstall", "-y", "-q", "onnx"]]
+    packages["numpy"] = "2.4.6"
+    environment.python(tmp_path / "colab")
+    assert asked[-1] == "venv"
+
+
 def test_where_no_python_of_colabs_version_is_there_the_message_names_it(monkeypatch):
     monkeypatch.setattr(environment.course, "version_of", lambda *command: "3.9")
     with pytest.raises(environment.NotInstalled, match=f"python{environment.about()[0]} is on PATH"):
