@@ -1,6 +1,11 @@
 """The course's networks in Keras, on TensorFlow. This module imports TensorFlow: one framework a kernel."""
 
+import json
+import shutil
+import tempfile
+import zipfile
 from collections.abc import Mapping
+from pathlib import Path
 
 from course_lib.idioms import quiet
 
@@ -33,6 +38,28 @@ def digits_cnn(dropout: float = 0.3) -> keras.Sequential:
         ],
         name="digits_cnn",
     )
+
+
+def remove_nulls(file: Path) -> None:
+    """Rewrites a `.keras` file without the settings whose value is null, so that an older Keras can read it too.
+
+    Each Keras writes every setting that it knows, and refuses one that it does not know. A setting that is left out
+    takes its default. The layers of `digits_cnn` have null for a default wherever they have null.
+    """
+    with zipfile.ZipFile(file) as archive:
+        parts = {info: archive.read(info) for info in archive.infolist()}
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder, file.name)
+        with zipfile.ZipFile(new, "w") as archive:
+            for info, content in parts.items():
+                if info.filename == "config.json":
+                    content = json.dumps(json.loads(content, object_hook=_without_nulls)).encode()
+                archive.writestr(info, content)
+        shutil.copyfile(new, file)
+
+
+def _without_nulls(settings: dict) -> dict:
+    return {name: value for name, value in settings.items() if value is not None}
 
 
 def wide(weights: Mapping[str, np.ndarray]) -> keras.Sequential:

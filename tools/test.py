@@ -183,7 +183,7 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
         else:
             numbers = sorted({job.name.partition("_")[0] for job in every})
             parts = sorted({each.parent.name for each in tests} - {"tests"} | {each.stem[5:] for each in tests})
-            valid = ["live", "rest", "units", "isa", *numbers, *parts]
+            valid = ["live", "rest", "units", "isa", "colab", *numbers, *parts]
             raise NothingToRun(f"nothing is called {word!r}; there are {', '.join(valid)}", 2)
     return list(dict.fromkeys(chosen))
 
@@ -334,9 +334,13 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
         nargs="*",
         help="numbers of lessons (02 is the first floor alone, 02b the second); live: the lessons with live cells; "
         "rest: all else; isa: other instruction sets; units: the unit tests; a folder of tests/, or part of a test "
-        "file's name",
+        "file's name; colab, alone or before numbers of lessons: in an environment like Google Colab's, which it makes",
     )
     options = parser.parse_args(words)
+    if options.what[:1] == ["colab"]:
+        from tools.colab import tried  # which imports this module
+
+        return tried.main(options.what[1:], checkout)
     try:
         jobs = choose(options.what, checkout)
     except NothingToRun as nothing:

@@ -1,21 +1,34 @@
 """`claim` and `observe`: sentences of the text, held to a figure that was computed."""
 
+import re
+from importlib import metadata
+
 from course_lib import show
 from course_lib.idioms.live import replayed
+from course_lib.places import CHECKOUT
 
 
 class ClaimFailed(AssertionError):
     """A claim of the text does not hold here. The course's tests execute every claim."""
 
 
-def claim(sentence: str, holds: object, figure: object = "") -> None:
+def claim(sentence: str, holds: object, figure: object = "", *, pinned: str = "") -> None:
     """States something that holds on every machine, with the figure that shows it; fails the cell where it is false.
 
     sentence: what is claimed. holds: True or False, computed. figure: the number behind it, shown beside it.
-    Raises ClaimFailed where `holds` is False, TypeError where it is neither True nor False.
+    pinned: a package of constraints.txt, where the claim is about its own words or refusals, which change from version
+    to version. Where another version of it is installed (on Google Colab, say), such a claim may be false: the card
+    then names both versions, and the cell goes on.
+    Raises ClaimFailed where `holds` is False, TypeError where it is neither True nor False, ValueError for a package
+    that is not pinned.
     """
+    other = _other_version(pinned) if pinned else ""
     if _truth(holds):
         show.put(show.card("✓", show.GREEN, sentence, *_details(figure), label="claim"))
+        return
+    if other:
+        label = "otherwise in the version that is installed here"
+        show.put(show.card("○", show.ORANGE, sentence, *_details(figure), other, label=label))
         return
     show.put(show.card("✗", show.RED, sentence, *_details(figure), label="claim that does not hold"))
     raise ClaimFailed(f"{sentence} — does not hold here" + (f": {figure}" if str(figure) else ""))
@@ -34,6 +47,16 @@ def observe(sentence: str, holds: object, figure: object = "", *, of: object = N
     else:
         label = f"otherwise {where}" if either else f"not so {where}"
         show.put(show.card("○", show.ORANGE, sentence, *_details(figure), label=label))
+
+
+def _other_version(package: str) -> str:
+    """The installed version and the pinned one, in a sentence, where they differ; else empty."""
+    text = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8")
+    pins = re.findall(rf"^{re.escape(package)}==([\w.]+)", text, re.MULTILINE)
+    if not pins:
+        raise ValueError(f"expected a package that constraints.txt pins, got {package!r}")
+    here = metadata.version(package).partition("+")[0]  # 2.13.0+cpu is 2.13.0
+    return "" if here in pins else f"{package} {here} is installed here; the text speaks of {' or '.join(pins)}"
 
 
 def _details(figure: object) -> list[str]:

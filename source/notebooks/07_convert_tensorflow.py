@@ -152,6 +152,7 @@ claim(
     "none of the four runs: three names do not exist, and `save` takes no folder any more",
     gone == ["AttributeError"] * 3 + ["ValueError"],
     ", ".join(gone),
+    pinned="keras",
 )
 
 # %% [markdown]
@@ -406,6 +407,7 @@ claim(
     all(outcomes[name, True] == (True, False) for name in ("gift.keras", "gift.h5"))
     and all(outcomes[name, False] == (False, True) for name in ("gift.keras", "gift.h5")),
     f"Keras {keras.__version__}",
+    pinned="keras",
 )
 
 # %% [markdown]
@@ -434,6 +436,7 @@ claim(
     "plain HDF5 follows a link into another file; this Keras refuses it",
     followed > 0 and isinstance(linked, ValueError),
     f"{followed} groups seen through the link",
+    pinned="keras",
 )
 
 # %% [markdown]

@@ -168,6 +168,7 @@ claim(
     "as it was exported, the model cannot be quantized",
     tried.startswith("InferenceError"),
     "PyTorch's exporter noted shapes; the quantizer infers them again, and the two disagree",
+    pinned="onnx",
 )
 
 # %% [markdown]

@@ -4,7 +4,6 @@ import re
 import tomllib
 
 import yaml
-from packaging.requirements import Requirement
 
 from course_lib import places, syllabus
 from tools.build import pages, source
@@ -81,14 +80,6 @@ def test_every_package_of_the_project_is_pinned():
         line.split("==")[0] for line in (places.CHECKOUT / "constraints.txt").read_text(encoding="utf-8").splitlines()
     }
     assert {re.match(r"[\w-]+", each)[0] for each in asked} <= pinned
-
-
-def test_what_lessons_import_is_on_colab_or_is_installed_there():
-    text = (places.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8")
-    needed = {Requirement(each).name for each in tomllib.loads(text)["project"]["dependencies"]}
-    there = {"torch", "tensorflow", "tensorflow-cpu", "numpy", "scikit-learn", "matplotlib", "pillow", "ipywidgets",
-             "aiohttp", "filelock", "psutil", "pyyaml", "jupyterlab"}  # fmt: skip
-    assert needed == set(pages.COLAB_LACKS) | there
 
 
 def test_the_start_cell_for_colab_does_nothing_elsewhere():

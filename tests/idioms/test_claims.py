@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from course_lib import show
-from course_lib.idioms import ClaimFailed, claim, observe
+from course_lib.idioms import ClaimFailed, claim, claims, observe
 
 
 def test_a_claim_that_holds_is_shown_with_its_figure(capsys):
@@ -16,6 +16,23 @@ def test_a_claim_that_does_not_hold_is_shown_and_fails_the_cell(capsys):
     with pytest.raises(ClaimFailed, match="three is less than two — does not hold here: 3 and 2"):
         claim("three is less than two", 3 < 2, "3 and 2")
     assert capsys.readouterr().out.startswith("✗ three is less than two")
+
+
+def test_a_claim_about_a_packages_own_words_fails_in_the_pinned_version_alone(monkeypatch, tmp_path, capsys):
+    monkeypatch.setattr(claims.metadata, "version", lambda package: "1.0+cpu")
+    (tmp_path / "constraints.txt").write_text("tool==1.0\nother-tool==2.0 ; os_name == 'posix'\n")
+    monkeypatch.setattr(claims, "CHECKOUT", tmp_path)
+    with pytest.raises(ClaimFailed):
+        claim("it says so", False, pinned="tool")
+    capsys.readouterr()
+    claim("it says so", True, pinned="other-tool")
+    assert capsys.readouterr().out == "✓ it says so  [claim]\n"
+    claim("it says so", False, pinned="other-tool")
+    said = capsys.readouterr().out
+    assert said.startswith("○ it says so  [otherwise in the version that is installed here]")
+    assert "other-tool 1.0 is installed here; the text speaks of 2.0" in said
+    with pytest.raises(ValueError, match="expected a package that constraints.txt pins, got 'ool'"):
+        claim("it says so", True, pinned="ool")
 
 
 def test_an_observation_never_fails_and_says_which_way_it_went(capsys):

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import zipfile
 
 import onnxruntime
 import pytest
@@ -54,6 +55,27 @@ def test_the_twin_that_ships_answers_as_its_ledger_row_says():
     row = next(row for row in rows if row["model"] == "digits_keras" and row["form"] == "keras")
     assert abs(float(said[0]) - row["accuracy"]) <= 0.005  # kernels differ by processor
     assert int(said[1]) == row["bytes"] < 200_000
+
+
+def test_the_twin_that_ships_has_no_setting_that_is_null_which_an_older_keras_might_not_know():
+    def seen(settings):
+        assert None not in settings.values(), settings
+        return settings
+
+    with zipfile.ZipFile(models.path("digits_keras", 1, "model.keras")) as archive:
+        assert json.loads(archive.read("config.json"), object_hook=seen)["class_name"] == "Sequential"
+
+
+def test_a_file_without_its_null_settings_gives_the_same_answers(tmp_path):
+    said, warned = in_python(
+        "from course_lib.keras_models import digits_cnn, remove_nulls\n"
+        "import keras, numpy as np, pathlib\n"
+        "model, x = digits_cnn(), np.random.default_rng(0).random((3, 8, 8, 1), np.float32)\n"
+        f"file = pathlib.Path({str(tmp_path)!r}, 'model.keras')\n"
+        "model.save(file); before = file.stat().st_size; remove_nulls(file)\n"
+        "print((keras.models.load_model(file)(x).numpy() == model(x).numpy()).all(), file.stat().st_size < before)"
+    )
+    assert said == ["True", "True"] and warned == ""
 
 
 def test_the_twins_converted_files_that_ship_answer_as_their_ledger_rows_say():

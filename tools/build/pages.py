@@ -6,23 +6,25 @@ import tomllib
 from pathlib import Path
 
 import numpy as np
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from course_lib import data, show
 from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import Syllabus
+from tools import environments
 from tools.build import minutes
 
 DATA_CARD = "digits_data.md"
 """The one template of source/cards that is of data, not of a model."""
 
 
-COLAB_LACKS = (
-    *("onnx", "onnxruntime", "onnxscript", "safetensors", "tf2onnx", "ai-edge-litert", "coremltools"),
-    *("babel", "ipycanvas", "docker", "dockerfile-parse", "kubernetes-validate", "redis"),
-    *("httptools", "orjson", "prometheus-client", "purgatory", "starlette", "tenacity", "uvicorn", "uvloop"),
-)
-"""What lessons import and Google Colab does not have."""
+ELSEWHERE_ON_COLAB = {"jupyterlab", "tensorflow-cpu"}
+"""What Google Colab has under another name: a page of its own for notebooks, and the package `tensorflow`."""
+
+COLAB_PINS = {"onnx": "1.22.0"}
+"""What must be older on Google Colab: onnx 1.23 needs protobuf 6.31 or later, and TensorFlow there has protobuf 5."""
 
 
 def write(syllabus: Syllabus) -> list[str]:
@@ -37,7 +39,7 @@ def write(syllabus: Syllabus) -> list[str]:
 
 def wanted(syllabus: Syllabus) -> dict[Path, str]:
     """Every such page with the text that it should hold."""
-    pages = {CHECKOUT / "environment.yml": environment(CHECKOUT), CHECKOUT / "tools/colab.txt": colab(CHECKOUT)}
+    pages = {CHECKOUT / "environment.yml": environment(CHECKOUT), CHECKOUT / "tools/colab/missing.txt": colab(CHECKOUT)}
     readme = CHECKOUT / "README.md"
     if readme.exists():
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
@@ -76,8 +78,12 @@ def pins(checkout: Path) -> list[str]:
 
 
 def colab(checkout: Path) -> str:
-    """tools/colab.txt: the pins of what Colab lacks."""
-    kept = [pin for pin in pins(checkout) if pin.partition("==")[0] in COLAB_LACKS]
+    """tools/colab/missing.txt: the project's packages that Colab's list (tools/colab/runtime.txt) does not have."""
+    project = tomllib.loads((checkout / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    there = {canonicalize_name(name) for name in environments.pins(checkout / "tools/colab/runtime.txt")}
+    lacks = {Requirement(each).name for each in project["dependencies"]} - there - ELSEWHERE_ON_COLAB
+    kept = [pin for pin in pins(checkout) if pin.partition("==")[0] in lacks - set(COLAB_PINS)]
+    kept = sorted([*kept, *(f"{name}=={version}" for name, version in COLAB_PINS.items())])
     return "\n".join(["# Written by `./course build` from constraints.txt: what Google Colab lacks.", *kept]) + "\n"
 
 

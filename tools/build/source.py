@@ -28,6 +28,9 @@ LANGUAGE = {
 }
 """What the kernel says of itself: JupyterLab writes it into a notebook that lacks it, and so changes one that was only opened."""
 
+COLAB_CHECKOUT = "/content/course"
+"""Where the first cell clones the course on Google Colab."""
+
 
 class SourceError(Exception):
     """A source file that cannot be built; the message says where and what to do."""
@@ -140,9 +143,11 @@ def _colab(syllabus: Syllabus) -> nbformat.NotebookNode:
 import sys
 
 if "google.colab" in sys.modules:
-    import subprocess
-    subprocess.run(["git", "clone", "-q", "https://github.com/{syllabus.repository}", "/content/course"])
-    exec(open("/content/course/tools/colab.py").read())"""
+    import os, runpy, subprocess
+    if not os.path.isdir("{COLAB_CHECKOUT}"):
+        clone = ["git", "clone", "-q", "https://github.com/{syllabus.repository}"]
+        subprocess.run([*clone, "{COLAB_CHECKOUT}"], check=True)
+    runpy.run_path("{COLAB_CHECKOUT}/tools/colab/first_cell.py", run_name="__main__")"""
     return new_code_cell(code, metadata={"tags": ["colab"], "jupyter": {"source_hidden": True}})
 
 
