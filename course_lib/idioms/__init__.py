@@ -5,13 +5,14 @@ They import no framework. What each one does is shown in lesson 00 and documente
 
 from course_lib import show
 from course_lib.idioms import ledger
-from course_lib.idioms.claims import ClaimFailed, claim, observe
+from course_lib.idioms.claims import ClaimFailed, claim, claim_gone, observe
 from course_lib.idioms.exercises import check
 from course_lib.idioms.guesses import guess, reveal
-from course_lib.idioms.lesson import begin
+from course_lib.idioms.lesson import begin, own
 from course_lib.idioms.live import live
 from course_lib.show import path
 
 __all__ = [
-    "ClaimFailed", "begin", "check", "claim", "guess", "ledger", "live", "observe", "path", "reveal", "show",
+    "ClaimFailed", "begin", "check", "claim", "claim_gone", "guess", "ledger", "live", "observe", "own", "path", "reveal",
+    "show",
 ]  # fmt: skip

@@ -127,6 +127,12 @@ def allowed(context: str, server: str) -> bool:
     return on_this_machine(context, server) or os.environ.get("COURSE_CONTEXT") == context
 
 
+def shared_context() -> str:
+    """kubectl's current context where its cluster is not on this machine, so that others may use it; "" for one's own."""
+    context, server, _ = chosen_cluster()
+    return "" if on_this_machine(context, server) else context
+
+
 def on_this_machine(context: str, server: str) -> bool:
     """Whether a kubectl context is a cluster of one's own, by its name or by a server address on this machine.
 
