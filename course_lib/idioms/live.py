@@ -23,7 +23,7 @@ from pathlib import Path
 
 from course_lib import places, show
 from course_lib.idioms.lesson import current
-from course_lib.ops import names, reach
+from course_lib.ops import hang, names, reach
 
 HOW_TO = "To run it live: start what is missing (`./course doctor` says how) and run the lesson from its top."
 HOW_TO_END_REPLAY = "To run it live: `import os; del os.environ['COURSE_REPLAY']`, then run the lesson from its top."
@@ -94,7 +94,8 @@ def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
     _warn_of_others(function, needs)
     _acted.add(current())
     try:
-        data = function()
+        with hang.broken_off(needs):
+            data = function()
     except Exception as wrong:
         gone = [] if os.environ.get("COURSE_REQUIRE_LIVE") == "1" else _missing(needs, fresh=True)
         if gone:

@@ -57,6 +57,11 @@ def probe(need: str, fresh: bool = False) -> Found:
     return found
 
 
+def asked(need: str) -> Found:
+    """As `probe`, of what answered before: asked now, and remembered by nobody."""
+    return _docker_version() if need == "docker" else cluster_version(SECONDS, 3 * SECONDS)
+
+
 _hung: dict[str, tuple[Found, float]] = {}
 _there: dict[tuple[str, ...], Found] = {}
 
@@ -70,7 +75,7 @@ def _until_there(key: tuple[str, ...], ask: Callable[[], Found]) -> Found:
     return _there[key]
 
 
-def docker_client(timeout: float = 600):
+def docker_client(timeout: float = 300):
     """A client of the engine that the `docker` command talks to: DOCKER_HOST's, else its current context's.
 
     timeout: seconds that one request may take. Raises docker.errors.DockerException or OSError where no engine answers.

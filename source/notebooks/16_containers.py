@@ -49,9 +49,7 @@ path.picture(here="16")
 # %%
 BASE = "python:3.11-slim-bookworm"
 SERVICE = own("digits-service:lesson-16")
-OURS = {
-    "course-lesson": own("16")
-}  # a label on all that this lesson makes, so that it can clear up
+OURS = {"course-lesson": own("16")}  # a label on all that this lesson makes
 print(SERVICE)
 
 # %% [markdown]
@@ -376,10 +374,10 @@ show.table(
 )  # fmt: skip
 
 # %%
-own = ("pid", "net", "mnt", "uts", "ipc")
+separate = ("pid", "net", "mnt", "uts", "ipc")
 claim(
     "process numbers, network, files, host name and shared memory are the container's own",
-    all(inside["namespaces"][name] != neighbour["namespaces"][name] for name in own),
+    all(inside["namespaces"][name] != neighbour["namespaces"][name] for name in separate),
 )
 
 # %%

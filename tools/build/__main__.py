@@ -5,6 +5,7 @@ Rebuilds the lessons whose source changed, or those named; --check changes nothi
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
