@@ -11,7 +11,7 @@ from course_lib.ops.kubernetes import remove_namespace
 from course_lib.ops.reach import docker_client, probe
 
 __all__ = [
-    "address", "build_gateway", "build_service", "clear", "docker_client", "remove_image", "wait_until_ready",
+    "address", "build_gateway", "build_image", "build_service", "clear", "docker_client", "remove_image", "wait_until_ready",
 ]  # fmt: skip
 
 
@@ -30,11 +30,28 @@ def build_gateway(client, folder: Path, tag: str):
     return _build(client, _laid_out(folder, services), "docker/gateway.Dockerfile", tag)
 
 
+def build_image(client, **settings):
+    """`client.images.build(**settings)`, and once more where somebody else removed an image just then.
+
+    The engine looks for steps that it has done before among all images, and gives up where one of them goes meanwhile.
+    """
+    import docker
+
+    try:
+        return client.images.build(**settings)
+    except docker.errors.BuildError as failed:
+        if "unable to find image" not in str(failed):
+            raise
+    if "fileobj" in settings:
+        settings["fileobj"].seek(0)
+    return client.images.build(**settings)
+
+
 def _build(client, folder: Path, recipe: str, tag: str):
     import docker
 
     try:
-        return client.images.build(path=str(folder), dockerfile=recipe, tag=tag, rm=True, forcerm=True)[0]
+        return build_image(client, path=str(folder), dockerfile=recipe, tag=tag, rm=True, forcerm=True)[0]
     except docker.errors.BuildError as failed:
         log = "".join(line.get("stream") or line.get("error", "") for line in failed.build_log)
         raise RuntimeError(f"building {tag} failed; its log ends:\n{log[-2000:]}") from None

@@ -1628,11 +1628,11 @@ def redis_server():
     """A Redis in a container that cannot write to its disk; its port on this machine."""
     import io
 
-    from course_lib.ops.docker import address, clear, docker_client
+    from course_lib.ops.docker import address, build_image, clear, docker_client
 
     client = docker_client()
     clear(client, OURS, REDIS)  # what an earlier run left, if it broke off
-    client.images.build(fileobj=io.BytesIO(DOCKERFILE.encode()), tag=REDIS, rm=True, forcerm=True)
+    build_image(client, fileobj=io.BytesIO(DOCKERFILE.encode()), tag=REDIS, rm=True, forcerm=True)
     limits = {
         "read_only": True,
         "mem_limit": "128m",
