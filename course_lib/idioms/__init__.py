@@ -1,4 +1,4 @@
-"""The six idioms that every lesson uses, and `begin`, which every lesson starts with.
+"""The six idioms that every lesson uses, `begin`, which every lesson starts with, and `own` for names on an engine.
 
 They import no framework. What each one does is shown in lesson 00 and documented where it is defined.
 """

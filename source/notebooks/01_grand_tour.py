@@ -560,26 +560,19 @@ claim(
 # %%
 @live("docker", "kubernetes")
 def rollout():
-    from course_lib.ops.kubernetes import (
-        apply,
-        fresh_namespace,
-        load_image,
-        pods,
-        port_forward,
-        rendered,
-        wait_for_rollout,
-    )
+    from course_lib.ops import kubernetes
 
-    fresh_namespace(NAMESPACE)
-    seen = {"image": load_image(IMAGE)}
+    kubernetes.fresh_namespace(NAMESPACE)
+    seen = {"image": kubernetes.load_image(IMAGE)}
     start = time.perf_counter()
-    seen["applied"] = apply(rendered("k8s/overlays/local", IMAGE), NAMESPACE)
-    wait_for_rollout(NAMESPACE)
+    files = kubernetes.rendered("k8s/overlays/local", IMAGE)
+    seen["applied"] = kubernetes.apply(files, NAMESPACE)
+    kubernetes.wait_for_rollout(NAMESPACE)
     seen["seconds"] = time.perf_counter() - start
-    with port_forward(NAMESPACE, "service/digits", 80) as url:
+    with kubernetes.port_forward(NAMESPACE, "service/digits", 80) as url:
         seen["answers"] = predict(url, test_images[:100]).argmax(axis=1).tolist()
-    seen["ready"] = [pod["name"] for pod in pods(NAMESPACE, "app=digits") if pod["ready"]]
-    return seen
+    pods = kubernetes.pods(NAMESPACE, "app=digits")
+    return {**seen, "ready": [pod["name"] for pod in pods if pod["ready"]]}
 
 
 rolled_out = rollout()

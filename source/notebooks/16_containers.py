@@ -1484,9 +1484,8 @@ claim(
 # ## Clean up
 #
 # What we built carries our label or a name of our own. So the next cell finds it, and so does the first live cell of the
-# next run, if this one broke off. What
-# stays is the builder's cache, such as the first stage of the service: the next build is quick for it, and
-# `docker image prune` removes it, with every other image on the engine that has no name.
+# next run, if this one broke off. What stays is the builder's cache, such as the first stage of the service: the next
+# build is quick for it, and `docker image prune` removes it, with every other image on the engine that has no name.
 
 
 # %%

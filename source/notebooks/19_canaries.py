@@ -905,7 +905,7 @@ def first_manifests():
 def deploy():
     from course_lib.ops import docker, kubernetes
 
-    client = docker.docker_client()
+    client = docker.docker_client()  # first, what an earlier run left, if it broke off
     docker.clear(client, OURS, GATEWAY, *IMAGES.values(), namespace=NAMESPACE)
     start = time.monotonic()
     docker.build_gateway(client, scratch / "context", GATEWAY)
