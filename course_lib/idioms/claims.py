@@ -35,7 +35,9 @@ def claim_gone(sentence: str, left: list[str]) -> None:
         )
         show.put(show.card("!", show.ORANGE, what, how, label="not known"))
         return
-    claim(sentence, left == [], ", ".join(left))
+    claim(
+        sentence, left == [], ", ".join(left) or ("in the recording; this run made nothing" if replayed(left) else "")
+    )
 
 
 def observe(sentence: str, holds: object, figure: object = "", *, of: object = None, either: bool = False) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from course_lib.ops import reach
 
-PATIENCE_S = 60
+PATIENCE_S = 90
 """How long there may be no answer at all; a build alone may be silent for longer, but then the engine answers others."""
 
 PAUSE_S = 15

@@ -288,7 +288,8 @@ def test_a_lesson_that_was_replayed_throughout_left_nothing(engine, monkeypatch,
     monkeypatch.setattr(live_module, "_acted", set())
     engine()
     claim_gone("nothing is left", clean_up())
-    assert "✓ nothing is left  [claim]" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "✓ nothing is left  [claim]" in said and "in the recording; this run made nothing" in said
 
 
 def test_after_an_engine_stopped_nothing_is_claimed_of_what_is_left(engine, monkeypatch, capsys):
