@@ -150,6 +150,9 @@ def kubernetes() -> Finding:
     elif there and not reach.allowed(context, server):
         there = False
         found += f", not on this machine: lessons leave it alone unless COURSE_CONTEXT={context}"
+    elif there and not reach.on_this_machine(context, server):
+        found += f", not on this machine: others may use it. COURSE_CONTEXT={context} allows each lesson to make "
+        found += "a namespace of your own there, work in it alone, and remove it at the end"
     return Finding(
         "Kubernetes",
         there,

@@ -4,7 +4,7 @@ import re
 from importlib import metadata
 
 from course_lib import show
-from course_lib.idioms.live import replayed
+from course_lib.idioms.live import acted, replayed
 from course_lib.places import CHECKOUT
 
 
@@ -32,6 +32,25 @@ def claim(sentence: str, holds: object, figure: object = "", *, pinned: str = ""
         return
     show.put(show.card("✗", show.RED, sentence, *_details(figure), label="claim that does not hold"))
     raise ClaimFailed(f"{sentence} — does not hold here" + (f": {figure}" if str(figure) else ""))
+
+
+def claim_gone(sentence: str, left: list[str]) -> None:
+    """Claims that nothing of what a lesson made on an engine or a cluster is left.
+
+    left: what a live function found after it had removed all. Where that comes from a recording although the lesson ran
+    live before (the engine stopped in the middle), nothing is claimed: the card says what stays. Raises ClaimFailed where
+    `left` is not empty.
+    """
+    if replayed(left) and acted():
+        what = "Nothing was removed here, and nothing could be looked at."
+        how = (
+            "What this lesson made stays until you run it again with all that it needs: its first live cell removes it."
+        )
+        show.put(show.card("!", show.ORANGE, what, how, label="not known"))
+        return
+    claim(
+        sentence, left == [], ", ".join(left) or ("in the recording; this run made nothing" if replayed(left) else "")
+    )
 
 
 def observe(sentence: str, holds: object, figure: object = "", *, of: object = None, either: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""`begin`: what every lesson does first."""
+"""`begin`: what every lesson does first; `own`: names for what it makes on an engine or a cluster."""
 
 import atexit
 import contextlib
@@ -10,6 +10,7 @@ from typing import TextIO
 
 from course_lib import show, syllabus
 from course_lib.idioms import quiet
+from course_lib.ops import names
 from course_lib.places import SCRATCH
 
 try:
@@ -93,3 +94,12 @@ def current() -> str:
     if _current is None:
         raise RuntimeError('no lesson has begun in this kernel: run its first cell, `begin("…")`, before this one')
     return _current
+
+
+def own(name: str) -> str:
+    """`name` with an ending of this learner's own, and of this kernel's: own("digits-17") is "digits-17-kmrwqd".
+
+    For images, namespaces and labels on an engine or a cluster that others may use. The ending is COURSE_NAME's, or made
+    at random once and kept. Raises ValueError where COURSE_NAME is no name; RuntimeError before `begin`.
+    """
+    return names.own(name, current())

@@ -23,12 +23,15 @@ from pathlib import Path
 
 from course_lib import places, show
 from course_lib.idioms.lesson import current
-from course_lib.ops import reach
+from course_lib.ops import hang, names, reach
 
 HOW_TO = "To run it live: start what is missing (`./course doctor` says how) and run the lesson from its top."
 HOW_TO_END_REPLAY = "To run it live: `import os; del os.environ['COURSE_REPLAY']`, then run the lesson from its top."
 
 _replayed: list[object] = []
+_acted: set[str] = set()
+"""The lessons in which a live function was called for real, whatever became of it."""
+
 _tellers: dict[tuple[str, str], str] = {}
 """Which live function's banner told something in a lesson: told once, and again where that one is called again."""
 
@@ -88,8 +91,11 @@ def _missing(needs: tuple[str, ...], fresh: bool = False) -> list[str]:
 
 
 def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
+    _warn_of_others(function, needs)
+    _acted.add(current())
     try:
-        data = function()
+        with hang.broken_off(needs):
+            data = function()
     except Exception as wrong:
         gone = [] if os.environ.get("COURSE_REQUIRE_LIVE") == "1" else _missing(needs, fresh=True)
         if gone:
@@ -111,6 +117,20 @@ def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
     what = "This ran for real, here and now." if details else f"`{function.__name__}` ran for real."
     show.put(show.card("▶", show.GREEN, what, *details, label="live"))
     return data
+
+
+def _warn_of_others(function: Callable[[], object], needs: tuple[str, ...]) -> None:
+    """Says, once a lesson and before anything is done, that others may use the cluster."""
+    context = reach.shared_context() if "kubernetes" in needs else ""
+    if not context:
+        return
+    does = (
+        f"You allowed it (COURSE_CONTEXT={context}). The lesson makes a namespace whose name ends in "
+        f"{names.own('', current())}, works in it alone, and removes it at the end. It also reads the list of nodes."
+    )
+    what = f"The cluster of the context {context} is not on this machine: others may use it."
+    for each in _untold(function, "shared", [(does, [context])]):
+        show.put(show.card("!", show.ORANGE, what, each, label="shared cluster"))
 
 
 def _untold(function: Callable[[], object], mode: str, told: list[tuple[str, Iterable[str]]]) -> list[str]:
@@ -142,6 +162,11 @@ def _replay(function: Callable[[], object], reasons: list[str], how_to: str, wro
     show.put(show.card("◷", show.ORANGE, what, *story, label="recording"))
     _replayed.append(kept["data"])
     return kept["data"]
+
+
+def acted() -> bool:
+    """Whether a live function was called for real in this lesson."""
+    return current() in _acted
 
 
 def replayed(data: object) -> bool:

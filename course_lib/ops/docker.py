@@ -1,14 +1,18 @@
 """The Docker engine, through the `docker` package."""
 
+import contextlib
 import shutil
 import time
 from pathlib import Path
 
 from course_lib import places
 from course_lib.ops.http import answers
-from course_lib.ops.reach import docker_client
+from course_lib.ops.kubernetes import remove_namespace
+from course_lib.ops.reach import docker_client, probe
 
-__all__ = ["address", "build_gateway", "build_service", "docker_client", "remove_image", "wait_until_ready"]
+__all__ = [
+    "address", "build_gateway", "build_image", "build_service", "clear", "docker_client", "remove_image", "wait_until_ready",
+]  # fmt: skip
 
 
 def build_service(client, folder: Path, models: Path, tag: str):
@@ -26,11 +30,28 @@ def build_gateway(client, folder: Path, tag: str):
     return _build(client, _laid_out(folder, services), "docker/gateway.Dockerfile", tag)
 
 
+def build_image(client, **settings):
+    """`client.images.build(**settings)`, and once more where somebody else removed an image just then.
+
+    The engine looks for steps that it has done before among all images, and gives up where one of them goes meanwhile.
+    """
+    import docker
+
+    try:
+        return client.images.build(**settings)
+    except docker.errors.BuildError as failed:
+        if "unable to find image" not in str(failed):
+            raise
+    if "fileobj" in settings:
+        settings["fileobj"].seek(0)
+    return client.images.build(**settings)
+
+
 def _build(client, folder: Path, recipe: str, tag: str):
     import docker
 
     try:
-        return client.images.build(path=str(folder), dockerfile=recipe, tag=tag, rm=True, forcerm=True)[0]
+        return build_image(client, path=str(folder), dockerfile=recipe, tag=tag, rm=True, forcerm=True)[0]
     except docker.errors.BuildError as failed:
         log = "".join(line.get("stream") or line.get("error", "") for line in failed.build_log)
         raise RuntimeError(f"building {tag} failed; its log ends:\n{log[-2000:]}") from None
@@ -82,6 +103,34 @@ def remove_image(client, tag: str, seconds: float = 60) -> list[str]:
         except docker.errors.APIError:  # one still runs
             time.sleep(0.5)
     return [image.id for image in client.images.list(tag)]
+
+
+def clear(client, labels: dict[str, str], *tags: str, namespace: str = "", seconds: float = 60) -> list[str]:
+    """Removes what a lesson made, and only that; returns what is left of it, []. A lesson's first live cell calls it, for
+    what a run that broke off has left, and its last one.
+
+    labels: what containers and images of the lesson bear, {"course-lesson": own("17")}. tags: further images, by name.
+    namespace: of Kubernetes; it goes first, where a cluster is within reach, since its pods use the images. That there is
+    nothing is no error. What is in use may take some of the `seconds` to go. Raises ValueError for no label, which every
+    container would match; NotOurs for a namespace that somebody else made.
+    """
+    import docker
+
+    if not labels:
+        raise ValueError("expected the labels of what the lesson made, got none: every container has those")
+    held = remove_namespace(namespace) if namespace and probe("kubernetes").there else []
+    until = time.monotonic() + seconds
+    filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
+    while True:
+        left = [*client.containers.list(all=True, filters=filters), *client.images.list(filters=filters)]
+        if not left or time.monotonic() > until:
+            break
+        for each in left:
+            with contextlib.suppress(docker.errors.APIError):  # it goes already, or is in use for a moment
+                each.remove(force=True)
+        time.sleep(0.1)
+    named = [id for tag in tags for id in remove_image(client, tag, max(0.0, until - time.monotonic()))]
+    return [*held, *(each.id for each in left), *named]
 
 
 def address(container: object, port: int = 8501) -> str:

@@ -11,7 +11,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from course_lib import places
-from course_lib.ops import leash
+from course_lib.ops import leash, names
+
+OWNER = "course-owner"
+"""The label that a namespace of the course bears; its value is `names.owner()`."""
+
+
+class NotOurs(RuntimeError):
+    """A namespace that this learner's course did not make."""
 
 
 class KubectlFailed(RuntimeError):
@@ -98,25 +105,35 @@ def apply(documents: list[dict], namespace: str) -> list[str]:
 
 
 def fresh_namespace(name: str) -> None:
-    """An empty namespace of that name, under the "restricted" Pod Security Standard; an old one goes first, with all in it."""
+    """An empty namespace of that name, under the "restricted" Pod Security Standard; an old one goes first, with all in it.
+
+    It is labelled as this learner's. Raises NotOurs where the old one is not.
+    """
     remove_namespace(name)
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    labels = {"pod-security.kubernetes.io/enforce": "restricted", OWNER: names.owner()}
     namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}
-    kubectl("apply", "-f", "-", stdin=json.dumps(namespace))
+    kubectl("create", "-f", "-", stdin=json.dumps(namespace))  # create, since apply would take over another's
 
 
 def remove_namespace(name: str) -> list[str]:
     """Removes a namespace with all that is in it; returns what is left of it, []. None of that name is no error.
 
     First goes who would replace a pod, then the pods, by force: a kubelet may keep one that has ended for up to a minute,
-    and the namespace would wait for it.
+    and the namespace would wait for it. Raises NotOurs, and removes nothing, where its label does not say that `owner()`
+    made it.
     """
-    there = ("get", "namespace", name, "--ignore-not-found", "-o", "name")
-    if kubectl(*there):
+    if found := kubectl("get", "namespace", name, "--ignore-not-found", "-o", "json").strip():
+        made_by = json.loads(found)["metadata"].get("labels", {}).get(OWNER)
+        if made_by != names.owner():
+            raise NotOurs(
+                f"expected the label {OWNER}={names.owner()} on the namespace {name}, got "
+                f"{made_by or 'none'}: it was not made by this copy of the course, which leaves it alone. If nothing in it is "
+                f"needed any more, remove it with `kubectl delete namespace {name}` and run this again"
+            )
         kubectl("delete", "hpa,deployments,replicasets", "--all", "-n", name, "--cascade=orphan")
         kubectl("delete", "pods", "--all", "-n", name, "--grace-period=0", "--force")
         kubectl("delete", "namespace", name, "--ignore-not-found")
-    return kubectl(*there).split()
+    return kubectl("get", "namespace", name, "--ignore-not-found", "-o", "name").split()
 
 
 def wait_for_rollout(namespace: str, deployment: str = "digits", seconds: float = 120) -> float:

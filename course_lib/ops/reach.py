@@ -57,6 +57,11 @@ def probe(need: str, fresh: bool = False) -> Found:
     return found
 
 
+def asked(need: str) -> Found:
+    """As `probe`, of what answered before: asked now, and remembered by nobody."""
+    return _docker_version() if need == "docker" else cluster_version(SECONDS, 3 * SECONDS)
+
+
 _hung: dict[str, tuple[Found, float]] = {}
 _there: dict[tuple[str, ...], Found] = {}
 
@@ -70,7 +75,7 @@ def _until_there(key: tuple[str, ...], ask: Callable[[], Found]) -> Found:
     return _there[key]
 
 
-def docker_client(timeout: float = 600):
+def docker_client(timeout: float = 300):
     """A client of the engine that the `docker` command talks to: DOCKER_HOST's, else its current context's.
 
     timeout: seconds that one request may take. Raises docker.errors.DockerException or OSError where no engine answers.
@@ -125,6 +130,12 @@ def _kubernetes() -> Found:
 def allowed(context: str, server: str) -> bool:
     """Whether lessons may act on this cluster: it is on this machine, or COURSE_CONTEXT names it."""
     return on_this_machine(context, server) or os.environ.get("COURSE_CONTEXT") == context
+
+
+def shared_context() -> str:
+    """kubectl's current context where its cluster is not on this machine, so that others may use it; "" for one's own."""
+    context, server, _ = chosen_cluster()
+    return "" if on_this_machine(context, server) else context
 
 
 def on_this_machine(context: str, server: str) -> bool:

@@ -26,7 +26,19 @@ import matplotlib.pyplot as plt
 import numpy as np
 
 from course_lib import data, models, onnx_files
-from course_lib.idioms import begin, claim, guess, ledger, live, observe, path, reveal, show
+from course_lib.idioms import (
+    begin,
+    claim,
+    claim_gone,
+    guess,
+    ledger,
+    live,
+    observe,
+    own,
+    path,
+    reveal,
+    show,
+)
 from course_lib.show.request import request_path
 
 scratch = begin("01")
@@ -454,10 +466,15 @@ show.images(
 # docker run --rm --read-only -m 256m --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:8501:8501 digits-service:local
 # ```
 #
-# The next cells do the same from Python, with your two models in place of the course's.
+# The next cells do the same from Python, with your two models in place of the course's. They also use names of your own:
+# `own` puts a hyphen and a few letters after a name. These letters belong to your copy of the course and stay the same.
+# So two people can use one engine or one cluster, and neither removes what the other made.
 
 # %%
-IMAGE = "digits-service:local"
+IMAGE = own("digits-service:local")
+NAMESPACE = own("digits-local")  # for section 7
+OURS = {"course-lesson": own("01")}  # a label: the lesson removes its own containers only
+print(IMAGE)
 AS_IN_PRODUCTION = {
     "read_only": True,  # the container cannot write to its file system
     "mem_limit": "256m",  # it is killed if it needs more memory
@@ -469,14 +486,15 @@ AS_IN_PRODUCTION = {
 # %%
 @live("docker")
 def container():
-    from course_lib.ops.docker import build_service, docker_client, wait_until_ready
+    from course_lib.ops.docker import build_service, clear, docker_client, wait_until_ready
 
     client = docker_client()
+    clear(client, OURS, IMAGE, namespace=NAMESPACE)  # what an earlier run left, if it broke off
     image = build_service(client, scratch / "context", served, tag=IMAGE)
     base = client.images.get("python:3.11-slim-bookworm")
     start = time.perf_counter()
     published = {"8501/tcp": ("127.0.0.1", None)}
-    running = client.containers.create(IMAGE, ports=published, **AS_IN_PRODUCTION)
+    running = client.containers.create(IMAGE, ports=published, labels=OURS, **AS_IN_PRODUCTION)
     try:
         running.start()
         url = wait_until_ready(running)
@@ -535,26 +553,25 @@ claim(
 # kubectl port-forward service/digits 8501:80 -n digits-local
 # ```
 #
-# `kubectl rollout status` waits until both pods are ready.
+# `kubectl rollout status` waits until both pods are ready. The next cell again does the same with names of your own.
+
 
 # %%
-NAMESPACE = "digits-local"
-
-
 @live("docker", "kubernetes")
 def rollout():
-    from course_lib.ops.kubernetes import kubectl, load_image, pods, port_forward
+    from course_lib.ops import kubernetes
 
-    kubectl("delete", "namespace", NAMESPACE, "--ignore-not-found")  # of a run that broke off
-    seen = {"image": load_image(IMAGE)}
+    kubernetes.fresh_namespace(NAMESPACE)
+    seen = {"image": kubernetes.load_image(IMAGE)}
     start = time.perf_counter()
-    seen["applied"] = kubectl("apply", "-k", "k8s/overlays/local").splitlines()
-    kubectl("rollout", "status", "deployment/digits", "-n", NAMESPACE, "--timeout=120s")
+    files = kubernetes.rendered("k8s/overlays/local", IMAGE)
+    seen["applied"] = kubernetes.apply(files, NAMESPACE)
+    kubernetes.wait_for_rollout(NAMESPACE)
     seen["seconds"] = time.perf_counter() - start
-    with port_forward(NAMESPACE, "service/digits", 80) as url:
+    with kubernetes.port_forward(NAMESPACE, "service/digits", 80) as url:
         seen["answers"] = predict(url, test_images[:100]).argmax(axis=1).tolist()
-    seen["ready"] = [pod["name"] for pod in pods(NAMESPACE, "app=digits") if pod["ready"]]
-    return seen
+    pods = kubernetes.pods(NAMESPACE, "app=digits")
+    return {**seen, "ready": [pod["name"] for pod in pods if pod["ready"]]}
 
 
 rolled_out = rollout()
@@ -659,32 +676,31 @@ observe(
 # kubectl delete -k k8s/overlays/local
 # docker rmi digits-service:local
 # ```
+#
+# These two commands remove what the commands above make. The next cells remove what the cells made. If a run breaks off
+# before this point, the first live cell of your next run removes what is left.
 
 
 # %%
 @live("docker", "kubernetes")
 def remove_namespace():
-    from course_lib.ops.kubernetes import kubectl
+    from course_lib.ops import kubernetes
 
-    kubectl("delete", "-k", "k8s/overlays/local", "--ignore-not-found")
-    return kubectl("get", "namespace", NAMESPACE, "--ignore-not-found", "-o", "name").split()
+    return kubernetes.remove_namespace(NAMESPACE)
 
 
-claim("the namespace is gone", remove_namespace() == [])
+claim_gone("the namespace is gone", remove_namespace())
 
 
 # %%
 @live("docker")
 def remove_image():
-    from course_lib.ops.docker import docker_client
+    from course_lib.ops.docker import clear, docker_client
 
-    client = docker_client()
-    if client.images.list(IMAGE):
-        client.images.remove(IMAGE, force=True)  # by name: the same layers may have another
-    return [image.id for image in client.images.list(IMAGE)]
+    return clear(docker_client(), OURS, IMAGE)
 
 
-claim("the image is gone", remove_image() == [])
+claim_gone("the container and the image are gone", remove_image())
 service.stop()
 
 # %% [markdown]

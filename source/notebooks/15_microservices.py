@@ -45,7 +45,7 @@ from matplotlib.ticker import LogLocator
 
 # %%
 from course_lib import data, measure, models
-from course_lib.idioms import begin, claim, live, observe, path, show
+from course_lib.idioms import begin, claim, claim_gone, live, observe, own, path, show
 from course_lib.measure import load
 from course_lib.ops.http import DIRECT, ask
 from course_lib.ops.service import start_module, start_service
@@ -1611,7 +1611,8 @@ for each in (first, second):
 # Redis is one: it keeps strings, counters and logs in memory, and does one command at a time, so that each is
 # *atomic*: no other comes between. (Valkey is a fork of it under its former, open licence, with the same protocol.)
 # Where an engine is within reach, we run it in a container. Its makers publish an image; this page was built where
-# none can be fetched, so a small one is made here from Debian's package.
+# none can be fetched, so a small one is made here from Debian's package. `own` ends its name with a few letters that
+# belong to your copy of the course, so nobody else on the same engine uses or removes it.
 
 # %%
 DOCKERFILE = """\
@@ -1622,7 +1623,8 @@ USER 10001:10001
 EXPOSE 6379
 CMD ["redis-server", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", ""]
 """
-REDIS = "course-redis:local"
+REDIS = own("course-redis:local")
+OURS = {"course-lesson": own("15")}  # a label on the container
 
 
 # %%
@@ -1631,17 +1633,19 @@ def redis_server():
     """A Redis in a container that cannot write to its disk; its port on this machine."""
     import io
 
-    from course_lib.ops.docker import address, docker_client
+    from course_lib.ops.docker import address, build_image, clear, docker_client
 
     client = docker_client()
-    client.images.build(fileobj=io.BytesIO(DOCKERFILE.encode()), tag=REDIS, rm=True, forcerm=True)
+    clear(client, OURS, REDIS)  # what an earlier run left, if it broke off
+    build_image(client, fileobj=io.BytesIO(DOCKERFILE.encode()), tag=REDIS, rm=True, forcerm=True)
     limits = {
         "read_only": True,
         "mem_limit": "128m",
         "cap_drop": ["ALL"],
         "security_opt": ["no-new-privileges"],
     }
-    container = client.containers.create(REDIS, ports={"6379/tcp": ("127.0.0.1", None)}, **limits)
+    published = {"6379/tcp": ("127.0.0.1", None)}
+    container = client.containers.create(REDIS, ports=published, labels=OURS, **limits)
     try:
         container.start()
         yield int(address(container, 6379).rpartition(":")[2])
@@ -1776,16 +1780,13 @@ observe(
 # %%
 @live("docker")
 def remove_image():
-    from course_lib.ops.docker import docker_client
+    from course_lib.ops.docker import clear, docker_client
 
-    client = docker_client()
-    for image in client.images.list(REDIS):
-        client.images.remove(image.id, force=True)
-    return [image.id for image in client.images.list(REDIS)]
+    return clear(docker_client(), OURS, REDIS)
 
 
 # %%
-claim("the image is gone", remove_image() == [])
+claim_gone("the container and the image are gone", remove_image())
 
 # %%
 queue.close()

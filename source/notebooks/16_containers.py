@@ -41,15 +41,20 @@ from dockerfile_parse import DockerfileParser
 from onnx import TensorProto, helper
 
 from course_lib import places
-from course_lib.idioms import begin, claim, live, observe, path, show
+from course_lib.idioms import begin, claim, claim_gone, live, observe, own, path, show
 
 scratch = begin("16")
 path.picture(here="16")
 
 # %%
 BASE = "python:3.11-slim-bookworm"
-SERVICE = "digits-service:lesson-16"
-OURS = {"course-lesson": "16"}  # a label on all that this lesson makes, so that it can clear up
+SERVICE = own("digits-service:lesson-16")
+OURS = {"course-lesson": own("16")}  # a label on all that this lesson makes
+print(SERVICE)
+
+# %% [markdown]
+# `own` puts a hyphen and a few letters after a name. The letters belong to your copy of the course. So you can share an
+# engine with others, and nobody removes what somebody else made.
 
 # %% [markdown]
 # ## What does the article's recipe build?
@@ -75,6 +80,8 @@ CMD ["python", "/app/app.py"]
 # %%
 def build(client, tag, dockerfile, files=None, **settings):
     """Builds an image of ours; returns it, the build's log, and the seconds."""
+    from course_lib.ops.docker import build_image
+
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as archive:
         for name, text in {"Dockerfile": dockerfile, **(files or {})}.items():
@@ -82,9 +89,9 @@ def build(client, tag, dockerfile, files=None, **settings):
             entry.size, entry.mode = len(text.encode()), 0o644
             archive.addfile(entry, io.BytesIO(text.encode()))
     settings |= {"fileobj": io.BytesIO(packed.getvalue()), "custom_context": True}
-    settings |= {"tag": tag, "labels": OURS, "rm": True, "forcerm": True}
+    settings |= {"tag": own(tag), "labels": OURS, "rm": True, "forcerm": True}
     start = time.perf_counter()
-    image, log = client.images.build(**settings)
+    image, log = build_image(client, **settings)
     lines = "".join(line.get("stream", "") for line in log)
     return image, lines, time.perf_counter() - start
 
@@ -94,9 +101,10 @@ def build(client, tag, dockerfile, files=None, **settings):
 def article_build():
     import docker
 
-    from course_lib.ops.docker import docker_client
+    from course_lib.ops.docker import clear, docker_client
 
     client = docker_client()
+    clear(client, OURS, SERVICE)  # what an earlier run left, if it broke off
     try:
         build(client, "digits-16:article", ARTICLE, {"app/app.py": "print('hello')"})
     except docker.errors.DockerException as failed:
@@ -368,10 +376,10 @@ show.table(
 )  # fmt: skip
 
 # %%
-own = ("pid", "net", "mnt", "uts", "ipc")
+separate = ("pid", "net", "mnt", "uts", "ipc")
 claim(
     "process numbers, network, files, host name and shared memory are the container's own",
-    all(inside["namespaces"][name] != neighbour["namespaces"][name] for name in own),
+    all(inside["namespaces"][name] != neighbour["namespaces"][name] for name in separate),
 )
 
 # %%
@@ -684,7 +692,7 @@ LEAKS = {
     "ENV": f"FROM {BASE}\nENV TOKEN={TOKEN}\nRUN {FETCH}\n",
     "ARG": f"FROM {BASE}\nARG TOKEN\nRUN {FETCH}\n",
     "COPY, then rm": f"FROM {BASE}\nCOPY token /tmp/token\nRUN {FETCH} && rm /tmp/token\n",
-    "COPY in another stage": f"FROM {BASE} AS first\nLABEL course-lesson=16\n"
+    "COPY in another stage": f"FROM {BASE} AS first\nLABEL course-lesson={OURS['course-lesson']}\n"
     f"COPY token /tmp/token\nRUN {FETCH} && mkdir /out && echo done > /out/package\n"
     f"FROM {BASE}\nCOPY --from=first /out /out\n",
 }
@@ -1298,7 +1306,7 @@ def same_tag():
     first, _, _ = build(client, tag, recipe, {"app.py": "print('version 1')"})
     second, _, _ = build(client, tag, recipe, {"app.py": "print('version 2')"})
     say = {"remove": True, "labels": OURS}
-    names = {"the tag": tag, "the first ID": first.id, "the second ID": second.id}
+    names = {"the tag": own(tag), "the first ID": first.id, "the second ID": second.id}
     layers = [hashlib.sha256(layer).hexdigest() for layer in saved(first)]
     return {
         "ids": [first.id, second.id],
@@ -1475,28 +1483,21 @@ claim(
 #
 # ## Clean up
 #
-# What we built carries a label or a name of its own, so it can be found again, also after a run that broke off. What
-# stays is the builder's cache, such as the first stage of the service: the next build is quick for it, and
-# `docker image prune` removes it, with every other image on the engine that has no name.
+# What we built carries our label or a name of our own. So the next cell finds it, and so does the first live cell of the
+# next run, if this one broke off. What stays is the builder's cache, such as the first stage of the service: the next
+# build is quick for it, and `docker image prune` removes it, with every other image on the engine that has no name.
 
 
 # %%
 @live("docker")
 def remove_ours():
-    from course_lib.ops.docker import docker_client
+    from course_lib.ops.docker import clear, docker_client
 
-    client = docker_client()
-    of_us = {"all": True, "filters": {"label": "course-lesson=16"}}
-    for container in client.containers.list(**of_us):
-        container.remove(force=True)
-    for image in [*client.images.list(filters=of_us["filters"]), *client.images.list(SERVICE)]:
-        client.images.remove(image.id, force=True)
-    left = client.images.list(filters=of_us["filters"]) + client.images.list(SERVICE)
-    return [each.id for each in client.containers.list(**of_us) + left]
+    return clear(docker_client(), OURS, SERVICE)
 
 
 # %%
-claim("no container and no image of this lesson is left", remove_ours() == [])
+claim_gone("no container and no image of this lesson is left", remove_ours())
 
 # %% [markdown]
 # ## What we measured

@@ -40,7 +40,7 @@ from onnx import TensorProto, helper, numpy_helper
 from prometheus_client.parser import text_string_to_metric_families
 
 from course_lib import data, models, pipeline, places
-from course_lib.idioms import begin, claim, live, observe, path, show
+from course_lib.idioms import begin, claim, claim_gone, live, observe, own, path, show
 from course_lib.measure import load
 from course_lib.ops.http import DIRECT, ask
 from course_lib.ops.service import start_module, start_service
@@ -858,11 +858,13 @@ claim(
 #
 # Now the cluster. One image for each version, since on Kubernetes an image is the unit that is rolled out and back.
 # The gateway's two weights are two of its arguments, and a third argument, when it is there, sends copies to the
-# candidate.
+# candidate. `own` ends the names of images and namespace with a few letters that belong to your copy of the course, so
+# nobody else's lesson touches them.
 
 # %%
-NAMESPACE, GATEWAY = "digits-19-canaries", "digits-gateway:lesson-19"
-IMAGES = {version: f"digits-service:lesson-19-{version}" for version in files}
+NAMESPACE, GATEWAY = own("digits-19-canaries"), own("digits-gateway:lesson-19")
+IMAGES = {version: own(f"digits-service:lesson-19-{version}") for version in files}
+OURS = {"course-lesson": own("19")}
 for version in files:
     published(f"image-{version}", version)
 bodies = [json.dumps(each, separators=(",", ":")) for each in pictures[:150]]
@@ -903,7 +905,9 @@ def first_manifests():
 def deploy():
     from course_lib.ops import docker, kubernetes
 
-    client, start = docker.docker_client(), time.monotonic()
+    client = docker.docker_client()  # first, what an earlier run left, if it broke off
+    docker.clear(client, OURS, GATEWAY, *IMAGES.values(), namespace=NAMESPACE)
+    start = time.monotonic()
     docker.build_gateway(client, scratch / "context", GATEWAY)
     for version, tag in IMAGES.items():
         docker.build_service(client, scratch / "context", scratch / f"image-{version}", tag)
@@ -992,7 +996,7 @@ claim(
 # | --- | --- |
 # | the candidate starts | `kubectl patch deployment/digits-canary -p '{…"replicas": 1, … "image": …}'` |
 # | its share changes | `kubectl patch deployment/digits-gateway -p '{… "args": […]}'` |
-# | it is promoted | `kubectl patch deployment/digits -p '{… "image": "digits-service:lesson-19-3"}'` |
+# | it is promoted | `kubectl patch deployment/digits -p '{… "image": "digits-service:lesson-19-3-…"}'` |
 # | it goes | `kubectl patch deployment/digits-canary -p '{"spec": {"replicas": 0}}'` |
 #
 # The weights stand in the gateway's arguments, so a new share is a rolling update of the gateway, some seconds long.
@@ -1497,19 +1501,15 @@ observe(
 
 
 # %%
-@live("kubernetes")
+@live("docker", "kubernetes")
 def remove():
-    from course_lib.ops.docker import docker_client, remove_image
-    from course_lib.ops.kubernetes import remove_namespace
+    from course_lib.ops.docker import clear, docker_client
 
-    left = remove_namespace(NAMESPACE)
-    for tag in (GATEWAY, *IMAGES.values()):
-        left += remove_image(docker_client(), tag)
-    return left
+    return clear(docker_client(), OURS, GATEWAY, *IMAGES.values(), namespace=NAMESPACE)
 
 
 # %%
-claim("namespace and images are gone", remove() == [])
+claim_gone("namespace and images are gone", remove())
 
 # %% [markdown]
 # ## What we measured

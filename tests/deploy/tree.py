@@ -53,7 +53,8 @@ class Image:
 @dataclass
 class Tree:
     """overlays: {"production": objects}; "base" among them. dockerfiles: {"service": [(word, rest), …]}. compose,
-    prometheus: {} where the file is not there. texts: what people read and copy. image, namespace: lesson 01's.
+    prometheus: {} where the file is not there. texts: what people read and copy. image, namespace: lesson 01's,
+    before it makes them the learner's own.
     """
 
     overlays: dict[str, list[dict]]
@@ -71,7 +72,9 @@ def read() -> Tree:
     """The tree as it stands. Skips the test where kubectl, which renders the overlays, is not installed."""
     lessons = sorted(path.relative_to(CHECKOUT).as_posix() for path in CHECKOUT.glob("source/*/[0-9]*.py"))
     lesson = (CHECKOUT / "source/notebooks/01_grand_tour.py").read_text(encoding="utf-8")
-    image, namespace = (re.search(rf'^{name} = "(.+)"$', lesson, re.MULTILINE)[1] for name in ("IMAGE", "NAMESPACE"))
+    image, namespace = (
+        re.search(rf'^{name} = own\("(.+?)"\)', lesson, re.MULTILINE)[1] for name in ("IMAGE", "NAMESPACE")
+    )
     return Tree(
         {folder.name: rendered(folder) for folder in KUSTOMIZATIONS},
         {path.name.removesuffix(".Dockerfile"): instructions(path.read_text(encoding="utf-8"))

@@ -74,7 +74,10 @@ def test_a_cluster_elsewhere_counts_as_absent_as_it_does_for_the_lessons(path: P
     found = engines.kubernetes()
     assert not found.there and "not on this machine: lessons leave it alone unless COURSE_CONTEXT=work" in found.found
     monkeypatch.setenv("COURSE_CONTEXT", "work")
-    assert engines.kubernetes().there
+    found = engines.kubernetes()
+    assert (
+        found.there and "not on this machine: others may use it. COURSE_CONTEXT=work allows each lesson" in found.found
+    )
 
 
 @posix

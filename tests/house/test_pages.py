@@ -71,9 +71,6 @@ def test_environment_yml_and_constraints_txt_name_the_same_pins():
 
 
 def test_every_package_of_the_project_is_pinned():
-    import re
-    import tomllib
-
     project = tomllib.loads((places.CHECKOUT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     asked = [*project["dependencies"], *project["optional-dependencies"]["authors"]]
     pinned = {

@@ -8,7 +8,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from course_lib.idioms import lesson, live, observe
+from course_lib.idioms import ClaimFailed, claim_gone, lesson, live, observe
 from course_lib.idioms.live import NotLive, recording_path
 from course_lib.ops import reach
 from course_lib.ops.reach import Found
@@ -21,6 +21,8 @@ def engine(monkeypatch):
     """Decides what is within reach: `engine("docker")`. The real probes are tested by the live lessons."""
 
     tellers = {}
+    monkeypatch.setattr(live_module, "_acted", set())
+    monkeypatch.setattr(reach, "shared_context", lambda: "")
 
     def within_reach(*names):
         def probe(need, fresh=False):
@@ -264,6 +266,68 @@ def test_required_live_an_engine_that_stops_is_an_error(engine, monkeypatch):
     monkeypatch.setenv("COURSE_REQUIRE_LIVE", "1")
     with pytest.raises(ConnectionError):
         stops_in_the_middle(engine)()
+
+
+@live("docker")
+def clean_up():
+    return []
+
+
+def test_that_nothing_is_left_is_claimed_where_it_was_looked_at(engine, capsys):
+    engine("docker")
+    claim_gone("nothing is left", clean_up())
+    assert "✓ nothing is left  [claim]" in capsys.readouterr().out
+    with pytest.raises(ClaimFailed, match="nothing is left — does not hold here: sha256:1, namespace/a"):
+        claim_gone("nothing is left", ["sha256:1", "namespace/a"])
+
+
+def test_a_lesson_that_was_replayed_throughout_left_nothing(engine, monkeypatch, capsys):
+    engine("docker")
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    clean_up()
+    monkeypatch.setattr(live_module, "_acted", set())
+    engine()
+    claim_gone("nothing is left", clean_up())
+    said = capsys.readouterr().out
+    assert "✓ nothing is left  [claim]" in said and "in the recording; this run made nothing" in said
+
+
+def test_after_an_engine_stopped_nothing_is_claimed_of_what_is_left(engine, monkeypatch, capsys):
+    engine("docker")
+    monkeypatch.setenv("COURSE_RECORD", "1")
+    clean_up()
+    engine()
+    claim_gone("nothing is left", clean_up())
+    said = capsys.readouterr().out
+    assert "Nothing was removed here, and nothing could be looked at." in said and "✓" not in said
+    assert "What this lesson made stays until you run it again" in said
+
+
+def test_a_lesson_says_once_and_before_it_acts_that_others_may_use_the_cluster(engine, monkeypatch, capsys):
+    engine("docker", "kubernetes")
+    monkeypatch.setattr(reach, "shared_context", lambda: "prod")
+    monkeypatch.setenv("COURSE_NAME", "anna")
+
+    @live("docker", "kubernetes")
+    def deploy():
+        print("acts")
+
+    @live("kubernetes")
+    def scale():
+        pass
+
+    @live("docker")
+    def build():
+        pass
+
+    build()
+    assert "others may use it" not in capsys.readouterr().out, "this one needs no cluster"
+    deploy()
+    said = capsys.readouterr().out
+    assert "The cluster of the context prod is not on this machine: others may use it." in said.partition("acts")[0]
+    assert "a namespace whose name ends in -anna, works in it alone, and removes it at the end" in said
+    scale()
+    assert "others may use it" not in capsys.readouterr().out
 
 
 class Engine(BaseHTTPRequestHandler):

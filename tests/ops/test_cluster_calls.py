@@ -75,19 +75,35 @@ def test_what_is_applied_goes_to_the_namespace_that_was_asked_for(path):
     assert DEPLOYMENT["metadata"]["namespace"] == "digits", "the caller's own object stays"
 
 
-def test_a_fresh_namespace_is_removed_first_and_bears_the_standard(path):
+def test_a_fresh_namespace_bears_the_standard_and_its_owner(path, monkeypatch):
+    monkeypatch.setenv("COURSE_NAME", "anna")
     prints(path, "")
-    kubernetes.fresh_namespace("digits-18-autoscaling")
-    there = "get namespace digits-18-autoscaling --ignore-not-found -o name"
-    assert asked(path, "kubectl") == [there, there, "apply -f -"], "none was there, so nothing was deleted"
+    kubernetes.fresh_namespace("digits-18-anna")
+    there = "get namespace digits-18-anna --ignore-not-found -o"
+    said = [f"{there} json", f"{there} name", "create -f -"]
+    assert asked(path, "kubectl") == said, "none was there, so nothing was deleted; and nobody's is taken over"
     assert read(path)["metadata"] == {
-        "name": "digits-18-autoscaling", "labels": {"pod-security.kubernetes.io/enforce": "restricted"}
-    }  # fmt: skip
+        "name": "digits-18-anna",
+        "labels": {"pod-security.kubernetes.io/enforce": "restricted", "course-owner": "anna"},
+    }
 
 
-def test_of_a_namespace_go_first_who_replaces_pods_then_the_pods_by_force(path):
-    prints(path, "namespace/digits")
-    assert kubernetes.remove_namespace("digits") == ["namespace/digits"], "what kubectl still finds is told"
+@pytest.mark.parametrize(("labels", "got"), [({}, "none"), (None, "none"), ({"course-owner": "bob"}, "bob")])
+def test_a_namespace_that_somebody_else_made_is_left_alone(path, monkeypatch, labels, got):
+    monkeypatch.setenv("COURSE_NAME", "anna")
+    metadata = {"name": "digits-18"} | ({} if labels is None else {"labels": labels})
+    prints(path, json.dumps({"metadata": metadata}))
+    wanted = f"expected the label course-owner=anna on the namespace digits-18, got {got}: .* `kubectl delete namespace digits-18`"
+    for act in (kubernetes.remove_namespace, kubernetes.fresh_namespace):
+        with pytest.raises(kubernetes.NotOurs, match=wanted):
+            act("digits-18")
+    assert asked(path, "kubectl") == ["get namespace digits-18 --ignore-not-found -o json"] * 2
+
+
+def test_of_a_namespace_go_first_who_replaces_pods_then_the_pods_by_force(path, monkeypatch):
+    monkeypatch.setenv("COURSE_NAME", "anna")
+    prints(path, json.dumps({"metadata": {"name": "digits", "labels": {"course-owner": "anna"}}}))
+    assert kubernetes.remove_namespace("digits"), "what kubectl still finds is told"
     assert asked(path, "kubectl")[1:-1] == [
         "delete hpa,deployments,replicasets --all -n digits --cascade=orphan",
         "delete pods --all -n digits --grace-period=0 --force",

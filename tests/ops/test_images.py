@@ -1,11 +1,12 @@
 """What goes into an image."""
 
+import io
 import os
 import stat
 from types import SimpleNamespace
 
 import pytest
-from docker.errors import APIError
+from docker.errors import APIError, BuildError
 
 from course_lib.ops import docker
 from tests.ops.stand_ins import posix
@@ -74,3 +75,82 @@ def test_an_image_goes_once_no_container_runs_it_any_more():
 def test_an_image_that_stays_in_use_is_told():
     client = SimpleNamespace(images=Images(refusals=99))
     assert docker.remove_image(client, "digits-service:lesson-17", seconds=0.1) == ["sha256:1"]
+
+
+class Thing:
+    """A container or an image of an engine; `busy`: how often it refuses to go."""
+
+    def __init__(self, shelf: list, id: str, labels: dict[str, str], busy: int = 0) -> None:
+        self.shelf, self.id, self.labels, self.busy = shelf, id, labels, busy
+        shelf.append(self)
+
+    def remove(self, force: bool = False) -> None:
+        if self.busy:
+            self.busy -= 1
+            raise APIError("conflict: removal is already in progress")
+        self.shelf.remove(self)
+
+
+class Shelf(list):
+    """What an engine lists, by label."""
+
+    def list(self, name: str | None = None, all: bool = False, filters: dict | None = None) -> list[Thing]:
+        wanted = {tuple(each.split("=", 1)) for each in (filters or {}).get("label", [])}
+        return [] if name else [each for each in self if wanted <= set(each.labels.items())]
+
+
+def test_what_bears_the_lessons_label_goes_and_what_others_made_stays():
+    client = SimpleNamespace(containers=Shelf(), images=Shelf())
+    ours, theirs = {"course-lesson": "16-anna"}, {"course-lesson": "16-bob"}
+    for shelf in (client.containers, client.images):
+        Thing(shelf, "ours", {**ours, "more": "1"}, busy=1)
+        Thing(shelf, "theirs", theirs)
+        Thing(shelf, "nobody's", {})
+    assert docker.clear(client, ours) == []
+    assert [each.id for each in client.containers] == [each.id for each in client.images] == ["theirs", "nobody's"]
+    Thing(client.images, "stuck", ours, busy=999)
+    assert docker.clear(client, ours, seconds=0.2) == ["stuck"], "what stays is told"
+
+
+def test_clearing_without_a_label_would_clear_everything_and_is_refused():
+    client = SimpleNamespace(containers=Shelf(), images=Shelf())
+    Thing(client.containers, "theirs", {})
+    with pytest.raises(ValueError, match="expected the labels of what the lesson made"):
+        docker.clear(client, {})
+    assert len(client.containers) == 1
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_the_namespace_goes_first_where_a_cluster_is_within_reach(monkeypatch, there):
+    went = []
+    monkeypatch.setattr(docker, "probe", lambda need: SimpleNamespace(there=there))
+    monkeypatch.setattr(docker, "remove_namespace", lambda name: went.append(name) or [f"namespace/{name}"])
+    monkeypatch.setattr(docker, "remove_image", lambda client, tag, seconds: went.append(tag) or [])
+    client = SimpleNamespace(containers=Shelf(), images=Shelf())
+    left = docker.clear(client, {"course-lesson": "17-anna"}, "i:17-anna", namespace="digits-17-anna")
+    assert (went, left) == (
+        (["digits-17-anna", "i:17-anna"], ["namespace/digits-17-anna"]) if there else (["i:17-anna"], [])
+    )
+
+
+class Builder:
+    """Fails as often as it has complaints, then builds what it can read."""
+
+    def __init__(self, *complaints: str) -> None:
+        self.complaints, self.read = list(complaints), []
+
+    def build(self, fileobj: io.BytesIO, **settings: object) -> tuple[str, list]:
+        self.read.append(fileobj.read())
+        if self.complaints:
+            raise BuildError(self.complaints.pop(0), [])
+        return "image", []
+
+
+def test_a_build_that_misses_an_image_that_somebody_else_just_removed_is_tried_once_more():
+    gone = 'unable to find image "sha256:55ed"'
+    images = Builder(gone)
+    assert docker.build_image(SimpleNamespace(images=images), fileobj=io.BytesIO(b"FROM a"), tag="i")[0] == "image"
+    assert images.read == [b"FROM a"] * 2
+    for complaints in ((gone, gone), ("no space left on device",)):
+        with pytest.raises(BuildError, match=complaints[-1]):
+            docker.build_image(SimpleNamespace(images=Builder(*complaints)), fileobj=io.BytesIO(b"FROM a"), tag="i")

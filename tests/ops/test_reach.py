@@ -52,6 +52,16 @@ def test_a_cluster_of_ones_own_is_told_by_its_name_or_its_address(context, serve
 
 
 @posix
+def test_a_cluster_that_others_may_use_is_named_and_ones_own_is_not(path, forgetful):
+    kubeconfig(path, "prod", "https://prod.example.org")
+    assert reach.shared_context() == "prod"
+    kubeconfig(path, "kind-course", "https://127.0.0.1:6443")
+    assert reach.shared_context() == ""
+    stand_in(path, "kubectl", "echo 'error: current-context must exist' >&2; exit 1")
+    assert reach.shared_context() == ""
+
+
+@posix
 def test_another_cluster_is_left_alone_unless_the_learner_allows_it(path, forgetful, monkeypatch):
     kubeconfig(path, "prod", "https://prod.example.org")
     refused = "the context prod is not a cluster on this machine; COURSE_CONTEXT=prod allows it"

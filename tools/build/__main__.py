@@ -5,6 +5,7 @@ Rebuilds the lessons whose source changed, or those named; --check changes nothi
 """
 
 import argparse
+import os
 import shutil
 import sys
 import tempfile
@@ -64,7 +65,8 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
     path.parent.mkdir(exist_ok=True)
     if kind != "exercises" and not reused:
         print(f"running {name} …", flush=True)
-        env = {"COURSE_RECORD": "1"}
+        # A name that stays, so that what is built differs only where something has changed.
+        env = {"COURSE_RECORD": "1", "COURSE_NAME": os.environ.get("COURSE_NAME") or "example"}
         if kind == "solutions":
             env["COURSE_STRICT"] = "1"  # a solution that its check refuses is not built
         if require_live:
