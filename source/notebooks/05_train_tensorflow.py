@@ -482,6 +482,8 @@ claim(
 # %%
 layer, ones = keras.layers.Dropout(0.3, seed=5), np.ones((1, 100_000), np.float32)
 dropped = layer(ones, training=True).numpy()
+
+# %%
 claim(
     "in training 30 % become zero, the rest 1/0.7, and the mean stays 1",
     abs((dropped == 0).mean() - 0.3) < 0.01
@@ -898,6 +900,8 @@ graph_step(batch, batch_labels)  # traced for a full batch
 traces.clear()
 for start in range(0, len(labels), 64):
     graph_step(tf.constant(images[start : start + 64]), tf.constant(labels[start : start + 64]))
+
+# %%
 claim(
     "over an epoch with one short batch, one new trace",
     len(traces) == 1 and traces[0][0] == len(labels) % 64,
