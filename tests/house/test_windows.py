@@ -31,6 +31,8 @@ ASKS = ("hasattr", "os.name", "WINDOWS", "sys.platform", "fcntl")
 
 NOT_THERE = {
     ("course_lib/idioms/time_limit.py", "by_alarm"): "taken only where the signal is; by_thread elsewhere",
+    ("course_lib/ops/leash.py", "_become"): "taken where a process can become another; _run_beside elsewhere",
+    ("course_lib/ops/leash.py", "_watch"): "called by _become",
     ("tools/offline.py", "cut"): "started on Linux alone, says `reason`",
 }
 """Functions that are called on other systems alone."""
