@@ -406,7 +406,7 @@ def test_a_word_that_names_nothing_gets_one_line_with_the_valid_ones(
     assert runner.main([word], checkout) == 2
     said = capsys.readouterr().err
     assert said.count("\n") == 1
-    assert "live, rest, units, isa, 01, 02, service, wrong_answers_02" in said
+    assert "live, rest, units, isa, colab, 01, 02, service, wrong_answers_02" in said
 
 
 def test_no_notebook_at_all_is_an_error(checkout: Path, capsys: pytest.CaptureFixture) -> None:
