@@ -246,8 +246,9 @@ def open_session(raw: bytes, threads: int) -> onnxruntime.InferenceSession:
     except Exception as error:  # ONNX Runtime's errors share no base class but this
         if NOWHERE not in str(error):
             raise
+        second = str(error).split(f"{NOWHERE}/")[-1].split('"')[0]
         raise Broken(
-            "expected a model with its weights inside, got one with weights in a second file, which no checksum covers: "
+            f"expected a model with its weights inside, got one whose weights are in {second}, which no checksum covers: "
             "export it with torch.onnx.export(…, external_data=False), or join the two with "
             'onnx.save(onnx.load("model.onnx"), "whole.onnx")'
         ) from None
