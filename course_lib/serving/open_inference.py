@@ -137,7 +137,7 @@ def _raw_input(binary: memoryview, model: Model) -> dict[str, np.ndarray]:
             400, f"a body without JSON ({HEADER}: 0) expects a model with one input, not {len(model.inputs)}."
         )
     ((name, tensor),) = model.inputs.items()
-    shape = list(tensor.shape or [-1])
+    shape = _told(tensor)
     if shape.count(-1) > 1 and shape[0] == -1:
         shape[0] = 1
     if shape.count(-1) > 1:
@@ -148,7 +148,7 @@ def _raw_input(binary: memoryview, model: Model) -> dict[str, np.ndarray]:
     else:
         count = len(binary) // tensor.dtype.itemsize
     known = math.prod(size for size in shape if size != -1)
-    shape = [count // known if size == -1 else size for size in shape]
+    shape = [count // max(known, 1) if size == -1 else size for size in shape]
     tensor.check_shape(shape)
     return {name: _from_bytes(binary, tensor, shape)}
 
