@@ -1,7 +1,8 @@
 """The preprocessing service: bitmaps, colour pictures or pen strokes in, the model's pixels out.
 
-POST /pixels takes {"bitmaps": […]} (each 32 × 32, 0 for paper, 1 for ink), {"rgb": […]} (each 32 × 32 × 3, 0 to 255, dark ink) or
-{"strokes": […]} (each a list of strokes, a stroke a list of [x, y]) and answers {"pixels": […]}, shape (N, 1, 8, 8).
+POST /pixels takes {"bitmaps": […]} (each 32 × 32, 0 for paper, 1 for ink), {"rgb": […]} (each 32 × 32 × 3, 0 to 255,
+dark ink) or {"strokes": […]} (each a list of strokes, a stroke a list of [x, y]) and answers {"pixels": […]}, shape
+(N, 1, 8, 8).
 """
 
 import sys

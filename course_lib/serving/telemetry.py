@@ -3,6 +3,7 @@
 Conventions: prometheus.io/docs/practices/naming (base units, `_total`, bounded labels).
 """
 
+import json
 import logging
 import queue
 import sys
@@ -57,7 +58,7 @@ class Log(logging.Handler):
             if self._lines.qsize() >= MOST_LINES:
                 self.lost += 1
             else:
-                self._lines.put(orjson.dumps(said | fields, default=str, option=orjson.OPT_APPEND_NEWLINE))
+                self._lines.put(_as_json(said | fields))
 
     def flush(self) -> None:
         """Waits until all that was added is written, at most FLUSH_SECONDS: the end of a process asks for it."""
@@ -101,6 +102,13 @@ class Log(logging.Handler):
             self.failure(record.getMessage().strip(), record.exc_info[1])
         else:
             self.write(record.levelname.lower(), record.getMessage().strip())
+
+
+def _as_json(line: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # a name of a file may hold what no UTF-8 can
+        return json.dumps(line, default=str).encode() + b"\n"
 
 
 @lru_cache(maxsize=2)
