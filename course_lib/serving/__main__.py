@@ -206,18 +206,21 @@ def main(arguments: list[str] | None = None) -> int:
     gc.freeze()  # what is there now stays; the collector need not walk through it again
     Server(config, app, log, options.reload_seconds, options.drain_seconds).run(sockets=[listener])
     log.write("info", "stopped")
+    log.flush()
     # A thread may still compute what nobody waits for any more. Python's way out would take the interpreter away from
     # under it, and the process would end by SIGABRT.
     os._exit(0)
 
 
-def _load(threads: int, name: str, version: int, path: Path, sha256: str | None) -> Model:
-    return Model(name, version, path, threads, sha256)
+def _load(threads: int, name: str, version: int, path: Path, checksums: dict[str, str] | None) -> Model:
+    return Model(name, version, path, threads, checksums)
 
 
 def listen(host: str, port: int) -> socket.socket:
     """A bound socket whose connections send at once. Raises OSError or OverflowError where the address is no good."""
-    listener = socket.create_server((host, port), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    six = ":" in host  # `::` stands for all addresses, those of IPv4 among them
+    family, both = socket.AF_INET6 if six else socket.AF_INET, six and socket.has_dualstack_ipv6()
+    listener = socket.create_server((host, port), family=family, dualstack_ipv6=both)
     # asyncio does this only for sockets that name their protocol, which create_server's do not. Without it, the body
     # of an answer waits until the client has acknowledged its head: 40 ms for each request of a kept connection.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
