@@ -211,8 +211,8 @@ def main(arguments: list[str] | None = None) -> int:
     os._exit(0)
 
 
-def _load(threads: int, name: str, version: int, path: Path, sha256: str | None) -> Model:
-    return Model(name, version, path, threads, sha256)
+def _load(threads: int, name: str, version: int, path: Path, checksums: dict[str, str] | None) -> Model:
+    return Model(name, version, path, threads, checksums)
 
 
 def listen(host: str, port: int) -> socket.socket:

@@ -113,7 +113,12 @@ def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
 
 
 def _described(tensors: dict[str, Tensor]) -> list[dict[str, Any]]:
-    return [{"name": t.name, "datatype": t.v2_datatype, "shape": list(t.shape)} for t in tensors.values()]
+    return [{"name": t.name, "datatype": t.v2_datatype, "shape": _told(t)} for t in tensors.values()]
+
+
+def _told(tensor: Tensor) -> list[int]:
+    """The protocol has no word for a shape of which nothing is known: one axis of any size fits it."""
+    return [-1] if tensor.shape is None else list(tensor.shape)
 
 
 def _json_length(header: str, total: int) -> int:

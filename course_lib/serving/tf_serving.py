@@ -109,8 +109,8 @@ def _described(tensors: dict[str, Tensor]) -> dict[str, Any]:
         tensor.name: {
             "dtype": tensor.tf_dtype,
             "tensor_shape": {
-                "dim": [{"size": str(size), "name": ""} for size in tensor.shape],
-                "unknown_rank": False,
+                "dim": [{"size": str(size), "name": ""} for size in tensor.shape or ()],
+                "unknown_rank": tensor.shape is None,
             },
             "name": tensor.name,
         }

@@ -4,6 +4,7 @@ the application alone, asked without a socket."""
 import asyncio
 import http.client
 import json
+import logging
 import socket
 import subprocess
 import sys
@@ -206,7 +207,7 @@ class KeptLog(Log):
     lines: list[dict] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        super().__init__()
+        logging.Handler.__init__(self)
 
     def __hash__(self) -> int:
         return id(self)
@@ -220,7 +221,7 @@ class KeptLog(Log):
 
 def open_store(folder: Path, latest: int = 0) -> tuple[Store, KeptLog]:
     log = KeptLog()
-    return Store(folder, lambda name, version, path, sha256: Model(name, version, path, 1, sha256), latest, log), log
+    return Store(folder, lambda name, version, path, sums: Model(name, version, path, 1, sums), latest, log), log
 
 
 class Local:
