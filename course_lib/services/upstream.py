@@ -48,6 +48,9 @@ def named(headers: Headers, name: bytes) -> str | None:
     return next((value.decode("latin-1") for each, value in headers if each.lower() == name), None)
 
 
+OTHER_CLOCK = "by its own limit or the gateway's"
+
+
 class Question(NamedTuple):
     """What a service is asked. target: path and query, percent-encoded. headers: those that travel. until: the deadline,
     as time.monotonic() has it. hasty: whether the client set it. safe: whether twice does no harm."""
@@ -121,7 +124,7 @@ class Upstream:
             if reply.status == 504:
                 clock = f"by the client's {DEADLINE}" if hasty else _own_clock(question, seconds)
                 outcome, failed = "timeout", None if clock else True
-                said = f"{clock or 'by its own limit or the gateway’s'}: {reply.content[:200].decode(errors='replace')}"
+                said = f"{clock or OTHER_CLOCK}: {reply.content[:200].decode(errors='replace')}"
                 raise Failed(504, f"{self.name} had no time left, {said}", again=not clock)
             if failed:
                 raise Failed(reply.status, f"{self.name} failed", again=reply.status in (502, 503), reply=reply)
