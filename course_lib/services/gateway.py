@@ -1,10 +1,16 @@
 """The gateway: the one address that clients know. Behind it: predictors by weight, preprocessing, the feedback store.
 
 POST /digits takes what the preprocessing service takes, or {"pixels": […]} (N, 1, 8, 8), and answers the digits.
-POST /feedback goes to the store. /v1/models/… and /v2/models/… go to a predictor as they are.
+POST /feedback goes to the store. /v1/… and /v2/… go to a predictor as they are, and its answers come back as they are:
+every header but those of one connection, every status, every byte. /v2/health/… and /metrics speak of the gateway itself.
 
-How each service behind it is asked stands in `upstream.py`. A client that sends X-Client-Id meets the same predictor
-each time, as long as the weights stay.
+A request goes to a predictor by weight, and to the same one for each X-Client-Id as long as the weights stay. Where that
+one fails, is left alone or is full, another one stands in: only one whose weight is as large or larger. So two equal
+ones stand in for each other, the stable version answers for a candidate that fails, and no more clients meet the candidate
+than its weight says, whatever happens to the stable version. A weight of 0 is never asked. What failed is counted where
+it failed (`gateway_tries_total`, by upstream and outcome), though the client saw nothing of it.
+
+How each service behind it is asked stands in `upstream.py`, when it is left alone in `breaker.py`.
 """
 
 import argparse
@@ -17,9 +23,9 @@ import sys
 import time
 from collections import OrderedDict
 from collections.abc import AsyncIterator
+from urllib.parse import quote
 
 import aiohttp
-import numpy as np
 import orjson
 import prometheus_client
 from starlette.applications import Starlette
@@ -28,12 +34,21 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from course_lib.services import process
-from course_lib.services.process import Refused
-from course_lib.services.upstream import Question, Reply, Upstream
+from course_lib.services.answers import digits, same
+from course_lib.services.process import DEADLINE, Refused
+from course_lib.services.upstream import Headers, Question, Reply, Upstream, ask, travelling
 
 LOOKUPS = prometheus_client.Counter("gateway_cache_lookups", "Looked up in the cache", ["found"])
 SHADOWED = prometheus_client.Counter("gateway_shadow", "Copies of requests, by what came back", ["answer"])
-PASSED_ON = ("Content-Type", "Inference-Header-Content-Length", "Idempotency-Key")
+METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
+NOT_PASSED_ON = (b"host", b"content-length", b"expect", b"x-request-id", DEADLINE.lower().encode())
+"""What the gateway says in its own words, or has done already (Expect)."""
+SAFE = "/:?#[]@!$&'()*+,;=%~"
+"""Characters that stand for themselves in an address; all of them are ASCII."""
+OWN = (b"x-upstream", b"x-cache")
+ABOUT_THE_BODY = (b"content-", b"accept", b"inference-header-", b"if-", b"range")
+"""How the names of headers begin that mean a body which the gateway takes apart, and not the one that it sends on."""
+JSON = (b"Content-Type", b"application/json")
 
 
 class Memory:
@@ -73,7 +88,9 @@ class Gateway:
 
     @contextlib.asynccontextmanager
     async def lifespan(self, app: Starlette) -> AsyncIterator[None]:
-        async with aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as self.wire:
+        async with aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0), cookie_jar=aiohttp.DummyCookieJar(), auto_decompress=False
+        ) as self.wire:
             if self.cache:
                 await self.look_up_versions()  # before the first request is let in
                 self.tasks.add(asyncio.create_task(self.keep_looking()))
@@ -96,19 +113,22 @@ class Gateway:
             await asyncio.sleep(self.asked.version_seconds)
             await self.look_up_versions()
 
-    def choose(self, client: str) -> Upstream:
-        """A predictor: drawn by weight, and the same one for the same client."""
+    def line(self, client: str) -> list[Upstream]:
+        """A predictor, drawn by weight, and the same one for the same client; then those that may stand in for it."""
         at = int.from_bytes(hashlib.sha256(client.encode()).digest()[:8]) / 2**64 if client else random.random()
-        at *= sum(each.weight for each in self.predictors)
-        for each in self.predictors:
-            at -= each.weight
+        weighing = [each for each in self.predictors if each.weight]
+        at *= sum(each.weight for each in weighing)
+        for chosen in weighing:
+            at -= chosen.weight
             if at < 0:
-                return each
-        return self.predictors[-1]
+                break
+        others = [each for each in weighing if each is not chosen and each.weight >= chosen.weight]
+        turn = int(-at / chosen.weight * len(others))  # spreads the clients of one that is away over all others
+        return [chosen, *others[turn:], *others[:turn]]
 
     def cache_key(self, chosen: Upstream, question: Question) -> str:
         """All that decides the answer: which server, version of the model, address and input. "": not to be kept."""
-        path = question.path
+        path = question.target
         if not (self.cache and chosen.version and path.endswith(":predict") and "/labels/" not in path):
             return ""
         what = f"{chosen.url} {chosen.version} {path}\n".encode()
@@ -116,106 +136,108 @@ class Gateway:
 
     async def predict(self, question: Question, client: str) -> Reply:
         """A predictor's answer, or the cache's; a copy goes to the shadows."""
-        chosen = self.choose(client)
+        line = self.line(client)
+        chosen = line[0]
         if key := self.cache_key(chosen, question):
             found = None
             with contextlib.suppress(Exception):  # a cache that is away costs time, never an answer
                 found = await self.cache.get(key)
             LOOKUPS.labels("yes" if found else "no").inc()
             if found:
-                told = {"X-Cache": "hit", "X-Upstream": chosen.name, "X-Model-Version": chosen.version}
-                return Reply(200, told, found)
-        status, kept, content = await chosen.call(self.wire, question)
-        if key and status == 200 and kept.get("X-Model-Version", chosen.version) == chosen.version:
+                version = (b"X-Model-Version", chosen.version.encode())
+                return Reply(200, [JSON, version, *_told(chosen, "hit")], found)
+        who, reply = await ask(self.wire, line, question, self.asked)
+        of_the_newest = who is chosen and (reply.header(b"x-model-version") or chosen.version) == chosen.version
+        if key and reply.status == 200 and of_the_newest and not reply.header(b"content-encoding"):
             with contextlib.suppress(Exception):
-                await self.cache.set(key, content, ex=self.asked.cache_seconds)
+                await self.cache.set(key, reply.content, ex=self.asked.cache_seconds)
         for shadow in self.shadows:
-            if shadow.url == chosen.url:
+            if shadow.url == who.url:
                 continue  # it has answered already: a copy would agree with itself
             if question.method == "POST" and len(self.tasks) < 64 and random.random() < shadow.weight:
-                copy = asyncio.create_task(self.compare(shadow, question, content))
+                copy = asyncio.create_task(self.compare(shadow, question, reply))
                 self.tasks.add(copy)
                 copy.add_done_callback(self.tasks.discard)
-        told = {name: kept[name] for name in ("Content-Type", "X-Model-Version", "Retry-After") if name in kept}
-        return Reply(status, told | {"X-Upstream": chosen.name, "X-Cache": "miss"}, content)
+        told = [pair for pair in reply.headers if pair[0].lower() not in OWN]
+        return reply._replace(headers=told + _told(who, "miss"))
 
-    async def compare(self, shadow: Upstream, question: Question, answered: bytes) -> None:
+    async def compare(self, shadow: Upstream, question: Question, answered: Reply) -> None:
         """Asks a shadow the same question. Nobody waits for it, and whatever it does is only counted."""
         try:
             until = time.monotonic() + self.asked.timeout_ms / 1000
-            content = (await shadow.call(self.wire, question._replace(until=until))).content
-            SHADOWED.labels("same" if _classes(content) == _classes(answered) else "different").inc()
+            _, reply = await ask(self.wire, [shadow], question._replace(until=until, hasty=False), self.asked)
+            found = "failed" if reply.status >= 500 else "same" if same(reply, answered) else "different"
         except Exception:
-            SHADOWED.labels("failed").inc()
+            found = "failed"
+        SHADOWED.labels(found).inc()
 
     @contextlib.asynccontextmanager
-    async def admitted(self, request: Request) -> AsyncIterator[tuple[float, dict[str, str]]]:
-        """Lets a request in, or refuses it (429) where too many are under way. Gives its deadline and its headers."""
+    async def admitted(self, request: Request, body: bytes) -> AsyncIterator[Question]:
+        """Lets a request in, or refuses it (429) where too many are under way. Gives what a service is to be asked."""
         if self.under_way >= self.asked.max_requests:
             raise Refused(429, f"{self.under_way} requests are under way already", {"Retry-After": "1"})
-        seconds = process.seconds_left(request, self.asked.timeout_ms / 1000)
-        headers = {name: request.headers[name] for name in PASSED_ON if name in request.headers}
+        most = self.asked.timeout_ms / 1000
+        seconds = process.seconds_left(request, most)
+        headers = travelling(request.headers.raw, but=NOT_PASSED_ON)
+        headers += [(b"X-Request-Id", request.state.request_id.encode()), (b"Via", b"1.1 gateway")]
+        target = quote(request.scope["raw_path"] + b"?" * bool(query := request.scope["query_string"]) + query, SAFE)
         self.under_way += 1
         try:
-            yield time.monotonic() + seconds, headers | {"X-Request-Id": request.state.request_id}
+            yield Question(request.method, target, body, headers, time.monotonic() + seconds, hasty=seconds < most)
         finally:
             self.under_way -= 1
 
     async def digits(self, request: Request) -> Response:
         body = await process.json_body(request)
-        async with self.admitted(request) as (until, headers):
-            headers["Content-Type"] = "application/json"
+        async with self.admitted(request, request.state.body) as came:
+            question = came._replace(headers=_of_our_body(came.headers))
             if "pixels" not in body:
                 if not self.preprocess:
                     raise Refused(404, "no preprocessing service: send pixels")
-                drawn = Question("POST", "/pixels", request.state.body, headers, until)
-                reply = await self.preprocess.call(self.wire, drawn)
+                drawn = question._replace(target="/pixels")
+                _, reply = await ask(self.wire, [self.preprocess], drawn, self.asked)
                 if reply.status != 200:
-                    return Response(reply.content, reply.status, media_type="application/json")
+                    return _response(reply)
                 body = orjson.loads(reply.content)
-            path, asks = f"/v1/models/{self.asked.model}:predict", orjson.dumps({"instances": body["pixels"]})
-            question = Question("POST", path, asks, headers, until)
-            status, told, content = await self.predict(question, request.headers.get("X-Client-Id", ""))
-            if status != 200:
-                return Response(content, status, told)
-            answered = {"digits": _digits(content), "request_id": request.state.request_id}
-            return process.answer(answered, headers={k: v for k, v in told.items() if k != "Content-Type"})
+            asks = question._replace(
+                target=f"/v1/models/{quote(self.asked.model)}:predict", body=orjson.dumps({"instances": body["pixels"]})
+            )
+            reply = await self.predict(asks, request.headers.get("X-Client-Id", ""))
+            if reply.status != 200:
+                return _response(reply)
+            found = {"digits": digits(reply.content), "request_id": request.state.request_id}
+            return _response(reply._replace(headers=_of_our_body(reply.headers), content=orjson.dumps(found)))
 
     async def models(self, request: Request) -> Response:
         body = await process.read_body(request)
-        async with self.admitted(request) as (until, headers):
-            question = Question(request.method, request.scope["path"], body, headers, until)
-            status, told, content = await self.predict(question, request.headers.get("X-Client-Id", ""))
-            return Response(content, status, told)
+        async with self.admitted(request, body) as question:
+            return _response(await self.predict(question, request.headers.get("X-Client-Id", "")))
 
     async def to_feedback(self, request: Request) -> Response:
         if not self.feedback:
             raise Refused(404, "no feedback store")
         await process.json_body(request)
-        async with self.admitted(request) as (until, headers):
-            safe = "Idempotency-Key" in headers  # only then may it be sent again
-            headers["Content-Type"] = "application/json"
-            news = Question("POST", "/feedback", request.state.body, headers, until, safe)
-            reply = await self.feedback.call(self.wire, news)
-            return Response(reply.content, reply.status, media_type="application/json")
+        async with self.admitted(request, request.state.body) as question:
+            safe = "Idempotency-Key" in request.headers  # only then may it be sent again
+            news = question._replace(target="/feedback", headers=_of_our_body(question.headers), safe=safe)
+            return _response((await ask(self.wire, [self.feedback], news, self.asked))[1])
 
 
-def _digits(content: bytes) -> list[int]:
-    """The classes of a predictor's answer. Raises Refused (502) where it is none that a user should get."""
-    try:
-        rows = np.array(orjson.loads(content)["predictions"], np.float64)
-        if rows.ndim == 2 and rows.shape[1] == 10 and np.isfinite(rows).all():
-            return rows.argmax(axis=1).tolist()
-    except (ValueError, KeyError, TypeError):
-        pass
-    raise Refused(502, "the predictor's answer is no list of ten finite numbers for each picture")
+def _of_our_body(headers: Headers) -> Headers:
+    """These headers beside a body of JSON that is another one than they came with."""
+    return [pair for pair in headers if not pair[0].lower().startswith(ABOUT_THE_BODY)] + [JSON]
 
 
-def _classes(content: bytes) -> object:
-    try:
-        return _digits(content)
-    except Refused:
-        return content
+def _told(who: Upstream, cache: str) -> Headers:
+    return [(b"X-Upstream", who.name.encode()), (b"X-Cache", cache.encode())]
+
+
+def _response(reply: Reply) -> Response:
+    """The answer as it came: its own headers, and a length that is counted anew where it has none."""
+    response = Response(reply.content, reply.status)
+    told = [(name.lower(), value) for name, value in reply.headers]
+    response.raw_headers = told + [pair for pair in response.raw_headers if pair[0] not in dict(told)]
+    return response
 
 
 def weighted(text: str) -> tuple[str, float]:
@@ -228,11 +250,13 @@ def weighted(text: str) -> tuple[str, float]:
 
 NUMBERS = {
     "--timeout-ms": (1000, "longest deadline of a request"),
+    "--try-ms": (0, "longest try while another predictor could be asked; 0: half of --timeout-ms"),
     "--attempts": (3, "tries for each request and service"),
     "--retry-share": (0.1, "retries that a request earns"),
     "--max-requests": (256, "requests at once; beyond: 429"),
     "--max-under-way": (64, "bulkhead: requests at once to each service"),
-    "--breaker-failures": (5, "failures in a row that open the breaker"),
+    "--breaker-failures": (10, "failures that open the breaker"),
+    "--breaker-rate": (0.5, "where they are this share of the last tries"),
     "--breaker-seconds": (2.0, "how long it stays open"),
     "--cache-seconds": (3600, "how long Redis keeps a prediction"),
     "--version-seconds": (1.0, "how often a predictor is asked for its version, for the cache"),
@@ -253,14 +277,27 @@ def options() -> argparse.ArgumentParser:
     return parser
 
 
+def parsed(words: list[str] | None = None) -> argparse.Namespace:
+    """The command line; ends the process (2) where it makes no sense."""
+    parser = options()
+    asked = parser.parse_args(words)
+    if not any(weight for _, weight in asked.predictor):
+        parser.error("expected a --predictor with a weight above 0, got none")
+    if not 0 < asked.breaker_rate <= 1 or asked.breaker_failures < 1:
+        parser.error("expected --breaker-rate above 0, up to 1, and --breaker-failures from 1")
+    asked.try_ms = asked.try_ms or asked.timeout_ms / 2
+    return asked
+
+
 def main(words: list[str] | None = None) -> int:
-    asked = options().parse_args(words)
-    gateway, both = Gateway(asked), ["GET", "POST"]
+    asked = parsed(words)
+    gateway = Gateway(asked)
     routes = [
         Route("/digits", gateway.digits, methods=["POST"]),
         Route("/feedback", gateway.to_feedback, methods=["POST"]),
-        Route("/v1/models/{rest:path}", gateway.models, methods=both),
-        Route("/v2/models/{rest:path}", gateway.models, methods=both),
+        Route("/v1/{rest:path}", gateway.models, methods=METHODS),
+        Route("/v2", gateway.models, methods=METHODS),
+        Route("/v2/{rest:path}", gateway.models, methods=METHODS),
     ]
     return process.serve(process.application(routes, gateway.lifespan), asked)
 

@@ -1,15 +1,16 @@
 """What the services share: request ids, errors as JSON, counters, health, and a process that ends without losing work."""
 
 import argparse
+import asyncio
 import logging
 import re
 import signal
-import socket
 import sys
 import time
-import traceback
 import uuid
 from collections.abc import Callable, Iterable
+from email.utils import formatdate
+from functools import cache
 
 import orjson
 import prometheus_client
@@ -18,10 +19,13 @@ from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from course_lib.services.connection import KEEP_ALIVE_SECONDS, Connection, listen
+from course_lib.serving.telemetry import Log
 
 DEADLINE = "X-Request-Timeout-Ms"
 """How long whoever asks will wait, in milliseconds; each service hands on what is left of it."""
@@ -48,12 +52,15 @@ def answer(content: object, status: int = 200, headers: dict[str, str] | None = 
 
 
 async def read_body(request: Request) -> bytes:
-    """The body. Raises Refused (413) where it is too large."""
+    """The body. Raises Refused: 413 where it is too large, 408 where the client leaves before its end."""
     body = bytearray()
-    async for piece in request.stream():
-        body += piece
-        if len(body) > MAX_BODY_BYTES:
-            raise Refused(413, f"expected at most {MAX_BODY_BYTES:,} bytes")
+    try:
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_BODY_BYTES:
+                raise Refused(413, f"expected at most {MAX_BODY_BYTES:,} bytes")
+    except ClientDisconnect:
+        raise Refused(408, f"expected a whole body, the connection ended after {len(body):,} bytes of it") from None
     return bytes(body)
 
 
@@ -99,6 +106,7 @@ def application(routes: Iterable[BaseRoute], lifespan: Callable | None = None) -
         routes=[*own, *routes], exception_handlers=handlers, middleware=[Middleware(RequestIds)], lifespan=lifespan
     )
     app.state.draining = False
+    app.router.redirect_slashes = False  # a redirection would be made of the client's Host, whatever that is
     return app
 
 
@@ -120,13 +128,19 @@ class RequestIds:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
-                MutableHeaders(scope=message)["X-Request-Id"] = request_id
+                headers = MutableHeaders(scope=message)
+                headers["X-Request-Id"] = request_id
+                headers.setdefault("Date", formatdate(usegmt=True))
             await send(message)
 
         try:
             await self.app(scope, receive, pass_on)
-        except Exception:
-            log(level="error", event="failed", request_id=request_id, traceback=traceback.format_exc())
+        except asyncio.CancelledError:  # the shutdown has waited long enough
+            if not status:
+                stops = {"error": "the service stops and did not get to this request: try again"}
+                await answer(stops, 503, {"Retry-After": "1"})(scope, receive, pass_on)
+        except Exception as error:
+            log().failure("failed", error, request_id=request_id)
             if not status:
                 await answer({"error": f"internal error, request {request_id}"}, 500)(scope, receive, pass_on)
         seconds = time.perf_counter() - start
@@ -134,8 +148,8 @@ class RequestIds:
         REQUESTS.labels(route, status).inc()
         SECONDS.labels(route).observe(seconds)
         if route not in ("live", "ready", "metrics"):
-            log(level="info", event="request", request_id=request_id, method=scope["method"],
-                path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2))  # fmt: skip
+            log().write("info", "request", request_id=request_id, method=scope["method"],
+                        path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2))  # fmt: skip
 
 
 async def _refused(request: Request, error: Refused) -> Response:
@@ -143,18 +157,19 @@ async def _refused(request: Request, error: Refused) -> Response:
 
 
 async def _not_here(request: Request, error: HTTPException) -> Response:
-    return answer(
-        {"error": f"{request.method} {request.url.path[:200]}: {error.detail}"}, error.status_code, error.headers
-    )
+    where = request.scope["path"][:200]  # `request.url` is made of the client's Host, and fails where that is no host
+    return answer({"error": f"{request.method} {where}: {error.detail}"}, error.status_code, error.headers)
 
 
-def log(**fields: object) -> None:
-    """One JSON object a line, for machines that collect logs; never a request's data."""
-    print(orjson.dumps({"time": time.time(), **fields}).decode(), flush=True)
+@cache
+def log() -> Log:
+    """The model server's log: one JSON object a line, never a request's data; where nobody reads it, lines are lost."""
+    return Log()
 
 
 class Server(uvicorn.Server):
-    """uvicorn, but a signal first lowers readiness, and the process ends with 0 once it has answered what it took."""
+    """uvicorn, but it ends connections that stall as the model server does, a signal first lowers readiness, and the
+    process ends with 0 once it has answered what it took."""
 
     drain_seconds, stop_at = 0.0, float("inf")
 
@@ -166,6 +181,9 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         self.should_exit = self.should_exit or time.monotonic() >= self.stop_at
+        if counter % 10 == 0:  # about once a second
+            for each in list(self.server_state.connections):
+                each.give_up_if_late()
         return await super().on_tick(counter)
 
 
@@ -181,16 +199,15 @@ def options(name: str, description: str) -> argparse.ArgumentParser:
 def serve(app: Starlette, asked: argparse.Namespace) -> int:
     """Serves until a signal ends it. Returns the process's exit status."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    logging.getLogger("uvicorn").setLevel(logging.WARNING)
     try:
-        listener = socket.create_server((asked.host, asked.port))
+        listener = listen(asked.host, asked.port)
     except (OSError, OverflowError) as taken:
         print(f"cannot listen on {asked.host}:{asked.port} ({taken}); choose another --port", file=sys.stderr)
         return 2
-    listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    logging.basicConfig(level=logging.WARNING, handlers=[log()])
     config = uvicorn.Config(
-        app, ws="none", log_config=None, access_log=False, server_header=False,
-        timeout_keep_alive=30, timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+        app, http=Connection, ws="none", log_config=None, access_log=False, server_header=False, date_header=False,
+        proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )  # fmt: skip
     server = Server(config)
     server.drain_seconds = asked.drain_seconds

@@ -1,0 +1,66 @@
+"""What a predictor's answer says: the digits of a user's pictures, and whether two predictors say the same."""
+
+from http import HTTPStatus
+
+import numpy as np
+import orjson
+
+from course_lib.services.process import Refused
+from course_lib.services.upstream import Reply
+
+FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+
+
+def digits(content: bytes) -> list[int]:
+    """The classes of a predictor's answer. Raises Refused (502) where it is none that a user should get."""
+    try:
+        found = _classes(orjson.loads(content)["predictions"])
+    except (ValueError, KeyError, TypeError):
+        found = None
+    if found is None:
+        raise Refused(502, "the predictor's answer is no list of ten finite numbers for each picture")
+    return found
+
+
+def same(one: Reply, other: Reply) -> bool:
+    """Whether two answers to one question agree: in their status and outputs, where these are ten numbers for each
+    picture in the digit alone. Ids, versions and parameters may differ."""
+    if one.status != other.status:
+        return False
+    return one.status != HTTPStatus.OK or _outputs(one) == _outputs(other)
+
+
+def _classes(rows: object) -> list[int] | None:
+    """The largest of each row, where there are rows of ten finite numbers; None for anything else."""
+    try:
+        rows = np.array(rows, np.float64)
+    except (ValueError, TypeError):
+        return None
+    fits = rows.ndim == 2 and rows.shape[1] == 10 and np.isfinite(rows).all()
+    return rows.argmax(axis=1).tolist() if fits else None
+
+
+def _outputs(reply: Reply) -> object:
+    """What an answer says, in a form that `==` compares; its bytes where it is of neither protocol."""
+    try:
+        length = int(reply.header(b"inference-header-content-length") or len(reply.content))
+        told, binary = orjson.loads(reply.content[:length]), reply.content[length:]
+        if "model_name" not in told:  # v1: predictions, or outputs
+            return {name: _digits_or_all(value) for name, value in told.items()}
+        found = {}
+        for each in told["outputs"]:
+            data, size = each.get("data"), each.get("parameters", {}).get("binary_data_size")
+            if size is not None:
+                data, binary = binary[:size], binary[size:]
+                if each["datatype"] in FLOATS:
+                    data = np.frombuffer(data, FLOATS[each["datatype"]]).tolist()
+            rows = np.reshape(data, each["shape"]).tolist() if isinstance(data, list) else data
+            found[each["name"]] = each["datatype"], each["shape"], _digits_or_all(rows)
+        return found
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return reply.content
+
+
+def _digits_or_all(rows: object) -> object:
+    found = _classes(rows)
+    return rows if found is None else ("digits", found)
