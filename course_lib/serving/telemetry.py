@@ -33,11 +33,15 @@ class Log(logging.Handler):
 
     def write(self, level: str, event: str, **fields: Any) -> None:
         """Writes one line at once, so that none is lost however the process ends."""
+        self.write_all(level, event, [fields])
+
+    def write_all(self, level: str, event: str, lines: list[dict[str, Any]]) -> None:
+        """Writes lines that differ in their fields, in one piece."""
         now = time.time()
-        moment = f"{_clock(int(now))}.{int(now % 1 * 1000):03}+00:00"
-        line = {"time": moment, "level": level, "event": event, **fields}
+        said = {"time": f"{_clock(int(now))}.{int(now % 1 * 1000):03}+00:00", "level": level, "event": event}
+        text = [orjson.dumps(said | fields, default=str, option=orjson.OPT_APPEND_NEWLINE) for fields in lines]
         try:
-            self._out.write(orjson.dumps(line, default=str, option=orjson.OPT_APPEND_NEWLINE))
+            self._out.write(b"".join(text))
         except OSError:  # whoever read the log has left: no reason to stop serving
             pass
 
