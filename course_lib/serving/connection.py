@@ -160,9 +160,8 @@ class Connection(asyncio.Protocol):
         for name, value in response.headers:
             pieces += (name, b": ", value, b"\r\n")
         pieces.append(b"connection: close\r\n\r\n" if closes else b"\r\n")
-        if request.method != "HEAD":
-            pieces.append(response.body)
-        transport.write(b"".join(pieces))
+        head = b"".join(pieces)
+        transport.writelines([head] if request.method == "HEAD" else [head, response.body])  # one call of the system
         if closes:
             transport.close()
         elif self._waiting or self._owes_continue or not transport.is_reading():
