@@ -11,139 +11,84 @@ import sys
 import threading
 import time
 from functools import partial
-from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 
-import orjson
-import uvicorn
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
-
+from course_lib.serving import connection
 from course_lib.serving.app import App
+from course_lib.serving.connection import Connection
 from course_lib.serving.limits import Limits, cpu_limit
 from course_lib.serving.models import Model, ModelError
 from course_lib.serving.store import Store
 from course_lib.serving.telemetry import Log
 
+try:
+    from uvloop import new_event_loop
+except ImportError:  # there is none for Windows
+    from asyncio import new_event_loop
+
 SHUTDOWN_SECONDS = 10
 """How long requests under way may still take once the server stops. What stops it must wait longer before it kills:
 Kubernetes' `terminationGracePeriodSeconds` must exceed `preStop`, `--drain-seconds` and this together."""
-REQUEST_SECONDS = 8
-"""How long a request may take to come in, from its first byte. Less than SHUTDOWN_SECONDS, so that a client which stalls
-cannot hold a shutdown up."""
-KEEP_ALIVE_SECONDS = 30
-"""How long a connection may stay open without a request, and how long its client may read nothing of an answer."""
-MAX_HEAD_BYTES = 1 << 16
+WRITE_SECONDS = 1
+"""How long after that the last answers may take to leave."""
+BACKLOG = 2048
 SWITCH_SECONDS = 0.0005
 """How long a thread may keep Python to itself while another one wants it. Python's own 5 ms would let a batch that is
 computed wait that long for the event loop to let go."""
 
 
-class Connection(HttpToolsProtocol):
-    """uvicorn's connection, with bounds for what comes before a body and for how long its client may stall, and its
-    refusals as the protocols write them."""
+class Server:
+    """Listens until a signal ends it: the first one lowers readiness, and what was accepted is answered."""
 
-    _head_bytes, _began = 0, float("inf")
-    _unsent, _sent_at = 0, 0.0
+    def __init__(self, app: App, log: Log, limits: Limits, reload_seconds: float, drain_seconds: float) -> None:
+        self._app, self._log, self._max_body_bytes = app, log, limits.max_body_bytes
+        self._reload_seconds, self._drain_seconds = reload_seconds, drain_seconds
+        self._connections: set[Connection] = set()
 
-    def data_received(self, data: bytes) -> None:
-        self._head_bytes += len(data)
-        super().data_received(data)
-        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"Expected a request's line and headers within {MAX_HEAD_BYTES} bytes, got more.")
-
-    def on_message_begin(self) -> None:
-        self._began = self.loop.time()
-        super().on_message_begin()
-
-    def on_headers_complete(self) -> None:
-        self._head_bytes = -sys.maxsize  # until the next request begins
-        super().on_headers_complete()
-
-    def on_chunk_header(self) -> None:
-        self._head_bytes = 0  # after the last chunk, headers may follow once more
-
-    def on_body(self, body: bytes) -> None:
-        self._head_bytes = -sys.maxsize
-        super().on_body(body)
-
-    def on_message_complete(self) -> None:
-        self._head_bytes, self._began = 0, float("inf")
-        super().on_message_complete()
-
-    def give_up_if_late(self) -> None:
-        """Ends the connection where its client stalls: in a request, before its first one, or instead of reading."""
-        now, unsent = self.loop.time(), self.transport.get_write_buffer_size()
-        if unsent != self._unsent:
-            self._unsent, self._sent_at = unsent, now
-        if unsent and now - self._sent_at > KEEP_ALIVE_SECONDS:
-            self.transport.abort()  # closed in any other way, it would wait for ever to have sent all
-        elif self.transport.is_closing():
-            return
-        elif self._began == float("inf"):
-            self._close_if_unused()
-        elif now - self._began <= REQUEST_SECONDS:
-            return
-        elif self.pipeline:  # while an earlier request is computed nothing is read, and that is not the client's fault
-            self._began = now
-        else:
-            self._refuse(HTTPStatus.REQUEST_TIMEOUT, f"Expected a whole request within {REQUEST_SECONDS} s.")
-
-    def _close_if_unused(self) -> None:
-        """uvicorn closes what is unused after an answer; not what never asked, or sent a mere line end since."""
-        if self.timeout_keep_alive_task is None and (self.cycle is None or self.cycle.response_complete):
-            self.timeout_keep_alive_task = self.loop.call_later(KEEP_ALIVE_SECONDS, self.timeout_keep_alive_handler)
-
-    def send_400_response(self, msg: str) -> None:
-        self._refuse(HTTPStatus.BAD_REQUEST, msg)
-
-    def _unsupported_upgrade_warning(self) -> None:
-        """A request that wants another protocol is answered in HTTP/1.1, and no other after it: the parser drops all that
-        follows its head. Where that was a body, it cannot be answered."""
-        self.cycle.keep_alive = False
-        if any(name in (b"content-length", b"transfer-encoding") for name, _ in self.headers):
-            self.cycle.disconnected = True
-            self._end(HTTPStatus.BAD_REQUEST, "Expected a request without Upgrade: this server speaks HTTP/1.1 alone.")
-
-    def _refuse(self, status: HTTPStatus, msg: str) -> None:
-        if self.cycle and not self.cycle.more_body and not self.cycle.response_complete:
-            self.cycle.keep_alive = False  # what came before is whole, and is answered
-            self.flow.pause_reading()
-        else:
-            self._end(status, msg)
-
-    def _end(self, status: HTTPStatus, msg: str) -> None:
-        body = orjson.dumps({"error": msg})
-        head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
-        self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
-        self.transport.close()
-
-
-class Server(uvicorn.Server):
-    """uvicorn, but it looks for new models, a signal first lowers readiness, and the process then ends with 0 rather
-    than by that signal."""
-
-    def __init__(self, config: uvicorn.Config, app: App, log: Log, reload_seconds: float, drain_seconds: float) -> None:
-        super().__init__(config)
-        self._app, self._log, self._reload_seconds = app, log, reload_seconds
-        self._drain_seconds, self._stop_at = drain_seconds, float("inf")
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        address = sockets[0].getsockname() if sockets else ("", 0)
+    async def run(self, listener: socket.socket) -> None:
+        """Returns once the last connection is closed, or has had its time."""
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(each, self._end)
+        accepting = await self._loop.create_server(self._connect, sock=listener, backlog=BACKLOG)
+        address = listener.getsockname()
         served = {name: list(each.versions) for name, each in self._app.store.models.items()}
         self._log.write("info", "ready", host=address[0], port=address[1], models=served)
-        self._watching = asyncio.create_task(self._watch())
+        watching = asyncio.create_task(self._watch())
         if self._reload_seconds:
             # A thread of its own, which the end does not wait for: a model may take long to load, a folder may hang.
             threading.Thread(target=self._reload, name="reload", daemon=True).start()
+        await self._stop.wait()
+        accepting.close()
+        for each in list(self._connections):
+            each.close_if_idle()
+        await self._until_all_left(SHUTDOWN_SECONDS)
+        for each in list(self._connections):
+            each.cut_off()
+        await self._until_all_left(WRITE_SECONDS)
+        watching.cancel()
+
+    def _connect(self) -> Connection:
+        return Connection(self._app, self._connections, self._max_body_bytes)
+
+    def _end(self, number: int, frame: FrameType | None) -> None:
+        """First signal: no longer ready, stop after `drain_seconds`. A second one: stop now."""
+        wait = 0.0 if self._app.draining else self._drain_seconds
+        self._app.draining = True
+        self._loop.call_soon_threadsafe(self._loop.call_later, wait, self._stop.set)
+
+    async def _until_all_left(self, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while self._connections and time.monotonic() < end:
+            await asyncio.sleep(0.01)
 
     async def _watch(self) -> None:
         """Looks for connections that stall: one timer for all, since one for each request would cost too much."""
         while True:
-            await asyncio.sleep(REQUEST_SECONDS / 8)
-            for connection in list(self.server_state.connections):
-                connection.give_up_if_late()
+            await asyncio.sleep(connection.REQUEST_SECONDS / 8)
+            for each in list(self._connections):
+                each.give_up_if_late()
 
     def _reload(self) -> None:
         while True:
@@ -152,16 +97,6 @@ class Server(uvicorn.Server):
                 self._app.store.scan()
             except Exception as error:  # a folder that cannot be read now may be read the next time
                 self._log.failure("models not looked at", error)
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """First signal: no longer ready, stop after `drain_seconds`. A second one: stop now."""
-        wait = 0.0 if self._app.draining else self._drain_seconds
-        self._app.draining = True
-        self._stop_at = time.monotonic() + wait
-
-    async def on_tick(self, counter: int) -> bool:
-        self.should_exit = self.should_exit or time.monotonic() >= self._stop_at
-        return await super().on_tick(counter)
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -190,21 +125,11 @@ def main(arguments: list[str] | None = None) -> int:
         max_body_bytes=options.max_body_bytes,
     )
     app = App(store, log, limits)
-    config = uvicorn.Config(
-        app,
-        http=Connection,
-        ws="none",
-        lifespan="off",
-        log_config=None,
-        access_log=False,
-        server_header=False,
-        proxy_headers=False,
-        timeout_keep_alive=KEEP_ALIVE_SECONDS,
-        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
-    )
+    server = Server(app, log, limits, options.reload_seconds, options.drain_seconds)
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # what is there now stays; the collector need not walk through it again
-    Server(config, app, log, options.reload_seconds, options.drain_seconds).run(sockets=[listener])
+    with asyncio.Runner(loop_factory=new_event_loop) as runner:
+        runner.run(server.run(listener))
     log.write("info", "stopped")
     log.flush()
     # A thread may still compute what nobody waits for any more. Python's way out would take the interpreter away from
@@ -221,8 +146,8 @@ def listen(host: str, port: int) -> socket.socket:
     six = ":" in host  # `::` stands for all addresses, those of IPv4 among them
     family, both = socket.AF_INET6 if six else socket.AF_INET, six and socket.has_dualstack_ipv6()
     listener = socket.create_server((host, port), family=family, dualstack_ipv6=both)
-    # asyncio does this only for sockets that name their protocol, which create_server's do not. Without it, the body
-    # of an answer waits until the client has acknowledged its head: 40 ms for each request of a kept connection.
+    # asyncio does this only for sockets that name their protocol, which create_server's do not. Without it, the end
+    # of a long answer waits until the client has acknowledged its begin: 40 ms for each request of a kept connection.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return listener
 

@@ -1,6 +1,6 @@
 """The HTTP side: addresses, methods, sizes, time-outs, request ids, one line in the log and a count for each request.
 
-A plain ASGI application: a router and request objects would cost more than what they do here.
+It knows whole requests, whatever reads them (`connection`) and however they came.
 """
 
 import asyncio
@@ -8,7 +8,7 @@ import re
 import socket
 import time
 import uuid
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import Any
@@ -37,19 +37,28 @@ JSON_TYPE, BINARY_TYPE, METRICS_TYPE = b"application/json", b"application/octet-
 
 @dataclass(slots=True)
 class Request:
-    """What one request asked, and what its log line and its metrics will tell."""
+    """One whole request, how it is answered, and what its log line and its metrics will tell.
+
+    headers: by their names in small letters. body: None where it is larger than the limit. started: when its head was
+    there (time.perf_counter). reply: takes the answer. keep: whether its connection stays open for another request.
+    """
 
     method: str
     path: str
     headers: dict[bytes, bytes]
-    receive: Callable[[], Awaitable[dict]]
+    body: bytes | None
+    started: float
+    reply: Callable[["Response"], None]
+    keep: bool = True
+    id: str = ""
     model: Model | None = None
     protocol: str = ""
+    steps: Coroutine[None, None, "Response"] | None = None
 
 
 @dataclass(slots=True)
 class Response:
-    """status, body, and the headers beside those that every answer has."""
+    """status, body, and the headers: at first those beside the ones that every answer has, then all."""
 
     body: bytes
     content_type: bytes = JSON_TYPE
@@ -58,63 +67,76 @@ class Response:
 
 
 class App:
-    """The ASGI application. `draining = True` makes readiness fall; everything else goes on answering."""
+    """The application: `take` gets a request, whose `reply` gets the answer, at once or later.
+
+    `draining = True` makes readiness fall; everything else goes on answering.
+    """
 
     def __init__(self, store: Store, log: Log, limits: Limits) -> None:
         self.store, self.draining = store, False
         self._log, self._limits = log, limits
-        self._batcher = Batcher(limits, lambda model: self._metrics.of(model.name, str(model.version)))
+        self._batcher = Batcher(limits, lambda model: self._metrics.of(model.name, str(model.version)), self._go_on)
         self._metrics = Metrics(self._batcher.waiting, log)
         self._ids, self._id = f"{uuid.uuid4().hex[:12]}-", 0
 
-    async def __call__(self, scope: dict[str, Any], receive: Callable, send: Callable) -> None:
-        """Answers one request; an error of our own becomes a 500 with the id under which the log tells it."""
-        started = time.perf_counter()
-        request = Request(scope["method"], scope["path"], dict(scope["headers"]), receive)
-        request_id = self._request_id(request)
+    def take(self, request: Request) -> None:
+        """Begins a request. An error of our own becomes a 500 with the id under which the log tells it."""
+        request.id = self._request_id(request)
+        request.steps = self._answer(request)
+        self._go_on([request])
+
+    def give_up(self, request: Request, status: int, message: str) -> None:
+        """Answers a request that waits with this error; what has not begun of it is not computed."""
+        if response := self._step(request, Refused(status, message, RETRY)):
+            self._reply([(request, response)])
+
+    def _go_on(self, requests: list[Request]) -> None:
+        """Each of them goes on to its next wait or to its answer. An asyncio task for each would cost more than what
+        most of them compute. One that was given up has nothing to go on with."""
+        steps = [(request, self._step(request)) for request in requests if request.steps]
+        self._reply([(request, response) for request, response in steps if response])
+
+    def _step(self, request: Request, stop: Refused | None = None) -> Response | None:
+        """The response, or None where the request waits. stop: raised where it waits."""
         try:
-            response = await self._answer(request)
+            request.steps.throw(stop) if stop else request.steps.send(None)
+            return None
+        except StopIteration as end:
+            response = end.value
         except Refused as refused:
             response = _error(refused.status, refused.message, refused.headers)
-        except asyncio.CancelledError:  # the shutdown has waited long enough
-            response = _error(503, "the server stops and did not get to this request: try again.", RETRY)
         except Exception as error:
-            self._log.failure("internal error", error, request_id=request_id)
-            response = _error(500, f"internal error; the log has it under request id {request_id}.")
-        headers = [
-            (b"content-type", response.content_type),
-            (b"content-length", str(len(response.body)).encode()),
-            (b"x-request-id", request_id.encode()),
-            (b"x-served-by", HOST),
-            *response.headers,
-        ]
-        name, version = (request.model.name, str(request.model.version)) if request.model else ("", "")
-        if version:
-            headers.append((b"x-model-version", version.encode()))
-        if self.draining:  # the next request of this client belongs on another replica
-            headers.append((b"connection", b"close"))
-        seconds = time.perf_counter() - started
-        metrics = self._metrics.of(name, version)
-        metrics.requests[request.protocol, response.status] += 1
-        metrics.seconds.observe(seconds)
-        self._log.write(
-            "info",
-            "request",
-            request_id=request_id,
-            method=request.method[:20],
-            path=request.path[:200],
-            status=response.status,
-            duration_ms=round(seconds * 1000, 2),
-        )
-        try:
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
-            await send({"type": "http.response.body", "body": response.body})
-        except OSError:  # the client has left
-            pass
+            self._log.failure("internal error", error, request_id=request.id)
+            response = _error(500, f"internal error; the log has it under request id {request.id}.")
+        request.steps = None
+        return response
+
+    def _reply(self, answered: list[tuple[Request, Response]]) -> None:
+        """Counts what was answered, writes its lines into the log, all at once, and hands it over."""
+        lines = []
+        for request, response in answered:
+            name, version = (request.model.name, str(request.model.version)) if request.model else ("", "")
+            response.headers = (
+                (b"content-type", response.content_type),
+                (b"content-length", b"%d" % len(response.body)),
+                (b"x-request-id", request.id.encode()),
+                (b"x-served-by", HOST),
+                *response.headers,
+                *(((b"x-model-version", version.encode()),) if version else ()),
+            )
+            seconds = time.perf_counter() - request.started
+            metrics = self._metrics.of(name, version)
+            metrics.requests[request.protocol, response.status] += 1
+            metrics.seconds.observe(seconds)
+            told = {"request_id": request.id, "method": request.method[:20], "path": request.path[:200]}
+            lines.append({**told, "status": response.status, "duration_ms": round(seconds * 1000, 2)})
+        self._log.write_all("info", "request", lines)
+        for request, response in answered:
+            request.reply(response)
 
     def _request_id(self, request: Request) -> str:
-        given = request.headers.get(b"x-request-id", b"").decode("latin-1")
-        if REQUEST_ID.fullmatch(given):
+        given = request.headers.get(b"x-request-id")
+        if given is not None and REQUEST_ID.fullmatch(given := given.decode("latin-1")):
             return given
         self._id += 1
         return f"{self._ids}{self._id}"
@@ -161,8 +183,8 @@ class App:
         if verb != "predict":
             message = f"Expected {verb} signature method_name to be tensorflow/serving/{verb}. Was: tensorflow/serving/predict"
             raise Refused(400, f"{message}. This model answers :predict.")
-        body = await self._read(request)
-        feeds, rows = await _aside(len(body), tf_serving.parse, model, body)
+        body = self._body(request)
+        feeds, rows = await self._aside(request, tf_serving.parse, model, body)
         samples = model.check(feeds)
         answer = await self._compute(request, feeds, samples)
         return Response(tf_serving.answer(answer, rows, samples))
@@ -175,10 +197,10 @@ class App:
             return _json({"name": name, "ready": True})
         if not verb:
             return _json(open_inference.metadata(model, list(self.store.models.get(name, Served()).versions)))
-        body = await self._read(request)
+        body = self._body(request)
         header = request.headers.get(open_inference.HEADER.encode())
         header = None if header is None else header.decode("latin-1")
-        asked = await _aside(len(body), open_inference.parse, model, body, header)
+        asked = await self._aside(request, open_inference.parse, model, body, header)
         samples = model.check(asked.inputs)
         answer = await self._compute(request, asked.inputs, samples, asked.timeout_ms)
         content, json_length = open_inference.answer(model, asked, answer)
@@ -197,36 +219,26 @@ class App:
         seconds = min(self._limits.timeout_seconds, timeout_ms / 1000 if timeout_ms else self._limits.timeout_seconds)
         served = self.store.models.get(request.model.name)
         return await self._batcher.compute(
-            request.model, feeds, samples, seconds, served.max_batch_size if served else None
+            request.model, feeds, samples, seconds, served.max_batch_size if served else None, request
         )
 
-    async def _read(self, request: Request) -> bytes:
-        """The whole body, or a 413. What is too much is read and dropped: a client that still sends reads no answer."""
+    def _body(self, request: Request) -> bytes:
         encoding = request.headers.get(b"content-encoding", b"identity")
         if encoding.lower() != b"identity":
             got = encoding.decode("latin-1")[:40]
             raise Refused(415, f"expected a body without Content-Encoding, got {got}: send it as it is.")
-        message = await request.receive()
-        if message["type"] == "http.request" and not message.get("more_body"):
-            body = message["body"]  # small bodies come in one piece
-        else:
-            body = await self._gather(message, request.receive)
-        if len(body) > self._limits.max_body_bytes:
+        if request.body is None:
             limit = f"at most {self._limits.max_body_bytes} bytes (--max-body-bytes)"
             raise Refused(413, f"expected a body of {limit}, got more: send fewer samples.")
-        return body
+        return request.body
 
-    async def _gather(self, message: dict[str, Any], receive: Callable[[], Awaitable[dict]]) -> bytes:
-        total, body = 0, bytearray()
-        while True:
-            if message["type"] == "http.disconnect":  # the client left, or the connection's time was over
-                raise Refused(408, f"expected a whole body, the connection ended after {total} bytes of it.")
-            total += len(message["body"])
-            if len(body) <= self._limits.max_body_bytes:
-                body += message["body"]
-            if not message.get("more_body") or total > 64 * self._limits.max_body_bytes:
-                return bytes(body)
-            message = await receive()
+    async def _aside(self, request: Request, parse: Callable, *arguments: Any) -> Any:
+        """Calls `parse`, beside the event loop where the body is large."""
+        if len(request.body) < PARSED_ASIDE:
+            return parse(*arguments)
+        parsed = asyncio.get_running_loop().run_in_executor(None, parse, *arguments)
+        parsed.add_done_callback(lambda _: self._go_on([request]))
+        return await parsed
 
     def _versions(self) -> dict[str, list[int]]:
         return {name: list(served.versions) for name, served in self.store.models.items()}
@@ -246,11 +258,6 @@ class App:
         """Ready once models are loaded (before that nobody is answered), and no longer as soon as the end was asked for."""
         told = {"ready": not self.draining} | ({"refused": refused} if (refused := self._refused()) else {})
         return Response(orjson.dumps(told), status=503 if self.draining else 200)
-
-
-async def _aside(size: int, parse: Callable, *arguments: Any) -> Any:
-    """Calls `parse`, beside the event loop where the body is large."""
-    return parse(*arguments) if size < PARSED_ASIDE else await asyncio.to_thread(parse, *arguments)
 
 
 def _allow(request: Request, *methods: str) -> None:

@@ -14,8 +14,9 @@ import threading
 import time
 import weakref
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
+from typing import Any
 
 from course_lib.serving.errors import Refused
 from course_lib.serving.limits import Limits
@@ -33,15 +34,25 @@ TURN_SECONDS = 0.005
 
 @dataclass(eq=False, slots=True)
 class Call:
-    """One request that waits: its arrays, how many samples they hold, and where its answer goes."""
+    """One request that waits: its arrays, how many samples they hold, who waits for it, and its answer.
+
+    `await call` waits until the batcher has the answer, and has told so."""
 
     feeds: Feeds
     samples: int
     numbers: int
     shapes: tuple
-    future: asyncio.Future
+    owner: Any
     arrived: float
     timer: asyncio.TimerHandle | None = None
+    answer: Feeds | Exception | None = None
+
+    def __await__(self) -> Generator[None, None, Feeds]:
+        while self.answer is None:
+            yield
+        if isinstance(self.answer, Exception):
+            raise self.answer
+        return self.answer
 
 
 @dataclass(eq=False)
@@ -58,9 +69,11 @@ class Queue:
 class Batcher:
     """Computes requests, as many threads at once as the limits say: `await batcher.compute(model, feeds, …)`."""
 
-    def __init__(self, limits: Limits, metrics: Callable[[Model], VersionMetrics]) -> None:
-        """metrics: where a version's batches are counted."""
-        self._limits, self._metrics, self._free = limits, metrics, limits.workers
+    def __init__(
+        self, limits: Limits, metrics: Callable[[Model], VersionMetrics], go_on: Callable[[list], None]
+    ) -> None:
+        """metrics: where a version's batches are counted. go_on: told the owners of calls that now have an answer."""
+        self._limits, self._metrics, self._go_on, self._free = limits, metrics, go_on, limits.workers
         self._queues: OrderedDict[Model, Queue] = OrderedDict()  # those that hold something; the next one first
         self._work: queue.SimpleQueue = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -76,8 +89,11 @@ class Batcher:
         """How many samples wait."""
         return sum([each.samples for each in self._queues.values()])
 
-    async def compute(self, model: Model, feeds: Feeds, samples: int, timeout: float, largest: int | None) -> Feeds:
+    async def compute(
+        self, model: Model, feeds: Feeds, samples: int, timeout: float, largest: int | None, owner: Any = None
+    ) -> Feeds:
         """The model's answer. timeout: seconds until the client is told 504. largest: the model's own largest batch.
+        owner: what `go_on` will be told.
 
         Raises Refused: 429 where too many samples wait already, 504 where the time is over (what has not begun by then
         is not computed), and what the model itself refuses.
@@ -91,14 +107,14 @@ class Batcher:
             message = f"{waiting.samples} samples wait already, of at most {self._limits.max_queue} (--max-queue): try again later."
             raise Refused(429, message, {"Retry-After": "1"})
         shapes, numbers = tuple([array.shape[1:] for array in feeds.values()]), sum([a.size for a in feeds.values()])
-        call = Call(feeds, samples, numbers, shapes, loop.create_future(), time.perf_counter())
+        call = Call(feeds, samples, numbers, shapes, owner, time.perf_counter())
         call.timer = loop.call_later(timeout, self._expire, waiting, call, timeout)
         waiting.calls.append(call)
         waiting.samples += samples
         self._start_soon()
         try:
-            return await call.future
-        except asyncio.CancelledError:
+            return await call
+        except BaseException:  # given up from outside, perhaps
             self._give_up(waiting, call)
             raise
         finally:
@@ -106,8 +122,9 @@ class Batcher:
 
     def _expire(self, waiting: Queue, call: Call, timeout: float) -> None:
         self._give_up(waiting, call)
-        if not call.future.done():
-            call.future.set_exception(Refused(504, f"no answer within {timeout * 1000:g} ms: try again later."))
+        if call.answer is None:
+            call.answer = Refused(504, f"no answer within {timeout * 1000:g} ms: try again later.")
+            self._go_on([call.owner])
 
     def _give_up(self, waiting: Queue, call: Call) -> None:
         """What has not begun is not computed."""
@@ -213,14 +230,13 @@ class Batcher:
         metrics = self._metrics(model)
         metrics.computed.observe(seconds)
         metrics.batch_size.observe(sum([call.samples for call in batch]))
+        owners = []
         for call, answer in zip(batch, answers):
             metrics.queued.observe(taken - call.arrived)
-            if call.future.done():  # answered 504 while it was computed
-                continue
-            if isinstance(answer, Exception):
-                call.future.set_exception(answer)
-            else:
-                call.future.set_result(answer)
+            if call.answer is None:  # else it was answered 504 while it was computed
+                call.answer = answer
+                owners.append(call.owner)
+        self._go_on(owners)
 
 
 def _size(batch: list[Call]) -> int:

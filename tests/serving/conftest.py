@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 import uuid
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from course_lib.places import CHECKOUT
-from course_lib.serving.app import App
+from course_lib.serving.app import App, Request
 from course_lib.serving.limits import Limits
 from course_lib.serving.models import Model
 from course_lib.serving.store import Store
@@ -219,8 +219,8 @@ class KeptLog(Log):
     def __hash__(self) -> int:
         return id(self)
 
-    def write(self, level: str, event: str, **fields: Any) -> None:
-        self.lines.append({"level": level, "event": event, **fields})
+    def write_all(self, level: str, event: str, lines: list[dict]) -> None:
+        self.lines += [{"level": level, "event": event, **fields} for fields in lines]
 
     def flush(self) -> None:
         """Nothing waits."""
@@ -252,29 +252,14 @@ class Local:
         """As `send`, from where no event loop runs."""
         return self.loop.run(self.send(*request, **more))
 
-    async def send(
-        self,
-        method: str,
-        path: str,
-        body: object = b"",
-        headers: dict | None = None,
-        pieces: Iterable[dict] | None = None,
-    ) -> Answer:
-        """`body`: as for Server.ask. pieces: ASGI messages in its place; after the last one nothing comes any more."""
-        whole = {"type": "http.request", "body": as_bytes(body), "more_body": False}
-        messages = iter([whole] if pieces is None else pieces)
-        sent: list[dict] = []
-
-        async def receive() -> dict:
-            return next(messages, None) or await asyncio.sleep(60)
-
-        async def reply(message: dict) -> None:
-            sent.append(message)
-
-        pairs = [(name.lower().encode(), value.encode("latin-1")) for name, value in (headers or {}).items()]
-        await self.app({"type": "http", "method": method, "path": path, "headers": pairs}, receive, reply)
-        told = {name.decode(): value.decode() for name, value in sent[0]["headers"]}
-        return Answer(sent[0]["status"], told, sent[1]["body"])
+    async def send(self, method: str, path: str, body: object = b"", headers: dict | None = None) -> Answer:
+        """`body`: as for Server.ask; None: one that is too large."""
+        given = {name.lower().encode(): value.encode("latin-1") for name, value in (headers or {}).items()}
+        answered = asyncio.get_running_loop().create_future()
+        self.app.take(Request(method, path, given, as_bytes(body), time.perf_counter(), answered.set_result))
+        response = await answered
+        told = {name.decode(): value.decode() for name, value in response.headers}
+        return Answer(response.status, told, response.body)
 
 
 @pytest.fixture(scope="session")

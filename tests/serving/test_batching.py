@@ -39,7 +39,7 @@ class Queued:
 
     def __init__(self, **limits: object) -> None:
         self.metrics = VersionMetrics()
-        self.batcher = Batcher(Limits(**limits), lambda model: self.metrics)
+        self.batcher = Batcher(Limits(**limits), lambda model: self.metrics, lambda owners: None)
 
     def ask(self, model: object, value: float, rows: int = 1, width: int = 2, timeout: float = 20, largest=None):
         feeds = {"x": np.full((rows, width), value, np.float32)}

@@ -6,7 +6,7 @@ import pytest
 
 from course_lib.serving.errors import Refused
 from course_lib.serving.limits import Limits
-from tests.serving.conftest import BODY_LIMIT, DIGITS, IMAGE, Local, finish, start
+from tests.serving.conftest import DIGITS, IMAGE, Local, finish, start
 from tests.serving.test_batching import Held, Queued, busy, come, run
 
 SLOW = "/v1/models/slow:predict"
@@ -134,19 +134,6 @@ def test_nobody_gets_longer_than_the_server_grants(models):
     with Local(models, Limits(timeout_seconds=0.01)) as hasty:
         answer = hasty.ask("POST", SLOW, FOUR, {"X-Request-Timeout-Ms": "60000"})
     assert answer.status == 504 and "no answer within 10 ms" in answer.error
-
-
-def test_a_body_in_pieces_is_put_together_and_bounded(local):
-    def piece(body: bytes, more: bool = True) -> dict:
-        return {"type": "http.request", "body": body, "more_body": more}
-
-    body = [piece(b'{"instances"'), piece(b""), piece(b": [0, 2]"), piece(b"}", more=False)]
-    assert local.ask("POST", "/v1/models/lookup:predict", pieces=body).json == {"predictions": [1.0, 3.0]}
-    many = [piece(b" " * 1000) for _ in range(BODY_LIMIT // 1000 + 1)] + [piece(b"", more=False)]
-    assert local.ask("POST", DIGITS, pieces=many).status == 413
-    endless = (piece(b" " * BODY_LIMIT) for _ in range(100_000))
-    assert local.ask("POST", DIGITS, pieces=endless).status == 413 and next(endless)
-    assert local.ask("POST", DIGITS, pieces=[piece(b"{"), {"type": "http.disconnect"}]).status == 408
 
 
 def test_a_full_process_refuses_some_and_answers_all_others(models, tmp_path):

@@ -142,8 +142,9 @@ def refuses(port: int) -> bool:
 
 def shorter(**seconds: float) -> tuple[str, str]:
     """How to start the process with other times than it has."""
-    changes = "; ".join(f"m.{name} = {value}" for name, value in seconds.items())
-    return ("-c", f"import sys; from course_lib.serving import __main__ as m; {changes}; sys.exit(m.main())")
+    lines = [f"for each in (m, c): setattr(each, {name!r}, {value})" for name, value in seconds.items()]
+    imports = "import sys; from course_lib.serving import __main__ as m, connection as c"
+    return ("-c", "\n".join([imports, *lines, "sys.exit(m.main())"]))
 
 
 def test_a_request_that_the_shutdown_cuts_off_gets_a_503_and_no_traceback(models, tmp_path):
@@ -179,6 +180,40 @@ def test_a_client_that_stalls_in_the_middle_of_a_request_is_given_up(stalling, s
     assert answer.startswith(b"HTTP/1.1 408 Request Timeout") and b"Expected a whole request within 0.2 s" in answer
     assert answer.count(b"HTTP/1.1") == 1
     assert stalling.works()
+
+
+def test_a_body_without_end_is_given_up(stalling):
+    head = f"POST {DIGITS} HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    chunk = b"4000\r\n" + b" " * 0x4000 + b"\r\n"
+    with socket.create_connection(("127.0.0.1", stalling.port), timeout=10) as client:
+        client.sendall(head)
+        with pytest.raises(ConnectionError):
+            while True:
+                client.sendall(chunk)
+    assert stalling.works()
+
+
+def test_what_a_client_asked_that_broke_off_is_not_computed(models, tmp_path):
+    server = start(tmp_path / "log", models, "--threads", "1", "--max-batch-size", "1")
+    asked = [server.begin("POST", "/v1/models/slow:predict", FOUR) for _ in range(3)]
+    assert server.ask("GET", "/v2/health/ready").status == 200
+    asked[1].sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
+    asked[1].close()  # by a reset: after a mere goodbye it may still listen
+    for connection in (asked[0], asked[2]):
+        assert finish(connection).status == 200
+        connection.close()
+    told = {line["status"] for line in server.lines("request") if line["method"] == "POST"}
+    assert told == {200, 499}
+    computed = server.ask("GET", "/metrics").body
+    assert b'model_server_inference_duration_seconds_count{model="slow",version="1"} 2.0' in computed
+    assert server.stop() == 0
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this system has no socket for both")
+def test_all_addresses_are_those_of_both_versions_of_ip():
+    with listen("::", 0) as listener:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), timeout=5).close()
 
 
 @pytest.fixture(scope="module")

@@ -34,6 +34,12 @@ def test_a_body_in_chunks_is_taken(server):
     assert answer.count(b"HTTP/1.1 200") == 2 and b'{"predictions":[2.0]}' in answer
 
 
+def test_a_body_in_pieces_is_put_together(server):
+    asked = post(as_bytes({"instances": [1, 2] * 9000}))
+    answer = server.raw(asked[:200], asked[200:30_000], asked[30_000:], last())
+    assert answer.count(b"HTTP/1.1 200") == 2 and answer.count(b"3.0") == 9000
+
+
 def test_a_body_of_unknown_length_is_bounded_too(server):
     answer = server.ask("POST", DIGITS, iter([b" " * 50_000] * 40))
     assert answer.status == 413 and "at most" in answer.error
@@ -59,6 +65,30 @@ def test_a_client_that_waits_to_be_told_to_go_on_is_told(server):
         answer = http.client.HTTPResponse(client)
         answer.begin()
         assert json.load(answer) == {"predictions": [2.0]}
+
+
+def test_a_client_that_waits_behind_its_own_requests_is_told_to_go_on_in_its_turn(server):
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        waits = post(b"", "/v1/models/lookup:predict", "Expect: 100-continue", length=len(LOOKUP))
+        client.sendall(post(as_bytes({"instances": [[1, 2, 3, 4]]}), "/v1/models/slow:predict") + waits)
+        got = b""
+        while not got.endswith(b"100 Continue\r\n\r\n"):
+            got += client.recv(1000)
+        assert got.startswith(b"HTTP/1.1 200") and got.count(b"HTTP/1.1") == 2
+        client.sendall(LOOKUP)
+        assert client.recv(1000).startswith(b"HTTP/1.1 200")
+
+
+def test_a_client_that_says_no_more_is_answered(server):
+    slow = post(as_bytes({"instances": [[1, 2, 3, 4]]}), "/v1/models/slow:predict")
+    with socket.create_connection(("127.0.0.1", server.port), timeout=20) as client:
+        client.sendall(slow + post() + post(b"{", length=100))
+        client.shutdown(socket.SHUT_WR)
+        answer = b""
+        while more := client.recv(1 << 16):
+            answer += more
+    assert answer.count(b"HTTP/1.1 200") == 2 and answer.endswith(b'{"predictions":[2.0]}')
+    assert answer.count(b"HTTP/1.1") == 2 and b"connection: close" in answer
 
 
 def test_pipelined_requests_are_answered_in_their_order(server):
@@ -129,12 +159,24 @@ def test_garbage_after_a_good_request_does_not_take_its_answer(server):
 
 
 @pytest.mark.parametrize("upgrade", ["websocket", "h2c"])
-def test_an_upgrade_is_not_offered(server, upgrade):
-    wanted = (f"Upgrade: {upgrade}", "Connection: Upgrade")
-    answer = server.raw("\r\n".join(["GET /v2 HTTP/1.1", "Host: x", *wanted, "", ""]).encode())
-    assert answer.startswith(b"HTTP/1.1 200") and b"connection: close" in answer
-    answer = server.raw(post(LOOKUP, "/v1/models/lookup:predict", *wanted))
-    assert answer.startswith(b"HTTP/1.1 400") and answer.endswith(b'this server speaks HTTP/1.1 alone."}')
+@pytest.mark.parametrize("chunked", [False, True])
+def test_an_upgrade_is_ignored_and_the_body_read(server, upgrade, chunked):
+    wanted = [f"Upgrade: {upgrade}", "Connection: Upgrade, HTTP2-Settings", "HTTP2-Settings: AAMAAABkAAQAAP__"]
+    body = b"%x\r\n%b\r\n0\r\n\r\n" % (len(LOOKUP), LOOKUP) if chunked else LOOKUP
+    wanted += ["Transfer-Encoding: chunked"] if chunked else []
+    asked = post(body, "/v1/models/lookup:predict", *wanted)
+    bare = "\r\n".join(["GET /v2 HTTP/1.1", "Host: x", *wanted[:3], "", ""]).encode()
+    whole = asked + bare + asked + last()
+    for pieces in ([whole], [whole[at : at + 1] for at in range(len(whole))]):
+        answer = server.raw(*pieces)
+        assert answer.count(b'{"predictions":[2.0]}') == 2 and answer.count(b"course model server") == 2
+        assert answer.count(b"HTTP/1.1 200") == answer.count(b"HTTP/1.1") == 4
+
+
+def test_an_upgrade_that_ends_the_connection_ends_it(server):
+    wanted = ["Upgrade: h2c", "Connection: Upgrade, close"]
+    answer = server.raw(post(LOOKUP, "/v1/models/lookup:predict", *wanted) + post())
+    assert answer.count(b"HTTP/1.1 200") == 1 and b"connection: close" in answer
 
 
 @pytest.mark.parametrize("version", ["HTTP/1.0", "HTTP/1.1"])
