@@ -47,7 +47,7 @@ scratch = begin("16")
 path.picture(here="16")
 
 # %%
-BASE = "python:3.11-slim-bookworm"
+BASE = "python:3.13-slim-trixie"
 SERVICE = own("digits-service:lesson-16")
 OURS = {"course-lesson": own("16")}  # a label on all that this lesson makes
 print(SERVICE)
@@ -1340,7 +1340,7 @@ claim(
 # Dependabot) propose the next one, or you pin its holes too:
 #
 # ```bash
-# docker build -f docker/service.Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:… .
+# docker build -f docker/service.Dockerfile --build-arg BASE_IMAGE=python:3.13-slim-trixie@sha256:… .
 # ```
 #
 # With most engines an image has a digest only once it came from a registry or went to one, and this page was recorded
