@@ -119,7 +119,9 @@ def test_the_gateway_asks_the_service_and_keeps_its_answers_in_redis():
     _, asked = parsed(SERVICES["gateway"]["command"])
     assert asked.predictor == [(f"http://service:{SERVED['EXPOSE']}", 1.0)] and asked.cache == "redis://redis:6379"
     assert set(SERVICES["gateway"]["networks"]) == {"serving", "cache"}
-    assert "ports" not in SERVICES["redis"], "nobody but the gateway needs a Redis without a password"
+    neighbours = [name for name, each in SERVICES.items() if "cache" in each["networks"]]
+    assert neighbours == ["gateway", "redis"] and SERVICES["redis"]["networks"] == ["cache"]
+    assert "ports" not in SERVICES["redis"], "nobody but the gateway reaches a Redis without a password"
 
 
 def test_prometheus_reads_both_servers_counters():

@@ -7,7 +7,6 @@ public images' names, and removed at the end. These are other versions (2.53 and
 
 import json
 import os
-import re
 import secrets
 import shutil
 import subprocess
@@ -188,12 +187,8 @@ RUN --mount=type=secret,id=token --mount=type=cache,id={image},target=/cache \\
         for run, found in ((f"{token[::-1]}1", ""), (f"{token[::-1]}2", "kept\n")):
             docker("build", "--quiet", "--secret", f"id=token,src={tmp_path / 'token'}", "--build-arg", f"RUN={run}",
                    "--tag", image, tmp_path, DOCKER_BUILDKIT="1")  # fmt: skip
-            told = client.containers.run(
-                image, ["sh", "-c", "cat /found; cat /read; ls /run/secrets /cache"], remove=True
-            )
-            listed, read = told.decode().split(" -")[0].rpartition("\n")[::2]
-            assert re.fullmatch("[0-9a-f]{64}", read) and listed == found.rstrip("\n")
-            assert "kept" not in told.decode().split(" -")[1] and "token" not in told.decode().split(" -")[1]
+            look = "cat /found; wc -c < /read; ls -d /run/secrets/token /cache/kept; true"
+            assert client.containers.run(image, ["sh", "-c", look], remove=True).decode() == f"{found}68\n"
         saved = b"".join(client.images.get(image).save())
         assert token.encode() not in saved, "the secret is in a layer or in the settings"
     finally:
