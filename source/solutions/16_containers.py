@@ -183,7 +183,8 @@ check("16.4", mended)
 # there, since it runs *inside*; and `STOPSIGNAL` is needed because exec form makes Python process 1, which SIGTERM does not end.
 # The token was published with every image so far: it must be replaced, mended Dockerfile or not. Another way to stop it in
 # order is a handler in `app.py`, which helps everybody who sends SIGTERM, Kubernetes included, on engines that ignore
-# STOPSIGNAL.
+# STOPSIGNAL. Where a container's environment names a proxy (HTTP_PROXY), `urlopen` asks the proxy for 127.0.0.1, and the check
+# fails; `docker/service.Dockerfile` has the opener that asks directly.
 
 # %% [markdown]
 # ## 16.5 Who left the key in there? ★★★ · 20 minutes
