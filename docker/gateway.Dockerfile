@@ -2,16 +2,22 @@
 #   docker build -f docker/gateway.Dockerfile -t digits-gateway:0.1.0 .
 #   docker run --rm --read-only -p 8080:8080 digits-gateway:0.1.0
 # Made as docker/service.Dockerfile is, which says why each line stands there.
-ARG BASE_IMAGE=python:3.11-slim-bookworm
+ARG BASE_IMAGE=python:3.13-slim-trixie
 
 FROM ${BASE_IMAGE} AS packages
 COPY docker/gateway-requirements.txt /tmp/requirements.txt
 RUN python3 -m venv /opt/gateway \
-    && /opt/gateway/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps -r /tmp/requirements.txt \
+    && /opt/gateway/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps --only-binary=:all: \
+        --require-hashes -r /tmp/requirements.txt \
     && /opt/gateway/bin/pip check \
-    && /opt/gateway/bin/pip uninstall --yes --quiet setuptools pip \
+    && /opt/gateway/bin/pip uninstall --yes --quiet pip \
     && cd /opt/gateway/lib/python3*/site-packages \
     && find . -depth -type d -name tests -exec rm -r {} +
+
+FROM ${BASE_IMAGE} AS course
+COPY course_lib/__init__.py /srv/course_lib/
+COPY course_lib/services/__init__.py course_lib/services/gateway.py course_lib/services/process.py course_lib/services/upstream.py /srv/course_lib/services/
+RUN chmod -R u=rwX,go=rX /srv
 
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="digits-gateway" \
@@ -23,10 +29,9 @@ ENV PATH=/opt/gateway/bin:$PATH \
     PYTHONUNBUFFERED=1
 WORKDIR /srv
 COPY --from=packages /opt/gateway /opt/gateway
-COPY course_lib/__init__.py course_lib/
-COPY course_lib/services/__init__.py course_lib/services/gateway.py course_lib/services/process.py course_lib/services/upstream.py course_lib/services/
+COPY --from=course /srv/course_lib course_lib
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=3s --start-period=5s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/v2/health/ready', timeout=2)"]
+    CMD ["python", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:8080/v2/health/ready', timeout=2)"]
 CMD ["python", "-m", "course_lib.services.gateway", "--predictor", "http://digits", "--host", "0.0.0.0", "--port", "8080"]

@@ -3,8 +3,8 @@
 #   docker run --rm -p 127.0.0.1:8888:8888 -e JUPYTER_TOKEN=choose-one course-workshop:0.1.0
 # and open http://127.0.0.1:8888/lab?token=choose-one. Without JUPYTER_TOKEN the container prints a token of its own.
 # `git archive` sends what is committed, and leaves out .dockerignore, which is the service's. Any builder takes it so.
-# There is no engine inside: live cells replay their recordings. Another base with Python 3.11: --build-arg BASE_IMAGE=...
-ARG BASE_IMAGE=python:3.11-slim-bookworm
+# There is no engine inside: live cells replay their recordings. Another base with Python 3.13: --build-arg BASE_IMAGE=...
+ARG BASE_IMAGE=python:3.13-slim-trixie
 FROM ${BASE_IMAGE}
 LABEL org.opencontainers.image.title="course-workshop" \
       org.opencontainers.image.description="JupyterLab with From Loss to Load Balancer" \
@@ -18,7 +18,7 @@ ENV PATH=/opt/course/bin:$PATH \
 WORKDIR /home/learner/course
 # The packages come before the course, so that a change of a lesson installs nothing anew. PyTorch's build for CPUs is
 # taken first: the one that pip finds by itself brings gigabytes of CUDA along.
-COPY pyproject.toml constraints.txt ./
+COPY --chown=10001:10001 pyproject.toml constraints.txt ./
 ARG TORCH_FROM="--index-url https://download.pytorch.org/whl/cpu"
 RUN pip install --no-cache-dir --no-deps ${TORCH_FROM} "$(grep -o '^torch==[0-9.]*' constraints.txt)+cpu"
 RUN python -c "import tomllib; p = tomllib.load(open('pyproject.toml', 'rb')); print(*p['build-system']['requires'], *p['project']['dependencies'], sep='\n')" > /tmp/requirements.txt \
@@ -36,5 +36,5 @@ RUN chown 10001:10001 . \
 USER 10001:10001
 EXPOSE 8888
 HEALTHCHECK --interval=30s --timeout=5s --start-period=30s \
-    CMD ["python", "-c", "import urllib.request; urllib.request.urlopen('http://127.0.0.1:8888/api', timeout=3)"]
+    CMD ["python", "-c", "import urllib.request as u; u.build_opener(u.ProxyHandler({})).open('http://127.0.0.1:8888/api', timeout=3)"]
 CMD ["jupyter", "lab", "--ip=0.0.0.0", "--port=8888", "--no-browser"]

@@ -270,7 +270,7 @@ def _sources(value: str) -> list[str]:
     return [word.removeprefix("./").rstrip("/") or "." for word in words if not word.startswith("--")][:-1]
 
 
-PYTHON = re.compile(r"(/\S*/)?python3?(\.11)?")
+PYTHON = re.compile(r"(/\S*/)?python3?(\.13)?")
 
 
 def _folder_and_script(steps: list[tuple[str, str]]) -> tuple[PurePosixPath, PurePosixPath | None]:
@@ -297,11 +297,11 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         "Each line begins with an instruction, FROM first; `\\` at a line's end goes on.",
         'return """\\\nFROM …\n"""',
     ])  # fmt: skip
-    own = r"(\S+/)?python:3\.11(\.\d+)?(-[\w.]+)*(@sha256:[0-9a-f]{64})?"
-    yield ("the base is a Python 3.11, by a tag that says so", lambda: all(re.fullmatch(own, base) for base in image().bases if base not in image().stages), [
+    own = r"(\S+/)?python:3\.13(\.\d+)?(-[\w.]+)*(@sha256:[0-9a-f]{64})?"
+    yield ("the base is a Python 3.13, by a tag that says so", lambda: all(re.fullmatch(own, base) for base in image().bases if base not in image().stages), [
         "Which Python will `python:latest` be next year?",
         "A tag with the version in it; slim is smaller.",
-        "FROM python:3.11-slim-bookworm",
+        "FROM python:3.13-slim-trixie",
     ])  # fmt: skip
     yield ("no token is in it", lambda: "gh-1f6a9c" not in image().text and not any("TOKEN" in value.upper() for _, value in image().steps), [
         "Who can read an ENV of an image?",

@@ -20,7 +20,7 @@ SECONDS = 5
 AGAIN_S = 60
 """How long one that let us wait for it is not asked again."""
 
-BASE_IMAGE = "python:3.11-slim-bookworm"
+BASE_IMAGE = "python:3.13-slim-trixie"
 """The image that docker/service.Dockerfile starts from."""
 
 LOCAL_CONTEXT = re.compile("(kind|k3d)-.+|minikube|docker-desktop|rancher-desktop")

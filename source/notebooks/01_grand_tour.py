@@ -491,7 +491,7 @@ def container():
     client = docker_client()
     clear(client, OURS, IMAGE, namespace=NAMESPACE)  # what an earlier run left, if it broke off
     image = build_service(client, scratch / "context", served, tag=IMAGE)
-    base = client.images.get("python:3.11-slim-bookworm")
+    base = client.images.get("python:3.13-slim-trixie")
     start = time.perf_counter()
     published = {"8501/tcp": ("127.0.0.1", None)}
     running = client.containers.create(IMAGE, ports=published, labels=OURS, **AS_IN_PRODUCTION)

@@ -1616,7 +1616,7 @@ for each in (first, second):
 
 # %%
 DOCKERFILE = """\
-FROM python:3.11-slim-bookworm
+FROM python:3.13-slim-trixie
 RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server \\
     && rm -rf /var/lib/apt/lists/*
 USER 10001:10001

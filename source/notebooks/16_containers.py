@@ -47,7 +47,7 @@ scratch = begin("16")
 path.picture(here="16")
 
 # %%
-BASE = "python:3.11-slim-bookworm"
+BASE = "python:3.13-slim-trixie"
 SERVICE = own("digits-service:lesson-16")
 OURS = {"course-lesson": own("16")}  # a label on all that this lesson makes
 print(SERVICE)
@@ -548,7 +548,7 @@ def cache_order():
 
     client, seen = docker_client(), {}
     pinned = (places.CHECKOUT / "docker/service-requirements.txt").read_text()
-    needs = re.search(r"^numpy==.*$", pinned, re.M)[0] + "\n"
+    needs = re.search(r"^numpy==[\d.]+", pinned, re.M)[0] + "\n"
     build(client, "digits-16:cache", TOP.format(run="warm-up"))
     for name, recipe in ORDERS.items():
         recipe, seen[name] = recipe.format(run=time.time_ns()), []
@@ -633,11 +633,11 @@ claim(
 )
 
 # %% [markdown]
-# So the model is not the weight; what runs it is. That is why the recipe has two stages (`FROM` twice): the first
-# installs packages and removes what a server never runs, pip included; the second copies the result, and everything
-# else of the first stays behind. And it holds ONNX Runtime rather than the framework that trained the model. What
-# would the framework cost? We cannot build that image in a lesson's time, so as a stand-in for its layer we count the
-# bytes that each package has installed *here*, in this environment.
+# So the model is not the weight; what runs it is. That is why the recipe has stages, one for each `FROM`. The first
+# installs packages and removes what a server never runs, pip included. The second sets the rights of the course's own
+# files. The last one copies both results, and everything else stays behind. And it holds ONNX Runtime rather than the
+# framework that trained the model. What would the framework cost? We cannot build that image in a lesson's time, so as
+# a stand-in for its layer we count the bytes that each package has installed *here*, in this environment.
 
 
 # %%
@@ -782,9 +782,9 @@ claim(
 # ```
 #
 # Such an image is built with `docker build --secret id=token,src=token.txt .`, and the file is there while that one
-# instruction runs, and in no layer. The engine's older builder, which the `docker` package speaks to and which this
-# lesson uses, does not know `RUN --mount`. Secrets of the *running* service are another question: they come from
-# outside when it starts (lesson 17).
+# instruction runs, and in no layer. A test of the course builds one this way, and searches it. The engine's older
+# builder, which the `docker` package speaks to and which this lesson uses, does not know `RUN --mount`. Secrets of the
+# *running* service are another question: they come from outside when it starts (lesson 17).
 #
 # ## What happens at the limit of memory?
 #
@@ -1340,7 +1340,7 @@ claim(
 # Dependabot) propose the next one, or you pin its holes too:
 #
 # ```bash
-# docker build -f docker/service.Dockerfile --build-arg BASE_IMAGE=python:3.11-slim-bookworm@sha256:… .
+# docker build -f docker/service.Dockerfile --build-arg BASE_IMAGE=python:3.13-slim-trixie@sha256:… .
 # ```
 #
 # With most engines an image has a digest only once it came from a registry or went to one, and this page was recorded
@@ -1405,8 +1405,9 @@ last = max(i for i, (word, _) in enumerate(steps) if word == "FROM")
 has, copies = dict(steps[last:]), [rest for word, rest in steps[last:] if word == "COPY"]
 needs = (RECIPE.parent / "service-requirements.txt").read_text()
 command = json.loads(has["CMD"])
-pinned = [line for line in needs.splitlines() if not line.startswith("#")]
-order = "/opt/service" in copies[0] and copies[-1] == "models models"
+pinned = [line for line in needs.splitlines() if not line.startswith(("#", " "))]
+hashed = "--require-hashes" in RECIPE.read_text() and "--hash=sha256:" in needs
+order = "/opt/service" in copies[0] and copies[-1].endswith(" models")
 large = show.bytes_text(sizes["PyTorch"])
 wasted = show.bytes_text(again["code first"]["new_bytes"])
 
@@ -1415,7 +1416,8 @@ mended = [
     ["a base that exists, by version", "nothing was built", steps[0][1].endswith(BASE)],
     ["the runtime, no framework", f"{large} for PyTorch", "torch" not in needs],
     ["versions are pinned", "the newest of the day", all("==" in line for line in pinned)],
-    ["two stages", "what only builds it stays", sum(word == "FROM" for word, _ in steps) == 2],
+    ["and the bytes, by hash", "the newest of the day", hashed],
+    ["stages", "what only builds it stays", sum(word == "FROM" for word, _ in steps) > 1],
     ["packages first, models last", f"{wasted} for one line", order],
     ["it starts a server, in exec form", "ended at once; 137", command[0] == "python"],
     ["EXPOSE names its port", "nobody listened", command[-1] == has["EXPOSE"]],
@@ -1435,10 +1437,16 @@ claim("every mend is in the file", all(there for *_, there in mended), f"{len(me
 # %% [markdown]
 # ## How do several containers run together?
 #
-# `docker/compose.yaml` describes three, for one machine: the service, Prometheus, which reads its counters (lesson
-# 20), and Redis, the cache of lesson 15's gateway. `docker compose -f docker/compose.yaml up` starts them. Their
-# images come from a registry, and this page was made where none can be reached; so here we read the file and do not
-# run it.
+# `docker/compose.yaml` describes four, for one machine: the service, lesson 15's gateway in front of it, Redis, which
+# keeps the gateway's answers, and Prometheus, which reads the counters of both servers (lesson 20). This command
+# builds and starts them, and returns once all are healthy:
+#
+# ```bash
+# docker compose -f docker/compose.yaml up --build --wait
+# ```
+#
+# Two of the images come from a registry, and this page was made where none can be reached. So here we read the file.
+# The course's tests run it, where need be with Prometheus and Redis from Debian's packages.
 
 # %%
 import yaml
@@ -1470,9 +1478,9 @@ claim(
 )
 
 # %%
-ports = [port for each in services.values() for port in each["ports"]]
+ports = [port for each in services.values() for port in each.get("ports", [])]
 claim(
-    "and is reached from this machine alone",
+    "and is reached from this machine alone, or from the gateway alone, as Redis is",
     all(port.startswith("127.0.0.1:") for port in ports),
     ", ".join(ports),
 )

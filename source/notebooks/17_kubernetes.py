@@ -124,7 +124,7 @@ def installation():
         f"apt-get update -qq; {offers}; {APT_LINE.replace('install', 'install -s')} 2>&1; true"
     )
     run = docker_client().containers.run
-    text = run("python:3.11-slim-bookworm", ["sh", "-c", script], remove=True, labels=OURS)
+    text = run("python:3.13-slim-trixie", ["sh", "-c", script], remove=True, labels=OURS)
     return text.decode().splitlines()
 
 

@@ -1,5 +1,6 @@
-"""docker/compose.yaml and what it mounts, read: no image of it but the service's can be had where the tests run."""
+"""docker/compose.yaml and what Prometheus gets, read. tests/deploy/test_on_the_engine.py runs them."""
 
+import json
 import re
 
 import pytest
@@ -8,13 +9,15 @@ import yaml
 import course_lib
 from course_lib.places import CHECKOUT
 from course_lib.serving.__main__ import SHUTDOWN_SECONDS
+from tests.deploy.rules.pods import parsed
 from tests.deploy.test_dockerfile import recipe
 from tests.deploy.tree import last_stage
 
 FOLDER = CHECKOUT / "docker"
 COMPOSE = yaml.safe_load((FOLDER / "compose.yaml").read_text())
 SERVICES = COMPOSE["services"]
-SERVED = last_stage(recipe("service"))
+BUILT = {name: last_stage(recipe(name)) for name in ("service", "gateway", "prometheus")}
+SERVED = BUILT["service"]
 KNOWN = set(
     "build cap_drop command depends_on deploy healthcheck image logging networks ports read_only restart security_opt "
     "stop_grace_period tmpfs user volumes".split()
@@ -33,8 +36,8 @@ def seconds(text: str) -> int:
     return int(re.fullmatch(r"(\d+)s", text)[1])
 
 
-def test_it_holds_the_service_what_watches_it_and_a_cache():
-    assert list(SERVICES) == ["service", "prometheus", "redis"]
+def test_it_holds_two_servers_what_watches_them_and_a_cache():
+    assert list(SERVICES) == ["service", "gateway", "prometheus", "redis"]
     assert {key for key in COMPOSE if not key.startswith("x-")} == {"name", "services", "networks", "volumes"}
 
 
@@ -53,7 +56,7 @@ def test_each_is_read_only_without_capabilities_and_without_root(name):
     found = SERVICES[name]
     assert found["read_only"] is True and found["cap_drop"] == ["ALL"]
     assert found["security_opt"] == ["no-new-privileges:true"]
-    user = found.get("user") or SERVED["USER"]  # the service has its own in its Dockerfile
+    user = found.get("user") or BUILT[name]["USER"]
     assert re.fullmatch(r"[1-9]\d*:[1-9]\d*", user)
 
 
@@ -62,12 +65,14 @@ def test_each_has_limits_and_a_bounded_log(name):
     limits = SERVICES[name]["deploy"]["resources"]["limits"]
     assert float(limits["cpus"]) > 0 and 64 <= mebibytes(limits["memory"]) <= 512 and limits["pids"] > 0
     assert isinstance(limits["cpus"], str), "the specification's older schema takes text alone"
-    assert set(SERVICES[name]["logging"]["options"]) == {"max-size", "max-file"}
+    options = SERVICES[name]["logging"]["options"]
+    assert set(options) == {"max-size", "max-file", "mode", "max-buffer-size"}
+    assert options["mode"] == "non-blocking", "a container whose log nobody reads fast enough would stand still"
 
 
 @each
 def test_each_is_reached_from_this_machine_alone(name):
-    for port in SERVICES[name]["ports"]:
+    for port in SERVICES[name].get("ports", ()):
         assert re.fullmatch(r"127\.0\.0\.1:(\d+):\1", port)
 
 
@@ -87,40 +92,52 @@ def test_what_a_service_names_is_there(name):
     for other, how in found.get("depends_on", {}).items():
         assert how == {"condition": "service_healthy"} and "healthcheck" in SERVICES[other]
     for volume in found.get("volumes", ()):
-        if volume["type"] == "bind":
-            assert (FOLDER / volume["source"]).is_file() and volume["read_only"]
-        else:
-            assert volume["source"] in COMPOSE["volumes"]
+        assert volume["type"] == "volume", "a mounted file is unread after a clone under umask 077"
+        assert volume["source"] in COMPOSE["volumes"]
 
 
-def test_the_service_is_the_courses_own_image():
-    service = SERVICES["service"]
-    assert service["image"] == f"digits-service:{course_lib.__version__}"
+@pytest.mark.parametrize("name", BUILT)
+def test_what_is_built_is_the_courses_own_image(name):
+    service = SERVICES[name]
+    assert service["image"] == f"digits-{name}:{course_lib.__version__}"
     assert (FOLDER / service["build"]["context"]).resolve() == CHECKOUT
     assert (CHECKOUT / service["build"]["dockerfile"]).is_file()
-    assert service["ports"][0].endswith(f":{SERVED['EXPOSE']}")
+    assert service["ports"][0].endswith(f":{BUILT[name]['EXPOSE']}")
 
 
-def test_its_health_check_asks_what_the_image_asks():
-    assert SERVICES["service"]["healthcheck"]["test"][-1] in SERVED["HEALTHCHECK"]
+@pytest.mark.parametrize("name", BUILT)
+def test_its_health_check_asks_what_the_image_asks(name):
+    assert json.dumps(SERVICES[name]["healthcheck"]["test"][1:]) in BUILT[name]["HEALTHCHECK"]
 
 
-def test_the_service_may_finish_what_it_has_begun():
-    assert seconds(SERVICES["service"]["stop_grace_period"]) > SHUTDOWN_SECONDS
+@pytest.mark.parametrize("name", ["service", "gateway"])
+def test_a_server_may_finish_what_it_has_begun(name):
+    assert seconds(SERVICES[name]["stop_grace_period"]) > SHUTDOWN_SECONDS
 
 
-def test_prometheus_reads_the_services_counters():
+def test_the_gateway_asks_the_service_and_keeps_its_answers_in_redis():
+    _, asked = parsed(SERVICES["gateway"]["command"])
+    assert asked.predictor == [(f"http://service:{SERVED['EXPOSE']}", 1.0)] and asked.cache == "redis://redis:6379"
+    assert set(SERVICES["gateway"]["networks"]) == {"serving", "cache"}
+    neighbours = [name for name, each in SERVICES.items() if "cache" in each["networks"]]
+    assert neighbours == ["gateway", "redis"] and SERVICES["redis"]["networks"] == ["cache"]
+    assert "ports" not in SERVICES["redis"], "nobody but the gateway reaches a Redis without a password"
+
+
+def test_prometheus_reads_both_servers_counters():
     prometheus, config = SERVICES["prometheus"], yaml.safe_load((FOLDER / "prometheus.yml").read_text())
-    (job,) = config["scrape_configs"]
-    assert job["static_configs"] == [{"targets": [f"service:{SERVED['EXPOSE']}"]}] and job["metrics_path"] == "/metrics"
-    assert set(prometheus["networks"]) & set(SERVICES["service"]["networks"])
+    for job, name in zip(config["scrape_configs"], ("service", "gateway"), strict=True):
+        assert job["static_configs"] == [{"targets": [f"{name}:{BUILT[name]['EXPOSE']}"]}]
+        assert job["job_name"] == f"digits-{name}" and job["metrics_path"] == "/metrics"
+        assert set(prometheus["networks"]) & set(SERVICES[name]["networks"])
     assert seconds(config["global"]["scrape_timeout"]) <= seconds(config["global"]["scrape_interval"])
 
 
 def test_prometheus_reads_its_file_and_writes_to_its_volume():
     options = dict(word.removeprefix("--").split("=") for word in SERVICES["prometheus"]["command"])
-    mounted = {volume["source"]: volume["target"] for volume in SERVICES["prometheus"]["volumes"]}
-    assert mounted == {"./prometheus.yml": options["config.file"], "measurements": options["storage.tsdb.path"]}
+    (volume,) = SERVICES["prometheus"]["volumes"]
+    assert (volume["source"], volume["target"]) == ("measurements", options["storage.tsdb.path"])
+    assert BUILT["prometheus"]["COPY"].split()[1:] == ["docker/prometheus.yml", options["config.file"]]
     assert {"storage.tsdb.retention.time", "storage.tsdb.retention.size"} <= set(options)
 
 

@@ -2,6 +2,7 @@
 
 import ast
 import json
+import re
 import sys
 from importlib.metadata import requires
 
@@ -10,13 +11,15 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import course_lib
+from course_lib.ops.reach import BASE_IMAGE
 from course_lib.places import CHECKOUT
 from tests.deploy import tree
+from tools import hashes
 
 IMAGES = {
     "service": ["httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"],
-    "gateway": ["aiohttp", "httptools", "numpy", "orjson", "prometheus-client", "purgatory", "starlette", "tenacity",
-                "uvicorn", "uvloop", "yarl"],
+    "gateway": ["aiohttp", "httptools", "numpy", "orjson", "prometheus-client", "purgatory", "redis", "starlette",
+                "tenacity", "uvicorn", "uvloop", "yarl"],
 }  # fmt: skip
 """What each image's code imports, and what uvicorn takes where it is there."""
 
@@ -30,15 +33,17 @@ def recipe(image: str) -> list[tuple[str, str]]:
 
 def pins(name: str) -> dict[str, str]:
     lines = (CHECKOUT / name).read_text().splitlines()
-    pairs = [line.split(";")[0].split("==") for line in lines if "==" in line and not line.startswith("#")]
-    return {canonicalize_name(package): version.strip() for package, version in pairs}
+    pairs = [re.split(" *[;\\\\]", line)[0].split("==") for line in lines if re.match(r"[\w.-]+==", line)]
+    return {canonicalize_name(package): version for package, version in pairs}
 
 
 @each_image
-def test_the_base_is_pinned_and_the_same_in_both_stages(image):
+def test_the_base_is_pinned_and_the_same_in_all_stages(image):
     found = recipe(image)
-    assert ("ARG", "BASE_IMAGE=python:3.11-slim-bookworm") == found[0]
-    assert [rest for word, rest in found if word == "FROM"] == ["${BASE_IMAGE} AS packages", "${BASE_IMAGE}"]
+    assert ("ARG", f"BASE_IMAGE={BASE_IMAGE}") == found[0]
+    assert BASE_IMAGE.startswith(f"python:{hashes.PYTHON}-"), "the hashes are those of another Python's wheels"
+    stages = [rest for word, rest in found if word == "FROM"]
+    assert stages == ["${BASE_IMAGE} AS packages", "${BASE_IMAGE} AS course", "${BASE_IMAGE}"]
 
 
 @each_image
@@ -84,7 +89,8 @@ def test_the_container_holds_exactly_what_its_code_needs_at_the_courses_versions
         if name not in needed:
             needed.add(name)
             wanted = [Requirement(text) for text in requires(name) or []]
-            environment = {"extra": "", "python_version": "3.11", "python_full_version": "3.11.9"}
+            environment = {"extra": "", "python_version": hashes.PYTHON, "python_full_version": f"{hashes.PYTHON}.0",
+                           "sys_platform": "linux", "platform_system": "Linux"}  # fmt: skip
             todo += [found.name for found in wanted if not found.marker or found.marker.evaluate(environment)]
     assert set(held) == needed
 
@@ -100,6 +106,18 @@ def test_what_is_copied_reaches_the_engine(source):
     kept = [line[1:] for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
     assert source in kept
     assert source.split("/")[0] in ("docker", "course_lib", "models")
+
+
+def test_hashes_are_renewed_with_the_versions_of_the_constraints(monkeypatch):
+    found = {"x86_64": {"b==2": "f" * 64, "a==1": "e" * 64}, "aarch64": {"b==2": "0" * 64, "a==1": "e" * 64}}
+    monkeypatch.setattr(hashes, "wheels", lambda pins, processor: found[processor])
+    old = "# why\nb==1 \\\n    --hash=sha256:1234\na==1\n"
+    assert hashes.renewed(old, "a==1 ; sys_platform == 'linux'\nb==2\nc==3\n").splitlines() == [
+        "# why", "b==2 \\", f"    --hash=sha256:{'0' * 64} \\", f"    --hash=sha256:{'f' * 64}",
+        "a==1 \\", f"    --hash=sha256:{'e' * 64}",
+    ]  # fmt: skip
+    with pytest.raises(KeyError, match="b"):
+        hashes.renewed(old, "a==1\n")
 
 
 def test_the_server_imports_only_what_the_container_holds():
@@ -122,8 +140,7 @@ def test_the_gateway_imports_only_what_its_container_holds():
         if module.startswith("course_lib"):
             assert any(f"{module}.".startswith(f"{each}.") for each in here), module
         else:
-            # redis is imported where it is asked for, with --cache redis://…, which this image does not hold
-            assert module.split(".")[0] in held | sys.stdlib_module_names | {"redis"}, module
+            assert module.split(".")[0] in held | sys.stdlib_module_names, module
 
 
 def imported(source: str) -> list[str]:

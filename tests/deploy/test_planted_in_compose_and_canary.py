@@ -13,6 +13,7 @@ from tests.deploy.rules import wrong
 from tests.deploy.test_planted_mistakes import setting
 from tests.deploy.tree import Tree, instructions, of
 
+LOGGING = {"driver": "json-file", "options": {"mode": "non-blocking"}}
 COMPOSE = {
     "services": {
         "service": {
@@ -24,6 +25,7 @@ COMPOSE = {
             "read_only": True,
             "cap_drop": ["ALL"],
             "mem_limit": "256m",
+            "logging": LOGGING,
         },
         "prometheus": {
             "image": "prom/prometheus:v3.5.0",
@@ -31,18 +33,30 @@ COMPOSE = {
             "read_only": True,
             "cap_drop": ["ALL"],
             "deploy": {"resources": {"limits": {"memory": "256M"}}},
+            "logging": LOGGING,
+            "healthcheck": {"test": ["CMD", "wget", "-Y", "off", "-q", "http://127.0.0.1:9090/-/ready"]},
         },
     }
 }
 PROMETHEUS = {"scrape_configs": [{"job_name": "digits", "static_configs": [{"targets": ["service:8501"]}]}]}
 GATEWAY_DOCKERFILE = f"""\
-FROM python:3.11-slim-bookworm
+FROM python:3.13-slim-trixie AS packages
+COPY docker/gateway-requirements.txt /tmp/requirements.txt
+RUN pip install --no-deps --require-hashes -r /tmp/requirements.txt
+FROM python:3.13-slim-trixie AS course
+COPY models /srv/models
+RUN chmod -R u=rwX,go=rX /srv
+FROM python:3.13-slim-trixie
 LABEL org.opencontainers.image.version="{VERSION}"
+COPY --from=packages /opt/gateway /opt/gateway
+COPY --from=course /srv/models models
+COPY --chown=10001:10001 models also
 USER 10001:10001
 EXPOSE 8080
-HEALTHCHECK CMD ["python", "-c", "urlopen('http://127.0.0.1:8080/v2/health/ready')"]
+HEALTHCHECK CMD ["python", "-c", "build_opener(ProxyHandler({{}})).open('http://127.0.0.1:8080/v2/health/ready') # urllib"]
 CMD ["python", "-m", "course_lib.services.gateway", "--predictor", "http://digits", "--host", "0.0.0.0", "--port", "8080"]
 """
+PIN = f"orjson==3.13.0 \\\n    --hash=sha256:{'0' * 64} \\\n    --hash=sha256:{'1' * 64}\n"
 ARGS = ["--host=0.0.0.0", "--port=8080", "--predictor=http://digits=95", "--predictor=http://digits-canary=5"]
 ROUTE = {
     "apiVersion": "gateway.networking.k8s.io/v1",
@@ -70,6 +84,7 @@ def whole(deployed: Tree) -> Tree:
     tree = copy.deepcopy(deployed)
     tree.compose, tree.prometheus = copy.deepcopy(COMPOSE), copy.deepcopy(PROMETHEUS)
     tree.dockerfiles["gateway"] = instructions(GATEWAY_DOCKERFILE)
+    tree.requirements["gateway"] = PIN
     documents = tree.overlays["production"]
     documents.remove(of("ResourceQuota", documents)[0])
     for kind in ("Deployment", "Service"):
@@ -116,6 +131,25 @@ def gateway(tree: Tree) -> dict:
     return of_production("Deployment", "digits-gateway")(tree)["template"]["spec"]["containers"][0]
 
 
+def rewritten(old: str, new: str) -> Callable[[Tree], None]:
+    """Plants another line in the gateway's Dockerfile."""
+    assert old in GATEWAY_DOCKERFILE, old
+
+    def plant(tree: Tree) -> None:
+        tree.dockerfiles["gateway"] = instructions(GATEWAY_DOCKERFILE.replace(old, new))
+
+    return plant
+
+
+def required(text: str) -> Callable[[Tree], None]:
+    return lambda tree: tree.requirements.update(gateway=text)
+
+
+def probe(command: list[str]) -> Callable[[Tree], None]:
+    """Plants a probe that runs a program in the gateway's container."""
+    return lambda tree: gateway(tree)["livenessProbe"].update(exec={"command": command})
+
+
 def canary(tree: Tree) -> dict:
     return of_production("Rollout", "digits-rollout")(tree)["strategy"]["canary"]
 
@@ -140,6 +174,33 @@ MISTAKES = {
     "privileges": (setting(compose, "service/cap_drop", ["NET_RAW"]), "has privileges"),
     "no limit of memory": (setting(compose, "service/mem_limit", ...), "has no memory limit"),
     "a wait for nobody": (setting(compose, "prometheus/depends_on", ["digits"]), "waits for digits"),
+    "a log that blocks": (setting(compose, "prometheus/logging/options/mode", "blocking"), "its log is not read"),
+    "a log of the engine's own choice": (setting(compose, "service/logging", ...), "its log is not read"),
+    # proxies
+    "wget by a proxy": (
+        setting(compose, "prometheus/healthcheck/test", ["CMD", "wget", "-q", "http://127.0.0.1:9090/"]), "no -Y off"),
+    "curl by a proxy": (
+        setting(compose, "prometheus/healthcheck/test", "curl -f http://127.0.0.1:9090/"), "no --noproxy"),
+    "urlopen by a proxy": (rewritten("build_opener(ProxyHandler({})).open", "urlopen"), "gateway.Dockerfile: the health check"),
+    "requests by a proxy": (
+        rewritten("build_opener(ProxyHandler({})).open", "import requests; requests.get"), "no trust_env = False"),
+    "a probe by a proxy": (
+        probe(["python", "-c", "import httpx; httpx.get('http://127.0.0.1:8080/')"]), "livenessProbe: the health check"),
+    # rights
+    "a copy that keeps the checkout's rights": (
+        rewritten("COPY --chown=10001:10001 models also", "COPY models also"), "COPY models also: the image's user"),
+    "a copy for another user": (rewritten("--chown=10001:10001", "--chown=0:0"), "the image's user may not read it"),
+    "a stage that opens nothing": (rewritten("RUN chmod -R u=rwX,go=rX /srv\n", ""), "no chmod -R in that stage"),
+    "a stage that opens another folder": (rewritten("go=rX /srv", "go=rX /opt"), "no chmod -R in that stage"),
+    "a stage that opens before it copies": (
+        rewritten("COPY models /srv/models\nRUN chmod -R u=rwX,go=rX /srv", "RUN chmod -R u=rwX,go=rX /srv\nCOPY models /srv/models"),
+        "no chmod -R in that stage"),
+    # hashes
+    "packages without hashes": (rewritten("--require-hashes ", ""), "no --require-hashes"),
+    "packages of whatever needs them": (rewritten("--no-deps ", ""), "no --require-hashes"),
+    "a package without its hash": (required(PIN + "redis==8.1.0\n"), "redis==8.1.0 has no version and hash"),
+    "a package without its version": (required(PIN.replace("==3.13.0", ">=3")), "orjson>=3 has no version and hash"),
+    "half a hash": (required(PIN.replace("0" * 64, "0" * 40)), "orjson==3.13.0 has no version and hash"),
     # prometheus
     "another port to measure": (
         setting(prometheus, "static_configs/0/targets/0", "service:8500"), "asks service:8500/metrics"),

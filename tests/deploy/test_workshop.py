@@ -48,7 +48,7 @@ def test_the_workshop_installs_nothing_anew_for_a_changed_lesson():
     course = words.index(("COPY", "--chown=10001:10001 . ./"))
     installs = [i for i, (word, rest) in enumerate(words) if word == "RUN" and "pip install" in rest]
     assert [i < course for i in installs] == [True, True, False] and "--no-deps" in words[installs[2]][1]
-    assert ("COPY", "pyproject.toml constraints.txt ./") in words[:course]
+    assert ("COPY", "--chown=10001:10001 pyproject.toml constraints.txt ./") in words[:course]
 
 
 def test_the_workshop_takes_the_pinned_torch_for_cpus_and_everything_else_by_the_constraints():

@@ -25,7 +25,13 @@ KUSTOMIZATIONS = [
 ]
 """What is applied by itself, and the base; not the parts of an overlay."""
 
-TEXTS = ("README.md", "TROUBLESHOOTING.md", "course_lib/serving/README.md", "docker/service.Dockerfile")
+TEXTS = (
+    "README.md",
+    "TROUBLESHOOTING.md",
+    "course_lib/serving/README.md",
+    "docker/README.md",
+    "docker/service.Dockerfile",
+)
 
 
 @dataclass
@@ -54,7 +60,7 @@ class Image:
 class Tree:
     """overlays: {"production": objects}; "base" among them. dockerfiles: {"service": [(word, rest), …]}. compose,
     prometheus: {} where the file is not there. texts: what people read and copy. image, namespace: lesson 01's,
-    before it makes them the learner's own.
+    before it makes them the learner's own. requirements: {"service": the text of docker/service-requirements.txt}.
     """
 
     overlays: dict[str, list[dict]]
@@ -65,6 +71,7 @@ class Tree:
     texts: dict[str, str]
     image: str
     namespace: str
+    requirements: dict[str, str]
     version: str = course_lib.__version__
 
 
@@ -82,6 +89,8 @@ def read() -> Tree:
         _yaml("docker/compose.yaml"), _yaml("docker/prometheus.yml"),
         (CHECKOUT / ".dockerignore").read_text(encoding="utf-8").splitlines(),
         {name: (CHECKOUT / name).read_text(encoding="utf-8") for name in (*TEXTS, *lessons)}, image, namespace,
+        {path.name.removesuffix("-requirements.txt"): path.read_text(encoding="utf-8")
+         for path in sorted((CHECKOUT / "docker").glob("*-requirements.txt"))},
     )  # fmt: skip
 
 

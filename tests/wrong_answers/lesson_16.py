@@ -199,7 +199,7 @@ def sorts_in_place(steps):
 # 16.4
 
 GOOD = """\
-FROM python:3.11-slim-bookworm
+FROM python:3.13-slim-trixie
 WORKDIR /app
 COPY requirements.txt ./
 RUN pip install --no-cache-dir -r requirements.txt
@@ -230,11 +230,11 @@ FETCHES = (
     "RUN pip install --index-url https://$TOKEN@pypi.example.com --no-cache-dir",
 )
 DOCKERFILES = {
-    _but("no_dockerfile", ("FROM python:3.11-slim-bookworm\n", "")): "it is a Dockerfile, with one FROM or more",
+    _but("no_dockerfile", ("FROM python:3.13-slim-trixie\n", "")): "it is a Dockerfile, with one FROM or more",
     _but("a_shell_script", ("WORKDIR /app", "cd /app")): "it is a Dockerfile, with one FROM or more",
-    _but("latest", (":3.11-slim-bookworm", ":latest")): "the base is a Python 3.11, by a tag that says so",
-    _but("no_tag", (":3.11-slim-bookworm", "")): "the base is a Python 3.11, by a tag that says so",
-    _but("slim_of_any_version", ("3.11-slim-bookworm", "slim")): "the base is a Python 3.11, by a tag that says so",
+    _but("latest", (":3.13-slim-trixie", ":latest")): "the base is a Python 3.13, by a tag that says so",
+    _but("no_tag", (":3.13-slim-trixie", "")): "the base is a Python 3.13, by a tag that says so",
+    _but("slim_of_any_version", ("3.13-slim-trixie", "slim")): "the base is a Python 3.13, by a tag that says so",
     _but("token_as_argument", ("WORKDIR", "ARG TOKEN\nWORKDIR"), FETCHES): "no token is in it",
     _but("token_kept", ("WORKDIR", "ENV INDEX_TOKEN=gh-1f6a9c\nWORKDIR")): "no token is in it",
     _but("forgets_the_model", ("COPY model model\n", "")): "everything that the application needs is there",

@@ -5,12 +5,19 @@ They are functions, and not tests, so that tests can also hand them trees with m
 
 from collections.abc import Callable, Iterator
 
-from tests.deploy.rules import containers, extensions, objects, pods, schemas
+from tests.deploy.rules import containers, environment, extensions, objects, pods, schemas
 from tests.deploy.tree import Tree
 
 Rule = Callable[[Tree], Iterator[str]]
 
-RULES: list[Rule] = [*pods.RULES, *objects.RULES, *containers.RULES, *extensions.RULES, schemas.today]
+RULES: list[Rule] = [
+    *pods.RULES,
+    *objects.RULES,
+    *containers.RULES,
+    *environment.RULES,
+    *extensions.RULES,
+    schemas.today,
+]
 
 
 def wrong(tree: Tree) -> list[str]:

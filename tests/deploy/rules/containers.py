@@ -46,11 +46,11 @@ def kept(path: str, ignore: list[str]) -> bool:
 
 def context(tree: Tree) -> Iterator[str]:
     """What a server's Dockerfile copies out of the checkout reaches the engine."""
-    for name in OURS:
+    for name in (*OURS, "prometheus"):
         for word, rest in tree.dockerfiles.get(name, []):
             if word != "COPY" or rest.startswith("--from="):
                 continue
-            for source in rest.split()[:-1]:
+            for source in [each for each in rest.split() if not each.startswith("--")][:-1]:
                 if not kept(source, tree.dockerignore):
                     yield f"{name}.Dockerfile copies {source}, which .dockerignore keeps back"
 
@@ -93,7 +93,10 @@ def compose(tree: Tree) -> Iterator[str]:
                 inner = str(port["target"] if isinstance(port, dict) else port.rpartition(":")[2].partition("/")[0])
                 if inner != stage["EXPOSE"]:
                     yield f"{where}: publishes {inner}, the image exposes {stage['EXPOSE']}"
-            yield from (f"{where}: {each}" for each in started(service, stage))
+            if built in OURS:
+                yield from (f"{where}: {each}" for each in started(service, stage))
+        if service.get("logging", {}).get("options", {}).get("mode") != "non-blocking":
+            yield f"{where}: stands still where its log is not read: no logging mode non-blocking"
         if service.get("read_only") is not True or service.get("cap_drop") != ["ALL"]:
             yield f"{where}: may write to its file system, or has privileges"
         if not (
@@ -127,6 +130,7 @@ def prometheus(tree: Tree) -> Iterator[str]:
 def texts(tree: Tree) -> Iterator[str]:
     """What people read and copy names images, versions, ports and files that there are."""
     exposed = last_stage(tree.dockerfiles["service"])["EXPOSE"]
+    others = {port for file in tree.dockerfiles.values() if (port := last_stage(file).get("EXPOSE"))}
     for name, text in tree.texts.items():
         folders = "k8s" if name.startswith("source/") else "k8s|docker"  # lessons also show what went wrong elsewhere
         for path in re.findall(rf"(?<![\w./])(?:{folders})/[\w./-]*\w", text):
@@ -138,6 +142,8 @@ def texts(tree: Tree) -> Iterator[str]:
             if tag not in (tree.version, taken_apart(tree.image).tag):
                 yield f"{name}: nothing builds digits-service:{tag}"
         for port in re.findall(r"(?:--port |localhost:|127\.0\.0\.1:|-p \d+:)(\d+)", text):
+            if name == "docker/README.md" and port in others:
+                continue
             if "/" in name and port != exposed:  # the others speak of Jupyter too
                 yield f"{name}: the service listens on {exposed}, not {port}"
 
