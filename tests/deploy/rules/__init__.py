@@ -5,12 +5,20 @@ They are functions, and not tests, so that tests can also hand them trees with m
 
 from collections.abc import Callable, Iterator
 
-from tests.deploy.rules import containers, extensions, objects, pods, schemas
+from tests.deploy.rules import containers, extensions, monitoring, networks, objects, pods, schemas
 from tests.deploy.tree import Tree
 
 Rule = Callable[[Tree], Iterator[str]]
 
-RULES: list[Rule] = [*pods.RULES, *objects.RULES, *containers.RULES, *extensions.RULES, schemas.today]
+RULES: list[Rule] = [
+    *pods.RULES,
+    *objects.RULES,
+    *containers.RULES,
+    *extensions.RULES,
+    *monitoring.RULES,
+    *networks.RULES,
+    schemas.today,
+]
 
 
 def wrong(tree: Tree) -> list[str]:
