@@ -25,7 +25,14 @@ KUSTOMIZATIONS = [
 ]
 """What is applied by itself, and the base; not the parts of an overlay."""
 
-TEXTS = ("README.md", "TROUBLESHOOTING.md", "course_lib/serving/README.md", "docker/service.Dockerfile")
+TEXTS = (
+    "README.md",
+    "TROUBLESHOOTING.md",
+    "course_lib/serving/README.md",
+    "docker/service.Dockerfile",
+    "k8s/README.md",
+    "k8s/overlays/argo-rollouts/README.md",
+)
 
 
 @dataclass
