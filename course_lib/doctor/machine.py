@@ -190,7 +190,7 @@ def ports() -> Finding:
         "Ports",
         not taken,
         "; ".join(f"{port} {'in use' if port in taken else 'free'} ({jobs[port]})" for port in jobs),
-        "where your browser finds JupyterLab, and a request the model server",
+        "your browser finds JupyterLab at the first, a request finds the model server at the second",
         "stop what listens there (JupyterLab that runs already is no fault), or `./course lab --port 8890`",
         "everything: JupyterLab and the lessons take the next free port",
     )

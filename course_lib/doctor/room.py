@@ -53,7 +53,7 @@ with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as own:
 def wheels() -> Finding:
     """Whether the folders that PIP_FIND_LINKS names hold everything that `./course setup` installs."""
     named = os.environ.get("PIP_FIND_LINKS", "").split()
-    there, found = False, "PIP_FIND_LINKS names no folder"
+    there, found = False, "the variable PIP_FIND_LINKS, which names the folder of wheels, is not set"
     if named:
         folders = [Path(urllib.request.url2pathname(urlsplit(each).path) if "://" in each else each) for each in named]
         absent = [name for name, folder in zip(named, folders) if not folder.is_dir()]

@@ -985,7 +985,10 @@ claim(
 # %% [markdown]
 # `kubectl get hpa` shows `<unknown>/60%`, and nothing scales. What mends it is one line, `requests: {cpu: …}`.
 # A second one that goes wrong quietly: `replicas: 3` left in the Deployment's file. Each `kubectl apply` then
-# sets three pods, in the middle of the peak too.
+# sets three pods, in the middle of the peak too. And the cure has a trap of its own: the first apply *after* the line
+# is gone sets one pod. `kubectl` remembers what it applied last, sees a field that you gave up, and takes it away;
+# without it the default holds, 1. Before that apply the line has to go from the memory too (`kubectl apply
+# edit-last-applied deployment/digits`; `k8s/README.md`). Right at rest, right afterwards, and wrong in between.
 
 
 # %%

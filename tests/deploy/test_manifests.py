@@ -1,6 +1,7 @@
 """The Kubernetes files as kustomize renders them, and all that must agree with them: image, server, compose file, texts."""
 
 import copy
+import dataclasses
 import json
 
 import pytest
@@ -8,10 +9,11 @@ import yaml
 
 from course_lib.ops import kubernetes
 from course_lib.places import CHECKOUT
+from tests.deploy import tree
 from tests.deploy.rules import RULES, extensions, pods, schemas
 from tests.deploy.tree import named, of
 
-FILES = sorted((CHECKOUT / "k8s").rglob("*.yaml"))
+FILES = sorted(path for path in (CHECKOUT / "k8s").rglob("*.y*ml"))
 
 
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: f"{rule.__module__.rsplit('.')[-1]}-{rule.__name__}")
@@ -20,7 +22,8 @@ def test_what_is_deployed_agrees(rule, deployed):
 
 
 def test_the_overlays_are_there(deployed):
-    assert {"base", "local", "production", schemas.OLD, "canary", "kserve"} <= deployed.overlays.keys()
+    assert deployed.overlays.keys() == {"base", "local", "production", schemas.OLD, "canary", "production-canary",
+                                        "monitoring", "gateway-api", "argo-rollouts", "kserve"}  # fmt: skip
     kinds = {each["kind"] for each in deployed.overlays["production"]}
     assert kinds == {"Namespace", "ServiceAccount", "ConfigMap", "Service", "Deployment", "HorizontalPodAutoscaler",
                      "PodDisruptionBudget", "NetworkPolicy", "ResourceQuota"}  # fmt: skip
@@ -33,7 +36,8 @@ def test_kustomizations_name_files_that_are_there_and_leave_none_out():
             continue
         for each in yaml.safe_load_all(path.read_text(encoding="utf-8")):
             patches = [patch["path"] for patch in each.get("patches", []) if "path" in patch]
-            for file in (*each.get("resources", []), *each.get("components", []), *patches):
+            made = [file for one in each.get("configMapGenerator", []) for file in one["files"]]
+            for file in (*each.get("resources", []), *each.get("components", []), *patches, *made):
                 assert (path.parent / file).exists(), f"{path}: {file}"
                 named.add((path.parent / file).resolve())
     assert {path for path in FILES if path.name != "kustomization.yaml"} <= named
@@ -82,7 +86,7 @@ def test_the_overlay_for_old_clusters_is_production_but_for_api_versions(deploye
 def test_objects_without_a_schema_are_those_of_extensions_whose_rules_are_here(deployed):
     foreign = {each["kind"] for _, each, _ in extensions.known(deployed)}
     assert "InferenceService" in foreign
-    assert foreign <= {"InferenceService", "HTTPRoute", "Rollout", "AnalysisTemplate", "Gateway"}
+    assert foreign == {"InferenceService", "HTTPRoute", "Rollout", "AnalysisTemplate", "ServiceMonitor"}
 
 
 def test_production_differs_from_base_only_where_it_says(deployed):
@@ -93,3 +97,46 @@ def test_production_differs_from_base_only_where_it_says(deployed):
         named("digits", "ConfigMap", deployed.overlays["base"])["data"]
         == (named("digits", "ConfigMap", deployed.overlays["production"])["data"])
     )
+
+
+# What is put together of parts
+
+
+def test_a_canary_in_production_is_production_and_the_parts_of_a_canary_without_copies(deployed):
+    """All that production has is in it, but for a larger quota; what is new is the candidate, the gateway, their rules."""
+    by_name = {
+        overlay: {(each["kind"], each["metadata"]["name"]): each for each in deployed.overlays[overlay]}
+        for overlay in ("production", "canary", "production-canary")
+    }
+    both, production = by_name["production-canary"], by_name["production"]
+    assert {key for key, each in production.items() if both[key] != each} == {("ResourceQuota", "digits")}
+    new = both.keys() - production.keys()
+    assert new >= by_name["canary"].keys() - production.keys()
+    assert {kind for kind, _ in new - by_name["canary"].keys()} == {"NetworkPolicy"}
+
+
+def test_what_makes_pods_fit_for_production_is_given_to_every_kind_of_pod(deployed):
+    for overlay in ("production", "production-canary", schemas.OLD):
+        for pod in tree.pods(deployed.overlays[overlay]):
+            (container,) = pod.spec["containers"]
+            assert tree.taken_apart(container["image"]).registry == "registry.example.com", pod
+            assert container["imagePullPolicy"] == "Always", pod
+            assert container["lifecycle"]["preStop"]["exec"]["command"] == ["sleep", "10"], pod
+            assert pod.spec["terminationGracePeriodSeconds"] == 30, pod
+
+
+def test_argos_route_is_made_once_apart_from_what_each_release_applies(deployed):
+    argo, once = deployed.overlays["argo-rollouts"], tree.rendered(CHECKOUT / "k8s/overlays/argo-rollouts/route")
+    assert of("HTTPRoute", argo) == [] and [each["kind"] for each in once] == ["HTTPRoute"]
+    (rollout,) = of("Rollout", argo)
+    plugin = rollout["spec"]["strategy"]["canary"]["trafficRouting"]["plugins"]["argoproj-labs/gatewayAPI"]
+    assert once[0]["metadata"]["name"] == plugin["httpRoute"]
+    weights = {each["name"]: each["weight"] for each in once[0]["spec"]["rules"][0]["backendRefs"]}
+    assert weights == {"digits": 100, "digits-canary": 0}
+    together = dataclasses.replace(deployed, overlays={"argo": [*argo, *once]})
+    assert [each for each in extensions.routes(together)] == []
+
+
+def test_a_team_names_its_registry_in_one_place():
+    names = [path for path in FILES if "registry.example.com" in path.read_text(encoding="utf-8")]
+    assert [path.relative_to(CHECKOUT).as_posix() for path in names] == ["k8s/components/production/kustomization.yaml"]

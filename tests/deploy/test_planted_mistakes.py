@@ -79,6 +79,9 @@ MISTAKES = {
     "a number as a label": (setting(DEPLOYMENT, "metadata/labels/app", 5), "is no label"),
     "a port's name that is too long": (setting(container, "ports/0/name", "http-of-the-digits"), "is no name"),
     "an object in another namespace": (setting(SERVICE, "metadata/namespace", "default"), "objects in the namespaces"),
+    "a namespace that nobody makes": (
+        lambda deployed: deployed.overlays["production"].remove(the("Namespace")(deployed)),
+        "objects in the namespaces ['digits'], made: []"),
     "a namespace that enforces nothing": (setting(the("Namespace"), "metadata/labels", {}), "does not enforce"),
     "another namespace than lesson 01's": (
         lambda deployed: setattr(deployed, "namespace", "digits-here"), "is not digits-here, which lesson 01 deletes"),
@@ -153,9 +156,11 @@ MISTAKES = {
     "liveness that asks for the model": (
         setting(container, "livenessProbe/httpGet/path", "/v2/health/ready"), "livenessProbe asks /v2/health/ready"),
     "a probe of the default's second": (setting(container, "livenessProbe/timeoutSeconds", ...), "less than 3 s"),
-    "a grace that is too short": (setting(pod, "terminationGracePeriodSeconds", 13), "a grace of 13 s is not more than"),
+    "a grace that is too short": (setting(pod, "terminationGracePeriodSeconds", 20), "a grace of 20 s is not more than"),
     "a drain that outlasts the grace": (
-        lambda deployed: container(deployed)["args"].append("--drain-seconds=10"), "a grace of 20 s is not more than"),
+        lambda deployed: container(deployed)["args"].append("--drain-seconds=10"), "a grace of 30 s is not more than"),
+    "two pauses before the end": (
+        lambda deployed: container(deployed)["args"].append("--drain-seconds=3"), "two pauses before the end: preStop's"),
     "no pause before the end": (setting(container, "lifecycle", ...), "no preStop sleep"),
     "memory that is not asked for": (setting(container, "resources/requests/memory", "128Mi"), "is not the limit"),
     "no limit of memory": (setting(container, "resources/limits/memory", ...), "do not both name cpu and memory"),
@@ -178,9 +183,10 @@ MISTAKES = {
     "a budget that keeps none": (setting(BUDGET, "spec/maxUnavailable", 2), "lets all 2 pods"),
     "two budgets for one pod": (
         lambda deployed: deployed.overlays["production"].append(copy.deepcopy(BUDGET(deployed))), "has 2 disruption"),
-    "a quota of too few pods": (setting(QUOTA, "spec/hard/pods", "6"), "pods of 6 is less than 7"),
+    "a quota of too few pods": (setting(QUOTA, "spec/hard/pods", "12"), "pods of 12 is less than 13"),
     "a quota of too little memory": (setting(QUOTA, "spec/hard/limits.memory", "1Gi"), "limits.memory of 1Gi is less"),
-    "a quota of too little CPU": (setting(QUOTA, "spec/hard/requests.cpu", "3"), "requests.cpu of 3 is less than 3.5"),
+    "a quota of too little CPU": (setting(QUOTA, "spec/hard/requests.cpu", "6"), "requests.cpu of 6 is less than 6.5"),
+    "a quota that forgets the pods that are ending": (setting(QUOTA, "spec/hard/pods", "8"), "pods of 8 is less than 13"),
     # schemas and extensions
     "an API version that is gone": (setting(SCALER, "apiVersion", "autoscaling/v2beta2"), "has no HorizontalPodAutoscaler"),
     "a field misspelt": (setting(DEPLOYMENT, "spec/replica", 2), "replica"),

@@ -31,6 +31,8 @@ TEXTS = (
     "course_lib/serving/README.md",
     "docker/README.md",
     "docker/service.Dockerfile",
+    "k8s/README.md",
+    "k8s/overlays/argo-rollouts/README.md",
 )
 
 

@@ -85,7 +85,7 @@ def test_a_folder_with_a_space_is_told_apart_as_pip_does(wheels: Path, monkeypat
 
 def test_without_a_folder_installed_packages_are_enough(wheels: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("PIP_FIND_LINKS")
-    found(room.wheels(), False, "PIP_FIND_LINKS names no folder")
+    found(room.wheels(), False, "is not set")
     monkeypatch.setattr(machine, "misfits", lambda authors=False: ([], [], 1))
     found(room.wheels(), True, "the packages are installed")
 

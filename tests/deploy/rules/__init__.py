@@ -5,7 +5,7 @@ They are functions, and not tests, so that tests can also hand them trees with m
 
 from collections.abc import Callable, Iterator
 
-from tests.deploy.rules import containers, environment, extensions, objects, pods, schemas
+from tests.deploy.rules import containers, environment, extensions, monitoring, networks, objects, pods, schemas
 from tests.deploy.tree import Tree
 
 Rule = Callable[[Tree], Iterator[str]]
@@ -16,6 +16,8 @@ RULES: list[Rule] = [
     *containers.RULES,
     *environment.RULES,
     *extensions.RULES,
+    *monitoring.RULES,
+    *networks.RULES,
     schemas.today,
 ]
 

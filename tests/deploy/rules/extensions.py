@@ -29,13 +29,21 @@ def inference_services(tree: Tree) -> Iterator[str]:
 
 
 def routes(tree: Tree) -> Iterator[str]:
-    """Gateway API: an HTTPRoute's weights are numbers, some above 0, and its Services are there."""
+    """Gateway API: an HTTPRoute names its Gateway and where that is; its weights are numbers, some above 0, its Services are
+    there, and what it lets in is the protocols, not the counters on the same port.
+    """
     for where, each, documents in known(tree):
         if each["kind"] != "HTTPRoute":
             continue
         if each["apiVersion"] != "gateway.networking.k8s.io/v1":
             yield f"{where}: today's HTTPRoute is in gateway.networking.k8s.io/v1, not {each['apiVersion']}"
+        parents = each["spec"].get("parentRefs", [])
+        if not parents or not all("namespace" in parent for parent in parents):
+            yield f"{where}: its Gateway is somebody else's, and no namespace says where"
         for rule in each["spec"].get("rules", []):
+            paths = [match.get("path", {}).get("value", "/") for match in rule.get("matches", [{}])]
+            if any("/metrics".startswith(path) for path in paths):
+                yield f"{where}: lets everybody read /metrics"
             backends = rule.get("backendRefs", [])
             if not any(backend.get("weight", 1) > 0 for backend in backends):
                 yield f"{where}: a rule sends its requests nowhere"
@@ -56,8 +64,10 @@ def rollouts(tree: Tree) -> Iterator[str]:
             of = named(each["spec"]["workloadRef"]["name"], each["spec"]["workloadRef"]["kind"], documents)
             if of is None or of["spec"]["selector"] != each["spec"].get("selector"):
                 yield f"{where}: runs the pods of {each['spec']['workloadRef']}, which is not there or selects others"
-            elif of["spec"].get("replicas") != 0:
-                yield f"{where}: the Deployment whose pods it runs runs them too"
+            elif "replicas" in of["spec"]:
+                yield f"{where}: the Deployment whose pods it runs names its replicas, which each apply brings back"
+            if each["spec"]["workloadRef"].get("scaleDown") not in ("onsuccess", "progressively"):
+                yield f"{where}: nothing says that the Deployment's pods go when the Rollout's are there, and not before"
         canary = each["spec"].get("strategy", {}).get("canary", {})
         weights = [step["setWeight"] for step in canary.get("steps", []) if "setWeight" in step]
         if weights != sorted(set(weights)) or not all(0 <= weight <= 100 for weight in weights):
@@ -65,6 +75,8 @@ def rollouts(tree: Tree) -> Iterator[str]:
         for key in ("stableService", "canaryService"):
             if key in canary and named(canary[key], "Service", documents) is None:
                 yield f"{where}: there is no Service {canary[key]}"
+        if named("digits", "HTTPRoute", documents) and "trafficRouting" in canary:
+            yield f"{where}: each apply of the HTTPRoute beside it takes back the weights that Argo has set"
         analyses = [step["analysis"] for step in canary.get("steps", []) if "analysis" in step]
         for one in (template for analysis in [*analyses, canary.get("analysis", {})]
                     for template in analysis.get("templates", [])):  # fmt: skip
@@ -72,4 +84,20 @@ def rollouts(tree: Tree) -> Iterator[str]:
                 yield f"{where}: there is no AnalysisTemplate {one['templateName']}"
 
 
-RULES = [inference_services, routes, rollouts]
+def analyses(tree: Tree) -> Iterator[str]:
+    """Argo Rollouts: an analysis passes whoever makes no mistakes, and waits for requests, but not for ever."""
+    for where, each, _ in known(tree):
+        if each["kind"] != "AnalysisTemplate":
+            continue
+        for metric in each["spec"]["metrics"]:
+            good, bad = metric.get("successCondition", ""), metric.get("failureCondition", "")
+            query = metric["provider"]["prometheus"]["query"]
+            if "or vector(0)" not in query:
+                yield f"{where}: {metric['name']}: without a failure there is no series, and no result"
+            if ">=" not in query or not all(text.startswith("len(result) > 0 && ") for text in (good, bad)):
+                yield f"{where}: {metric['name']}: decides without having counted requests"
+            if "count" in metric or not metric.get("consecutiveSuccessLimit") or not metric.get("inconclusiveLimit"):
+                yield f"{where}: {metric['name']}: looks that found too few requests count as good, or stop it at once"
+
+
+RULES = [inference_services, routes, rollouts, analyses]

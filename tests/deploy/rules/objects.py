@@ -46,11 +46,11 @@ def names(tree: Tree) -> Iterator[str]:
 
 
 def namespaces(tree: Tree) -> Iterator[str]:
-    """An overlay's objects stand in one namespace, which it makes, or names."""
+    """An overlay's objects stand in one namespace, which it makes, or it names none."""
     for overlay, documents in tree.overlays.items():
         made = [each["metadata"]["name"] for each in of("Namespace", documents)]
         used = {each["metadata"].get("namespace", "") for each in documents if each["kind"] != "Namespace"}
-        if len(used) != 1 or (made and set(made) != used):
+        if used - {""} != set(made) or len(used) != 1:
             yield f"{overlay}: objects in the namespaces {sorted(used)}, made: {made}"
         if overlay == "local" and used != {tree.namespace}:
             yield f"{overlay}: the namespace is not {tree.namespace}, which lesson 01 deletes"
@@ -153,6 +153,8 @@ def rollouts(tree: Tree) -> Iterator[str]:
     """A rolling update never goes below what is asked for, and can go on."""
     for overlay, _, pod in scaled(tree):
         update = pod.owner["spec"].get("strategy", {}).get("rollingUpdate", {})
+        if pod.owner["spec"].get("strategy", {}).get("type") == "Recreate" and pod.owner["spec"].get("replicas") == 1:
+            continue  # of what there must not be two, as of a Prometheus and its files
         if pod.owner["kind"] == "Deployment" and (
             update.get("maxUnavailable") not in (0, "0%") or update.get("maxSurge") in (None, 0, "0%")
         ):
@@ -179,13 +181,16 @@ def budgets(tree: Tree) -> Iterator[str]:
 
 
 def quotas(tree: Tree) -> Iterator[str]:
-    """The namespace may hold every pod that an autoscaler may ask for, and a rolling update's on top."""
+    """The namespace may hold every pod that an autoscaler may ask for, a rolling update's on top, and as many that end.
+
+    A pod counts until its processes have ended, and a rolling update does not wait for that before it starts the next.
+    """
     for overlay, documents in tree.overlays.items():
         needed: dict[str, float] = {}
         for _, _, pod in (each for each in scaled(tree) if each[0] == overlay):
             _, most = replicas(pod, documents)
             surge = pod.owner["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxSurge", "25%")
-            count = most + share(surge, most, up=True)
+            count = 2 * most + share(surge, most, up=True)
             needed["pods"] = needed.get("pods", 0) + count
             for container in pod.spec["containers"]:
                 for side, amounts in container.get("resources", {}).items():
@@ -195,7 +200,7 @@ def quotas(tree: Tree) -> Iterator[str]:
         for each in of("ResourceQuota", documents):
             for what, hard in each["spec"]["hard"].items():
                 if needed.get(what, 0) > quantity(hard):
-                    yield f"{overlay}: {name(each)}: {what} of {hard} is less than {needed[what]:g}, the most that is asked"
+                    yield f"{overlay}: {name(each)}: {what} of {hard} is less than {needed[what]:g}, the most at once"
 
 
 RULES = [names, namespaces, labels, ports, addresses, autoscalers, rollouts, budgets, quotas]

@@ -18,6 +18,9 @@ CANDIDATE = "candidate"
 """The tag of a version that is tried beside the one in use; whoever tries one builds it."""
 
 READY, LIVE = "/v2/health/ready", "/v2/health/live"
+OTHERS = {"prometheus": ("/-/ready", "/-/healthy")}
+"""Images that others make, and what their probes ask."""
+
 GRACE_SECONDS = 30  # Kubernetes' own, where a pod names none
 
 
@@ -35,13 +38,26 @@ def every(tree: Tree) -> Iterator[tuple[str, Pod, dict, list[dict]]]:
 
 def dockerfile(tree: Tree, container: dict) -> dict[str, str] | None:
     """The last stage of the Dockerfile that a container's image is built from; None where there is none."""
-    file = tree.dockerfiles.get(taken_apart(container["image"]).name.removeprefix("digits-"))
+    name = taken_apart(container["image"]).name
+    file = tree.dockerfiles.get(name.removeprefix("digits-")) if name not in OTHERS else None
     return last_stage(file) if file else None
+
+
+def others(tree: Tree) -> set[str]:
+    """The images of others that docker/ names: to be run by the compose file, or to be built upon."""
+    run = {each.get("image", "") for each in tree.compose.get("services", {}).values()}
+    bases = {rest.partition("=")[2] or rest for file in tree.dockerfiles.values()
+             for word, rest in file if word in ("ARG", "FROM")}  # fmt: skip
+    return run | bases
 
 
 def images(tree: Tree) -> Iterator[str]:
     for where, _, container, _ in every(tree):
         overlay, image = where.partition(":")[0], taken_apart(container["image"])
+        if image.name in OTHERS:
+            if container["image"] not in others(tree):
+                yield f"{where}: {container['image']} is not the one that docker/ names"
+            continue
         if dockerfile(tree, container) is None:
             yield f"{where}: no Dockerfile makes the image {image.name}"
         if not image.digest and image.tag in ("", "latest"):
@@ -120,17 +136,20 @@ def commands(tree: Tree) -> Iterator[str]:
         cpu = container.get("resources", {}).get("limits", {}).get("cpu", "1000")
         if (threads := getattr(options, "threads_per_call", 1)) > quantity(cpu):
             yield f"{where}: {threads} threads share one call, and the CPU limit is less"
-        yield from (f"{where}: {each}" for each in grace(pod, container, options.drain_seconds + SHUTDOWN[module]))
+        yield from (f"{where}: {each}" for each in grace(pod, container, options.drain_seconds, SHUTDOWN[module]))
 
 
-def grace(pod: Pod, container: dict, ending: float) -> Iterator[str]:
+def grace(pod: Pod, container: dict, drain: float, ending: float) -> Iterator[str]:
     """The cluster waits longer than the server takes to end; the address leaves the Service before it begins to."""
     pause = container.get("lifecycle", {}).get("preStop", {}).get("exec", {}).get("command", ["sleep", "0"])
     given = pod.spec.get("terminationGracePeriodSeconds", GRACE_SECONDS)
     if pause[0] != "sleep" or float(pause[1]) < 1:
         yield "the server is told to stop before its address has left the Service: no preStop sleep"
-    elif given <= float(pause[1]) + ending:
-        yield f"a grace of {given} s is not more than preStop's {pause[1]} s and the server's {ending:g} s"
+        return
+    if drain:
+        yield f"two pauses before the end: preStop's, and --drain-seconds={drain:g}"
+    if given <= float(pause[1]) + drain + ending:
+        yield f"a grace of {given} s is not more than preStop's {pause[1]} s and the server's {drain + ending:g} s"
 
 
 def configuration(tree: Tree) -> Iterator[str]:
@@ -156,7 +175,8 @@ def probes(tree: Tree) -> Iterator[str]:
             if asked is None:
                 yield f"{where}: no {name}"
                 continue
-            if asked["path"] != (LIVE if name == "livenessProbe" else READY):
+            ready, live = OTHERS.get(taken_apart(container["image"]).name, (READY, LIVE))
+            if asked["path"] != (live if name == "livenessProbe" else ready):
                 yield f"{where}: {name} asks {asked['path']}"
             ports = [
                 each[key] for each in container.get("ports", []) for key in ("name", "containerPort") if key in each

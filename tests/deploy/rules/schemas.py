@@ -15,7 +15,7 @@ RECENT = sorted(set(all_versions()), key=lambda version: [int(part) for part in 
 OLD = "kubernetes-1.20"
 """The overlay that is made for clusters which none of these schemas describe."""
 
-FOREIGN = {"serving.kserve.io", "gateway.networking.k8s.io", "argoproj.io"}
+FOREIGN = {"serving.kserve.io", "gateway.networking.k8s.io", "argoproj.io", "monitoring.coreos.com"}
 """Groups of objects that extensions define: Kubernetes has no schema for them."""
 
 
