@@ -60,8 +60,8 @@ check("14.1", rows_of)
 # Why so? `json.loads` has three ways to fail: a `JSONDecodeError` and a `UnicodeDecodeError`, which are both
 # `ValueError`s, and a `RecursionError` for lists nested too deep. Types are compared as such, since `True` is an `int`
 # to `isinstance`. The range is asked in Python's numbers, before NumPy sees them: a whole number of 400 digits would
-# raise `OverflowError` there, and 1e39 would become infinite without a word. The bound is not the
-# double `float(np.finfo(np.float32).max)`: float32's largest number, written with eight digits, 3.4028235e38, lies a little
+# raise `OverflowError` there, and 1e39 would become infinite without a word. The bound is not the double
+# `float(np.finfo(np.float32).max)`: float32's largest number, written with eight digits, 3.4028235e38, lies a little
 # above it. `from None` keeps the parser's error, which holds the whole document, out of the log. A second way is a library
 # such as Pydantic; look at what its messages repeat.
 
