@@ -55,21 +55,22 @@ def test_each_request_is_a_json_line_without_its_data(run, behind, tmp_path):
 
 
 @contextlib.contextmanager
-def started(log: Path, *arguments: str, host: str = "127.0.0.1", out: object = None, **seconds: float):
+def started(log: Path, *arguments: str, host: str = "127.0.0.1", out: object = subprocess.DEVNULL, **seconds: float):
     """(a gateway in front of nobody, the port on which it answers)."""
     with socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET) as free:
         port = free.getsockname()[1]
     changes = "; ".join(f"c.{name} = {value}" for name, value in seconds.items()) or "pass"
     code = f"import sys; from course_lib.services import connection as c, gateway; {changes}; sys.exit(gateway.main())"
     words = ["--predictor", "http://127.0.0.1:9", "--host", host, "--port", str(port), *arguments]
-    process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=CHECKOUT, stdout=out, stderr=log.open("wb"))
+    with log.open("wb") as errors:
+        process = subprocess.Popen([sys.executable, "-c", code, *words], cwd=CHECKOUT, stdout=out, stderr=errors)
     try:
         until(lambda: answers(f"http://127.0.0.1:{port}/v2/health/ready") or process.poll() is not None, 60)
         assert process.poll() is None, log.read_text()
         yield process, port
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
 
 
 def live(port: int, host: str = "127.0.0.1") -> int:
@@ -105,6 +106,7 @@ def test_a_reader_of_the_log_that_stalls_stops_nothing(tmp_path):
         for _ in range(600):  # a pipe holds 64 KiB
             connection.request("GET", path)
             assert connection.getresponse().read()
+        connection.close()
         assert live(port) == 200
         process.terminate()
         assert process.wait(30) == 0
