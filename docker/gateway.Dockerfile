@@ -24,7 +24,9 @@ ENV PATH=/opt/gateway/bin:$PATH \
 WORKDIR /srv
 COPY --from=packages /opt/gateway /opt/gateway
 COPY course_lib/__init__.py course_lib/
-COPY course_lib/services/__init__.py course_lib/services/gateway.py course_lib/services/process.py course_lib/services/upstream.py course_lib/services/
+COPY course_lib/services/__init__.py course_lib/services/answers.py course_lib/services/breaker.py course_lib/services/connection.py \
+    course_lib/services/gateway.py course_lib/services/process.py course_lib/services/upstream.py course_lib/services/
+COPY course_lib/serving/__init__.py course_lib/serving/telemetry.py course_lib/serving/
 USER 10001:10001
 EXPOSE 8080
 HEALTHCHECK --interval=30s --timeout=3s --start-period=5s \

@@ -1,7 +1,7 @@
 """The gateway: the one address that clients know. Behind it: predictors by weight, preprocessing, the feedback store.
 
 POST /digits takes what the preprocessing service takes, or {"pixels": […]} (N, 1, 8, 8), and answers the digits.
-POST /feedback goes to the store. /v1/… and /v2/… go to a predictor as they are, and its answers come back as they are:
+POST /feedback goes to the store. /, /v1/… and /v2/… go to a predictor as they are, and its answers come back as they are:
 every header but those of one connection, every status, every byte. /v2/health/… and /metrics speak of the gateway itself.
 
 A request goes to a predictor by weight, and to the same one for each X-Client-Id as long as the weights stay. Where that
@@ -295,6 +295,7 @@ def main(words: list[str] | None = None) -> int:
     routes = [
         Route("/digits", gateway.digits, methods=["POST"]),
         Route("/feedback", gateway.to_feedback, methods=["POST"]),
+        Route("/", gateway.models, methods=METHODS),
         Route("/v1/{rest:path}", gateway.models, methods=METHODS),
         Route("/v2", gateway.models, methods=METHODS),
         Route("/v2/{rest:path}", gateway.models, methods=METHODS),

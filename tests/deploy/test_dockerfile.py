@@ -15,8 +15,7 @@ from tests.deploy import tree
 
 IMAGES = {
     "service": ["httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"],
-    "gateway": ["aiohttp", "httptools", "numpy", "orjson", "prometheus-client", "purgatory", "starlette", "tenacity",
-                "uvicorn", "uvloop", "yarl"],
+    "gateway": ["aiohttp", "httptools", "numpy", "orjson", "prometheus-client", "starlette", "uvicorn", "uvloop", "yarl"],
 }  # fmt: skip
 """What each image's code imports, and what uvicorn takes where it is there."""
 
