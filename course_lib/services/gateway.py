@@ -21,7 +21,6 @@ import random
 import re
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -34,7 +33,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from course_lib.services import process
-from course_lib.services.answers import digits, same
+from course_lib.services.answers import Memory, digits, same
 from course_lib.services.process import DEADLINE, Refused
 from course_lib.services.upstream import Headers, Question, Reply, Upstream, ask, travelling
 
@@ -49,24 +48,6 @@ OWN = (b"x-upstream", b"x-cache")
 ABOUT_THE_BODY = (b"content-", b"accept", b"inference-header-", b"if-", b"range")
 """How the names of headers begin that mean a body which the gateway takes apart, and not the one that it sends on."""
 JSON = (b"Content-Type", b"application/json")
-
-
-class Memory:
-    """The last answers, in this process: the one that was used longest ago goes first."""
-
-    def __init__(self, entries: int) -> None:
-        self.entries, self.kept = entries, OrderedDict()
-
-    async def get(self, key: str) -> bytes | None:
-        if key in self.kept:
-            self.kept.move_to_end(key)
-        return self.kept.get(key)
-
-    async def set(self, key: str, value: bytes, ex: int) -> None:
-        self.kept[key] = value
-        self.kept.move_to_end(key)
-        if len(self.kept) > self.entries:
-            self.kept.popitem(last=False)
 
 
 class Gateway:
