@@ -14,6 +14,9 @@ __all__ = [
     "address", "build_gateway", "build_image", "build_service", "clear", "docker_client", "remove_image", "wait_until_ready",
 ]  # fmt: skip
 
+GATEWAY = ("__init__", "answers", "breaker", "connection", "gateway", "process", "upstream")
+"""The files of course_lib/services that the gateway is."""
+
 
 def build_service(client, folder: Path, models: Path, tag: str):
     """Builds docker/service.Dockerfile with `models` in place of the course's; returns the image.
@@ -26,8 +29,9 @@ def build_service(client, folder: Path, models: Path, tag: str):
 
 def build_gateway(client, folder: Path, tag: str):
     """Builds docker/gateway.Dockerfile, whose context is laid out in `folder`; returns the image. Raises RuntimeError."""
-    services = [f"course_lib/services/{name}.py" for name in ("__init__", "gateway", "process", "upstream")]
-    return _build(client, _laid_out(folder, services), "docker/gateway.Dockerfile", tag)
+    parts = {"serving": ("__init__", "telemetry"), "services": GATEWAY}
+    sources = [f"course_lib/{part}/{name}.py" for part, names in parts.items() for name in names]
+    return _build(client, _laid_out(folder, sources), "docker/gateway.Dockerfile", tag)
 
 
 def build_image(client, **settings):

@@ -1,5 +1,7 @@
-"""What a predictor's answer says: the digits of a user's pictures, and whether two predictors say the same."""
+"""What a predictor's answer says: the digits of a user's pictures, whether two predictors say the same, and the last
+answers, kept."""
 
+from collections import OrderedDict
 from http import HTTPStatus
 
 import numpy as np
@@ -9,6 +11,24 @@ from course_lib.services.process import Refused
 from course_lib.services.upstream import Reply
 
 FLOATS = {"FP16": "<f2", "FP32": "<f4", "FP64": "<f8"}
+
+
+class Memory:
+    """The last answers, in this process: the one that was used longest ago goes first."""
+
+    def __init__(self, entries: int) -> None:
+        self.entries, self.kept = entries, OrderedDict()
+
+    async def get(self, key: str) -> bytes | None:
+        if key in self.kept:
+            self.kept.move_to_end(key)
+        return self.kept.get(key)
+
+    async def set(self, key: str, value: bytes, ex: int) -> None:
+        self.kept[key] = value
+        self.kept.move_to_end(key)
+        if len(self.kept) > self.entries:
+            self.kept.popitem(last=False)
 
 
 def digits(content: bytes) -> list[int]:

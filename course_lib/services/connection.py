@@ -38,6 +38,13 @@ class Connection(HttpToolsProtocol):
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self.send_400_response(f"Expected a request's line and headers within {MAX_HEAD_BYTES} bytes, got more.")
 
+    def eof_received(self) -> bool:
+        """The client says no more, but may still listen: what it asked is answered, and the connection ends then."""
+        waits = self.cycle is not None and not self.cycle.more_body and not self.cycle.response_complete
+        if waits:
+            self.cycle.keep_alive = False
+        return waits
+
     def on_message_begin(self) -> None:
         self._began = self.loop.time()
         super().on_message_begin()

@@ -1,7 +1,7 @@
 """The gateway: the one address that clients know. Behind it: predictors by weight, preprocessing, the feedback store.
 
 POST /digits takes what the preprocessing service takes, or {"pixels": […]} (N, 1, 8, 8), and answers the digits.
-POST /feedback goes to the store. /v1/… and /v2/… go to a predictor as they are, and its answers come back as they are:
+POST /feedback goes to the store. /, /v1/… and /v2/… go to a predictor as they are, and its answers come back as they are:
 every header but those of one connection, every status, every byte. /v2/health/… and /metrics speak of the gateway itself.
 
 A request goes to a predictor by weight, and to the same one for each X-Client-Id as long as the weights stay. Where that
@@ -21,7 +21,6 @@ import random
 import re
 import sys
 import time
-from collections import OrderedDict
 from collections.abc import AsyncIterator
 from urllib.parse import quote
 
@@ -34,7 +33,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from course_lib.services import process
-from course_lib.services.answers import digits, same
+from course_lib.services.answers import Memory, digits, same
 from course_lib.services.process import DEADLINE, Refused
 from course_lib.services.upstream import Headers, Question, Reply, Upstream, ask, travelling
 
@@ -49,24 +48,6 @@ OWN = (b"x-upstream", b"x-cache")
 ABOUT_THE_BODY = (b"content-", b"accept", b"inference-header-", b"if-", b"range")
 """How the names of headers begin that mean a body which the gateway takes apart, and not the one that it sends on."""
 JSON = (b"Content-Type", b"application/json")
-
-
-class Memory:
-    """The last answers, in this process: the one that was used longest ago goes first."""
-
-    def __init__(self, entries: int) -> None:
-        self.entries, self.kept = entries, OrderedDict()
-
-    async def get(self, key: str) -> bytes | None:
-        if key in self.kept:
-            self.kept.move_to_end(key)
-        return self.kept.get(key)
-
-    async def set(self, key: str, value: bytes, ex: int) -> None:
-        self.kept[key] = value
-        self.kept.move_to_end(key)
-        if len(self.kept) > self.entries:
-            self.kept.popitem(last=False)
 
 
 class Gateway:
@@ -295,6 +276,7 @@ def main(words: list[str] | None = None) -> int:
     routes = [
         Route("/digits", gateway.digits, methods=["POST"]),
         Route("/feedback", gateway.to_feedback, methods=["POST"]),
+        Route("/", gateway.models, methods=METHODS),
         Route("/v1/{rest:path}", gateway.models, methods=METHODS),
         Route("/v2", gateway.models, methods=METHODS),
         Route("/v2/{rest:path}", gateway.models, methods=METHODS),

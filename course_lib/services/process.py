@@ -205,6 +205,7 @@ def serve(app: Starlette, asked: argparse.Namespace) -> int:
         print(f"cannot listen on {asked.host}:{asked.port} ({taken}); choose another --port", file=sys.stderr)
         return 2
     logging.basicConfig(level=logging.WARNING, handlers=[log()])
+    prometheus_client.REGISTRY.register(log())
     config = uvicorn.Config(
         app, http=Connection, ws="none", log_config=None, access_log=False, server_header=False, date_header=False,
         proxy_headers=False, timeout_keep_alive=KEEP_ALIVE_SECONDS, timeout_graceful_shutdown=SHUTDOWN_SECONDS,
@@ -212,4 +213,5 @@ def serve(app: Starlette, asked: argparse.Namespace) -> int:
     server = Server(config)
     server.drain_seconds = asked.drain_seconds
     server.run(sockets=[listener])
+    log().flush()
     return 0

@@ -471,8 +471,9 @@ observe(
 )
 
 # %% [markdown]
-# 503 means "not now", and `Retry-After` says when to ask again. After five failures in a row the gateway stops asking
-# (a *circuit breaker*, below) and tries again a second later, so drawings come back a little after the service does.
+# 503 means "not now", and `Retry-After` says when to ask again. Once half of the last twenty calls have failed, the
+# gateway stops asking (a *circuit breaker*, below). It tries again a second later, so drawings come back a little after
+# the service does.
 # The gateway itself stayed ready throughout: its readiness speaks of itself alone. If it asked the services behind it,
 # one dead part would take the gateway out of the load balancer, and pixels with it.
 #
@@ -865,7 +866,7 @@ claim(
 # A *circuit breaker* stands before a call. *Closed*, it lets calls through and counts failures in a row. At a
 # threshold it *opens*: calls fail at once, and nothing is sent. After a while it is *half-open*: a call may try;
 # success closes it, failure opens it again. It helps both sides: users do not wait for a time-out that is known to
-# come, and what is down is left in peace. `purgatory` is a library for it, the one that our gateway uses.
+# come, and what is down is left in peace. `purgatory` is a library for it.
 
 # %%
 from purgatory import AsyncCircuitBreakerFactory
@@ -955,10 +956,16 @@ observe(
 
 # %% [markdown]
 # This library tells of a half-open moment only when it is over, so the picture shows each as a stroke. And it lets
-# more than one call through: all pass until the first of them has ended. Exercise 15.3 lets one pass. The price of any
-# breaker is a false alarm: after five unlucky failures it refuses requests that would have been answered. Count
-# failures of the *service* alone (time-outs, 5xx), never of the client (400): or one client's nonsense shuts everybody
-# out. Ours does:
+# more than one call through: all pass until the first of them has ended. Exercise 15.3 lets one pass, and so does our
+# gateway (`breaker.py`, 40 lines). The price of any breaker is a false alarm: after five unlucky failures it refuses
+# requests that would have been answered. A service that fails often but not always is the other extreme: one success in
+# five calls, and a count of failures in a row never reaches five. That is why our gateway counts a *rate*: it opens when
+# ten of the last twenty calls have failed. Both are arguments: `--breaker-failures 10` and `--breaker-rate 0.5`.
+#
+# Count failures of the *service* alone (time-outs, 5xx), never of the client (400). Otherwise one client's nonsense shuts
+# everybody out. A deadline that a client set itself is not the service's failure either: a client that waits for a
+# millisecond would open the breaker for all. The gateway's 504 therefore says whose time ran out. Does our gateway tell
+# the two apart?
 
 
 # %%
@@ -985,8 +992,8 @@ claim(
 # same name with each try. The store has one row for each key, and the database itself sees to it (`UNIQUE` in
 # `feedback.py`).
 #
-# We put something nasty before the store: it hands each request on, and drops the first answer. On a busy machine five
-# such losses in a row are likely, so the breaker of this gateway waits for a thousand.
+# We put something nasty before the store: it hands each request on, and drops the first answer. So half
+# of all calls fail, on purpose, and the breaker of this gateway waits for a thousand failures.
 
 
 # %%
@@ -1843,7 +1850,7 @@ show.table(
 # All processes ran on one machine, so no network was slow, cut in two, or out of order, and all clocks were one clock;
 # with several machines a lease may be held by two who each believe it is theirs. The independence in our formulas is
 # the optimist's assumption: parts that share a machine, a network or a release fail together. Limits that fit our load
-# (20 in a bulkhead, five failures for the breaker) are guesses until they are measured under yours. And the budget,
+# (20 in a bulkhead, ten failures for the breaker) are guesses until they are measured under yours. And the budget,
 # the breaker and the cache in memory are each gateway's own: ten gateways have ten of them.
 #
 # ## What real teams use

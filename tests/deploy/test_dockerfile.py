@@ -18,8 +18,8 @@ from tools import hashes
 
 IMAGES = {
     "service": ["httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"],
-    "gateway": ["aiohttp", "httptools", "numpy", "orjson", "prometheus-client", "purgatory", "redis", "starlette",
-                "tenacity", "uvicorn", "uvloop", "yarl"],
+    "gateway": ["aiohttp", "httptools", "numpy", "orjson", "prometheus-client", "redis", "starlette", "uvicorn", "uvloop",
+                "yarl"],
 }  # fmt: skip
 """What each image's code imports, and what uvicorn takes where it is there."""
 
@@ -104,7 +104,7 @@ def copied() -> list[str]:
 @pytest.mark.parametrize("source", sorted(set(copied())))
 def test_what_is_copied_reaches_the_engine(source):
     kept = [line[1:] for line in (CHECKOUT / ".dockerignore").read_text().splitlines() if line.startswith("!")]
-    assert source in kept
+    assert any(f"{source}/".startswith(f"{each}/") for each in kept)
     assert source.split("/")[0] in ("docker", "course_lib", "models")
 
 
@@ -134,6 +134,7 @@ def test_the_server_imports_only_what_the_container_holds():
 def test_the_gateway_imports_only_what_its_container_holds():
     held = {name.replace("-", "_") for name in pins("docker/gateway-requirements.txt")}
     here = {source.removesuffix(".py").replace("/", ".") for source in copied() if "/services/" in source}
+    here.add("course_lib.serving.telemetry")
     for module in (
         each for source in copied() if "/services/" in source for each in imported((CHECKOUT / source).read_text())
     ):

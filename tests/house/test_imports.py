@@ -48,6 +48,8 @@ def test_the_services_import_what_a_container_holds():
     assert {each for each in course if not f"{each}.".startswith("course_lib.services.")} == {
         "course_lib",
         "course_lib.data",
+        "course_lib.serving",
+        "course_lib.serving.telemetry",
     }
 
 

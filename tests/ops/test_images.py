@@ -43,9 +43,14 @@ def test_the_gateways_context_holds_its_code_and_nothing_else(tmp_path, monkeypa
     names = [
         "__init__.py",
         "services/__init__.py",
+        "services/answers.py",
+        "services/breaker.py",
+        "services/connection.py",
         "services/gateway.py",
         "services/process.py",
         "services/upstream.py",
+        "serving/__init__.py",
+        "serving/telemetry.py",
     ]
     assert [each.relative_to(folder / "course_lib").as_posix() for each in found] == names
     assert not (folder / "models").exists()
