@@ -2,9 +2,14 @@
 
 import ast
 import json
+import os
 import re
+import subprocess
 import sys
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.metadata import requires
+from threading import Thread
 
 import pytest
 from packaging.requirements import Requirement
@@ -159,3 +164,36 @@ def imported(source: str) -> list[str]:
 def test_imports_are_seen_wherever_they_stand():
     source = "def late():\n    import torch\nif 1:\n    from course_lib import data"
     assert sorted(imported(source)) == ["course_lib.data", "torch"]
+
+
+@pytest.fixture
+def well() -> Iterator[int]:
+    """The port of a server on this machine that answers everything with 200."""
+
+    class Well(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Well) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_port
+        server.shutdown()
+
+
+@pytest.mark.parametrize("image", [*IMAGES, "workshop"])
+def test_the_health_check_asks_directly_where_a_proxy_is_set(image, well):
+    proxy = dict.fromkeys(("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"), "http://127.0.0.1:9")
+
+    def asks(code: str, port: int) -> bool:
+        code = re.sub(r"127\.0\.0\.1:\d+", f"127.0.0.1:{port}", code)
+        return not subprocess.run([sys.executable, "-c", code], env=os.environ | proxy, capture_output=True).returncode
+
+    stage = tree.last_stage(recipe(image))
+    own = json.loads(stage["HEALTHCHECK"].partition("CMD")[2])[-1]
+    assert asks(own, well)
+    assert not asks(own, 9), "nobody is there"
+    assert not asks(f"import urllib.request as u; u.urlopen('http://127.0.0.1:{well}/')", well), "the proxy is one"

@@ -103,7 +103,7 @@ def composed(client, private, public, tmp_path) -> Iterator[Command]:
     project, last = own("digits-test", "compose"), own("test", "compose")
     services, file = {}, tmp_path / "own.yaml"
     for name, each in yaml.safe_load((private / "docker/compose.yaml").read_text())["services"].items():
-        services[name] = {"environment": NOWHERE}
+        services[name] = {"environment": NOWHERE, "healthcheck": {"timeout": "20s"}}  # tests share their machine
         if "build" in each:
             services[name]["image"] = f"digits-{name}:{last}"
     lines = yaml.safe_dump({"services": services})
