@@ -70,7 +70,7 @@ def test_the_api_server_takes_each_overlay(send, production, deployed):
             assert len(said) == sum(each["kind"] != "Namespace" for each in documents), said
             assert all("(server dry run)" in each for each in said), said
             tried.add(overlay)
-    assert {"base", "local", production} <= tried
+    assert {"base", "local", production, "production-canary", "monitoring"} <= tried
 
 
 def test_the_overlay_for_other_clusters_is_refused(send, production, deployed):
