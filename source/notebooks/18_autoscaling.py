@@ -963,7 +963,8 @@ claim(
 
 # %% [markdown]
 # The query is Little's law once more: the rate of `duration_sum` is what is inside. (It counts a request when it has
-# ended. While a queue grows it lags; a gauge that counts at the door does not.) With several metrics the autoscaler
+# ended. While a queue grows it lags; a gauge that counts at the door does not.) Its labels `namespace` and `pod` come
+# with Prometheus' Operator (`k8s/components/service-monitor`). With several metrics the autoscaler
 # takes the one that wants most pods. KEDA brings its own adapter: a `ScaledObject` names the query, and KEDA makes the
 # autoscaler, to zero and back if wanted.
 #

@@ -140,3 +140,10 @@ def test_argos_route_is_made_once_apart_from_what_each_release_applies(deployed)
 def test_a_team_names_its_registry_in_one_place():
     names = [path for path in FILES if "registry.example.com" in path.read_text(encoding="utf-8")]
     assert [path.relative_to(CHECKOUT).as_posix() for path in names] == ["k8s/components/production/kustomization.yaml"]
+
+
+def test_the_readme_names_every_overlay_and_which_versions_are_tried(deployed):
+    text = (CHECKOUT / "k8s/README.md").read_text(encoding="utf-8")
+    for overlay in deployed.overlays.keys() - {"base"}:
+        assert f"`{overlay}`" in text, overlay
+    assert "the last five versions" in text and len(schemas.RECENT) == 5

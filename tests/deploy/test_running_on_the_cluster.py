@@ -131,7 +131,7 @@ def test_prometheus_finds_every_pod_by_dns_and_says_whose_it_is(images, namespac
         kubernetes.wait_for_rollout(namespace, name)
     with (
         kubernetes.port_forward(namespace, "service/prometheus", 9090) as prometheus,
-        kubernetes.port_forward(namespace, "service/digits-gateway", 8080) as gateway,
+        kubernetes.port_forward(namespace, "service/digits-gateway", 80) as gateway,
     ):
 
         def counted(query: str) -> dict[str, float]:
