@@ -227,7 +227,10 @@ class Pipeline:
 
 
 def open_session(raw: bytes, threads: int) -> onnxruntime.InferenceSession:
-    """ONNX Runtime over a model's bytes, on the processor, with so many threads. Raises what ONNX Runtime raises."""
+    """ONNX Runtime over a model's bytes, on the processor, with so many threads.
+
+    Raises Broken for a model whose weights stand in a second file, and what ONNX Runtime raises.
+    """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads  # left alone, ONNX Runtime counts the host's cores, not the container's
     options.log_severity_level = 4  # what goes wrong is raised
@@ -238,7 +241,17 @@ def open_session(raw: bytes, threads: int) -> onnxruntime.InferenceSession:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # Weights in a second file, which no checksum covers, are not to be found.
     options.add_session_config_entry("session.model_external_initializers_file_folder_path", NOWHERE)
-    return onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+    try:
+        return onnxruntime.InferenceSession(raw, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # ONNX Runtime's errors share no base class but this
+        if NOWHERE not in str(error):
+            raise
+        second = str(error).split(f"{NOWHERE}/")[-1].split('"')[0]
+        raise Broken(
+            f"expected a model with its weights inside, got one whose weights are in {second}, which no checksum covers: "
+            "export it with torch.onnx.export(…, external_data=False), or join the two with "
+            'onnx.save(onnx.load("model.onnx"), "whole.onnx")'
+        ) from None
 
 
 def checksum(file: Path) -> str:

@@ -131,19 +131,20 @@ def main(arguments: list[str] | None = None) -> int:
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(server.run(listener))
     log.write("info", "stopped")
+    log.flush()
     # A thread may still compute what nobody waits for any more. Python's way out would take the interpreter away from
     # under it, and the process would end by SIGABRT.
     os._exit(0)
 
 
-def _load(threads: int, name: str, version: int, path: Path, sha256: str | None) -> Model:
-    return Model(name, version, path, threads, sha256)
+def _load(threads: int, name: str, version: int, path: Path, checksums: dict[str, str] | None) -> Model:
+    return Model(name, version, path, threads, checksums)
 
 
 def listen(host: str, port: int) -> socket.socket:
-    """A bound socket whose connections send at once; "::" takes IPv4 as well. Raises OSError or OverflowError where the address is no good."""
-    both = host == "::" and socket.has_dualstack_ipv6()
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    """A bound socket whose connections send at once. Raises OSError or OverflowError where the address is no good."""
+    six = ":" in host  # `::` stands for all addresses, those of IPv4 among them
+    family, both = socket.AF_INET6 if six else socket.AF_INET, six and socket.has_dualstack_ipv6()
     listener = socket.create_server((host, port), family=family, dualstack_ipv6=both)
     # asyncio does this only for sockets that name their protocol, which create_server's do not. Without it, the end
     # of a long answer waits until the client has acknowledged its begin: 40 ms for each request of a kept connection.

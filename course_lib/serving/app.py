@@ -76,7 +76,7 @@ class App:
         self.store, self.draining = store, False
         self._log, self._limits = log, limits
         self._batcher = Batcher(limits, lambda model: self._metrics.of(model.name, str(model.version)), self._go_on)
-        self._metrics = Metrics(self._batcher.waiting)
+        self._metrics = Metrics(self._batcher.waiting, log)
         self._ids, self._id = f"{uuid.uuid4().hex[:12]}-", 0
 
     def take(self, request: Request) -> None:
@@ -154,7 +154,7 @@ class App:
             "/v2": lambda: _json({"name": NAME, "version": __version__, "extensions": ["binary_tensor_data"]}),
             "/v2/health/live": lambda: _json({"live": True}),
             "/v2/health/ready": self._ready,
-            "/metrics": lambda: Response(self._metrics.expose(self._versions()), METRICS_TYPE),
+            "/metrics": lambda: Response(self._exposed(), METRICS_TYPE),
         }
         if path not in simple:
             message = "there is nothing here; expected an address under /v1/models or /v2, or /metrics."
@@ -243,6 +243,12 @@ class App:
     def _versions(self) -> dict[str, list[int]]:
         return {name: list(served.versions) for name, served in self.store.models.items()}
 
+    def _refused(self) -> dict[str, list[int]]:
+        return {name: list(served.refused) for name, served in self.store.models.items() if served.refused}
+
+    def _exposed(self) -> bytes:
+        return self._metrics.expose(self._versions(), self._refused(), self.store.looked_at)
+
     def _index(self) -> Response:
         labels = {name: served.labels for name, served in self.store.models.items() if served.labels}
         told = {"name": NAME, "version": __version__, "models": self._versions(), "labels": labels}
@@ -250,7 +256,8 @@ class App:
 
     def _ready(self) -> Response:
         """Ready once models are loaded (before that nobody is answered), and no longer as soon as the end was asked for."""
-        return Response(orjson.dumps({"ready": not self.draining}), status=503 if self.draining else 200)
+        told = {"ready": not self.draining} | ({"refused": refused} if (refused := self._refused()) else {})
+        return Response(orjson.dumps(told), status=503 if self.draining else 200)
 
 
 def _allow(request: Request, *methods: str) -> None:

@@ -2,7 +2,10 @@
 
 import hashlib
 import json
+import os
 import re
+import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,22 +31,31 @@ class Model:
     and the same name everywhere), and no activation is quantized by the range of all that stands in the call.
     """
 
-    def __init__(self, name: str, version: int, path: Path, threads: int, sha256: str | None = None) -> None:
+    def __init__(
+        self, name: str, version: int, path: Path, threads: int, checksums: dict[str, str] | None = None
+    ) -> None:
         """path: the ONNX file; a `contract.json` beside it is held to. threads: what one call may compute with.
-        sha256: the checksum that the file must have. Raises ModelError for a file that cannot be served."""
+        checksums: those that the files must have, by NAME/VERSION/FILE; None: any. Raises ModelError for a file that
+        cannot be served."""
         self.name, self.version = name, version
         try:
-            raw = path.read_bytes()
-            if sha256 is not None and (found := hashlib.sha256(raw).hexdigest()) != sha256:
-                raise Broken(f"its sha256 is {found[:12]}…, SHA256SUMS says {sha256[:12]}…: copy it again")
+            raw = _read_checked(path, checksums)
             promise = path.with_name("contract.json")
-            promised = promise.exists() or promise.is_symlink()  # a link to nowhere is a broken promise, not none
-            self.contract = Contract.from_json(promise.read_text(encoding="utf-8")) if promised else None
+            # A link to nowhere, or a sum without its file, is a broken promise, not none.
+            promised = os.path.lexists(promise) or _key(promise) in (checksums or {})
+            self.contract = Contract.from_json(_read_checked(promise, checksums).decode()) if promised else None
+            unranked = unranked_inputs(raw)
             self._session = (
                 Pipeline(path, self.contract, threads=threads).session if self.contract else open_session(raw, threads)
             )
-            self.inputs = {tensor.name: tensor for tensor in map(_tensor, self._session.get_inputs())}
-            self.outputs = {tensor.name: tensor for tensor in map(_tensor, self._session.get_outputs())}
+            self.inputs = {
+                tensor.name: tensor
+                for tensor in (_tensor(each, each.name in unranked) for each in self._session.get_inputs())
+            }
+            self.outputs = {
+                tensor.name: tensor
+                for tensor in (_tensor(each, each.name in unranked) for each in self._session.get_outputs())
+            }
         except Exception as error:  # ONNX Runtime's errors share no base class but this
             raise ModelError(f"{path} is not a model that this server can serve: {_one_line(error)}") from error
         # The names of operators stand in the file as they are: DynamicQuantizeLinear, DynamicQuantizeMatMul, …
@@ -114,16 +126,38 @@ class Model:
         return [{name: array[begin:end] for name, array in joint.items()} for begin, end in zip([0, *ends], ends)]
 
 
-def read_checksums(folder: Path) -> dict[str, str]:
-    """File, as a path from `folder` -> its checksum, from `folder/SHA256SUMS`; empty where there is none.
+def read_file(path: Path) -> bytes:
+    """A file's bytes. Raises OSError, also where it is a pipe or a device, which might never end."""
+    if not stat.S_ISREG(path.stat().st_mode):
+        raise OSError(f"{path} is no regular file")
+    return path.read_bytes()
+
+
+def _key(path: Path) -> str:
+    return "/".join(path.parts[-3:])
+
+
+def _read_checked(path: Path, checksums: dict[str, str] | None) -> bytes:
+    raw = read_file(path)
+    if checksums is not None:
+        expected, found = checksums.get(_key(path)), hashlib.sha256(raw).hexdigest()
+        if expected is None:
+            raise Broken(f"SHA256SUMS has no line for {_key(path)}: make it anew, with `sha256sum */*/*`")
+        if found != expected:
+            raise Broken(f"sha256 of {path.name} is {found[:12]}…, SHA256SUMS says {expected[:12]}…: copy it again")
+    return raw
+
+
+def read_checksums(folder: Path) -> dict[str, str] | None:
+    """File, as a path from `folder` -> its checksum, from `folder/SHA256SUMS`; None where there is none.
 
     Raises ModelError where it cannot be read.
     """
     path = folder / "SHA256SUMS"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_file(path).decode().splitlines()
     except FileNotFoundError:
-        return {}
+        return None
     except (OSError, UnicodeDecodeError) as error:
         raise ModelError(f"{path} cannot be read, expected what `sha256sum` writes: {_one_line(error)}") from error
     sums = {}
@@ -131,7 +165,8 @@ def read_checksums(folder: Path) -> dict[str, str]:
         if not (parts := re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line.strip())):
             # Passed over, it would leave a version unchecked that somebody meant to be checked.
             raise ModelError(f"{path}: expected lines as `sha256sum` writes them, got {line[:80]!r}")
-        sums[parts[2]] = parts[1].lower()
+        if sums.setdefault(parts[2], parts[1].lower()) != parts[1].lower():
+            raise ModelError(f"{path}: expected one sum for each file, got two for {parts[2][:80]}")
     return sums
 
 
@@ -142,7 +177,7 @@ def read_settings(folder: Path) -> dict:
     """
     path = folder / "serving.json"
     try:
-        settings = json.loads(path.read_text(encoding="utf-8"))
+        settings = json.loads(read_file(path).decode())
         labels, largest = settings.get("labels", {}), settings.get("max_batch_size", 1)
         right = all(
             type(version) is int and label.isprintable() and not {*label} & {*"/:"} for label, version in labels.items()
@@ -158,12 +193,56 @@ def read_settings(folder: Path) -> dict:
     return settings
 
 
-def _tensor(argument: onnxruntime.NodeArg) -> Tensor:
+def unranked_inputs(raw: bytes) -> set[str]:
+    """The inputs and outputs of an ONNX file of which it does not say how many axes they have.
+
+    ONNX Runtime tells of them what it tells of scalars: no axes. So they are looked up in the file, a message of
+    protobuf: ModelProto.graph (7), GraphProto.input (11) and .output (12), ValueInfoProto.name (1) and .type (2),
+    TypeProto.tensor_type (1), Tensor.shape (2).
+    """
+    unranked = set()
+    for number, graph in _fields(memoryview(raw)):
+        for side, value in _fields(graph) if number == 7 else ():
+            if side in (11, 12):
+                told = dict(_fields(value))
+                tensor = dict(_fields(told.get(2, b""))).get(1)
+                if tensor is not None and 2 not in dict(_fields(tensor)):
+                    unranked.add(str(told[1], "utf-8"))
+    return unranked
+
+
+def _fields(message: memoryview) -> Iterator[tuple[int, memoryview]]:
+    """Number and content of each field of a protobuf message that has a length; the others are passed over."""
+    at = 0
+    while at < len(message):
+        key, at = _varint(message, at)
+        kind = key & 7
+        if kind in (1, 5):
+            at += 8 if kind == 1 else 4
+            continue
+        size, at = _varint(message, at)
+        if kind == 2:
+            yield key >> 3, message[at : at + size]
+            at += size
+
+
+def _varint(message: memoryview, at: int) -> tuple[int, int]:
+    """A number, seven bits in each byte, and where the next one begins."""
+    value = shift = 0
+    while at < len(message):
+        byte, at = message[at], at + 1
+        value, shift = value | (byte & 127) << shift, shift + 7
+        if byte < 128:
+            break
+    return value, at
+
+
+def _tensor(argument: onnxruntime.NodeArg, unranked: bool) -> Tensor:
     if argument.type not in DTYPES:
         raise TypeError(f"'{argument.name}' is a {argument.type}; this server takes {', '.join(DTYPES)}")
     numpy_name, tf_dtype, v2_datatype = DTYPES[argument.type]
     shape = tuple(size if isinstance(size, int) else -1 for size in argument.shape)  # a name or None: any size
-    return Tensor(argument.name, np.dtype(numpy_name), tf_dtype, v2_datatype, shape)
+    return Tensor(argument.name, np.dtype(numpy_name), tf_dtype, v2_datatype, None if unranked else shape)
 
 
 def _one_line(error: Exception) -> str:

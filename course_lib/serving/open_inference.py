@@ -58,6 +58,8 @@ def find(store: Store, name: str, version: str | None) -> Model:
 def parse(model: Model, body: bytes, header: str | None) -> Inference:
     """A request's body; header: the value of `Inference-Header-Content-Length`, if it was sent. Raises Refused."""
     length = len(body) if header is None else _json_length(header, len(body))
+    if length == 0 and header is not None:
+        return Inference(_raw_input(memoryview(body), model), dict.fromkeys(model.outputs, True), None, None)
     request = parse_json(body[:length], EXAMPLE)
     inputs = _inputs(request.get("inputs"), model, memoryview(body)[length:])
     parameters = _parameters(request, "the request")
@@ -113,13 +115,42 @@ def metadata(model: Model, versions: list[int]) -> dict[str, Any]:
 
 
 def _described(tensors: dict[str, Tensor]) -> list[dict[str, Any]]:
-    return [{"name": t.name, "datatype": t.v2_datatype, "shape": list(t.shape)} for t in tensors.values()]
+    return [{"name": t.name, "datatype": t.v2_datatype, "shape": _told(t)} for t in tensors.values()]
+
+
+def _told(tensor: Tensor) -> list[int]:
+    """The protocol has no word for a shape of which nothing is known: one axis of any size fits it."""
+    return [-1] if tensor.shape is None else list(tensor.shape)
 
 
 def _json_length(header: str, total: int) -> int:
     if not (header.isascii() and header.isdecimal() and len(header) < 18) or int(header) > total:
         raise Refused(400, f"{HEADER} expects the length of the JSON, 0 to {total} bytes, got '{header[:40]}'.")
     return int(header)
+
+
+def _raw_input(binary: memoryview, model: Model) -> dict[str, np.ndarray]:
+    """Triton's raw request: a body without any JSON is the one input. Its shape follows from the number of bytes where
+    at most one axis is open; the first of several counts the samples, and is taken as 1. Text is one string."""
+    if len(model.inputs) != 1:
+        raise Refused(
+            400, f"a body without JSON ({HEADER}: 0) expects a model with one input, not {len(model.inputs)}."
+        )
+    ((name, tensor),) = model.inputs.items()
+    shape = _told(tensor)
+    if shape.count(-1) > 1 and shape[0] == -1:
+        shape[0] = 1
+    if shape.count(-1) > 1:
+        raise tensor.refuse(f"of shape {shape} leaves more than one axis open: send JSON that tells its shape.")
+    if tensor.dtype.kind == "O":
+        binary = memoryview(struct.pack("<I", len(binary)) + binary)
+        count = 1
+    else:
+        count = len(binary) // tensor.dtype.itemsize
+    known = math.prod(size for size in shape if size != -1)
+    shape = [count // max(known, 1) if size == -1 else size for size in shape]
+    tensor.check_shape(shape)
+    return {name: _from_bytes(binary, tensor, shape)}
 
 
 def _inputs(listed: Any, model: Model, binary: memoryview) -> dict[str, np.ndarray]:
@@ -136,7 +167,7 @@ def _inputs(listed: Any, model: Model, binary: memoryview) -> dict[str, np.ndarr
             raise tensor.refuse(f"expects datatype {tensor.v2_datatype}, got {_short(each.get('datatype'))}.")
         if not isinstance(shape, list) or not all(type(size) is int and 0 <= size <= MAX_NUMBER for size in shape):
             raise tensor.refuse(f"expects 'shape' to be a list of whole numbers, got {_short(shape)}.")
-        size = _parameters(each, f"input '{name}'").get("binary_data_size")
+        size = _refuse_shared_memory(_parameters(each, f"input '{name}'")).get("binary_data_size")
         if size is None:
             if "data" not in each:
                 raise tensor.refuse("has neither 'data' nor the parameter 'binary_data_size'.")
@@ -171,7 +202,8 @@ def _wanted(request: dict[str, Any], model: Model, parameters: dict[str, Any]) -
         if not isinstance(name, str) or name not in model.outputs or name in wanted:
             expected = ", ".join(model.outputs)
             raise Refused(400, f"'outputs' expects names among {expected}, each once, got {_short(name)}.")
-        if "classification" in (given := _parameters(each, f"output '{name}'")):
+        given = _refuse_shared_memory(_parameters(each, f"output '{name}'"))
+        if "classification" in given:
             raise Refused(400, "the classification extension is not offered: take the largest of the output.")
         wanted[name] = _flag(given, "binary_data", default)
     return wanted
@@ -182,6 +214,14 @@ def _parameters(holder: dict[str, Any], whose: str) -> dict[str, Any]:
     if parameters is not None and not isinstance(parameters, dict):
         raise Refused(400, f"'parameters' of {whose} expects an object, got {JSON_NAMES[type(parameters)]}.")
     return parameters or {}
+
+
+def _refuse_shared_memory(parameters: dict[str, Any]) -> dict[str, Any]:
+    if told := sorted(key for key in parameters if key.startswith("shared_memory_")):
+        raise Refused(
+            400, f"the shared memory extensions are not offered: send data, not the parameter {told[0][:40]}."
+        )
+    return parameters
 
 
 def _flag(parameters: dict[str, Any], name: str, default: bool) -> bool:

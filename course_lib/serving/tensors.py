@@ -41,13 +41,14 @@ KINDS |= {"b": ("true or false", {bool}), "O": ("strings", {str})}
 
 @dataclass(frozen=True)
 class Tensor:
-    """One input or output of a model; in `shape`, -1 stands for any size. Strings are arrays of dtype object."""
+    """One input or output of a model; in `shape`, -1 stands for any size, and None for any shape at all. Strings are
+    arrays of dtype object."""
 
     name: str
     dtype: np.dtype
     tf_dtype: str
     v2_datatype: str
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
 
     def refuse(self, message: str) -> Refused:
         """The error for an input that is not what the model takes."""
@@ -55,8 +56,12 @@ class Tensor:
 
     def check_shape(self, shape: list[int]) -> None:
         """Raises Refused where an input of this shape does not fit, or holds nothing."""
-        fits = len(shape) == len(self.shape) and all(want in (-1, got) for want, got in zip(self.shape, shape))
-        if not fits or 0 in shape:
+        if 0 in shape or (
+            self.shape is not None
+            and (len(shape) != len(self.shape) or any(want not in (-1, got) for want, got in zip(self.shape, shape)))
+        ):
+            if self.shape is None:
+                raise self.refuse(f"expects at least one value, got shape {brief(shape)}.")
             raise self.refuse(f"expects shape {list(self.shape)} (-1: any number), got {brief(shape)}.")
 
 

@@ -4,9 +4,12 @@ Source: tensorflow/serving, `g3doc/api_rest.md`, `model_servers/http_rest_api_ut
 differences: a wrong method is a 405 rather than a 400, and error messages do not repeat the request's data.
 """
 
+import base64
 import re
 from functools import lru_cache
 from typing import Any
+
+import numpy as np
 
 from course_lib.serving.errors import Refused
 from course_lib.serving.models import Feeds, Model
@@ -63,6 +66,7 @@ def answer(outputs: Feeds, rows: bool, count: int) -> bytes:
 
     Raises Refused where outputs that are not of one length would have to be told row by row.
     """
+    outputs = {name: _as_base64(array) if _holds_bytes(name, array) else array for name, array in outputs.items()}
     told: Any = outputs
     if len(outputs) == 1:
         (told,) = outputs.values()  # one output: its name is dropped
@@ -72,6 +76,17 @@ def answer(outputs: Feeds, rows: bool, count: int) -> bytes:
         lists = {name: array.tolist() for name, array in outputs.items()}
         told = [{name: values[row] for name, values in lists.items()} for row in range(count)]
     return dump_json({"predictions" if rows else "outputs": told})
+
+
+def _holds_bytes(name: str, array: np.ndarray) -> bool:
+    """TensorFlow Serving's rule: strings in an output whose name ends so are bytes."""
+    return array.dtype.kind == "O" and name.endswith("_bytes")
+
+
+def _as_base64(array: np.ndarray) -> np.ndarray:
+    coded = np.empty(array.shape, object)
+    coded.flat = [{"b64": base64.b64encode(text.encode()).decode()} for text in array.flat]
+    return coded
 
 
 def status(store: Store, address: re.Match[str]) -> dict[str, Any]:
@@ -109,8 +124,8 @@ def _described(tensors: dict[str, Tensor]) -> dict[str, Any]:
         tensor.name: {
             "dtype": tensor.tf_dtype,
             "tensor_shape": {
-                "dim": [{"size": str(size), "name": ""} for size in tensor.shape],
-                "unknown_rank": False,
+                "dim": [{"size": str(size), "name": ""} for size in tensor.shape or ()],
+                "unknown_rank": tensor.shape is None,
             },
             "name": tensor.name,
         }

@@ -4,10 +4,12 @@ the application alone, asked without a socket."""
 import asyncio
 import http.client
 import json
+import logging
 import socket
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -157,8 +159,14 @@ class Server:
             return answer
 
     def lines(self, event: str = "") -> list[dict]:
-        """The log, or its lines about an event."""
+        """The log, or its lines about an event. Those of what has been answered are there: a last request asks for one
+        line more, and they are written in their order."""
+        if self.process.poll() is None:
+            mark = f"mark-{uuid.uuid4().hex}"
+            self.ask("GET", "/v2/health/live", headers={"X-Request-Id": mark})
+            until(lambda: mark in self.log.read_text())
         lines = [json.loads(line) for line in self.log.read_text().splitlines()]
+        lines = [line for line in lines if not line.get("request_id", "").startswith("mark-")]
         return [line for line in lines if not event or line["event"] == event]
 
     def works(self) -> bool:
@@ -206,7 +214,7 @@ class KeptLog(Log):
     lines: list[dict] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        super().__init__()
+        logging.Handler.__init__(self)
 
     def __hash__(self) -> int:
         return id(self)
@@ -214,13 +222,16 @@ class KeptLog(Log):
     def write_all(self, level: str, event: str, lines: list[dict]) -> None:
         self.lines += [{"level": level, "event": event, **fields} for fields in lines]
 
+    def flush(self) -> None:
+        """Nothing waits."""
+
     def told(self, event: str) -> list[dict]:
         return [line for line in self.lines if line["event"] == event]
 
 
 def open_store(folder: Path, latest: int = 0) -> tuple[Store, KeptLog]:
     log = KeptLog()
-    return Store(folder, lambda name, version, path, sha256: Model(name, version, path, 1, sha256), latest, log), log
+    return Store(folder, lambda name, version, path, sums: Model(name, version, path, 1, sums), latest, log), log
 
 
 class Local:

@@ -26,6 +26,48 @@ def test_a_file_that_is_not_what_its_checksum_says_is_refused_until_it_is(tmp_pa
     assert versions(store) == [2, 1]
 
 
+@pytest.mark.parametrize(
+    "listed",
+    ["models/digits/2/model.onnx", "/digits/2/model.onnx", "digits\\2\\model.onnx", "digits/1/model.onnx", None],
+)
+def test_a_version_without_a_checksum_where_there_are_some_is_refused_and_told(tmp_path, listed):
+    path = save_digits(tmp_path)
+    store, log = open_store(tmp_path)
+    write(tmp_path / "SHA256SUMS", f"{checksum(path)}  {listed}\n".encode() if listed else b"")
+    shutil.copytree(path.parent, tmp_path / "digits/2")
+    for _ in range(3):
+        store.scan()
+    assert versions(store) == [1] and "no line for digits/2/model.onnx" in store.models["digits"].refused[2]
+    assert len(log.told("version refused")) == 1
+    named = [line["reason"] for line in log.told("checksum of nothing")]
+    assert named == (
+        [] if listed in (None, "digits/1/model.onnx") else [f"SHA256SUMS lists {listed}, which is not there"]
+    )
+
+
+def test_a_contract_needs_its_checksum_too_and_a_checksum_its_contract(tmp_path):
+    save_digits(tmp_path)
+    store, _ = open_store(tmp_path)
+    two, three = save_digits(tmp_path, 2), save_digits(tmp_path, 3)
+    contract(two)
+    lines = [f"{checksum(path)}  digits/{path.parent.name}/model.onnx\n" for path in (two, three)]
+    lines.append(f"{'0' * 64}  digits/3/contract.json\n")
+    write(tmp_path / "SHA256SUMS", "".join(lines).encode())
+    store.scan()
+    store.scan()
+    refused = store.models["digits"].refused
+    assert "no line for digits/2/contract.json" in refused[2] and "contract.json" in refused[3]
+    assert versions(store) == [1]
+
+
+def test_two_checksums_for_one_file_are_refused(tmp_path):
+    save_digits(tmp_path)
+    store, log = open_store(tmp_path)
+    write(tmp_path / "SHA256SUMS", "".join(f"{digit * 64}  digits/1/model.onnx\n" for digit in "01").encode())
+    store.scan()
+    assert "two for digits/1/model.onnx" in log.told("checksums refused")[0]["reason"]
+
+
 @pytest.mark.parametrize("unread", [b"\xff\xfe", b"digits/2/model.onnx\n", b"abc  digits/2/model.onnx\n"])
 def test_while_checksums_cannot_be_read_nothing_new_is_loaded_and_it_is_told_once(tmp_path, unread):
     save_digits(tmp_path)
