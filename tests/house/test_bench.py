@@ -114,7 +114,14 @@ def test_the_table_has_medians_and_lines_up() -> None:
     lines = table.markdown([row]).splitlines()
     assert len({len(line) for line in lines}) == 1
     cells = [cell.strip() for cell in lines[2].split("|")]
-    assert cells == ["", "some server", "3,000 · 1.00 · 2.00", "–", "–", "100", "0.5", ""]
+    assert cells == ["", "some server", "3,000 · 1.00 · 2.00", "–", "–", "–", "100", "0.5", ""]
+
+
+def test_the_table_tells_the_processor_time_of_an_answer_at_the_most_connections() -> None:
+    row = Row("some server", "some")
+    for connections, spent in ((1, 0.9), (64, 0.2), (64, 0.5), (64, 0.3)):
+        row.add(connections, run(1000), spent)
+    assert [cell.strip() for cell in table.markdown([row]).splitlines()[2].split("|")][5] == "300"
 
 
 def test_the_aims_are_held_against_every_peer_and_the_bare_application() -> None:

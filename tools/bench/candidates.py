@@ -117,5 +117,22 @@ SERVERS = (
         (Target("BentoML, its own path", samples.own("pixels", wrapped=True), samples.own_answer),),
         peer=True,
     ),
+    Candidate(
+        "mosec",
+        _peer("mosec"),
+        "/",
+        (
+            Target("mosec, its own path", samples.own("pixels", wrapped=False), samples.own_answer),
+            Target("mosec with batches", samples.own("pixels", wrapped=False, path="/batched"), samples.own_answer),
+        ),
+        peer=True,
+    ),
+    Candidate(
+        "nvidia-pytriton",
+        _peer("nvidia-pytriton", lambda at: str(at.own)),
+        "/v2/models/digits_cnn/ready",
+        (Target("PyTriton, v2 JSON", samples.v2(), samples.v2_answer),),
+        peer=True,
+    ),
 )
 NAMES = (RUNTIME, *(each.name for each in SERVERS))

@@ -65,10 +65,10 @@ def v2_binary_answer(body: bytes) -> list[int]:
     return classes(np.frombuffer(body[-size:], "<f4"))
 
 
-def own(key: str, wrapped: bool) -> Request:
+def own(key: str, wrapped: bool, path: str = "/predict") -> Request:
     """A peer's own path: one image under `key`, within a list where `wrapped`."""
     image = images().tolist()
-    return Request("/predict", json.dumps({key: image if wrapped else image[0]}).encode(), JSON)
+    return Request(path, json.dumps({key: image if wrapped else image[0]}).encode(), JSON)
 
 
 def own_answer(body: bytes) -> list[int]:

@@ -104,6 +104,17 @@ class Server:
                 continue
         return sum(sizes) / 2**20
 
+    def cpu_seconds(self) -> float:
+        """Processor time of all of them so far, their own and the system's for them."""
+        spent = 0.0
+        for each in self.tree():
+            try:
+                times = each.cpu_times()
+            except psutil.Error:
+                continue
+            spent += times.user + times.system
+        return spent
+
     def stop(self) -> None:
         """Interrupts the first process, waits, and kills what is left: LitServe's workers outlive a SIGTERM."""
         tree = self.tree()

@@ -107,32 +107,34 @@ class Bench:
             jobs += [None] if RUNTIME in self.names else []
             random.shuffle(jobs)
             for job in jobs:
-                row, run = self.load(connections, *job) if job else self.loop(connections)
-                row.add(connections, run)
+                row, run, cpu_seconds = self.load(connections, *job) if job else self.loop(connections)
+                row.add(connections, run, cpu_seconds)
                 figures = f"{run.per_s:9,.0f}/s  p50 {run.p50_ms:7.2f}  p99 {run.p99_ms:7.2f} ms"
                 say(f"round {number}  {connections:3} connections  {figures}  {row.title} {row.problem}")
 
-    def load(self, connections: int, candidate: Candidate, target: Target) -> tuple[Row, wrk.Run]:
-        """One run against one server, the others stopped."""
+    def load(self, connections: int, candidate: Candidate, target: Target) -> tuple[Row, wrk.Run, float]:
+        """One run against one server, the others stopped, and the processor time that it took of the server."""
         server, row = self.servers[candidate.name], self.rows[target.title]
         url = f"http://127.0.0.1:{server.port}{target.request.path}"
         server.resume()
         try:
             wrk.run(url, [target.request], connections, WARM_SECONDS, self.folder)
+            before = server.cpu_seconds()
             run = wrk.run(url, [target.request], connections, self.seconds, self.folder)
+            spent = server.cpu_seconds() - before
             row.memory_mib = max(row.memory_mib, server.memory_mib())
         finally:
             server.pause()
-        return row, run
+        return row, run, spent
 
-    def loop(self, batch: int) -> tuple[Row, wrk.Run]:
-        """The runtime alone; its answers are images."""
+    def loop(self, batch: int) -> tuple[Row, wrk.Run, None]:
+        """The runtime alone; its answers are images, and its one thread computes all the time."""
         script = Path(__file__).parent / "limits" / "runtime.py"
         command = [sys.executable, str(script), str(self.model), str(self.seconds), str(batch)]
         said = json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
         row = self.rows[RUNTIME_TITLE]
         row.memory_mib = max(row.memory_mib, said["mib"])
-        return row, wrk.Run(said["calls"] * batch, said["seconds"], said["p50_ms"], said["p99_ms"], {})
+        return row, wrk.Run(said["calls"] * batch, said["seconds"], said["p50_ms"], said["p99_ms"], {}), None
 
     def stop(self) -> None:
         """Ends every server."""
@@ -152,7 +154,8 @@ def footnote(names: list[str], seconds: float, rounds: int) -> str:
     today = datetime.datetime.now(datetime.UTC).date().isoformat()
     return (
         f"Medians of {rounds} rounds of {seconds:g} s, one image a request, wrk with one thread on the same machine "
-        f"(a closed loop; latencies as wrk corrects them). MiB: the largest resident memory.\n"
+        f"(a closed loop; latencies as wrk corrects them). CPU µs: the server's processor time for an answer at "
+        f"{table.CONNECTIONS[-1]} connections. MiB: the largest resident memory.\n"
         f"Taken on {lessons.machine()}, {today}, with {versions(names)}."
     )
 

@@ -9,24 +9,35 @@ from tools.bench.wrk import Run
 CONNECTIONS = (1, 8, 64)
 MARK = "<!-- bench serving -->"
 """Stands in a line of its own before and after the table in TIMINGS.md."""
-HEAD = ("answers/s · p50 · p99 in ms, by connections:", *(str(each) for each in CONNECTIONS), "MiB", "ready s")
+HEAD = (
+    "answers/s · p50 · p99 in ms, by connections:",
+    *(str(each) for each in CONNECTIONS),
+    "CPU µs",
+    "MiB",
+    "ready s",
+)
 
 
 @dataclass
 class Row:
-    """One row as it fills. runs: by connections, one a round. problem: why its figures are none; "" where they are."""
+    """One row as it fills. runs: by connections, one a round. cpu_us: by connections, the server's processor time for an
+    answer, in microseconds, one a round. problem: why its figures are none; "" where they are."""
 
     title: str
     candidate: str
     peer: bool = False
     runs: dict[int, list[Run]] = field(default_factory=dict)
+    cpu_us: dict[int, list[float]] = field(default_factory=dict)
     memory_mib: float = 0.0
     ready_seconds: float | None = None
     problem: str = ""
 
-    def add(self, connections: int, run: Run) -> None:
-        """One more run; any error in it makes the whole row worthless, since errors are quick."""
+    def add(self, connections: int, run: Run, cpu_seconds: float | None = None) -> None:
+        """One more run; any error in it makes the whole row worthless, since errors are quick. cpu_seconds: what the
+        server computed meanwhile."""
         self.runs.setdefault(connections, []).append(run)
+        if cpu_seconds is not None and run.requests:
+            self.cpu_us.setdefault(connections, []).append(cpu_seconds / run.requests * 1e6)
         if run.errors or not run.requests:
             told = ", ".join(f"{count} {kind}" for kind, count in run.errors.items()) or "no answer"
             self.problem = self.problem or f"errors at {connections} connections: {told}"
@@ -45,7 +56,8 @@ class Row:
         figures = [self.median(each) for each in CONNECTIONS]
         told = ["–" if each is None else f"{each[0]:,.0f} · {each[1]:.2f} · {each[2]:.2f}" for each in figures]
         ready = "–" if self.ready_seconds is None else f"{self.ready_seconds:.1f}"
-        return [self.title, *told, f"{self.memory_mib:.0f}", ready]
+        cpu = self.cpu_us.get(CONNECTIONS[-1])
+        return [self.title, *told, f"{statistics.median(cpu):.0f}" if cpu else "–", f"{self.memory_mib:.0f}", ready]
 
 
 def markdown(rows: Sequence[Row]) -> str:
