@@ -7,6 +7,7 @@ import base64
 import binascii
 import json
 import math
+import struct
 from dataclasses import dataclass
 from itertools import chain
 from typing import Any
@@ -124,10 +125,12 @@ def to_array(value: Any, tensor: Tensor, declared: list[int] | None = None) -> n
             raise tensor.refuse(too_large)
         names = ", ".join(sorted(JSON_NAMES[kind] for kind in wrong))
         raise tensor.refuse(f"expects {expected} ({tensor.v2_datatype}), got {names}.")
-    try:
-        with np.errstate(over="raise"):  # 1e39 is a number, and none of float32
-            return np.array(items, dtype=tensor.dtype).reshape(shape if declared is None else declared)
-    except (OverflowError, FloatingPointError):
+    shape = shape if declared is None else declared
+    if tensor.dtype.kind == "O":
+        return np.array(items, dtype=object).reshape(shape)
+    try:  # struct is twice as quick as NumPy, and refuses 1e39, which is a number and none of float32
+        return np.frombuffer(struct.pack(f"{len(items)}{tensor.dtype.char}", *items), tensor.dtype).reshape(shape)
+    except (OverflowError, struct.error):
         raise tensor.refuse(too_large) from None
 
 
@@ -135,6 +138,9 @@ def _flatten(value: Any, shape: list[int], tensor: Tensor) -> list:
     """All that the lists hold, in row-major order; refuses lists that are not as long as `shape` says."""
     items = [value]
     for size in shape:
+        if len(items) == 1 and type(items[0]) is list and len(items[0]) == size:
+            items = items[0]  # the usual one sample
+            continue
         if set(map(type, items)) != {list} or set(map(len, items)) != {size}:
             other = next(item for item in items if not isinstance(item, list) or len(item) != size)
             got = f"a list of {len(other)}" if isinstance(other, list) else JSON_NAMES[type(other)]
