@@ -40,6 +40,11 @@ KINDS = {"f": ("numbers", {int, float}), "i": ("whole numbers", {int}), "u": ("w
 KINDS |= {"b": ("true or false", {bool}), "O": ("strings", {str})}
 
 
+# NumPy's kind and size of a dtype -> struct's format.
+PACKED = {"f2": "e", "f4": "f", "f8": "d", "i1": "b", "i2": "h", "i4": "i", "i8": "q", "b1": "?"}
+PACKED |= {"u1": "B", "u2": "H", "u4": "I", "u8": "Q"}
+
+
 @dataclass(frozen=True)
 class Tensor:
     """One input or output of a model; in `shape`, -1 stands for any size, and None for any shape at all. Strings are
@@ -128,8 +133,9 @@ def to_array(value: Any, tensor: Tensor, declared: list[int] | None = None) -> n
     shape = shape if declared is None else declared
     if tensor.dtype.kind == "O":
         return np.array(items, dtype=object).reshape(shape)
-    try:  # struct is twice as quick as NumPy, and refuses 1e39, which is a number and none of float32
-        return np.frombuffer(struct.pack(f"{len(items)}{tensor.dtype.char}", *items), tensor.dtype).reshape(shape)
+    try:  # struct is quicker than NumPy, and with "=" refuses 1e39, which is a number and none of float32
+        packed = struct.pack(f"={len(items)}{PACKED[tensor.dtype.str[1:]]}", *items)
+        return np.frombuffer(packed, tensor.dtype).reshape(shape)
     except (OverflowError, struct.error):
         raise tensor.refuse(too_large) from None
 
