@@ -1,4 +1,4 @@
-"""The HTTP side: addresses, methods, sizes, time-outs, request ids, one line in the log and a count for each request.
+"""What is asked: addresses, methods, sizes, time-outs, request ids, one line in the log and a count for each request.
 
 It knows whole requests, whatever reads them (`connection`) and however they came.
 """

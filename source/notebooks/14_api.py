@@ -1533,6 +1533,76 @@ observe(
 # that keeps its connections alive is pinned in the same way, only that it opens more of them, and a server may close
 # them. It takes a balancer that reads the requests, or a client that balances itself.
 #
+# ## What does one small request cost, and what would a server in Rust buy?
+#
+# Our heavy model takes milliseconds, so nobody notices the server around it. The digits network is small. Its requests
+# cost what the server costs. We time the parts of such a request in this process, each alone, and the whole over HTTP.
+# The course's server reads HTTP with *httptools*, the parser of Node.js with a Python interface, and so do we.
+
+
+# %%
+import httptools
+
+
+class Heard:
+    """What the parser reports of one request."""
+
+    def __init__(self):
+        self.headers, self.body = {}, b""
+
+    def on_header(self, name, value):
+        self.headers[name.lower()] = value
+
+    def on_body(self, body):
+        self.body += body
+
+
+# %%
+digits = session((folder / "digits" / "2" / "model.onnx").read_bytes())
+HEAD_LINES = f"POST {V1}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(rows)}\r\n\r\n"
+wire, lists = HEAD_LINES.encode() + rows, images.tolist()
+answered = digits.run(None, {"pixels": images})[0]
+parts_ms = measure.latencies_ms(
+    {
+        "HTTP: parse": lambda: httptools.HttpRequestParser(Heard()).feed_data(wire),
+        "JSON: read": lambda: json.loads(rows),
+        "lists to an array": lambda: np.array(lists, np.float32),
+        "model": lambda: digits.run(None, {"pixels": images}),
+        "JSON: write": lambda: json.dumps({"predictions": answered.tolist()}),
+        "the whole, over HTTP": lambda: ours.ask(f"{V1}:predict", rows),
+    },
+    rounds=400,
+)
+show.table(
+    ["one picture", "µs, median"],
+    [[name, f"{1000 * np.median(ms):.0f}"] for name, ms in parts_ms.items()],
+)
+
+# %%
+us = {name: 1000 * float(np.median(ms)) for name, ms in parts_ms.items()}
+whole = us["the whole, over HTTP"]
+observe(
+    "the model's call is less than half of a request for one small picture",
+    us["model"] < whole / 2,
+    f"{us['model']:.0f} of {whole:.0f} µs; the other parts "
+    f"{sum(us.values()) - whole - us['model']:.0f} µs",
+)
+
+# %% [markdown]
+# The parts are short, and their sum is far below the whole. The rest is not in one place: the system's calls for
+# sending and receiving, two processes that wake each other, our client, and the server's own Python: which version is
+# asked for, the queue, the headers, the log, the metrics.
+#
+# A web server in Rust or C++ makes its own part of this almost free, and it uses several cores for it. Python runs one
+# thread at a time. It cannot shorten the model's call, which is C++ already. If the share $f$ of a request's time is the
+# server's, the best other server answers at most $1/(1-f)$ times as many requests (*Amdahl's law*). For a call of 50 ms
+# that is nothing. For a call of 50 µs it is a lot, as long as nothing else is added: a server in Rust that computes in
+# Python processes must hand each request to one of them and back. Batches save more than languages do. They share the
+# model's call, the thread's hand-over and the log's write among all that wait.
+#
+# `TIMINGS.md` has the course's server beside two such peers under the same load: *mosec* (its web server is in Rust) and
+# *PyTriton* (NVIDIA's Triton, in C++). Its column `CPU µs` says what an answer costs.
+#
 # ## What if the answer takes long?
 #
 # A model that writes text makes one word after the other, and its reader can begin before it is done. The answer is

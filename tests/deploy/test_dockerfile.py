@@ -22,7 +22,7 @@ from tests.deploy import tree
 from tools import hashes
 
 IMAGES = {
-    "service": ["httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvicorn", "uvloop"],
+    "service": ["httptools", "numpy", "onnxruntime", "orjson", "prometheus-client", "uvloop"],
     "gateway": ["aiohttp", "httptools", "numpy", "orjson", "prometheus-client", "redis", "starlette", "uvicorn", "uvloop",
                 "yarl"],
 }  # fmt: skip

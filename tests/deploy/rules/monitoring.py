@@ -2,13 +2,14 @@
 
 import re
 from collections.abc import Iterator
+from functools import cache
 
 import yaml
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
 
 from course_lib.services import gateway
-from course_lib.serving.telemetry import Metrics
+from course_lib.serving.telemetry import Log, Metrics
 from tests.deploy.rules.pods import OTHERS
 from tests.deploy.tree import Tree, named, of, pods, selects, taken_apart
 
@@ -16,10 +17,11 @@ COUNTER = re.compile(r"\b(?:model_server|gateway)_\w+")
 SERVICE = re.compile(r'\bservice="([^"]+)"')
 
 
+@cache
 def exposed() -> set[str]:
     """The names of all that server and gateway count, without the endings of counters and histograms."""
     assert gateway  # its counters are the module's
-    server = text_string_to_metric_families(Metrics(lambda: 0).expose({}).decode())
+    server = text_string_to_metric_families(Metrics(lambda: 0, Log()).expose({}, {}).decode())
     return {each.name for each in (*server, *REGISTRY.collect())}
 
 
