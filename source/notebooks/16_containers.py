@@ -1268,7 +1268,8 @@ claim(
 # things to keep up to date. Mind what such a list does not see: the official Python image compiles Python itself, so
 # that Debian's database knows nothing of it, and brings a pip of its own, outside the service's environment.
 #
-# And this is what the list is for. An advisory says: *h11 before 0.16.0 lets requests be smuggled* (CVE-2025-43859).
+# And this is what the list is for. An advisory says: *protobuf before 6.31.1 can be crashed by a message
+# that nests too deep* (CVE-2025-4565).
 
 
 # %%
@@ -1282,11 +1283,11 @@ def affected(bom, name, before):
 
 
 # %%
-print("h11 before 0.16.0:", affected(bom, "h11", "0.16.0"))
-print("h11 before 99:", affected(bom, "h11", "99"))
+print("protobuf before 6.31.1:", affected(bom, "protobuf", "6.31.1"))
+print("protobuf before 99:", affected(bom, "protobuf", "99"))
 
 # %% [markdown]
-# Not affected; the second line shows that the search finds h11 at all. Comparing versions by their numbers will do for
+# Not affected; the second line shows that the search finds protobuf at all. Comparing versions by their numbers will do for
 # this; scanners such as Trivy or Grype know each ecosystem's rules, and where an advisory does not apply because the
 # distribution has mended an old version. Lesson 22 signs what was built.
 #
