@@ -1409,7 +1409,7 @@ by_count = (failed.sum(axis=2) >= 10).mean(axis=1)
 claim(
     "ten looks send back most candidates that fail in half of what is allowed; counting first, few",
     by_looks[0] > 0.5 and by_count[0] < 0.05 and by_count[1] > 0.95,
-    f"sent back at 0.5 %: {by_looks[0]:.0%}, {by_count[0]:.0%}; at 2 %: {by_looks[1]:.0%}, {by_count[1]:.1%}",
+    f"at 0.5 %: {by_looks[0]:.0%}, {by_count[0]:.0%}; at 2 %: {by_looks[1]:.0%}, {by_count[1]:.1%}",
 )
 
 # %% [markdown]
