@@ -62,7 +62,7 @@ class Notices:
 
 
 class Folder:
-    """One model's folder. `served` is what the last look found, None before the first version."""
+    """One model's folder. served: what the last look found, None before the first version. thread: the one that looks."""
 
     def __init__(self, path: Path, load: "Load", latest: int, log: Log) -> None:
         self._path, self._load, self._latest = path, load, latest
@@ -70,24 +70,20 @@ class Folder:
         self._notices = Notices(log)
         self._seen: dict[int, Fingerprint] = {}
         self._checksums: dict[str, str] | None = {}
-        self._thread = threading.Thread()
+        self.thread = threading.Thread()
 
     @property
     def busy(self) -> bool:
         """Whether a look goes on."""
-        return self._thread.is_alive()
+        return self.thread.is_alive()
 
     def look(self, checksums: dict[str, str] | None, first: bool, then: Callable[[], None], seconds: float) -> None:
         """Looks at the folder, beside the caller, who waits for so many seconds at most. then: called after it."""
         if not self.busy:
             own = checksums and {path: sha for path, sha in checksums.items() if path.split("/")[0] == self._path.name}
-            self._thread = threading.Thread(target=self._try_to_look, args=(own, first, then), daemon=True)
-            self._thread.start()
-            self._thread.join(seconds)
-
-    def wait(self) -> None:
-        """Waits for the end of a look."""
-        self._thread.join()
+            self.thread = threading.Thread(target=self._try_to_look, args=(own, first, then), daemon=True)
+            self.thread.start()
+            self.thread.join(seconds)
 
     def _try_to_look(self, checksums: dict[str, str] | None, first: bool, then: Callable[[], None]) -> None:
         try:
@@ -213,7 +209,7 @@ class Store:
         self.scan(first=True)
         for each in self._folders.values():
             if not any(served.versions for served in self.models.values()):
-                each.wait()
+                each.thread.join()
         if not self.models:
             raise ModelError(f"--models {folder} holds no NAME/VERSION/model.onnx with VERSION a positive whole number")
         if not any(served.versions for served in self.models.values()):

@@ -1027,8 +1027,9 @@ claim(
 # until all of them are worked off. The remedy has two parts:
 #
 # - a *deadline* that travels with the request: what is past it is not computed (status 504);
-# - a bounded queue, which is called *load shedding*: who would wait too long hears so at once (429, with
-#   `Retry-After`), and can ask another replica while there is still time.
+# - a bounded queue, which is called *load shedding*: who would wait too long hears so at once, with `Retry-After`, and
+#   can ask another replica while there is still time. The status is 429, as TensorFlow Serving has it; HTTP itself
+#   (RFC 9110) would say 503, since 429 is meant for one client that asks too often.
 #
 # How long may the queue be? A server that does $\mu$ requests a second works off $L$ of them in $L/\mu$ seconds. To
 # keep that below half of the deadline $D$, $L \le \mu D / 2$. (Exercise 14.3 decides for each request, by the time
@@ -1528,8 +1529,9 @@ observe(
 # | caches, proxies, logs on the way | read it | need the `.proto` file to read it |
 #
 # The row on load balancing is the one that bites. A balancer of connections (a Kubernetes Service is one) puts all
-# requests of a gRPC client onto a single replica, since the client opens one connection and keeps it. It takes a
-# balancer that speaks HTTP/2, or a client that balances itself.
+# requests of a gRPC client onto a single replica, since the client opens one connection and keeps it. An HTTP/1.1 client
+# that keeps its connections alive is pinned in the same way, only that it opens more of them, and a server may close
+# them. It takes a balancer that reads the requests, or a client that balances itself.
 #
 # ## What does one small request cost, and what would a server in Rust buy?
 #
@@ -1760,8 +1762,9 @@ if "asked to end" in stages:
     )
 
 # %% [markdown]
-# *May I send it again?* A request is *idempotent* if doing it twice is the same as doing it once. A prediction changes
-# nothing on the server, so a client may repeat it after a time-out (that is why lesson 15 can retry). Whatever counts,
+# *May I send it again?* A request is *idempotent* if doing it twice is the same as doing it once. HTTP promises that of
+# GET and PUT, and of POST it does not: no proxy or library may repeat a POST unless it knows better. We do: a prediction
+# changes nothing on the server, so its client may repeat it (that is why lesson 15 can retry). Whatever counts,
 # bills or learns from requests must recognise the second one: by the *request id* that the client sends along, and
 # that the server writes into its log and its answer.
 

@@ -45,12 +45,13 @@ def rows_of(body, size):
             raise ValueError(f"row {i}: expected a list of {size} numbers")
         if not all(type(each) in (int, float) for each in row):
             raise ValueError(f"row {i}: expected numbers only")
-        if not all(abs(each) <= LARGEST for each in row):  # NaN fails every comparison
+        if not all(abs(each) < TOO_LARGE for each in row):  # NaN fails every comparison
             raise ValueError(f"row {i}: expected numbers that are finite in float32")
     return np.array(rows, np.float32)
 
 
-LARGEST = float(np.finfo(np.float32).max)
+# From here on float32 rounds to infinity: half a step above its largest number, 3.4028235e38.
+TOO_LARGE = float(2**128 - 2**103)
 
 # %%
 check("14.1", rows_of)
@@ -59,9 +60,10 @@ check("14.1", rows_of)
 # Why so? `json.loads` has three ways to fail: a `JSONDecodeError` and a `UnicodeDecodeError`, which are both
 # `ValueError`s, and a `RecursionError` for lists nested too deep. Types are compared as such, since `True` is an `int`
 # to `isinstance`. The range is asked in Python's numbers, before NumPy sees them: a whole number of 400 digits would
-# raise `OverflowError` there, and 1e39 would become infinite without a word. `from None` keeps the parser's error,
-# which holds the whole document, out of the log. A second way is a library such as Pydantic; look at what its messages
-# repeat.
+# raise `OverflowError` there, and 1e39 would become infinite without a word. The bound is not the double
+# `float(np.finfo(np.float32).max)`: float32's largest number, written with eight digits, 3.4028235e38, lies a little
+# above it. `from None` keeps the parser's error, which holds the whole document, out of the log. A second way is a library
+# such as Pydantic; look at what its messages repeat.
 
 # %% [markdown]
 # ## 14.2 Who travels together ★★☆ · 20 minutes

@@ -200,7 +200,7 @@ def test_a_length_of_the_json_that_cannot_be_is_refused(server, length):
     assert answer.status == 400 and "inference-header-content-length expects the length of the JSON" in answer.error
 
 
-@pytest.mark.parametrize("length", ["0", "10"])
+@pytest.mark.parametrize("length", ["1", "10"])
 def test_a_length_that_cuts_the_json_off_is_refused(server, length):
     body = json.dumps(good()).encode()
     answer = server.ask("POST", INFER, body, {"Inference-Header-Content-Length": length})

@@ -5,9 +5,10 @@ import struct
 
 import numpy as np
 import pytest
+from onnx import TensorProto, helper
 
 from course_lib.serving import open_inference
-from tests.serving.conftest import IMAGE, logits
+from tests.serving.conftest import IMAGE, Local, logits, save, write
 
 HEADER = "Inference-Header-Content-Length"
 DTYPES = {"FP32": np.float32, "INT64": np.int64, "FP16": np.float16, "BOOL": np.bool_, "UINT8": np.uint8}
@@ -241,3 +242,77 @@ def test_the_server_tells_its_name_its_extension_and_its_health(local):
     assert local.ask("GET", "/v2/health/live").status == local.ask("GET", "/v2/health/ready").status == 200
     index = local.ask("GET", "/").json
     assert index["models"]["digits"] == [10, 1] and index["labels"] == {"digits": {"stable": 1, "canary": 10}}
+
+
+def raw(local, model: str, body: bytes):
+    return local.ask("POST", f"/v2/models/{model}/infer", body, {HEADER: "0"})
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "expected"),
+    [
+        ("copy", np.float32([1, 2, 3]).tobytes(), ("y", [1, 3], np.float32([1, 2, 3]).tobytes())),
+        ("fixed", np.float32([1] * 6).tobytes(), ("y", [2, 3], np.float32([-1] * 6).tobytes())),
+        ("scalar", np.float32(2).tobytes(), ("y", [], np.float32(-2).tobytes())),
+        ("lookup", np.int64([0, 2]).tobytes(), ("value", [2], np.float32([1, 3]).tobytes())),
+        ("text", "grün".encode(), ("same", [1], b"\5\0\0\0" + "grün".encode())),
+    ],
+)
+def test_a_raw_body_is_the_only_input_and_answered_in_binary(local, model, body, expected):
+    answer = raw(local, model, body)
+    name, shape, content = expected
+    assert answer.status == 200 and binary_outputs(answer) == {name: content}
+    (output,) = json.loads(answer.body[: int(answer.headers[HEADER.lower()])])["outputs"]
+    assert output["shape"] == shape
+
+
+@pytest.mark.parametrize(
+    ("model", "body", "said"),
+    [
+        ("pair", b"1234", "one input, not 2"),
+        ("constant", b"", "one input, not 0"),
+        ("digits", b"abc", "expects shape"),
+        ("digits", bytes(4 * 65), "expects 256 bytes"),
+        ("digits", b"", "expects shape"),
+        ("scalar", bytes(8), "expects 4 bytes"),
+        ("fixed", bytes(5), "expects 24 bytes"),
+        ("text", b"\xff", "UTF-8"),
+    ],
+)
+def test_a_raw_body_that_does_not_fit_is_refused(local, model, body, said):
+    answer = raw(local, model, body)
+    assert answer.status == 400 and said in answer.error
+
+
+@pytest.mark.parametrize("key", ["shared_memory_region", "shared_memory_byte_size", "shared_memory_offset"])
+def test_shared_memory_is_refused_wherever_it_stands(local, key):
+    given = tensor("x", "FP32", [1, 1], [1.0])
+    said = {"parameters": {key: 4}}
+    for inputs, outputs in (([given | said], []), ([given], [{"name": "y"} | said])):
+        answer = ask(local, "copy", inputs, outputs=outputs)
+        assert (
+            answer.status == 400
+            and f"shared memory extensions are not offered: send data, not the parameter {key}" in (answer.error)
+        )
+    assert local.ask("GET", "/v2/systemsharedmemory/status").status == 404
+
+
+@pytest.mark.parametrize("value", [3.0, [1.0, 2.0], [[1.0], [2.0]]])
+def test_an_input_of_unknown_rank_takes_any_shape_and_a_scalar_only_its_own(tmp_path, value):
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in "xy")
+    graph = helper.make_graph([helper.make_node("Neg", ["x"], ["y"])], "g", [x], [y])
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
+    write(tmp_path / "any/1/model.onnx", model.SerializeToString())
+    save(tmp_path, "scalar")
+    with Local(tmp_path) as any_rank:
+        shape, flat = list(np.shape(value)), np.ravel(value).tolist()
+        answer = ask(any_rank, "any", [tensor("x", "FP32", shape, flat)])
+        (output,) = answer.json["outputs"]
+        assert (output["shape"], output["data"]) == (shape, [-each for each in flat])
+        assert any_rank.ask("POST", "/v1/models/any:predict", {"inputs": value}).status == 200
+        assert any_rank.ask("POST", "/v1/models/any:predict", {"inputs": []}).status == 400
+        assert any_rank.ask("GET", "/v2/models/any").json["inputs"][0]["shape"] == [-1]
+        told = any_rank.ask("GET", "/v1/models/any/metadata").json["metadata"]["signature_def"]["signature_def"]
+        assert told["serving_default"]["inputs"]["x"]["tensor_shape"]["unknown_rank"] is True
+        status = any_rank.ask("POST", "/v1/models/scalar:predict", {"inputs": value}).status
+        assert status == (200 if value == 3.0 else 400)

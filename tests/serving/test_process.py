@@ -39,7 +39,7 @@ def test_a_folder_without_a_model_that_it_can_serve_is_refused_in_one_line(tmp_p
     assert f"{broken} is not a model that this server can serve" in message and message.count("\n") == 1
 
 
-def test_the_end_does_not_wait_for_a_folder_that_hangs(tmp_path):
+def test_a_pipe_in_the_place_of_a_model_holds_nothing_up(tmp_path):
     save_digits(tmp_path)
     server = start(tmp_path / "log", tmp_path, "--reload-seconds", "0.05")
     (tmp_path / "digits/2").mkdir()
@@ -66,6 +66,13 @@ def test_an_address_that_it_cannot_have_is_refused_in_one_line(models):
     for wrong in (("--port", "99999"), ("--host", "256.0.0.1")):
         message = refusal("--models", str(models), *wrong)
         assert "cannot listen on" in message and message.count("\n") == 1
+
+
+@pytest.mark.skipif(not socket.has_dualstack_ipv6(), reason="this machine has no IPv6")
+def test_all_addresses_of_ipv6_are_those_of_ipv4_too():
+    with listen("::", 0) as listener:
+        for host in ("127.0.0.1", "::1"):
+            socket.create_connection((host, listener.getsockname()[1]), timeout=20).close()
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from tests.serving.conftest import DIGITS, IMAGE, logits
+from tests.serving.conftest import DIGITS, IMAGE, Local, logits, save
 
 FINE = {"state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
 
@@ -150,3 +150,17 @@ def test_an_answer_that_is_not_finite_is_told_as_such(local):
 def test_each_dtype_is_answered_as_json_writes_it(local, model, values, expected):
     answer = local.ask("POST", f"/v1/models/{model}:predict", {"instances": values}).json
     assert answer == {"predictions": expected}
+
+
+def test_an_output_whose_name_ends_with_bytes_comes_in_base_64(tmp_path):
+    model = "(string[N] {0}) => (string[N] {0}2, string[N] {0}_bytes) {{ {0}2 = Identity ({0})  {0}_bytes = Identity ({0}) }}"
+    save(tmp_path, "several", text=model.format("t"))
+    save(tmp_path, "one", text="(string[N] t) => (string[N] t_bytes) { t_bytes = Identity (t) }")
+    save(tmp_path, "numbers", text="(float[N] x) => (float[N] x_bytes) { x_bytes = Identity (x) }")
+    with Local(tmp_path) as local:
+        sent, coded = ["a", {"b64": "w7w="}], [{"b64": "YQ=="}, {"b64": "w7w="}]
+        assert local.ask("POST", "/v1/models/one:predict", {"instances": sent}).json == {"predictions": coded}
+        assert local.ask("POST", "/v1/models/one:predict", {"inputs": coded}).json == {"outputs": coded}
+        several = local.ask("POST", "/v1/models/several:predict", {"instances": sent}).json["predictions"]
+        assert several == [{"t2": text, "t_bytes": code} for text, code in zip(["a", "ü"], coded)]
+        assert local.ask("POST", "/v1/models/numbers:predict", {"instances": [1]}).json == {"predictions": [1.0]}

@@ -91,6 +91,13 @@ def tells_the_row(body, size):
     return np.array(rows, np.float32)
 
 
+def tells_how_the_value_begins(body, size):
+    try:
+        return tells_the_row(body, size)
+    except ValueError:
+        raise ValueError(f"bad rows {body[:40].decode(errors='replace').strip('{} ')[:19]}") from None
+
+
 # --- 14.2
 
 
@@ -224,9 +231,19 @@ def always_float32(body, header_length):
     return {tensor["name"]: np.frombuffer(body[header_length:], "<f4").reshape(tensor["shape"]).copy()}
 
 
-def _tensors(body, header_length, *, copy=True, count=math.prod, whole=False, types=False, deep=RecursionError):
+def _tensors(
+    body,
+    header_length,
+    *,
+    copy=True,
+    count=math.prod,
+    whole=False,
+    types=False,
+    deep=RecursionError,
+    decode=bytes.decode,
+):
     try:
-        request = json.loads(body[:header_length].decode())
+        request = json.loads(decode(body[:header_length]))
     except (ValueError, deep):
         raise ValueError("expected JSON") from None
     inputs = request.get("inputs") if isinstance(request, dict) else None
@@ -274,6 +291,11 @@ def _inside(body, header_length):
         raise ValueError("expected a header in the body")
 
 
+def guesses_the_header_s_encoding(body, header_length):
+    _inside(body, header_length)
+    return _tensors(body, header_length, whole=True, types=True, decode=bytes)
+
+
 def believes_the_sizes(body, header_length):
     _inside(body, header_length)
     return _tensors(body, header_length)
@@ -305,6 +327,7 @@ WRONG = {
         finite_in_python: "every number is finite in float32",
         finite_afterwards: "nothing but ValueError is raised, whatever comes",
         tells_the_row: "no message repeats what was sent",
+        tells_how_the_value_begins: "no message repeats what was sent",
     },
     "14.2": {
         keeps_the_full_one_open: "a batch that is full is closed at the arrival that fills it",
@@ -332,6 +355,7 @@ WRONG = {
         no_empty_tensor: "no numbers, and a single one, are tensors as well",
         a_view_of_the_body: "the arrays may be written to",
         fears_no_depth: "a header that does not end inside the body, or is no such object, is refused",
+        guesses_the_header_s_encoding: "a header that does not end inside the body, or is no such object, is refused",
         believes_the_sizes: "size, shape, datatype and body must fit each other",
         reserves_what_is_announced: "numbers too large to be true are refused, not multiplied into small ones or reserved",
         believes_the_types: "each entry is of its type: no booleans, texts, negative or decimal numbers, no unknown datatype",
