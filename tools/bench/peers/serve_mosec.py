@@ -12,7 +12,6 @@ import mosec
 import numpy as np
 import onnxruntime
 
-MODEL, PORT = sys.argv[1:]
 WORKERS = int(os.environ.get("BENCH_MOSEC_WORKERS", os.cpu_count() or 1))
 BATCH, WAIT_MS = 32, 1
 
@@ -21,7 +20,7 @@ class Digits(mosec.Worker):
     def __init__(self) -> None:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = 1
-        self.session = onnxruntime.InferenceSession(MODEL, options)
+        self.session = onnxruntime.InferenceSession(os.environ["BENCH_MODEL"], options)
 
     def predict(self, pixels: np.ndarray) -> list:
         return self.session.run(None, {"pixels": pixels})[0].tolist()
@@ -39,7 +38,8 @@ class Several(Digits):
 
 
 if __name__ == "__main__":
-    sys.argv[1:] = ["--address", "127.0.0.1", "--port", PORT, "--log-level", "warning"]
+    os.environ["BENCH_MODEL"] = sys.argv[1]  # a worker's process gets no words
+    sys.argv[1:] = ["--address", "127.0.0.1", "--port", sys.argv[2], "--log-level", "warning"]
     server = mosec.Server()
     server.append_worker(One, num=WORKERS, route="/predict")
     server.append_worker(Several, num=WORKERS, max_batch_size=BATCH, max_wait_time=WAIT_MS, route="/batched")

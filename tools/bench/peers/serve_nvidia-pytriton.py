@@ -5,13 +5,21 @@ Form: `Triton().bind` of a function (triton-inference-server.github.io/pytriton,
 batching on, as by default. gRPC and metrics, which nobody asks here, are off. FOLDER takes its files.
 """
 
+import os
 import sys
+import sysconfig
 
-import numpy as np
-import onnxruntime
-from pytriton.decorators import batch
-from pytriton.model_config import ModelConfig, Tensor
-from pytriton.triton import Triton, TritonConfig
+LIBRARIES = sysconfig.get_config_var("LIBDIR") or ""
+if LIBRARIES not in (found := os.environ.get("LD_LIBRARY_PATH", "")).split(os.pathsep):
+    # Triton loads libpython by its name, and would mix another one's with this Python's standard library.
+    os.environ["LD_LIBRARY_PATH"] = f"{LIBRARIES}{os.pathsep}{found}"
+    os.execv(sys.executable, [sys.executable, *sys.argv])
+
+import numpy as np  # noqa: E402
+import onnxruntime  # noqa: E402
+from pytriton.decorators import batch  # noqa: E402
+from pytriton.model_config import ModelConfig, Tensor  # noqa: E402
+from pytriton.triton import Triton, TritonConfig  # noqa: E402
 
 if __name__ == "__main__":
     options = onnxruntime.SessionOptions()
