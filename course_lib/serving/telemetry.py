@@ -28,6 +28,8 @@ SAMPLES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 MOST_LINES = 10_000
 """How many lines of the log may wait to be written."""
 PIECE = 1 << 16
+GATHER_SECONDS = 0.005
+"""How long the first line waits for others: a thread that wakes for each line would cost more than the line."""
 FLUSH_SECONDS = 1.0
 
 
@@ -75,6 +77,7 @@ class Log(logging.Handler):
         torn = b""  # after half a line, the next one begins on a line of its own
         while True:
             taken = [self._lines.get()]
+            time.sleep(GATHER_SECONDS)
             while not self._lines.empty():
                 taken.append(self._lines.get())
             text = torn + b"".join(each for each in taken if isinstance(each, bytes))
