@@ -1600,8 +1600,9 @@ observe(
 # Python processes must hand each request to one of them and back. Batches save more than languages do. They share the
 # model's call, the thread's hand-over and the log's write among all that wait.
 #
-# `TIMINGS.md` has the course's server beside two such peers under the same load: *mosec* (its web server is in Rust) and
-# *PyTriton* (NVIDIA's Triton, in C++). Its column `CPU µs` says what an answer costs.
+# `./course bench serving` (for authors) measures the course's server beside such peers under the same load, among them
+# *mosec* (its web server is in Rust) and *PyTriton* (NVIDIA's Triton, in C++). Its column `CPU µs` says what an answer
+# costs.
 #
 # ## What if the answer takes long?
 #
