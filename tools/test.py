@@ -30,7 +30,7 @@ from tools import instruction_sets, offline, processes
 CELL_SECONDS = 300
 """How long a cell may run before its notebook counts as hung; the longest cell of a live lesson takes half of it."""
 
-JOB_SECONDS, UNITS_SECONDS = 900, 1800
+JOB_SECONDS, UNITS_SECONDS = 900, 3600
 """How long a job may take before it is ended: notebooks and the build check, and unit tests."""
 
 TAIL_LINES = 40
