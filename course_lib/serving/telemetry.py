@@ -29,7 +29,7 @@ MOST_LINES = 10_000
 """How many lines of the log may wait to be written."""
 PIECE = 1 << 16
 GATHER_SECONDS = 0.005
-"""How long the first line waits for others: a thread that wakes for each line would cost more than the line."""
+"""How long the first line waits for others, so that the thread wakes once for all of them."""
 FLUSH_SECONDS = 1.0
 
 
