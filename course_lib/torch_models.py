@@ -51,13 +51,16 @@ def train(
     seed: int,
     epochs: int = 30,
     shift: float = 0.5,
+    hostile: Callable[[nn.Module, torch.Tensor, torch.Tensor], torch.Tensor] | None = None,
     after_epoch: Callable[[int, nn.Module, float], None] | None = None,
 ) -> nn.Sequential:
     """Trains a new `digits_cnn`: Adam, a one-cycle schedule, batches of 64, pictures moved at random.
 
     images: float32 (N, 8, 8), 0 to 1, N from 64. labels: int64 (N,), 0 to 9. seed: fixes weights, order, dropout and
-    shifts; PyTorch's own random numbers are left as they were. shift: see `shifted`. after_epoch: called after each
-    epoch with its number, from 0, the network and the mean training loss in nats; it may switch the network's mode.
+    shifts; PyTorch's own random numbers are left as they were. shift: see `shifted`. hostile: called with the network,
+    in evaluation mode, and the pixels and labels of each batch; training sees the pixels that it returns (lesson 22).
+    after_epoch: called after each epoch with its number, from 0, the network and the mean training loss in nats; it may
+    switch the network's mode.
     Returns the network in evaluation mode. Raises ValueError for fewer images than a batch. Uses as many threads as
     `torch.set_num_threads` allows; for so small a network one is fastest.
     """
@@ -66,7 +69,16 @@ def train(
         torch.manual_seed(seed)
         network = digits_cnn()
         optimizer = torch.optim.Adam(network.parameters())
-        return _fit(network, optimizer, images, labels, epochs, 6e-3, lambda x: shifted(x, shift), after_epoch)
+
+        def augment(pixels: torch.Tensor, answers: torch.Tensor) -> torch.Tensor:
+            pixels = shifted(pixels, shift)
+            if hostile is not None:
+                network.eval()
+                pixels = hostile(network, pixels, answers)
+                network.train()
+            return pixels
+
+        return _fit(network, optimizer, images, labels, epochs, 6e-3, augment, after_epoch)
 
 
 def wide() -> nn.Sequential:
@@ -143,7 +155,7 @@ def _train_large(
         torch.manual_seed(seed)
         network = make()
         optimizer = torch.optim.Adam(network.parameters(), fused=True)  # with millions of weights, its steps count
-        return _fit(network, optimizer, images, labels, epochs, max_lr, lambda x: x, None)
+        return _fit(network, optimizer, images, labels, epochs, max_lr, lambda x, _: x, None)
 
 
 def _enough(images: np.ndarray) -> None:
@@ -158,7 +170,7 @@ def _fit(
     labels: np.ndarray,
     epochs: int,
     max_lr: float,
-    augment: Callable[[torch.Tensor], torch.Tensor],
+    augment: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     after_epoch: Callable[[int, nn.Module, float], None] | None,
 ) -> nn.Sequential:
     pixels, answers = _pixels(images), torch.from_numpy(labels)
@@ -168,7 +180,7 @@ def _fit(
         network.train()
         total = 0.0
         for chosen in torch.randperm(len(pixels))[: batches * BATCH].split(BATCH):
-            loss = nn.functional.cross_entropy(network(augment(pixels[chosen])), answers[chosen])
+            loss = nn.functional.cross_entropy(network(augment(pixels[chosen], answers[chosen])), answers[chosen])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()

@@ -16,10 +16,11 @@ RUN python3 -m venv /opt/gateway \
 
 FROM ${BASE_IMAGE} AS course
 COPY course_lib/__init__.py /srv/course_lib/
-COPY course_lib/services/__init__.py course_lib/services/answers.py course_lib/services/breaker.py \
-    course_lib/services/connection.py course_lib/services/gateway.py course_lib/services/process.py \
-    course_lib/services/upstream.py /srv/course_lib/services/
-COPY course_lib/serving/__init__.py course_lib/serving/telemetry.py /srv/course_lib/serving/
+COPY course_lib/services/__init__.py course_lib/services/access.py course_lib/services/answers.py \
+    course_lib/services/breaker.py course_lib/services/connection.py course_lib/services/gateway.py \
+    course_lib/services/process.py course_lib/services/upstream.py /srv/course_lib/services/
+COPY course_lib/serving/__init__.py course_lib/serving/keys.py course_lib/serving/telemetry.py \
+    course_lib/serving/tracing.py /srv/course_lib/serving/
 RUN chmod -R u=rwX,go=rX /srv
 
 FROM ${BASE_IMAGE}

@@ -12,7 +12,7 @@ from course_lib.idioms import check
 from course_lib.idioms.exercises import CheckFailed, examine, exercises_of
 from course_lib.idioms.store import solved
 from course_lib.progress import progress
-from tests.wrong_answers import WRONG, lesson_11
+from tests.wrong_answers import WRONG, lesson_11b
 from tools.build import source
 
 MAP = syllabus.load()
@@ -75,7 +75,7 @@ def test_each_check_says_how_the_answer_is_called_and_what_it_returns(number):
 
 def test_an_answer_that_looks_for_a_code_beyond_the_last_byte_is_stopped(monkeypatch):
     def never_at_an_end(lengths, raw, count):
-        codes, bits, symbols, begun = lesson_11._codes(lengths), lesson_11._bits(raw), [], 0
+        codes, bits, symbols, begun = lesson_11b._codes(lengths), lesson_11b._bits(raw), [], 0
         while len(symbols) < count:
             place = begun + 1
             while bits[begun:place] not in codes:
@@ -84,9 +84,9 @@ def test_an_answer_that_looks_for_a_code_beyond_the_last_byte_is_stopped(monkeyp
             begun = place
         return np.array(symbols, np.int64)
 
-    known = exercises_of("11")
-    monkeypatch.setitem(known, "11.4", dataclasses.replace(known["11.4"], seconds=1))
-    found = examine("11.4", never_at_an_end)
+    known = exercises_of("11b")
+    monkeypatch.setitem(known, "11b.3", dataclasses.replace(known["11b.3"], seconds=1))
+    found = examine("11b.3", never_at_an_end)
     assert (found.state, found.failed) == ("not yet", "bytes that end too early are refused")
     assert found.reasons[0].startswith("It did not end within 1 seconds")
 

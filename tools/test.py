@@ -128,18 +128,19 @@ def unit_tests(files: list[Path], name: str = "tests", *more: str) -> Job:
 
 
 def lesson_tests(lesson: syllabus.Lesson, tests: list[Path], checkout: Path) -> list[Job]:
-    """The unit tests of one lesson: the files named after it, and its exercises' part of tests/test_exercises.py.
+    """The unit tests of one lesson: the files named after it, and its exercises' part of tests/test_exercises.py
+    and tests/test_right_answers.py.
 
-    That file's tests bear the exercise's number, as in [01.2-rounded] or [None-01.2], or the lesson's, as in [01].
+    Those files' tests bear the exercise's number, as in [01.2-rounded] or [None-01.2], or the lesson's, as in [01].
     """
     number = lesson.number
     jobs = []
     if own := [each for each in tests if re.search(rf"_{number}(?![0-9a-z])", each.stem)]:
         jobs.append(unit_tests(own, number))
-    shared = checkout / "tests" / "test_exercises.py"
-    if shared in tests and lesson.notebook("exercises", checkout).is_file():
+    shared = [each for each in tests if each.name in ("test_exercises.py", "test_right_answers.py")]
+    if shared and lesson.notebook("exercises", checkout).is_file():
         only = f"[{number}. or -{number}. or [{number}]"
-        jobs.append(unit_tests([shared], f"{number} exercises", "-k", only))
+        jobs.append(unit_tests(shared, f"{number} exercises", "-k", only))
     return jobs
 
 

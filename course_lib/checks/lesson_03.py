@@ -13,7 +13,7 @@ EXERCISES = Register()
 
 @EXERCISES.add("03.1", "Keep the path")
 def keep_the_path(answer: Callable) -> Iterator[Property]:
-    """answer(gradient, start, step_size, steps) -> (steps + 1, d)."""
+    """answer(gradient, start, learning_rate, steps) -> (steps + 1, d)."""
     curvature, start = np.array([1.0, 4.0]), np.array([2.0, -1.0])
 
     def gradient(theta: np.ndarray) -> np.ndarray:
@@ -32,14 +32,14 @@ def keep_the_path(answer: Callable) -> Iterator[Property]:
     yield ("one step goes down, against the gradient", lambda: np.allclose(answer(gradient, start.copy(), 0.1, 1)[1], exact(1)[1]), [
         "Where is the first point of a single step from (2, −1) with the gradient (2, −4)?",
         "Mind the sign: the gradient points up.",
-        "theta - step_size * gradient(theta)",
+        "theta - learning_rate * gradient(theta)",
     ])  # fmt: skip
     yield ("each step takes the gradient where it stands, and each row keeps its own point", lambda: np.allclose(
         answer(gradient, start.copy(), 0.1, 20), exact(20)
     ), [
         "Print all rows of 20 steps. Are some of them equal?",
         "`theta -= …` changes the very array that you have stored; and the gradient is taken at the newest point.",
-        "points[t + 1] = points[t] - step_size * gradient(points[t])",
+        "points[t + 1] = points[t] - learning_rate * gradient(points[t])",
     ])  # fmt: skip
 
     def kept() -> bool:
@@ -56,6 +56,21 @@ def keep_the_path(answer: Callable) -> Iterator[Property]:
         "Try steps=0.",
         "The result has shape (1, d) then.",
         "A loop over range(steps) does nothing for 0: what did you return before it?",
+    ])  # fmt: skip
+
+    def keeps_all() -> bool:
+        long, diverging = answer(gradient, start.copy(), 0.1, 200), answer(gradient, start.copy(), 1.0, 20)
+        failed = answer(lambda theta: np.array([np.nan, 1.0]), start.copy(), 0.1, 2)
+        grown = [(1 - curvature) ** t * start for t in range(21)]
+        return (
+            np.shape(long) == (201, 2) and np.allclose(diverging, grown)
+            and bool(np.isnan(failed[1:, 0]).all()) and np.allclose(failed[:, 1], [-1.0, -1.1, -1.2])
+        )  # fmt: skip
+
+    yield ("a path that stands still, diverges or meets a NaN keeps all its points", keeps_all, [
+        "You want to see the step at which a training went wrong. Does your path still show it?",
+        "No early end, no clipped gradient, no np.nan_to_num.",
+        "for step in range(steps): points[step + 1] = points[step] - learning_rate * gradient(points[step])",
     ])  # fmt: skip
     yield ("the dtype is the start's", lambda: all(
         answer(lambda theta: np.ones(3, np.float64), np.zeros(3, kind), 0.1, 2).dtype == kind for kind in (np.float32, np.float64)
@@ -77,84 +92,7 @@ def keep_the_path(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("03.2", "The largest safe step")
-def largest_safe_step(answer: Callable) -> Iterator[Property]:
-    """answer(gradient, theta, iterations=200) -> 2 / largest curvature."""
-
-    def quadratic(curvatures: list[float] | np.ndarray, seed: int | None = None, lowest: float = 0.0) -> Callable:
-        curvatures = np.asarray(curvatures, float)
-        d = len(curvatures)
-        q = np.eye(d) if seed is None else np.linalg.qr(np.random.default_rng(seed).normal(size=(d, d)))[0]
-        return lambda theta: q @ (curvatures * (q.T @ (theta - lowest)))
-
-    def near(found: object, expected: float) -> bool:
-        return isinstance(found, (float, np.floating)) and abs(found / expected - 1) < 0.01
-
-    yield ("curvatures 4 and 1 allow steps up to 0.5", lambda: near(answer(quadratic([1.0, 4.0], 1), np.zeros(2)), 0.5), [
-        "The limit is 2 / L, with L the largest curvature.",
-        "Repeat: scale r to length 1, multiply it by the Hessian. The length of the product comes to L.",
-        "product = gradient(theta + r) - gradient(theta); L = np.linalg.norm(product); r = product / L",
-    ])  # fmt: skip
-    yield ("it does not matter where it stands", lambda: near(answer(quadratic([1.0, 4.0], 1, lowest=3.0), np.array([1.0, -1.0])), 0.5), [
-        "Away from the lowest point the gradient at theta is not 0.",
-        "H r is the difference of two gradients, not one gradient.",
-        "here = gradient(theta), once; then gradient(theta + r) - here",
-    ])  # fmt: skip
-    yield ("any single direction may be the steepest", lambda: all(
-        near(answer(quadratic([9.0 if i == k else 1.0 for i in range(6)]), np.zeros(6)), 2 / 9) for k in range(6)
-    ) and near(answer(quadratic([2.0, 1.0, 1.0], None), np.zeros(3)), 1.0) and near(answer(
-        lambda theta: np.array([[2.0, -1.0], [-1.0, 2.0]]) @ theta, np.zeros(2)), 2 / 3), [
-        "From which r do you start? Could it be orthogonal to the steepest direction?",
-        "(1, 0, 0) never sees the curvature along the second axis, (1, 1) none along (1, −1).",
-        "np.random.default_rng(0).normal(size=len(theta))",
-    ])  # fmt: skip
-    yield ("tiny and huge curvatures are found alike", lambda: all(
-        near(answer(quadratic([size, size / 2, size / 4], 2, lowest=0.5), np.ones(3)), 2 / size) for size in (1e-6, 1e6)
-    ), [
-        "Try curvatures near 1e-6 and near 1e6.",
-        "Is r scaled to length 1 before each product? Is a tolerance or a fixed number added somewhere?",
-        "r = r / np.linalg.norm(r) at the start of each round.",
-    ])  # fmt: skip
-    many = np.r_[np.linspace(0, 10, 999), 11.0]
-    yield ("a thousand directions, some of them flat", lambda: near(answer(quadratic(many), np.ones(1000)), 2 / 11), [
-        "With 1,000 directions a handful of rounds is too few.",
-        "Do you use all of `iterations`?",
-        "No early end after 10 or 20 rounds: for _ in range(iterations).",
-    ])  # fmt: skip
-
-    def calls(iterations: int) -> int:
-        seen = []
-        gradient = quadratic([1.0, 4.0, 2.0], 3)
-        answer(lambda theta: seen.append(1) or gradient(theta), np.ones(3), iterations)
-        return len(seen)
-
-    yield ("it takes one gradient a round and one more", lambda: all(calls(n) <= n + 1 for n in (1, 5, 50)), [
-        "Count the calls of gradient: for a real model each is a pass over the data.",
-        "The gradient at theta itself is the same in every round.",
-        "Compute gradient(theta) once, before the loop.",
-    ])  # fmt: skip
-    yield ("without any curvature every step is safe", lambda: all(
-        math.isinf(limit) and limit > 0
-        for limit in (answer(lambda theta: np.array([1.0, 2.0]), np.zeros(2)), answer(quadratic([0.0, 0.0, 0.0]), np.ones(3)))
-    ), [
-        "A plane has the same gradient everywhere. What is your product then?",
-        "Its length is 0, and 2 / 0 and r / 0 are to be avoided.",
-        "if L == 0: return float('inf')",
-    ])  # fmt: skip
-
-    def kept() -> bool:
-        theta = np.ones(3)
-        answer(quadratic([1.0, 2.0, 4.0]), theta)
-        return np.array_equal(theta, np.ones(3))
-
-    yield ("theta stays as it was", kept, [
-        "Look at theta after the call.",
-        "`theta += r` changes the caller's array.",
-        "gradient(theta + r)",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("03.3", "A batch in pieces")
+@EXERCISES.add("03.2", "A batch in pieces")
 def batch_in_pieces(answer: Callable) -> Iterator[Property]:
     """answer([(gradient, count), ...]) -> gradient of the whole batch."""
     of_each = np.random.default_rng(0).normal(size=(256, 3, 2))
@@ -172,6 +110,14 @@ def batch_in_pieces(answer: Callable) -> Iterator[Property]:
         "It is a mean, not a sum, of the pieces' gradients here.",
         "Add gradient * count, and divide by the number of all examples.",
     ])  # fmt: skip
+    yield ("a gradient may be a single number, an array of shape ()", lambda: (
+        np.shape(answer([(np.array(2.0), 1), (np.array(5.0), 2)])) == ()
+        and math.isclose(float(answer([(np.array(2.0), 1), (np.array(5.0), 1)])), 3.5)
+    ), [
+        "Try gradients of shape (): np.array(2.0) and np.array(5.0).",
+        "Does np.atleast_1d or a fixed axis change the shape?",
+        "total = 0.0, then total = total + np.asarray(gradient, np.float64) * count keeps any shape.",
+    ])  # fmt: skip
     yield ("unequal pieces do, too", lambda: agrees(cut(60, 60, 60, 60, 16), 256) and agrees(cut(1, 255), 256), [
         "Four pieces of 60 and one of 16: how much should one example of the last piece weigh?",
         "A mean of means weighs pieces; you want to weigh examples.",
@@ -187,6 +133,16 @@ def batch_in_pieces(answer: Callable) -> Iterator[Property]:
         "The mean of no examples is NaN. What is NaN * 0?",
         "Multiplying by 0 does not remove a NaN.",
         "if count == 0: continue",
+    ])  # fmt: skip
+
+    def shows_a_failure() -> bool:
+        found = np.asarray(answer([(np.array([1.0, np.nan]), 3), (np.array([5.0, 1.0]), 1)]))
+        return bool(np.isnan(found[1])) and math.isclose(found[0], 2)
+
+    yield ("a NaN of a piece that counts stays in the result", shows_a_failure, [
+        "A piece of three examples failed: its gradient holds a NaN. What should the training see?",
+        "np.nan_to_num and np.nansum hide the failure and change the gradient.",
+        "Skip a piece for its count alone: if count == 0: continue",
     ])  # fmt: skip
     sharp = [(np.float32([1e8]), 1), (np.float32([1.0]), 1), (np.float32([-1e8]), 1)]
 
@@ -217,9 +173,9 @@ def batch_in_pieces(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("03.4", "Adam, resumed")
+@EXERCISES.add("03.3", "Adam, resumed")
 def adam_resumed(answer: Callable) -> Iterator[Property]:
-    """answer(theta, gradient, state, step_size=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01) -> (theta, state)."""
+    """answer(theta, gradient, state, learning_rate=1e-3, beta1=0.9, beta2=0.999, epsilon=1e-8, decay=0.01) -> (theta, state)."""
 
     def reference(theta: float, gradients: list[float], a: float, b1: float, b2: float, e: float, w: float) -> float:
         """The same in plain floats, from the sums rather than the recursions."""
@@ -240,12 +196,12 @@ def adam_resumed(answer: Callable) -> Iterator[Property]:
     ) -> bool:
         random = np.random.default_rng(0)
         theta, gradients = random.normal(size=4), random.normal(size=(steps, 4)) * np.array([1e-3, 1, 10, 1e-9])
-        found = walked(theta.copy(), gradients, step_size=a, beta1=b1, beta2=b2, epsilon=e, decay=w)
+        found = walked(theta.copy(), gradients, learning_rate=a, beta1=b1, beta2=b2, epsilon=e, decay=w)
         expected = [reference(theta[i], gradients[:, i].tolist(), a, b1, b2, e, w) for i in range(4)]
         return np.shape(found) == (4,) and np.allclose(found, expected, rtol=1e-10, atol=1e-13)
 
-    yield ("without decay, the first step moves each weight by the step size against its gradient", lambda: np.allclose(
-        answer(np.zeros(2), np.array([3.0, -0.01]), None, step_size=0.1, decay=0.0)[0], [-0.1, 0.1], rtol=1e-4
+    yield ("without decay, the first step moves each weight by the learning rate against its gradient", lambda: np.allclose(
+        answer(np.zeros(2), np.array([3.0, -0.01]), None, learning_rate=0.1, decay=0.0)[0], [-0.1, 0.1], rtol=1e-4
     ), [
         "At the first step m̂ is the gradient and ŝ its square. What is their quotient?",
         "Without the division by 1 − β^t the first step has another length.",
@@ -264,15 +220,25 @@ def adam_resumed(answer: Callable) -> Iterator[Property]:
     yield ("the decay shrinks the weights and leaves the gradient alone", lambda: agrees(20, a=0.1, w=0.5) and agrees(1, a=0.1, w=0.1), [
         "Try a large decay, 0.5. Does it reach m and s?",
         "decay * theta added to the gradient would be divided by the root of s.",
-        "(1 - step_size * decay) * theta - step_size * m_hat / (np.sqrt(s_hat) + epsilon)",
+        "(1 - learning_rate * decay) * theta - learning_rate * m_hat / (np.sqrt(s_hat) + epsilon)",
     ])  # fmt: skip
     ones = np.ones((2, 3))
     yield ("a gradient of 0 decays the weights and makes no NaN", lambda: np.allclose(
-        answer(ones, 0 * ones, None, step_size=0.1, decay=0.5)[0], 0.95 * ones
+        answer(ones, 0 * ones, None, learning_rate=0.1, decay=0.5)[0], 0.95 * ones
     ), [
         "Which division does a gradient of 0 lead to?",
         "ε is there for this case.",
         "0 / (0 + epsilon) is 0.",
+    ])  # fmt: skip
+
+    def shows_a_failure() -> bool:
+        theta, state = answer(np.ones(3), np.array([1.0, np.nan, -1.0]), None, learning_rate=0.1, decay=0.0)
+        return np.allclose(theta, [0.9, np.nan, 1.1], equal_nan=True)
+
+    yield ("a NaN in the gradient makes its weight NaN, and no other", shows_a_failure, [
+        "One weight's gradient is NaN. What would PyTorch's AdamW make of this weight?",
+        "np.nan_to_num hides a failed training: the weight stands still instead.",
+        "Use the gradient as it came: m = beta1 * m + (1 - beta1) * gradient",
     ])  # fmt: skip
 
     def resumes() -> bool:
@@ -314,4 +280,87 @@ def adam_resumed(answer: Callable) -> Iterator[Property]:
         "Which dtype do np.zeros(…) and np.float64 numbers bring in?",
         "np.zeros_like(theta) has theta's shape and dtype.",
         "moved.astype(theta.dtype)",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("03.4", "Read a range test")
+def read_a_range_test(answer: Callable) -> Iterator[Property]:
+    """answer(rates, losses, window=9) -> learning rate."""
+
+    def near(found: object, expected: float) -> bool:
+        return isinstance(found, (float, np.floating)) and math.isclose(found, expected, rel_tol=1e-6)
+
+    rates = np.geomspace(1e-3, 10, 41)
+    bowl = (np.arange(41) - 25.0) ** 2 / 100 + 0.5
+    yield ("for smooth losses it is a third of the rate with the lowest one", lambda: (
+        near(answer(rates, bowl), rates[25] / 3) and near(answer(rates, bowl, 1), rates[25] / 3)
+    ), [
+        "Try losses that fall to step 25 and rise again: a third of rates[25].",
+        "The mean of losses i to i + 8 belongs to the step in the middle, i + 4.",
+        "rates[smooth.argmin() + window // 2] / 3",
+    ])  # fmt: skip
+    lucky = bowl.copy()
+    lucky[6] = 0.01
+    yield ("one lucky batch does not decide", lambda: near(answer(rates, lucky), rates[25] / 3) and near(
+        answer(rates, lucky, 1), rates[6] / 3
+    ), [
+        "One batch early in the test has a loss of 0.01. Is that a good learning rate?",
+        "Compare means of `window` losses. With a window of 1 there is nothing to smooth.",
+        "smooth = np.array([losses[i : i + window].mean() for i in range(len(losses) - window + 1)])",
+    ])  # fmt: skip
+    falling = 1 / np.arange(1.0, 42)
+    yield ("where the losses fall to the end, it is the last step with a whole window", lambda: (
+        near(answer(rates, falling), rates[36] / 3) and near(answer(rates, falling, 3), rates[39] / 3)
+        and near(answer(rates, falling[::-1]), rates[4] / 3) and near(answer(rates[:9], falling[:9]), rates[4] / 3)
+    ), [
+        "Try losses that only fall. How many steps have a whole window around them?",
+        "Zeros added at the ends (np.convolve's mode=\"same\") look like low losses. They are none.",
+        "np.convolve(losses, np.ones(window) / window, mode=\"valid\") has len(losses) - window + 1 entries.",
+    ])  # fmt: skip
+
+    def ends_in(*values: float) -> np.ndarray:
+        return np.r_[bowl[:35], values, np.zeros(41 - 35 - len(values))]
+
+    yield ("after the first inf or nan no loss counts", lambda: all(
+        near(answer(rates, ends_in(value)), rates[25] / 3) and near(answer(rates, ends_in(value), 1), rates[25] / 3)
+        for value in (np.inf, np.nan, -np.inf)
+    ), [
+        "After an explosion a loss of 0 proves nothing. Which losses count?",
+        "np.nanargmin and losses[np.isfinite(losses)] jump over the explosion and go on behind it.",
+        "finite = np.isfinite(losses); count = len(losses) if finite.all() else int(finite.argmin())",
+    ])  # fmt: skip
+    level = np.array([4.0, 2.0, 3.0, 2.0, 5.0])
+    yield ("of two that are equally low the smaller rate counts", lambda: near(answer(rates[:5], level, 1), rates[1] / 3), [
+        "Two steps have the same lowest loss. Which rate is the safer one?",
+        "argmin returns the first of several. Did you turn the array round?",
+        "smooth.argmin()",
+    ])  # fmt: skip
+    coarse = np.r_[np.full(30, 60_000), np.full(9, 50_000), np.full(2, 60_000)].astype(np.float16)
+    yield ("float16 and float32 losses are averaged without overflow", lambda: (
+        near(answer(rates, coarse), rates[34] / 3)
+        and near(answer(rates.astype(np.float32), bowl.astype(np.float32)), rates[25] / 3)
+    ), [
+        "Nine float16 losses of 60,000: what is their sum in float16?",
+        "float16 ends at 65,504.",
+        "losses.astype(np.float64) before you take means.",
+    ])  # fmt: skip
+    yield ("fewer losses than the window are refused", lambda: (
+        raises(ValueError, answer, rates[:8], bowl[:8]) and raises(ValueError, answer, rates[:0], bowl[:0])
+        and raises(ValueError, answer, rates, np.r_[bowl[:8], np.nan, bowl[9:]])
+        and raises(ValueError, answer, rates, np.full(41, np.inf), 1)
+    ), [
+        "Eight losses and a window of nine: which step has a whole window?",
+        "Count the finite losses at the start, and not the length of the array.",
+        "if count < window: raise ValueError(…)",
+    ])  # fmt: skip
+
+    def kept() -> bool:
+        own_rates, own = rates.copy(), ends_in(np.nan)
+        answer(own_rates, own)
+        return np.array_equal(own_rates, rates) and np.array_equal(own, ends_in(np.nan), equal_nan=True)
+
+    yield ("rates and losses stay as they were", kept, [
+        "Look at both arrays after the call.",
+        "Did you write into `losses`, for example to replace a nan?",
+        "Work on a copy: losses[:count].astype(np.float64)",
     ])  # fmt: skip

@@ -52,6 +52,19 @@ def groups_apart(answer: Callable) -> Iterator[Property]:
         "np.random.seed changes what everybody else draws afterwards.",
         "np.random.default_rng(seed).permutation(…)",
     ])  # fmt: skip
+    even = np.repeat(np.arange(12), 5)
+
+    def every_order() -> bool:
+        """Of 12 groups, 6 are held out: each in about half of 200 seeds, any two on one side in 5 of 11."""
+        sides = np.array([held(0.5, seed, even)[::5] for seed in range(200)])
+        together = (sides[:, :, None] == sides[:, None, :]).mean(axis=0)[~np.eye(12, dtype=bool)]
+        return bool(np.abs(sides.mean(axis=0) - 0.5).max() < 0.2 and np.abs(together - 5 / 11).max() < 0.2)
+
+    yield ("every order of the groups is equally likely: no two groups always go together", every_order, [
+        "Take 12 groups of one size, a share of one half, and 200 seeds. How often are two groups on one side?",
+        "If the list is only rotated by the seed, or begun elsewhere, neighbours nearly always stay together.",
+        "np.random.default_rng(seed).permutation(len(names)) gives every order the same chance.",
+    ])  # fmt: skip
     odd = np.array([-7, 10**12, -7, 10**12, 3])
     yield ("group numbers may be any", lambda: held(0.25, 1, odd).shape == (5,) and not set(odd[held(0.25, 1, odd)]) & set(odd[~held(0.25, 1, odd)]), [
         "Try groups -7, 3 and a trillion.",
@@ -74,98 +87,7 @@ def groups_apart(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("04.2", "Evaluate, and leave no trace")
-def evaluation(answer: Callable) -> Iterator[Property]:
-    """answer(network, inputs, labels, batch=256) -> accuracy."""
-    import torch
-    from torch import nn
-
-    class Watched(nn.Module):
-        """Answers class 1 where its input is positive; notes how it was called."""
-
-        def __init__(self, fails: bool = False) -> None:
-            super().__init__()
-            self.weight, self.fails, self.calls = nn.Parameter(torch.ones(1)), fails, []
-            self.frozen, self.dropout = nn.BatchNorm1d(1).eval(), nn.Dropout(0.9)
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            self.calls.append((len(x), self.training or self.dropout.training, torch.is_grad_enabled()))
-            if self.fails:
-                raise RuntimeError("out of memory")
-            return torch.cat([-x, x], dim=1) * self.weight
-
-    inputs = torch.tensor([[1.0], [2.0], [-1.0], [-2.0], [3.0]])
-    labels = torch.tensor([1, 1, 0, 1, 0])
-
-    def run(batch: int = 256, training: bool = True) -> Watched:
-        network = Watched()
-        network.train(training)
-        network.frozen.eval()
-        answer(network, inputs, labels, batch)
-        return network
-
-    yield ("it is the share of right answers, a plain float", lambda: type(answer(Watched(), inputs, labels)) is float
-           and answer(Watched(), inputs, labels) == 0.6, [
-        "Three of the five examples are right.",
-        "argmax over the classes, compared with the labels. What does type(…) of your result say?",
-        "int((network(inputs).argmax(dim=1) == labels).sum()) / len(labels)",
-    ])  # fmt: skip
-    yield ("it measures in evaluation mode", lambda: not any(mode for _, mode, _ in run().calls) and bool(run().calls), [
-        "The network comes in training mode: is dropout off when you call it?",
-        "inference_mode() does not switch layers.",
-        "network.eval() before the first call.",
-    ])  # fmt: skip
-    yield ("no graph is recorded", lambda: not any(grad for _, _, grad in run().calls), [
-        "eval() is about layers. What is about gradients?",
-        "Every call of the network must stand inside the context manager.",
-        "with torch.inference_mode():",
-    ])  # fmt: skip
-    yield ("no more than `batch` examples at once, each exactly once", lambda: [n for n, _, _ in run(batch=2).calls] == [2, 2, 1], [
-        "With batch=2 and five examples the network should see 2, 2 and 1.",
-        "A million images through the network at once need a million images' activations.",
-        "for some, truth in zip(inputs.split(batch), labels.split(batch)):",
-    ])  # fmt: skip
-    yield ("a small last batch counts no more than its examples", lambda: answer(Watched(), inputs, labels, 2) == 0.6
-           and answer(Watched(), inputs, labels, 3) == 0.6, [
-        "The batches have accuracies 1, 1/2 and 0; their mean is 0.5, and 3 of 5 are right.",
-        "Add up right answers, not accuracies.",
-        "Divide once, at the end, by len(labels).",
-    ])  # fmt: skip
-
-    def modes() -> bool:
-        trained, used = run(training=True), run(training=False)
-        return trained.training and trained.dropout.training and not used.training and not used.dropout.training
-
-    yield ("the network is in the mode in which it came", modes, [
-        "It came in training mode: in which mode does your function leave it? And if it came in evaluation mode?",
-        "Note network.training before you change it.",
-        "was_training = network.training … network.train(was_training), and see the next property.",
-    ])  # fmt: skip
-    yield ("a layer that was frozen stays frozen", lambda: not run(training=True).frozen.training, [
-        "One layer inside is in eval() on purpose, while the network trains. Look at it afterwards.",
-        "network.train() sets the mode of every module inside.",
-        "Note (module, module.training) for every module in network.modules(), and set each one back.",
-    ])  # fmt: skip
-
-    def after_an_error() -> bool:
-        network = Watched(fails=True)
-        network.frozen.eval()
-        failed = raises(RuntimeError, answer, network, inputs, labels)
-        return failed and network.training and network.dropout.training and not network.frozen.training
-
-    yield ("also where the network raised an error, which goes on to the caller", after_an_error, [
-        "A batch does not fit into memory: who sets the mode back?",
-        "Do not swallow the error.",
-        "try: … finally: set the modes back.",
-    ])  # fmt: skip
-    yield ("no example is refused", lambda: raises(ValueError, answer, Watched(), inputs[:0], labels[:0]), [
-        "What is the accuracy over nothing?",
-        "Neither 0 nor NaN tells the caller that the data did not arrive.",
-        "if len(labels) == 0: raise ValueError(…)",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("04.3", "When to stop")
+@EXERCISES.add("04.2", "When to stop")
 def stopping(answer: Callable) -> Iterator[Property]:
     """answer(losses, patience, least=0.0) -> (best, stopped)."""
     nan = math.nan
@@ -220,6 +142,129 @@ def stopping(answer: Callable) -> Iterator[Property]:
         "Try an empty list, and a patience of 0.",
         "There is no last epoch to name.",
         "if len(losses) == 0 or patience < 1: raise ValueError(…)",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("04.3", "Evaluate, and leave no trace")
+def evaluation(answer: Callable) -> Iterator[Property]:
+    """answer(network, inputs, labels, batch=256) -> accuracy."""
+    import torch
+    from torch import nn
+
+    calls: list[tuple[int, bool, bool]] = []  # outside of the network: a copy of it, measured instead, notes them too
+
+    class Watched(nn.Module):
+        """Answers class 1 where its input is positive; notes how it was called."""
+
+        def __init__(self, fails: bool = False) -> None:
+            super().__init__()
+            self.weight, self.fails = nn.Parameter(torch.ones(1)), fails
+            self.fixed = nn.Parameter(torch.ones(1), requires_grad=False)
+            self.frozen, self.dropout = nn.BatchNorm1d(1).eval(), nn.Dropout(0.9)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            calls.append((len(x), self.training or self.dropout.training, torch.is_grad_enabled()))
+            if self.fails:
+                raise RuntimeError("out of memory")
+            return torch.cat([-x, x], dim=1) * self.weight
+
+    inputs = torch.tensor([[1.0], [2.0], [-1.0], [-2.0], [3.0]])
+    labels = torch.tensor([1, 1, 0, 1, 0])
+
+    def asked(network: nn.Module, *rest: object) -> object:
+        """What the answer returns; how PyTorch records is set back afterwards, lest one property spoil the next."""
+        recorded = torch.is_grad_enabled()
+        try:
+            return answer(network, *rest)
+        finally:
+            torch.set_grad_enabled(recorded)
+
+    def run(batch: int = 256, training: bool = True) -> Watched:
+        network = Watched()
+        network.train(training)
+        network.frozen.eval()
+        calls.clear()
+        asked(network, inputs, labels, batch)
+        return network
+
+    def noted(batch: int = 256) -> list[tuple[int, bool, bool]]:
+        run(batch)
+        return list(calls)
+
+    yield ("it is the share of right answers, a plain float", lambda: type(asked(Watched(), inputs, labels)) is float
+           and asked(Watched(), inputs, labels) == 0.6, [
+        "Three of the five examples are right.",
+        "argmax over the classes, compared with the labels. What does type(…) of your result say?",
+        "int((network(inputs).argmax(dim=1) == labels).sum()) / len(labels)",
+    ])  # fmt: skip
+    yield ("it measures in evaluation mode", lambda: bool(noted()) and not any(mode for _, mode, _ in noted()), [
+        "The network comes in training mode: is dropout off when you call it?",
+        "inference_mode() does not switch layers.",
+        "network.eval() before the first call.",
+    ])  # fmt: skip
+    yield ("no graph is recorded", lambda: not any(grad for _, _, grad in noted()), [
+        "eval() is about layers. What is about gradients?",
+        "Every call of the network must stand inside the context manager.",
+        "with torch.inference_mode():",
+    ])  # fmt: skip
+    yield ("no more than `batch` examples at once, each exactly once", lambda: [n for n, _, _ in noted(batch=2)] == [2, 2, 1], [
+        "With batch=2 and five examples the network should see 2, 2 and 1.",
+        "A million images through the network at once need a million images' activations.",
+        "for some, truth in zip(inputs.split(batch), labels.split(batch)):",
+    ])  # fmt: skip
+    yield ("a small last batch counts no more than its examples", lambda: asked(Watched(), inputs, labels, 2) == 0.6
+           and asked(Watched(), inputs, labels, 3) == 0.6, [
+        "The batches have accuracies 1, 1/2 and 0; their mean is 0.5, and 3 of 5 are right.",
+        "Add up right answers, not accuracies.",
+        "Divide once, at the end, by len(labels).",
+    ])  # fmt: skip
+
+    def modes() -> bool:
+        trained, used = run(training=True), run(training=False)
+        return trained.training and trained.dropout.training and not used.training and not used.dropout.training
+
+    yield ("the network is in the mode in which it came", modes, [
+        "It came in training mode: in which mode does your function leave it? And if it came in evaluation mode?",
+        "Note network.training before you change it.",
+        "was_training = network.training … network.train(was_training), and see the next property.",
+    ])  # fmt: skip
+    yield ("a layer that was frozen stays frozen", lambda: not run(training=True).frozen.training, [
+        "One layer inside is in eval() on purpose, while the network trains. Look at it afterwards.",
+        "network.train() sets the mode of every module inside.",
+        "Note (module, module.training) for every module in network.modules(), and set each one back.",
+    ])  # fmt: skip
+
+    def recording() -> bool:
+        """Whether gradients are recorded as before: on stays on, off stays off, for PyTorch and for each weight."""
+        network, kept = Watched(), []
+        for before in (True, False):
+            with torch.set_grad_enabled(before):
+                answer(network, inputs, labels)
+                kept.append(torch.is_grad_enabled() is before and not torch.is_inference_mode_enabled())
+                torch.set_grad_enabled(before)
+        return all(kept) and network.weight.requires_grad and not network.fixed.requires_grad
+
+    yield ("gradients are recorded afterwards as they were before", recording, [
+        "After your function a training step follows: does loss.backward() still work? Look at torch.is_grad_enabled().",
+        "torch.set_grad_enabled(False) as a plain call stays in force, and so does requires_grad_(False) on a weight.",
+        "with torch.inference_mode(): … sets back what it changed when the block ends.",
+    ])  # fmt: skip
+
+    def after_an_error() -> bool:
+        network = Watched(fails=True)
+        network.frozen.eval()
+        failed = raises(RuntimeError, asked, network, inputs, labels)
+        return failed and network.training and network.dropout.training and not network.frozen.training
+
+    yield ("also where the network raised an error, which goes on to the caller", after_an_error, [
+        "A batch does not fit into memory: who sets the mode back?",
+        "Do not swallow the error.",
+        "try: … finally: set the modes back.",
+    ])  # fmt: skip
+    yield ("no example is refused", lambda: raises(ValueError, asked, Watched(), inputs[:0], labels[:0]), [
+        "What is the accuracy over nothing?",
+        "Neither 0 nor NaN tells the caller that the data did not arrive.",
+        "if len(labels) == 0: raise ValueError(…)",
     ])  # fmt: skip
 
 

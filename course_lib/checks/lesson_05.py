@@ -30,26 +30,27 @@ def one_hot(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("as many columns as classes, also where the largest label is missing, and for no label at all", lambda: (
         answer(np.array([0, 1]), 10).shape == (2, 10) and answer(np.zeros(0, np.int64), 10).shape == (0, 10)
-        and answer(np.zeros(2, np.uint8), 1).tolist() == [[1.0], [1.0]]
+        and answer(np.zeros(2, np.uint8), 1).tolist() == [[1.0], [1.0]] and list(answer(np.array([290]), 300)[0].nonzero()[0]) == [290]
     ), [
         "Try labels 0 and 1 with ten classes.",
         "Is the number of columns `classes`, or something that you found in the labels? And what does max() of no label do?",
         "Shape (len(labels), classes); look at min and max only where labels.size is not 0.",
     ])  # fmt: skip
-    yield ("a label below 0 is refused", lambda: raises(ValueError, answer, np.array([0, -1]), 10), [
+    yield ("a label below 0 is refused", lambda: raises(ValueError, answer, np.array([0, -1]), 10) and raises(ValueError, answer, np.array([-256, 3]), 10), [
         "Which row does your function make of −1?",
         "In Python an index of −1 is the last place, so −1 becomes a nine.",
         "if labels.size and labels.min() < 0: raise ValueError(…)",
     ])  # fmt: skip
-    yield ("a label that has no class is refused, with a ValueError", lambda: raises(ValueError, answer, np.array([10]), 10), [
-        "Ten classes end at 9.",
+    yield ("a label that has no class is refused, with a ValueError", lambda: raises(ValueError, answer, np.array([10]), 10) and raises(ValueError, answer, np.array([0, 256]), 10), [
+        "Ten classes end at 9. And a conversion to bytes makes 0 of 256.",
         "NumPy's own complaint is an IndexError, which names no label.",
         "if labels.size and labels.max() >= classes: raise ValueError(…)",
     ])  # fmt: skip
-    yield ("a column of labels and labels with a fraction are refused", lambda: all(
-        raises(ValueError, answer, bad, 10) for bad in (np.array([[1], [2]]), np.array([1.0, 2.5]), np.array([1.0, 2.0]), np.array(3))
+    yield ("a column of labels, labels with a fraction and truth values are refused", lambda: all(
+        raises(ValueError, answer, bad, 10)
+        for bad in (np.array([[1], [2]]), np.array([1.0, 2.5]), np.array([1.0, 2.0]), np.array(3), np.array([True, False]))
     ), [
-        "What does your function make of labels of shape (N, 1), and of 2.5?",
+        "What does your function make of labels of shape (N, 1), of 2.5, and of [True, False]?",
         "Look at labels.ndim, and at labels.dtype.",
         "if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer): raise ValueError(…)",
     ])  # fmt: skip
@@ -100,6 +101,19 @@ def dropout(answer: Callable) -> Iterator[Property]:
         "Which shape have your random numbers?",
         "rng.random(activations.shape): one for each value.",
     ])  # fmt: skip
+
+    def varies(counts: list[int] | np.ndarray) -> bool:
+        """Whether numbers of zeros among 100 values, each dropped for itself at 0.3, spread as they do: by 4.6."""
+        return 3.3 < float(np.std(counts)) < 6.0
+
+    yield ("how many are dropped is chance too, in all and in each row and column", lambda: (
+        varies([int((run(np.ones(100), 0.3, seed=seed) == 0).sum()) for seed in range(200)])
+        and all(varies((run(np.ones(shape), 0.3) == 0).sum(axis=axis)) for axis, shape in ((1, (300, 100)), (0, (100, 300))))
+    ), [
+        "Call it with ten seeds on 100 ones at a rate of 0.3: do you count exactly 30 zeros each time?",
+        "With a fixed number of zeros the values depend on each other. Each is to be dropped whatever happens to the others.",
+        "No permutation and no choice without replacement: rng.random(activations.shape) >= rate.",
+    ])  # fmt: skip
     yield ("the generator decides: another seed, another pattern", lambda: (
         np.array_equal(run(ones, 0.5, seed=1), run(ones, 0.5, seed=1)) and not np.array_equal(run(ones, 0.5, seed=1), run(ones, 0.5, seed=2))
     ), [
@@ -129,9 +143,9 @@ def dropout(answer: Callable) -> Iterator[Property]:
         "Make a new array: activations * survives in training, activations.copy() in use.",
     ])  # fmt: skip
     yield ("a rate below 0, or of 1 and more, is refused, in use too", lambda: all(
-        raises(ValueError, answer, mixed, rate, np.random.default_rng(0), training) for rate in (-0.1, 1.0, 30) for training in (True, False)
+        raises(ValueError, answer, mixed, rate, np.random.default_rng(0), training) for rate in (-0.1, 1.0, 30, float("nan")) for training in (True, False)
     ), [
-        "What does your function do at a rate of 1? Of 30?",
+        "What does your function do at a rate of 1? Of 30? Of NaN, which compares false with everything?",
         "Check before you look at `training`: a wrong rate should be found on the first call.",
         "if not 0 <= rate < 1: raise ValueError(…) as the first line.",
     ])  # fmt: skip
@@ -157,11 +171,11 @@ def last_layer(answer: Callable) -> Iterator[Property]:
 
     exact = reference(hidden, logits, labels)
     yield ("two arrays come back, of shapes (H, C) and (C,)", lambda: [np.shape(each) for each in answer(hidden, logits, labels)] == [(4, 3), (3,)], [
-        "hidden is (N, H), the gradient by the logits is (N, C). Which product is (H, C)?",
+        "hidden is (N, H), the gradient with respect to the logits is (N, C). Which product is (H, C)?",
         "The images are summed over: the axis of length N goes.",
         "hidden.T @ D, and D.sum(axis=0)",
     ])  # fmt: skip
-    yield ("the biases' gradient is the sum of ŷ − t, over N", lambda: np.allclose(answer(hidden, logits, labels)[1], exact[1], rtol=1e-9, atol=1e-12), [
+    yield ("the biases' gradient is the sum of ŷ − y, over N", lambda: np.allclose(answer(hidden, logits, labels)[1], exact[1], rtol=1e-9, atol=1e-12), [
         "Compute it for a single image first: the softmax of its logits, less 1 at the label.",
         "The loss is the mean over N images: where is the N?",
         "D = (probabilities - one_hot) / len(labels); D.sum(axis=0)",
@@ -197,12 +211,19 @@ def last_layer(answer: Callable) -> Iterator[Property]:
         ours = answer(*many)
         close = all(np.allclose(*pair, atol=1e-6) for pair in zip(ours, reference(*many)))
         one = answer(np.ones((1, 2)), np.array([[3.0]]), np.array([0]))
-        return close and all(each.dtype == np.float32 for each in ours) and not np.any(one[0]) and not np.any(one[1])
+        wider, narrower = (
+            answer(many[0], many[1].astype(np.float64), many[2]),
+            answer(hidden, logits.astype(np.float32), labels),
+        )
+        alike = all(each.dtype == np.float32 for each in (*ours, *wider)) and all(
+            each.dtype == np.float64 for each in narrower
+        )
+        return close and alike and not np.any(one[0]) and not np.any(one[1])
 
     yield ("float32 stays float32, views and a single class work", kinds, [
-        "Which dtype do your results have for float32 activations?",
+        "Which dtype do your results have for float32 activations, also with float64 logits?",
         "Does something in your function make float64 of it, a one-hot matrix for instance?",
-        ".astype(hidden.dtype); and with one class ŷ − t is 0.",
+        ".astype(hidden.dtype); and with one class ŷ − y is 0.",
     ])  # fmt: skip
 
     def untouched() -> bool:
@@ -248,8 +269,14 @@ def split(answer: Callable) -> Iterator[Property]:
         "Does your answer depend on the place in the array, or on a generator?",
         "Only the image's own bytes may decide: hashlib.sha256(image.tobytes()).",
     ])  # fmt: skip
-    yield ("it is the SHA-256 digest of the float32 values that decides", lambda: answer(images, 0.25).tolist() == reference(images, 0.25), [
-        "Is it the digest of each image alone, and are its first 8 bytes read in the right order?",
+    numbers = sorted(int(hashlib.sha256(each).hexdigest()[:16], 16) for each in images)
+    edge = float(
+        np.nextafter(numbers[150] / 2**64, 0)
+    )  # just below one image's number: its first bytes alone are not enough
+    yield ("it is the SHA-256 digest of the float32 values that decides", lambda: all(
+        answer(images, share).tolist() == reference(images, share) for share in (0.25, edge)
+    ), [
+        "Is it the digest of each image alone, and are all of its first 8 bytes read, in the right order?",
         "Python's hash() of bytes is another one in each process: it would make another split tomorrow.",
         "int.from_bytes(hashlib.sha256(np.asarray(image, np.float32).tobytes()).digest()[:8], 'big')",
     ])  # fmt: skip
@@ -308,9 +335,9 @@ def paired(answer: Callable) -> Iterator[Property]:
         "n counts the images on which exactly one is right, not all.",
         "n = int((first_right != second_right).sum())",
     ])  # fmt: skip
-    yield ("an even split is 1, and so is no difference at all; it is a plain float", lambda: (
+    yield ("an even split is 1, and so is no difference at all; it is a float", lambda: (
         answer(*case(3, 3)) == 1.0 and answer(*case(0, 0, 5, 5)) == 1.0 and answer(*case(0, 0)) == 1.0
-        and type(answer(*case(0, 0))) is float and type(answer(*case(4, 1))) is float
+        and isinstance(answer(*case(0, 0)), float) and isinstance(answer(*case(4, 1)), float)
     ), [
         "Three for the one and three for the other: 2 · P(X ≤ 3) is more than 1.",
         "A probability ends at 1. And no difference is no surprise.",

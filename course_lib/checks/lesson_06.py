@@ -38,9 +38,10 @@ def comparison(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("the scale is the largest logit of the example, not the entry's own", lambda: says(True, logits, moved(0, 2, 0.007))
            and says(False, logits, moved(0, 2, 0.009)) and says(True, logits, moved(0, 2, -0.007))
-           and says(True, logits, logits + [[0.007], [0.0]]) and says(False, np.full((1, 3), 8.0), np.array([[8.0, 8.0, 8.009]])), [
+           and says(True, logits, logits + [[0.007], [0.0]]) and says(False, np.full((1, 3), 8.0), np.array([[8.0, 8.0, 8.009]]))
+           and says(False, np.array([[1.0, 0.0]]), np.array([[2.0, 0.0]]), 0.6), [
         "The first example's largest logit is 8, so with a tolerance of 0.001 each of its logits may be off by 0.008, all at once.",
-        "A logit of 0 must not force a difference of 0.",
+        "A logit of 0 must not force a difference of 0. Nor may a large answer widen what it is allowed.",
         "tolerance * np.abs(reference).max(axis=1)",
     ])  # fmt: skip
     yield ("each example has its own scale", lambda: says(False, logits, moved(1, 0, 0.006)) and says(True, logits, moved(1, 0, 0.003))
@@ -97,149 +98,121 @@ def comparison(answer: Callable) -> Iterator[Property]:
         ".astype(np.float64) on both",
     ])  # fmt: skip
     yield ("an example of zeros, and views with strides, are compared alike", lambda: says(True, np.zeros((1, 3)), np.zeros((1, 3)))
-           and says(False, np.zeros((1, 3)), np.full((1, 3), 1e-9)) and says(True, np.repeat(logits, 2, axis=1)[:, ::2], logits), [
+           and says(False, np.zeros((1, 3)), np.full((1, 3), 1e-30)) and says(True, np.repeat(logits, 2, axis=1)[:, ::2], logits), [
         "The largest logit is 0: what may the answer be off by?",
         "Multiply the scale by the tolerance; dividing by it makes 0/0.",
         "apart <= tolerance * scale",
     ])  # fmt: skip
-    yield ("shapes that differ, one axis, and no example are refused", lambda: raises(ValueError, answer, logits, logits[:1], 0.1)
+    yield ("shapes that differ, one axis or three, and no example are refused", lambda: raises(ValueError, answer, logits, logits[:1], 0.1)
            and raises(ValueError, answer, logits[0], logits[0], 0.1) and raises(ValueError, answer, logits[:0], logits[:0], 0.1)
-           and raises(ValueError, answer, logits[:, :1], logits, 0.1), [
+           and raises(ValueError, answer, logits[:, :1], logits, 0.1) and raises(ValueError, answer, logits[None], logits[None], 0.1), [
         "Shapes (2, 3) and (1, 3) broadcast: the converted model lost a picture, and nothing says so.",
         "A test over no example is always green.",
         "if reference.shape != answer.shape or reference.ndim != 2 or len(reference) == 0: raise ValueError(…)",
     ])  # fmt: skip
 
 
-@EXERCISES.add("06.2", "How far is float32 off?")
-def float_error(answer: Callable) -> Iterator[Property]:
-    """answer(network, inputs) -> float."""
+@EXERCISES.add("06.2", "An export that nobody can get wrong", seconds=60)
+def safe_export(answer: Callable) -> Iterator[Property]:
+    """answer(network, example) -> torch.export.ExportedProgram."""
     import torch
     from torch import nn
 
-    random = np.random.default_rng(6)
-    weight, pixels = (random.normal(size=shape).astype(np.float32) for shape in ((5, 1), (9, 1)))
-    pixels *= 10.0 ** np.arange(-4, 5, dtype=np.float32)[:, None]  # examples of very different scales
+    random = torch.Generator().manual_seed(6)
+    many = torch.randn(130, 1, 4, generator=random)
+    crowd = many[:1].expand(100_000, 1, 4)  # one picture, many times: no memory
 
-    def layer(training: bool = False) -> nn.Module:
-        """One product for each logit, no sum: every kernel, for every batch size, must round it alike."""
-        module = nn.Sequential(nn.Dropout(0.9), nn.Linear(1, 5, bias=False))
-        module[1].weight.data = torch.from_numpy(weight.copy())
-        return module.train(training)
+    def plain(training: bool = False) -> nn.Module:
+        return nn.Sequential(nn.Flatten(), nn.Linear(4, 3)).train(training)
 
-    def expected(rows: slice = slice(None)) -> float:
-        single = (pixels[rows] * weight.T).astype(np.float64)
-        exact = pixels[rows].astype(np.float64) * weight.T.astype(np.float64)
-        return float((np.abs(single - exact).max(axis=1) / np.abs(exact).max(axis=1)).max())
+    def mixed() -> nn.Module:
+        """In training mode, but for one module that was frozen on purpose."""
+        network = nn.Sequential(
+            nn.Flatten(), nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.5)), nn.Linear(4, 4), nn.BatchNorm1d(4)
+        )
+        network[1][0].eval()
+        return network
 
-    def close(said: object, value: float) -> bool:
-        return abs(said - value) <= 1e-3 * value
+    def agrees(network: nn.Module, example: torch.Tensor, *counts: int) -> bool:
+        ready = answer(network, example).module()
+        network.eval()
+        with torch.no_grad():
+            batches = [many[:n] if n <= len(many) else crowd[:n] for n in counts]
+            return all(torch.allclose(ready(some), network(some), atol=1e-5) for some in batches)
 
-    inputs = torch.from_numpy(pixels)
-    yield ("it is above 0 and below a millionth: float32's rounding, and nothing else", lambda: 0 < answer(layer(), inputs) < 1e-6, [
-        "Run the network twice: as it is, and with weights and inputs in float64.",
-        "If it is 0, both runs were the same; if it is large, they saw different numbers.",
-        "copy.deepcopy(network).double()(inputs.double())",
+    yield ("it is a program that answers as the network does", lambda: isinstance(
+        answer(plain(), many[:2]), torch.export.ExportedProgram
+    ) and agrees(plain(), many[:2], 2), [
+        "Which call of the lesson returns PyTorch's own graph?",
+        "The example goes in as a tuple of one.",
+        "torch.export.export(network, (example,))",
     ])  # fmt: skip
-    yield ("each example is measured on the scale of its own largest logit", lambda: close(answer(layer(), inputs), expected())
-           and all(close(answer(layer(), inputs[k : k + 2]), expected(slice(k, k + 2))) for k in range(0, 8, 2)), [
-        "The examples differ in size by powers of ten.",
-        "Two maxima over axis 1, a division, and only then the maximum over the examples.",
-        "((answer - exact).abs().amax(dim=1) / exact.abs().amax(dim=1)).max()",
+    yield ("it takes batches of one, three and 100,000", lambda: agrees(plain(), many[:2], 1, 3, 100_000), [
+        "Run what came out with a batch that is not the example's.",
+        "Name the axis that may vary, without a largest size.",
+        "dynamic_shapes=[{0: torch.export.Dim(\"batch\")}]",
     ])  # fmt: skip
-    yield ("it is a plain float, for one example too", lambda: type(answer(layer(), inputs)) is float and type(answer(layer(), inputs[3:4])) is float, [
-        "What does type(…) of your result say?",
-        "A tensor carries its device and perhaps a graph to the caller.",
-        "float(…)",
-    ])  # fmt: skip
-
-    def training_mode() -> bool:
-        return close(answer(layer(training=True), inputs), expected())
-
-    yield ("both runs are in evaluation mode", training_mode, [
-        "The network may come in training mode, with dropout on.",
-        "Dropout draws anew for each run: the difference is then no rounding.",
-        "copy.deepcopy(network).eval()",
-    ])  # fmt: skip
-    seen: list[tuple[bool, bool]] = []
-
-    class Watched(nn.Module):
-        """Notes how it is called; holds parameters and buffers of several dtypes."""
-
-        def __init__(self, fails: bool = False) -> None:
-            super().__init__()
-            self.linear, self.fails, self.dropout = nn.Linear(4, 3), fails, nn.Dropout(0.5)
-            self.frozen = nn.Dropout(0.5).eval()
-            self.register_buffer("steps", torch.tensor(7))
-            self.register_buffer("precise", torch.tensor([1 / 3], dtype=torch.float64))
-
-        def forward(self, x: torch.Tensor) -> torch.Tensor:
-            seen.append((torch.is_grad_enabled(), x.dtype == torch.float64))
-            if self.fails and x.dtype == torch.float64:
-                raise RuntimeError("no kernel for float64")
-            return self.linear(self.dropout(x))
-
-    few = torch.tensor([[1.0, 2.0, 3.0, 4.0], [0.1, 0.2, 0.3, 0.4]])
-
-    def no_graph() -> bool:
-        seen.clear()
-        answer(Watched(), few)
-        return {double for _, double in seen} == {False, True} and not any(graph for graph, _ in seen)
-
-    yield ("no graph is recorded in either run", no_graph, [
-        "eval() is about layers. What is about gradients?",
-        "Both calls must stand inside the context manager.",
-        "with torch.inference_mode():",
+    yield ("an example of one picture is enough, and one of three as well", lambda: agrees(plain(), many[:1], 1, 2, 130)
+           and agrees(plain(), many[:3], 1, 130), [
+        "What does torch.export say to a named axis of size 1?",
+        "You may change the example before you export; its numbers do not matter.",
+        "if len(example) == 1: example = torch.cat([example, example])",
     ])  # fmt: skip
 
-    def untouched(fails: bool = False, training: bool = True) -> bool:
-        network = Watched(fails).train(training)
-        network.frozen.eval()
+    def other_axes() -> bool:
+        ready = answer(nn.Flatten().eval(), many[:2]).module()  # nothing in the network asks for a size
+        return ready(many[:5]).shape == (5, 4) and raises(Exception, ready, torch.zeros(2, 1, 5))
+
+    yield ("the other axes keep the example's size", other_axes, [
+        "Pictures of another width must be refused.",
+        "Only axis 0 is named.",
+        "dynamic_shapes=[{0: torch.export.Dim(\"batch\")}]",
+    ])  # fmt: skip
+    yield ("it is in evaluation mode, also where the network is not", lambda: agrees(mixed(), many[:2], 1, 2, 130), [
+        "The network comes with dropout on and batch normalisation in training mode.",
+        "Which line stands before every export?",
+        "network.eval()",
+    ])  # fmt: skip
+
+    def modes_stay() -> bool:
+        network, resting = mixed(), plain()
         before = {name: tensor.clone() for name, tensor in network.state_dict().items()}
-        tensors = {name: id(tensor) for name, tensor in network.named_parameters()}
-        failed = raises(RuntimeError, answer, network, few)
-        after = network.state_dict()
+        answer(network, many[:2])
+        answer(resting, many[:2])
         return (
-            failed == fails
-            and all(after[name].dtype == t.dtype and torch.equal(after[name], t) for name, t in before.items())
-            and {name: id(tensor) for name, tensor in network.named_parameters()} == tensors
-            and all(parameter.grad is None for parameter in network.parameters())
-            and network.training == training
-            and network.dropout.training == training
-            and not network.frozen.training
+            [module.training for module in network.modules()] == [True, True, True, False, True, True, True]
+            and not any(module.training for module in resting.modules())
+            and all(torch.equal(tensor, before[name]) for name, tensor in network.state_dict().items())
         )
 
-    yield ("the network keeps its dtypes and numbers", lambda: untouched(training=False), [
-        "network.double() converts the network itself, and returns it.",
-        "There is a float64 buffer inside: what does .float() do to it on the way back?",
-        "Work on copy.deepcopy(network).",
+    yield ("afterwards every module is in its own mode, and no number has changed", modes_stay, [
+        "The network is in training mode, but for one inner layer in evaluation mode on purpose.",
+        "network.train() sets all of them.",
+        "modes = [(module, module.training) for module in network.modules()], and set each back; or export a copy.",
     ])  # fmt: skip
-    yield ("and the mode of every module", untouched, [
-        "It came in training mode, with one layer in evaluation mode on purpose.",
-        "network.eval() changes the caller's network.",
-        "copy.deepcopy(network).eval(), for the float32 run too",
-    ])  # fmt: skip
-    yield ("also where the forward pass raises an error, which goes on", lambda: untouched(fails=True) and untouched(fails=True, training=False), [
-        "The float64 run fails: in which state is the network?",
+
+    class Broken(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.dropout, self.frozen = nn.Dropout(0.5), nn.Dropout(0.5).eval()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise LookupError("no such table")
+
+    def after_an_error() -> bool:
+        network = Broken()
+        failed = raises(LookupError, answer, network, many[:2])
+        return failed and [module.training for module in network.modules()] == [True, True, False]
+
+    yield ("also where the export fails, and the error goes on", after_an_error, [
+        "The forward pass raises an error: in which mode is the network then?",
         "Do not swallow the error.",
-        "With copies there is nothing to set back.",
+        "try: … finally: set the modes back",
     ])  # fmt: skip
-    strided = torch.from_numpy(np.repeat(pixels, 2, axis=1))[:, ::2]
-    yield ("inputs may have strides, and are left alone", lambda: close(answer(layer(), strided), expected()) and strided.dtype == torch.float32, [
-        "The same numbers, every second entry of a wider tensor.",
-        "Do you reinterpret memory somewhere?",
-        "inputs.double() copies; the original keeps its dtype.",
-    ])  # fmt: skip
-
-    def refused(value: float) -> bool:
-        with torch.no_grad():
-            return raises(ValueError, answer, layer(), torch.full((2, 1), value))
-
-    yield ("no example, and logits that are not finite, are refused", lambda: raises(ValueError, answer, layer(), inputs[:0])
-           and refused(float("nan")) and refused(3e38), [
-        "Try no input at all, a NaN, and numbers so large that float32 overflows where float64 does not.",
-        "A NaN as tolerance makes every comparison false.",
-        "if not (torch.isfinite(answer).all() and torch.isfinite(exact).all()): raise ValueError(…)",
+    yield ("an example without a picture is refused", lambda: raises(ValueError, answer, plain(), many[:0]), [
+        "Try an example of shape (0, 1, 4).",
+        "A size of 0 says nothing about a batch.",
+        "if len(example) == 0: raise ValueError(…)",
     ])  # fmt: skip
 
 
@@ -274,8 +247,9 @@ def preparation(answer: Callable) -> Iterator[Property]:
         "Divide by its largest value.",
         "pixels / pixels.amax(dim=(1, 2, 3), keepdim=True)",
     ])  # fmt: skip
+    half = np.where(np.arange(64) % 2, 0.25, 0.75).astype(np.float32).reshape(1, 1, 8, 8)  # a mean of exactly 0.5
     mean_above_median = np.where(np.arange(64) < 40, 0.45, 0.9).astype(np.float32).reshape(1, 1, 8, 8)
-    yield ("pictures of 0 to 255, negatives, and both at once", lambda: all(agrees(every[k : k + 1]) for k in (1, 3, 4, 7)) and agrees(mean_above_median), [
+    yield ("pictures of 0 to 255, negatives, and both at once", lambda: all(agrees(every[k : k + 1]) for k in (1, 3, 4, 7)) and agrees(mean_above_median) and agrees(half), [
         "Decide by the largest value and by the mean, in the order of the docstring.",
         "The mean is taken after the division by 255.",
         "torch.where(pixels.mean(dim=(1, 2, 3), keepdim=True) > 0.5, 1 - pixels, pixels)",
@@ -283,6 +257,16 @@ def preparation(answer: Callable) -> Iterator[Property]:
     yield ("a picture without ink stays 0, and a full one becomes 0", lambda: agrees(every[5:6]) and agrees(every[6:7]), [
         "What is 0 divided by its largest value?",
         "The last step is for pictures whose largest value is above 0.",
+        "torch.where(largest > 0, pixels / largest, pixels)",
+    ])  # fmt: skip
+
+    def faintest() -> bool:
+        with_tiny = [answer(torch.from_numpy(plain * np.float32(scale))) for scale in (1e-10, 1e-20, 1e-35)]
+        return all(np.allclose(said.numpy(), by_hand(plain), rtol=1e-4, atol=1e-6) for said in with_tiny)
+
+    yield ("the faintest ink is brought up to 1 as well", faintest, [
+        "Try a picture whose largest value is 1e-10.",
+        "A smallest divisor such as 1e-8 leaves that picture faint. Only 0 is special.",
         "torch.where(largest > 0, pixels / largest, pixels)",
     ])  # fmt: skip
     yield ("in a batch, each picture is treated by itself", lambda: agrees(every) and agrees(every[::-1].copy()), [
@@ -388,6 +372,24 @@ def inspection(answer: Callable) -> Iterator[Property]:
         "No shape at all is not the same as a scalar's empty shape.",
         "An absent message looks like an empty one until you ask.",
         "tensor_type.HasField(\"shape\")",
+    ])  # fmt: skip
+    types = helper.make_tensor_type_proto(TensorProto.FLOAT, ["n"])
+    strange = [
+        helper.make_value_info("listed", helper.make_sequence_type_proto(types)),
+        helper.make_value_info("chances", helper.make_sequence_type_proto(
+            helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+        )),
+        helper.make_value_info("by_name", helper.make_map_type_proto(TensorProto.STRING, types)),
+        helper.make_value_info("perhaps", helper.make_optional_type_proto(types)),
+        value("y", ["n", 3]),
+    ]  # fmt: skip
+    yield ("a value that is no tensor has its kind, and None for sizes", lambda: answer(file(out=strange))["outputs"] == {
+        "listed": ("sequence", None), "chances": ("sequence", None), "by_name": ("map", None),
+        "perhaps": ("optional", None), "y": ("float32", ("n", 3)),
+    }, [
+        "scikit-learn's converter returns probabilities as a sequence of maps. Is there a tensor_type in it?",
+        "value.type.WhichOneof(\"value\") is \"tensor_type\", \"sequence_type\", \"map_type\" or \"optional_type\".",
+        "(kind.removesuffix(\"_type\"), None) where kind is not \"tensor_type\"",
     ])  # fmt: skip
     old = [value("x", ["n", 4]), value("w", [4, 3]), value("b", [3])]
     yield ("initialisers among the graph's inputs are no inputs", lambda: list(answer(file(ends=old, ir=3))["inputs"]) == ["x"]

@@ -28,11 +28,11 @@ def pictures_turned(answer: Callable) -> Iterator[Property]:
         )  # fmt: skip
 
     yield ("shape (N, H, W, C)", lambda: answer(batch).shape == (2, 4, 5, 3), [
-        "What was the second axis becomes the last.",
+        "The second axis becomes the last.",
         "Height stays before width.",
         "batch.transpose(0, 2, 3, 1)",
     ])  # fmt: skip
-    yield ("each point stands where it stood in its picture", lambda: as_told(batch), [
+    yield ("each point keeps its place in its picture", lambda: as_told(batch), [
         "Look at one colour of one picture: is it still a picture?",
         "reshape counts the same memory anew; it moves nothing from one axis to another.",
         "The axes must be permuted: transpose, or np.moveaxis.",
@@ -44,7 +44,7 @@ def pictures_turned(answer: Callable) -> Iterator[Property]:
         "Permute the axes and copy; neither needs to know the sizes.",
     ])  # fmt: skip
     yield ("the dtype stays", lambda: all(
-        answer(batch.astype(dtype)).dtype == dtype and as_told(batch.astype(dtype)) for dtype in ("u1", "f2", "f8", ">f4")
+        answer(batch.astype(dtype)).dtype == dtype and as_told(batch.astype(dtype)) for dtype in ("u1", "f2", "f8")
     ), [
         "Try bytes, float16, float64.",
         "Did you name a dtype where you copy?",
@@ -59,9 +59,10 @@ def pictures_turned(answer: Callable) -> Iterator[Property]:
         got[...] = 0
         return ordinary and apart and np.array_equal(given, before)
 
-    yield ("it has memory of its own, in row-major order", lambda: fresh(batch.copy()), [
+    by_columns = np.asfortranarray(np.ones((2, 4, 5, 3))).transpose(0, 3, 1, 2)
+    yield ("it has memory of its own, in row-major order", lambda: fresh(batch.copy()) and fresh(by_columns), [
         "Write into what you return: does the caller's batch change?",
-        "transpose only changes the strides; the numbers stay where they are.",
+        "transpose only changes the strides; the numbers stay where they are. A copy may keep those strides, too.",
         "Copy into a fresh array: fresh[...] = turned.",
     ])  # fmt: skip
     yield ("with one channel too", lambda: fresh(batch[:, :1].copy()) and fresh(np.ones((1, 1, 8, 8), np.float32)), [
@@ -157,7 +158,7 @@ def conversion_gate(answer: Callable) -> Iterator[Property]:
         "A negative difference is one too, and one entry is enough to fail, whether or not a class changed.",
         "(np.abs(answer − reference) <= tolerance).all()",
     ])  # fmt: skip
-    yield ("at risk is who leads by at most twice the tolerance", lambda: all(
+    yield ("an example is at risk if its class leads by at most twice the tolerance", lambda: all(
         risky(tolerance) == list(np.flatnonzero(leads <= 2 * tolerance)) for tolerance in (0.0625, 0.125, 0.25, 0.3, 0.5, 1.0, 1.5, 9.0)
     ), [
         "Both logits may move: the winner down, the second up.",
@@ -166,48 +167,53 @@ def conversion_gate(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     tied = np.array([[1.0, 5.0, 5.0], [1.0, 2.0, 3.0]])
     yield ("a tie is at risk at any tolerance, 0 too", lambda: risky(0.0, tied) == [0] and risky(0.25, tied[:, :2][::-1] * 0) == [0, 1], [
-        "Two classes share the largest logit: who leads, by how much?",
+        "Two classes share the largest logit. How large is the lead?",
         "With a tolerance of 0, 0 <= 2·0 holds.",
         "Use <=, and take the second largest by order, not by excluding values equal to the largest.",
     ])  # fmt: skip
     shifted = np.array([[1.0, 2.0], [1.0, 1.25]])
-    yield ("the risk is the reference's, whatever the answer says", lambda: list(map(int, answer(shifted, shifted[:, ::-1] * 4, 0.25)[1])) == [1], [
+    yield ("the risk is computed from the reference alone", lambda: list(map(int, answer(shifted, shifted[:, ::-1] * 4, 0.25)[1])) == [1], [
         "Is the lead taken from the reference, or from the answer?",
         "The reference's margins can be counted before anything is converted.",
         "Sort reference, not answer.",
     ])  # fmt: skip
     small, low = np.array([[250, 240], [240, 250]], np.uint8), np.array([[3, 3], [3, 3]], np.uint8)
     half, large = np.array([[60000, 0], [0, -60000]], np.float16), np.array([[1e8, -1e8]])
+    signed, wide = np.array([[100, -100], [1, 0]], np.int8), np.array([[60000, -60000]], np.float16)
     yield ("differences are taken in float64", lambda: answer(small, low, 20.0)[0] is False
            and answer(low, small, 20.0)[0] is False and answer(small, low, 250.0)[0] is True and answer(half, -half, 1e6)[0] is True
-           and risky(6e4, half) == [0, 1] and risky(1.0, small) == [] and answer(large, large + 1, 0.5)[0] is False, [
-        "Try unsigned bytes, float16 logits of 60,000, and float64 logits of 100,000,000.",
-        "3 − 250 is 9 in uint8, 60,000 + 60,000 is infinite in float16, and float32 skips 100,000,001.",
+           and risky(6e4, half) == [0, 1] and risky(1.0, small) == [] and answer(large, large + 1, 0.5)[0] is False
+           and risky(1.0, signed) == [1] and risky(6e4, wide) == [0], [
+        "Try bytes with and without a sign, float16 logits of 60,000, and float64 logits of 100,000,000.",
+        "3 − 250 is 9 in uint8, 60,000 + 60,000 is infinite in float16, and float32 skips 100,000,001. A lead is a difference, too.",
         "reference.astype(np.float64) first.",
     ])  # fmt: skip
 
     def strange() -> bool:
-        odd = reference.copy()
+        odd, endless, lowest = reference.copy(), reference.copy(), reference.copy()
         odd[1, 2], odd[3, 0] = np.nan, np.inf
+        endless[3, 0], lowest[0, 2] = np.inf, -np.inf
         return (
             answer(odd, odd.copy(), 1.0)[0] is False
             and answer(reference, odd, 1.0)[0] is False
             and answer(odd, reference, 1.0)[0] is False
             and list(map(int, answer(odd, odd.copy(), 0.0625)[1])) == [1, 3]
             and list(map(int, answer(reference, odd, 0.0625)[1])) == []
+            and answer(endless, endless.copy(), 1.0)[0] is False
+            and list(map(int, answer(lowest, lowest.copy(), 0.0625)[1])) == [0]
         )
 
-    yield ("what is not finite never passes, and in the reference is at risk", strange, [
-        "Put NaN and infinity on both sides: inf − inf is NaN.",
+    yield ("an entry that is not finite never passes; in the reference it puts the example at risk", strange, [
+        "Put NaN and both infinities on both sides, together and alone: inf − inf is NaN, and np.isclose(inf, inf) is true.",
         "Every comparison with NaN is false, so `not (difference > tolerance)` lets it pass.",
         "np.isfinite of both, before and beside the comparison.",
     ])  # fmt: skip
-    yield ("shapes, sizes and tolerances that make no sense are refused", lambda: all(raises(ValueError, answer, *given) for given in (
-        (reference, reference[:3], 1.0), (reference, reference[:1], 1.0), (reference[0], reference[0], 1.0), (reference[:0], reference[:0], 1.0),
+    yield ("wrong shapes, sizes and tolerances are refused", lambda: all(raises(ValueError, answer, *given) for given in (
+        (reference, reference[:3], 1.0), (reference, reference[:1], 1.0), (reference[0], reference[0], 1.0), (reference[None], reference[None], 1.0), (reference[:0], reference[:0], 1.0),
         (reference[:, :1], reference[:, :1], 1.0), (reference, reference, -1.0), (reference, reference, np.nan), (reference, reference, np.inf),
     )), [
         "Try no example, one class, shapes that NumPy would broadcast, a tolerance of −1 and of NaN.",
-        "NaN < 0 is false: ask for what you want, not for what you do not want.",
+        "NaN < 0 is false. Test that the tolerance is good, not that it is bad.",
         "if not 0 <= tolerance < np.inf: raise ValueError(…), and the same for shapes.",
     ])  # fmt: skip
 
@@ -259,15 +265,16 @@ def code_found(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("the course's own file carries none, nor does a layer that is only *named* Lambda", lambda:
            list(answer(models.path("digits_keras", 1, "model.keras").read_bytes())) == []
-           and finds(_model("Lambda", _layer("Dense", "Lambda"), _layer("Dense", "__lambda__"))), [
-        "Names are free: somebody may call a dense layer Lambda.",
-        "Do not search the text; look at class_name.",
+           and finds(_model("Lambda", _layer("Dense", "Lambda"), _layer("Dense", "__lambda__")))
+           and finds(_model("net", _layer("LambdaFree", "free"), _layer("Lookup", "table", code="A7"))), [
+        "Names are free: somebody may call a dense layer Lambda, a class LambdaFree, and a setting code.",
+        "Do not search the text; look at class_name, and at all of it.",
         "item['class_name'] in ('Lambda', '__lambda__')",
     ])  # fmt: skip
     by_name = _layer("Lambda", "by_name", function={"module": "builtins", "class_name": "function", "config": "abs"})
     yield ("a Lambda layer counts also where it names a function instead of holding bytecode", lambda: finds(_model("net", dense, by_name), "by_name"), [
         "A Lambda layer may refer to a function by its name, in any module.",
-        "Not only '__lambda__' is asked for: the layer's class is enough.",
+        "The class Lambda is enough; it need not hold a '__lambda__'.",
         "A part carries code where its class is 'Lambda', whatever it holds.",
     ])  # fmt: skip
     inner = _model("inner", dense, hidden)
@@ -295,10 +302,62 @@ def code_found(answer: Callable) -> Iterator[Property]:
         "A set forgets the order; an outer part begins before those in it, wherever its own code stands.",
         "A dict from name to truth value, filled when a part begins, keeps the order.",
     ])  # fmt: skip
-    yield ("what is no such archive is refused", lambda: all(raises(ValueError, answer, raw) for raw in (
+    yield ("bytes that are not such an archive are refused", lambda: all(raises(ValueError, answer, raw) for raw in (
         b"", b"\x89HDF\r\n\x1a\n", _archive({}, file_name="other.json"), _archive(b"[1, 2]"), _archive(b"{"), _archive(b"null"),
     )), [
         "Try an .h5 file, an archive without config.json, and one whose JSON is a list.",
-        "BadZipFile and KeyError are no ValueErrors.",
+        "BadZipFile and KeyError are not ValueErrors.",
         "except (zipfile.BadZipFile, KeyError): raise ValueError(…); then isinstance(config, dict)",
     ])  # fmt: skip
+    damaged, encrypted, strange, deep = _hostile()
+    yield ("a damaged, an encrypted and a strangely packed archive are refused", lambda: all(
+        _refused(answer, raw) for raw in (damaged, encrypted, strange)
+    ), [
+        "Change some bytes in the middle of a compressed archive, or set a password.",
+        "They raise zlib.error, RuntimeError and NotImplementedError: nobody knows the full list.",
+        "Put everything that reads the file into one `try`, with `except Exception` that raises ValueError.",
+    ])  # fmt: skip
+    yield ("a config.json that is nested too deeply is refused", lambda: _refused(answer, deep), [
+        "Try a JSON text of 100,000 opening brackets.",
+        "json.loads raises RecursionError, and so does a walk that calls itself.",
+        "The `try` must hold json.loads and the walk, and turn RecursionError into ValueError.",
+    ])  # fmt: skip
+    listed_name = {**hidden, "config": {**hidden["config"], "name": ["visitor"]}}
+    nameless = {"class_name": "Lambda", "config": {"function": _CODE}}
+    yield ("a name that is not a string hides no code", lambda: finds(_model("net", dense, listed_name), "net")
+           and finds(_model("net", _layer("Dense", "wrapper", inner=nameless)), "wrapper"), [
+        "A stranger may write a list where a name belongs, or leave the name out.",
+        "A list cannot be a dict's key. What is the smallest part around this code?",
+        "Only isinstance(name, str) begins a part; other code belongs to the part around it.",
+    ])  # fmt: skip
+    yield ("code in no part at all is refused", lambda: all(_refused(answer, _archive(config)) for config in (
+        nameless, {"layers": [_CODE]}, {"class_name": "Sequential", "config": {"layers": [listed_name]}},
+    )), [
+        "Try a config.json that is one Lambda without a name.",
+        "An empty list of names says that the file is clean.",
+        "if part is None: raise ValueError(…), where you would note the part's name",
+    ])  # fmt: skip
+
+
+def _refused(answer: Callable, raw: bytes) -> bool:
+    """Whether the answer raises ValueError; of a NotImplementedError, which zipfile raises too, it says that it was none."""
+    try:
+        answer(raw)
+    except ValueError:
+        return True
+    except NotImplementedError as other:
+        raise AssertionError(f"expected ValueError, got NotImplementedError: {other}") from None
+    return False
+
+
+def _hostile() -> tuple[bytes, bytes, bytes, bytes]:
+    """Four Keras archives that cannot be read: damaged, encrypted, packed by an unknown method, nested too deeply."""
+    packed = _archive(_model("net", _layer("Dense", "dense")), compression=zipfile.ZIP_DEFLATED)
+    begin = packed.index(b"config.json") + len("config.json")
+    damaged = packed[:begin] + b"\xff" * 8 + packed[begin + 8 :]
+    local, central = packed.rindex(b"PK\x03\x04"), packed.rindex(b"PK\x01\x02")
+    encrypted, strange = bytearray(packed), bytearray(packed)
+    encrypted[local + 6] |= 1  # the flag "encrypted", in the entry and in the archive's directory
+    encrypted[central + 8] |= 1
+    strange[local + 8] = strange[central + 10] = 99  # the method by which the entry is packed
+    return damaged, bytes(encrypted), bytes(strange), _archive(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}")

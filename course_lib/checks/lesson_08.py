@@ -1,12 +1,14 @@
-"""Checks of lesson 08."""
+"""Checks of lesson 08, the inference pipeline."""
 
+import io
 import math
-import unicodedata
+import struct
 import zlib
-from collections import Counter
 from collections.abc import Callable, Iterator
+from unittest import mock
 
 import numpy as np
+from PIL import Image, ImageFile
 
 from course_lib.checks import Register, raises
 from course_lib.idioms.exercises import Property
@@ -34,6 +36,13 @@ def pictures(answer: Callable) -> Iterator[Property]:
         "Which axis do the channels lie on?",
         "np.stack([picture] * 3, axis=2)",
     ])  # fmt: skip
+    yield ("a grey picture that is 3 or 4 points wide is still grey", lambda: all(
+        is_(answer(grey[:, :wide]), np.dstack([grey[:, :wide]] * 3)) for wide in (3, 4)
+    ), [
+        "A grey picture may be 4 points wide. Are these its channels?",
+        "The number of axes says whether a picture is grey, not the length of the last one.",
+        "Ask picture.ndim == 2 before you look at picture.shape[-1].",
+    ])  # fmt: skip
     yield ("blue, green, red is turned around", lambda: is_(answer(colours, "BGR"), colours[..., ::-1]), [
         "Nothing in the array says in which order its colours are: the argument does.",
         "Turn the last axis, not the rows.",
@@ -54,6 +63,13 @@ def pictures(answer: Callable) -> Iterator[Property]:
         "A float picture whose largest number is 1: black and white, or almost black?",
         "The dtype says which it is, not the largest number.",
         "Divide by 255 where picture.dtype == np.uint8, and only there.",
+    ])  # fmt: skip
+    yield ("a dark picture of bytes 0 and 1 is not taken for numbers from 0 to 1", lambda: is_(
+        answer(np.uint8([[0, 1], [1, 1]])), np.uint8([[0, 1], [1, 1]])[..., None].repeat(3, axis=2)
+    ), [
+        "A picture taken in the dark: its largest byte is 1.",
+        "The dtype says which it is, not the largest number. Bytes stay bytes.",
+        "Divide by 255 where picture.dtype == np.uint8, also where picture.max() is 1.",
     ])  # fmt: skip
     opacity = np.uint8([[0, 255, 51, 128]])[..., None]
     over = np.concatenate([np.full((1, 4, 3), (200, 100, 0), np.uint8), opacity], axis=2)
@@ -79,10 +95,22 @@ def pictures(answer: Callable) -> Iterator[Property]:
         strided = np.asfortranarray(colours)[::-2, ::3]
         return np.array_equal(colours, kept) and is_(answer(strided), strided)
 
+    def leaves_floats() -> bool:
+        sent = [over / 255.0, (over / 255.0).astype(np.float32), colours / 255.0, over.copy()]
+        kept = [each.copy() for each in sent]
+        for each, order in zip(sent, ("RGB", "BGR", "RGB", "BGR")):
+            answer(each, order)
+        return all(map(np.array_equal, sent, kept))
+
     yield ("the result is the caller's own, and strides do not matter", leaves_it, [
         "Write into the result: does `picture` change?",
         "An array that needs no conversion must be copied all the same.",
         "picture.copy(), or any arithmetic, makes a new array.",
+    ])  # fmt: skip
+    yield ("floats and pictures with opacity stay as they were", leaves_floats, [
+        "Keep a copy of the float picture. Is it the same after the call?",
+        "picture *= 255 and picture[..., :3] *= opacity change the caller's array.",
+        "picture * 255 makes a new array; picture *= 255 does not.",
     ])  # fmt: skip
     yield ("other shapes, dtypes and orders are refused", lambda: all(raises(ValueError, answer, *bad) for bad in (
         (colours[0, :, 0],), (colours[..., :2],), (colours[None],), (colours.transpose(2, 0, 1)[:, :, :5],),
@@ -141,8 +169,9 @@ def records(answer: Callable) -> Iterator[Property]:
         "low <= value <= high, with both ends.",
         "isinstance(value, int | float | np.integer | np.floating)",
     ])  # fmt: skip
-    yield ("a missing and an unknown column are named", lambda: said([{"age": 1, "bmi": 20.0, "weight": 70}])
-           == ["row 0, bp: missing", "row 0, weight: unknown"], [
+    yield ("a missing and an unknown column are named", lambda: [
+        (line.partition(": ")[0], line.split()[-1]) for line in said([{"age": 1, "bmi": 20.0, "weight": 70}])
+    ] == [("row 0, bp", "missing"), ("row 0, weight", "unknown")], [
         "bp is missing, weight is not asked for.",
         "The lines are 'row 0, bp: missing' and 'row 0, weight: unknown', in this order.",
         "First walk through fields, then through the record's names that are no field's.",
@@ -161,6 +190,11 @@ def records(answer: Callable) -> Iterator[Property]:
         "The second record's bmi is 220.0; its line begins with 'row 1, bmi: '.",
         "Whoever reads the line should see 10.0, 80.0 and 220.0 in it.",
         'f"row {r}, {name}: expected {low} to {high}, got {value!r}"',
+    ])  # fmt: skip
+    yield ("a number just outside is refused, although float32 would round it to the limit", lambda: named(80.000001, "10.0", "80.0"), [
+        "80.000001 is larger than 80. What is np.float32(80.000001)?",
+        "Compare the number that came, before it becomes a float32.",
+        "if not low <= record[name] <= high: …, and np.array(…, dtype=np.float32) at the end",
     ])  # fmt: skip
     yield ("what is no number is refused: text, None, a list, an array", lambda: all(
         named(value) for value in ("22.5", None, [22.5], np.array([22.5]))
@@ -185,7 +219,7 @@ def records(answer: Callable) -> Iterator[Property]:
     many = [{"bmi": "x", "age": 300, "sex": 1}, good()[0], {"bp": 1000, "bmi": None}]
     yield ("every problem is named, in the order of records and fields", lambda: [line.split(":")[0] for line in said(many)]
            == ["row 0, age", "row 0, bmi", "row 0, bp", "row 0, sex", "row 2, age", "row 2, bmi", "row 2, bp"], [
-        "Five nights, five mended columns: who stops at the first problem causes that.",
+        "Five nights, five mended columns: a check that stops at the first problem causes that.",
         "Collect lines in a list, and raise once, after the last record.",
         'raise ValueError("\\n".join(problems))',
     ])  # fmt: skip
@@ -202,171 +236,107 @@ def records(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("08.3", "What to do, by what it costs")
-def decisions(answer: Callable) -> Iterator[Property]:
-    """answer(probabilities, costs) -> (actions, expected)."""
-    random = np.random.default_rng(8)
-    weather = np.array([[0.7, 0.3], [0.2, 0.8]])
-    umbrella = np.array([[1.0, 0.0], [1.0, 5.0]])  # classes dry, wet; actions take it, leave it
-
-    def reference(p: np.ndarray, costs: np.ndarray) -> tuple[list[int], list[float]]:
-        rows = [[math.fsum(float(a) * float(b) for a, b in zip(row, column)) for column in costs.T] for row in p]
-        return [row.index(min(row)) for row in rows], [min(row) for row in rows]
-
-    def agrees(p: np.ndarray, costs: np.ndarray, within: float = 1e-9) -> bool:
-        actions, expected = answer(p, costs)
-        wanted, least = reference(p, costs)
-        return np.asarray(actions).tolist() == wanted and np.allclose(expected, least, rtol=within, atol=within)
-
-    yield ("an umbrella for 1 against 5 for getting wet", lambda: np.asarray(answer(weather, umbrella)[0]).tolist() == [0, 0]
-           and np.allclose(answer(weather, umbrella)[1], [1, 1]), [
-        "At 30 % rain: leaving it costs 0.3 × 5 = 1.5 on average, taking it 1.",
-        "The expected cost is probabilities @ costs, one column for each action.",
-        "expected = p @ costs; expected.argmin(axis=1)",
-    ])  # fmt: skip
-    yield ("actions are int64, expected costs float64, one for each example", lambda: answer(weather, umbrella)[0].dtype == np.int64
-           and answer(weather, umbrella)[1].dtype == np.float64 and answer(weather, umbrella)[1].shape == (2,), [
-        "What does the docstring promise?",
-        "The second result is the cost of the action that was chosen, not of all.",
-        "expected[np.arange(len(p)), actions]",
-    ])  # fmt: skip
-    five = random.dirichlet(np.ones(5), 200)
-    yield ("with 0 for right and 1 for wrong it is the largest probability", lambda: agrees(five, 1 - np.eye(5))
-           and np.array_equal(answer(five, 1 - np.eye(5))[0], five.argmax(axis=1)), [
-        "costs[c, k]: the truth first, the action second.",
-        "argmin of the costs, not argmax.",
-        "expected = p @ costs",
-    ])  # fmt: skip
-    lopsided = random.normal(size=(5, 3))
-    yield ("more or fewer actions than classes, gains, and costs that are not symmetric", lambda: agrees(five, lopsided)
-           and agrees(five[:, :3] / five[:, :3].sum(axis=1, keepdims=True), random.normal(size=(3, 8))), [
-        "Five classes and three actions: the matrix is (5, 3).",
-        "p @ costs.T works by accident where both numbers are equal.",
-        "The sum runs over the classes, the rows of costs.",
-    ])  # fmt: skip
-    ask = np.hstack([5.0 * (1 - np.eye(2)), np.ones((2, 1))])
-    chow = np.array([[0.9, 0.1], [0.7, 0.3], [0.1, 0.9]])
-    yield ("a column of its own for asking a person gives Chow's rule", lambda: np.asarray(answer(chow, ask)[0]).tolist() == [0, 2, 1], [
-        "An answer that is wrong costs 5, a person 1: below 80 % the person is cheaper.",
-        "The action's number may be as large as the number of classes.",
-        "argmin over all columns of p @ costs",
-    ])  # fmt: skip
-    yield ("of equal costs the first action is taken", lambda: np.asarray(answer(np.array([[0.5, 0.5]]), np.ones((2, 4)))[0]).tolist() == [0], [
-        "Four actions, each costs 1.",
-        "np.argmin takes the first of equal ones; a sort from the end does not.",
-        "expected.argmin(axis=1)",
-    ])  # fmt: skip
-    fine = np.array([[0.5, 0.5]], np.float32), np.array([[16777217.0, 16777216.0], [16777217.0, 16777217.0]])
-    yield ("float32 probabilities are computed with in float64", lambda: agrees(*fine, within=1e-12)
-           and answer(*fine)[1].dtype == np.float64, [
-        "Costs of 16,777,217 and 16,777,216 are the same number in float32.",
-        "p.astype(np.float64) before the product.",
-        "np.asarray(probabilities, np.float64) @ np.asarray(costs, np.float64)",
-    ])  # fmt: skip
-    yield ("no example and a single class are allowed", lambda: answer(np.zeros((0, 5)), lopsided)[0].shape == (0,)
-           and answer(np.ones((3, 1)), np.array([[2.0, 1.0]]))[0].tolist() == [1, 1, 1], [
-        "N may be 0, C may be 1.",
-        "Does something take the first row, or the mean?",
-        "p.sum(axis=1) of no rows is an empty array, and .any() of it is False.",
-    ])  # fmt: skip
-    yield ("shapes that do not fit are refused", lambda: all(raises(ValueError, answer, p, c) for p, c in (
-        (weather, np.ones((3, 2))), (weather[0], umbrella), (weather, umbrella[0]), (weather, np.ones((2, 0))),
-    )), [
-        "Two classes in the probabilities, three in the costs.",
-        "One example without the batch axis has the shape (C,); and with no action there is nothing to choose.",
-        "if p.ndim != 2 or costs.ndim != 2 or p.shape[1] != costs.shape[0] or costs.shape[1] == 0: raise ValueError(…)",
-    ])  # fmt: skip
-    yield ("logits, negative probabilities and rows that do not add up are refused", lambda: all(
-        raises(ValueError, answer, np.array([row]), umbrella) for row in ([2.0, 5.0], [-0.5, 1.5], [0.5, 0.4], [0.5, 0.498], [0.0, 0.0])
-    ) and answer(np.array([[0.5004, 0.5]]), umbrella)[0].shape == (1,), [
-        "Somebody hands in logits: the shape is right.",
-        "-0.5 and 1.5 add up to 1.",
-        "(p < 0).any() or (np.abs(p.sum(axis=1) - 1) > 0.001).any()",
-    ])  # fmt: skip
-    yield ("NaN and infinity are refused, in both", lambda: all(raises(ValueError, answer, *bad) for bad in (
-        (np.array([[math.nan, 1.0]]), umbrella), (weather, np.array([[1.0, math.nan], [1.0, 5.0]])),
-        (weather, np.array([[1.0, 0.0], [1.0, math.inf]])),
-    )), [
-        "abs(nan − 1) > 0.001 is false.",
-        "An infinite cost times a probability of 0 is NaN.",
-        "if not (np.isfinite(p).all() and np.isfinite(costs).all()): raise ValueError(…)",
-    ])  # fmt: skip
+def _file(picture: np.ndarray, form: str, mark: int = 1) -> bytes:
+    exif, file = Image.Exif(), io.BytesIO()
+    exif[0x0112] = mark
+    Image.fromarray(picture).save(file, form, exif=exif, **({"quality": 95} if form == "JPEG" else {}))
+    return file.getvalue()
 
 
-@EXERCISES.add("08.4", "The same buckets tomorrow")
-def buckets(answer: Callable) -> Iterator[Property]:
-    """answer(texts, sizes=(1, 2, 3), buckets=1024) -> float32 (N, buckets)."""
+def _begun_png(width: int, height: int) -> bytes:
+    """The first bytes of a PNG file: its header, and hardly any points."""
+    chunks = ((b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)), (b"IDAT", zlib.compress(bytes(9))))
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body)) for kind, body in chunks
+    )
 
-    def reference(text: str, sizes: tuple[int, ...] = (1, 2, 3), count: int = 1024) -> list[float]:
-        text = " " + unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).casefold()) + " "
-        found = Counter()
-        for n in sizes:
-            for gram in zip(*(text[i:] for i in range(n))):
-                found[zlib.crc32("".join(gram).encode()) % count] += 1
-        return [float(found[i]) for i in range(count)]
 
-    def counts(*texts: str, **options: object) -> bool:
-        got = answer(list(texts), **options)
-        sizes, count = options.get("sizes", (1, 2, 3)), options.get("buckets", 1024)
-        return got.tolist() == [reference(text, sizes, count) for text in texts]
+@EXERCISES.add("08.3", "Files from strangers")
+def files(answer: Callable) -> Iterator[Property]:
+    """answer(raw, most_points) -> uint8 (H, W, 3)."""
+    colours = np.random.default_rng(8).integers(0, 256, (5, 7, 3), dtype=np.uint8)
+    png, much = _file(colours, "PNG"), 10_000
 
-    yield ("a float32 row for each text", lambda: answer(["abc", "de"]).shape == (2, 1024) and answer(["abc"]).dtype == np.float32, [
-        "Two texts, 1,024 buckets.",
-        "What dtype does the docstring promise?",
-        "counts = np.zeros((len(texts), buckets), np.float32)",
+    def is_(got: object, expected: np.ndarray) -> bool:
+        return isinstance(got, np.ndarray) and got.dtype == np.uint8 and np.array_equal(got, expected)
+
+    yield ("a PNG file gives the points that were saved", lambda: is_(answer(png, much), colours), [
+        "Pillow opens a file that lies in memory as io.BytesIO(raw).",
+        "np.array of Pillow's picture is (H, W, 3), rows from the top.",
+        "with Image.open(io.BytesIO(raw)) as image: return np.array(image.convert('RGB'))",
     ])  # fmt: skip
-    yield ("n-grams lie in the buckets that crc32 gives", lambda: counts("abc", sizes=(1,))
-           and counts("abc", "the quick brown fox", "  two  blanks\n"), [
-        "Is there a call of hash() anywhere? It gives other numbers in every process.",
-        "zlib.crc32(gram.encode('utf-8')) % buckets, for every n-gram of the text with a blank at both ends.",
-        "for n in sizes: for start in range(len(text) - n + 1): …",
+    grey = np.arange(0, 240, 8, np.uint8).reshape(5, 6)
+    smooth = np.full((32, 24, 3), (200, 120, 40), np.uint8)
+
+    def jpeg_is_taken() -> bool:
+        got = answer(_file(smooth, "JPEG"), much)
+        return got.shape == smooth.shape and bool((np.abs(got.astype(int) - smooth) < 9).all())
+
+    yield ("JPEG files and grey pictures are taken", lambda: jpeg_is_taken()
+           and is_(answer(_file(grey, "PNG"), much), np.dstack([grey] * 3)), [
+        "A grey file has no third axis.",
+        "Pillow's convert brings a picture of any mode to RGB.",
+        'image.convert("RGB")',
     ])  # fmt: skip
-    yield ("an n-gram that comes twice counts twice", lambda: counts("anana banana", "aaaaaa"), [
-        "'aaaaaa' has six single letters of one kind.",
-        "counts[row, list_of_buckets] += 1 counts a repeated bucket once.",
-        "np.add.at(row, list_of_buckets, 1), or += 1 in a loop",
+    turned = {
+        1: colours, 2: colours[:, ::-1], 3: colours[::-1, ::-1], 4: colours[::-1], 5: colours.transpose(1, 0, 2),
+        6: np.rot90(colours, -1), 7: colours[::-1, ::-1].transpose(1, 0, 2), 8: np.rot90(colours),
+    }  # fmt: skip
+    yield ("the orientation mark is obeyed", lambda: all(is_(answer(_file(colours, "PNG", mark), much), turned[mark]) for mark in (1, 3, 6, 8))
+           and answer(_file(smooth, "JPEG", 6), much).shape == (24, 32, 3), [
+        "Mark 6 says: turn by 90° clockwise before you show this.",
+        "Pillow does not turn by itself, but ImageOps has a function for it.",
+        "ImageOps.exif_transpose(image)",
     ])  # fmt: skip
-    yield ("characters are counted, not bytes", lambda: counts("żółć", "東京都", "a😀b"), [
-        "An emoji is one character and four bytes in UTF-8.",
-        "Slice the str, and encode each n-gram.",
-        "text[start : start + n].encode('utf-8')",
+    yield ("the four marks that mirror are obeyed too", lambda: all(
+        is_(answer(_file(colours, "PNG", mark), much), turned[mark]) for mark in (2, 4, 5, 7)
+    ), [
+        "There are eight marks: 2, 4, 5 and 7 mirror the picture.",
+        "A table of your own needs all eight.",
+        "ImageOps.exif_transpose(image) knows them all.",
     ])  # fmt: skip
-    apart = unicodedata.normalize("NFD", "Ångström café")
-    yield ("accents written apart count like accents written together", lambda: counts(apart, "x² ①")
-           and np.array_equal(answer([apart]), answer(["Ångström café"])), [
-        "'é' can be one character, or an e and an accent.",
-        "unicodedata.normalize, before anything else: the form that joins, and leaves ² a ² (NFKC would not).",
-        "unicodedata.normalize('NFC', text)",
+
+    def own() -> bool:
+        got = answer(png, much)
+        got[...] = 0
+        return is_(answer(png, much), colours)
+
+    yield ("the result can be written to", own, [
+        "Write a zero into your result.",
+        "np.asarray of Pillow's picture may not be written to.",
+        "np.array(image) copies.",
     ])  # fmt: skip
-    yield ("upper and lower case meet, also where lower() is not enough", lambda: counts("HELLO", "Straße", "ΣΊΣΥΦΟΣ")
-           and np.array_equal(answer(["Straße"]), answer(["STRASSE"])), [
-        "Try 'Straße' and 'STRASSE'.",
-        "str.lower leaves ß as it is; there is a method made for comparing.",
-        "text.casefold()",
+    yield ("a picture of exactly most_points is taken, of one row more refused", lambda: is_(answer(png, 35), colours)
+           and raises(ValueError, answer, png, 34) and raises(ValueError, answer, png, 28), [
+        "5 × 7 points, and the limit is 35.",
+        "Points, not bytes: width × height, without the three channels.",
+        "if image.width * image.height > most_points: raise ValueError(…)",
     ])  # fmt: skip
-    yield ("NFC again after folding", lambda: counts("ǰ", "ΐ"), [
-        "Fold 'ǰ' and look at the length of the result.",
-        "Folding can take a character apart; what then?",
-        "NFC, casefold, NFC, in this order.",
+
+    def before_decoding() -> bool:
+        with mock.patch.object(ImageFile.ImageFile, "load", side_effect=MemoryError("the points were decoded")) as load:
+            refused = raises(ValueError, answer, png, 34) and raises(ValueError, answer, _begun_png(3000, 3000), much)
+        return refused and not load.called  # an `except Exception` would hide the error
+
+    yield ("a picture that is too large is refused before its points are decoded", before_decoding, [
+        "The size stands in the file's header, and Image.open has read it.",
+        "np.array, convert, exif_transpose and load decode the points. The comparison comes before all of them.",
+        "Compare image.width * image.height with most_points as the first line inside `with Image.open(…)`.",
     ])  # fmt: skip
-    yield ("other sizes and numbers of buckets, and texts that are shorter than n", lambda: counts("hi", sizes=(5,)) and counts("hi", "hello", sizes=(2, 4), buckets=7)
-           and counts("x", buckets=1), [
-        "'hi' with its blanks has four characters: no 5-gram.",
-        "range of a negative number is empty; a wrapped index is not.",
-        "range(len(text) - n + 1)",
+    yield ("a picture beyond Pillow's own limit is a ValueError too", lambda: raises(ValueError, answer, _begun_png(20_000, 20_000), much), [
+        "20,000 × 20,000 points: which error does Image.open raise?",
+        "Image.DecompressionBombError is no ValueError.",
+        "except Image.DecompressionBombError as error: raise ValueError(…) from error",
     ])  # fmt: skip
-    yield ("no text and an empty text", lambda: answer([]).shape == (0, 1024) and counts(""), [
-        "N may be 0, and a text may be empty.",
-        "An empty text still has its two blanks.",
-        "np.zeros((len(texts), buckets), np.float32) has the right shape for no text too.",
+    yield ("other formats are refused", lambda: all(raises(ValueError, answer, _file(colours, form), much) for form in ("GIF", "BMP", "TIFF")), [
+        "A GIF does not become a JPEG by its name.",
+        "Image.open tries all decoders that it has, unless you name some.",
+        'Image.open(io.BytesIO(raw), formats=("JPEG", "PNG"))',
     ])  # fmt: skip
-    yield ("one str in place of a list is a TypeError", lambda: raises(TypeError, answer, "abc"), [
-        "A str is a sequence of str: what does yours return for 'abc'?",
-        "Three rows, without an error: that is how such mistakes live on.",
-        "if isinstance(texts, str): raise TypeError(…)",
-    ])  # fmt: skip
-    yield ("fewer than one bucket is a ValueError", lambda: raises(ValueError, answer, ["abc"], (1,), 0) and raises(ValueError, answer, [], (1,), -3), [
-        "Modulo 0 is a ZeroDivisionError.",
-        "Check before the loop: no text may come.",
-        "if buckets < 1: raise ValueError(…)",
+    jpeg = _file(np.tile(colours, (9, 9, 1)), "JPEG")
+    broken = png[: len(png) // 2], jpeg[: len(jpeg) // 2], b"", b"hello", png[8:], png.replace(b"IDAT", b"IDAX")
+    yield ("damaged, incomplete and empty files are refused", lambda: all(raises(ValueError, answer, raw, much) for raw in broken), [
+        "Cut the last bytes off a file. Which error do you get?",
+        "Pillow raises OSError for most of them, and SyntaxError for a broken PNG.",
+        "except (OSError, SyntaxError) as error: raise ValueError(…) from error",
     ])  # fmt: skip

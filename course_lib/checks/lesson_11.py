@@ -1,4 +1,4 @@
-"""Checks of lesson 11. NumPy alone: masks, shapes, bytes and bits."""
+"""Checks of lesson 11. NumPy alone: masks, shares, shapes and bytes."""
 
 import math
 from collections.abc import Callable, Iterator
@@ -71,6 +71,14 @@ def exact_mask(answer: Callable) -> Iterator[Property]:
         "int8 ends at 127: the magnitude does not fit, and comes out as -128.",
         "np.abs(weights.astype(np.float64))",
     ])  # fmt: skip
+    near = np.array([1.0003, -1.0001, 1.0002, 3e-9, -1e-9, 2e-9, 7e4, 9e4])
+    yield ("magnitudes are ranked with all of their digits, and in their whole range", lambda: all(
+        gone(near.astype(kind), count / 8) == sorted([4, 5, 3, 1, 2, 0, 6][:count]) for kind in (np.float32, np.float64) for count in range(1, 8)
+    ) and gone(1 + 1e-12 * np.array([3, 1, 2]), 1 / 3) == [1], [
+        "Try the float32 weights 1.0003, -1.0001 and 1.0002, then 3e-9 and -1e-9, then 70,000 and 90,000.",
+        "float16 keeps three digits, is 0 below 3e-8, and ends at 65,504; float32 keeps seven digits of a float64.",
+        "np.abs(weights.astype(np.float64)), or np.abs in the float dtype that came",
+    ])  # fmt: skip
     strided = random.normal(size=(6, 8))[::2, ::-1]
     yield ("a strided view, four axes, and no weight at all", lambda: np.array_equal(answer(strided, 0.5), answer(strided.copy(), 0.5))
            and answer(random.normal(size=(2, 3, 3, 3)), 0.5).shape == (2, 3, 3, 3) and answer(np.zeros((0, 4)), 0.5).shape == (0, 4), [
@@ -101,6 +109,148 @@ def exact_mask(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
+@EXERCISES.add("11.2", "Shares from a scan")
+def scan_shares(answer: Callable) -> Iterator[Property]:
+    """answer(sparsities, accuracies, sizes, tolerance) -> (shares, total)."""
+    steps = np.array([0.0, 0.2, 0.4, 0.6, 0.8])
+    falling = np.array([[0.96, 0.955, 0.95, 0.9, 0.5], [0.96, 0.96, 0.96, 0.96, 0.955]])
+    failing = np.array([[0.96, 0.955, 0.953, 0.9, 0.5], [0.96, 0.96, 0.96, 0.96, 0.8]])
+    sizes = np.array([100, 900])
+
+    def shares(curves: list, tolerance: float = 0.01, steps: np.ndarray = steps) -> list[float]:
+        curves = np.array(curves)
+        return np.asarray(answer(steps, curves, np.ones(len(curves), int), tolerance)[0]).tolist()
+
+    yield ("each layer goes as far as it loses at most the tolerance", lambda: shares(failing) == [0.4, 0.6] and shares(failing, 0.001) == [0, 0.6], [
+        "A curve of 0.96, 0.955, 0.953, 0.9: at which step has it lost more than 0.01?",
+        "The step before the first failure is the answer, not the failing one.",
+        "too_far = accuracies[:, :1] - accuracies > tolerance, then sparsities[first failure - 1]",
+    ])  # fmt: skip
+    yield ("it stops before the first failure, even where a later step passes", lambda: shares([[0.96, 0.9, 0.95, 0.96, 0.96], [0.96, 0.96, 0.8, 0.7, 0.96]]) == [0, 0.2], [
+        "One layer fails at 20 % and passes at 60 % again, by luck.",
+        "The last step that passes is not the answer.",
+        "argmax of truth values is the place of the first True.",
+    ])  # fmt: skip
+    yield ("a layer that never fails goes to the last step", lambda: shares([[0.9] * 5, [0.9, 0.9, 0.9, 0.9, 0.8]]) == [0.8, 0.6], [
+        "What does argmax return where no entry is True?",
+        "0, as if the very first step had failed.",
+        "np.where(too_far.any(axis=1), too_far.argmax(axis=1), len(sparsities))",
+    ])  # fmt: skip
+    yield ("each layer loses against its own first accuracy, and a gain is no loss", lambda: shares([[0.9, 0.99, 0.895, 0.8, 0.8], [0.99, 0.985, 0.97, 0.9, 0.9]]) == [0.4, 0.2], [
+        "One layer's scan begins at 0.90, another's at 0.99.",
+        "Neither the largest accuracy nor the difference of neighbours is asked for; and abs() makes a gain a loss.",
+        "accuracies[:, :1] - accuracies",
+    ])  # fmt: skip
+    exact = np.array([[0.95, 0.94, 0.93, 0.92, 0.91]])
+    yield ("a loss of exactly the tolerance is allowed, rounding included", lambda: shares(exact) == [0.2] and shares(exact, 0.03) == [0.6] and shares([[0.5, 0.5, 0.499, 0.4, 0.3]], 0) == [0.2], [
+        "Print 0.95 - 0.94.",
+        "It is 0.010000000000000009, which is more than 0.01.",
+        "… > tolerance + 1e-9",
+    ])  # fmt: skip
+    yield ("the total weighs each layer with its size", lambda: math.isclose(answer(steps, falling, sizes, 0.01)[1], 0.76, abs_tol=1e-9)
+           and math.isclose(answer(steps, falling, sizes[::-1], 0.01)[1], 0.44, abs_tol=1e-9), [
+        "40 % of 100 weights and 80 % of 900 weights: how many of 1,000?",
+        "The mean of the shares counts a small layer as much as a large one.",
+        "shares @ sizes / sizes.sum()",
+    ])  # fmt: skip
+    yield ("one layer, one step, float32, and a strided view", lambda: np.array_equal(answer(np.zeros(1), np.array([[0.9]]), np.array([7]), 0.0)[0], [0])
+           and np.allclose(answer(steps.astype(np.float32), falling.astype(np.float32), sizes, 0.02)[0], [0.4, 0.8])
+           and np.array_equal(answer(steps, np.repeat(falling, 2, axis=1)[:, ::2], sizes.astype(np.int32), 0.01)[0], [0.4, 0.8]), [
+        "A scan of a single layer with a single step: nothing may be pruned.",
+        "Does something need two steps, or two layers?",
+        "Work with whole arrays and axis=1.",
+    ])  # fmt: skip
+    yield ("sparsities that do not ascend from 0 are refused", lambda: all(
+        raises(ValueError, answer, np.array(bad), np.full((1, len(bad)), 0.9), np.array([5]), 0.01) for bad in ([0.1, 0.2], [0, 0.4, 0.2], [0, 0.2, 0.2], [])
+    ), [
+        "Without a first step of 0, there is nothing to compare with.",
+        "Equal neighbours do not ascend.",
+        "len(sparsities) == 0 or sparsities[0] != 0 or not (np.diff(sparsities) > 0).all()",
+    ])  # fmt: skip
+    yield ("shapes that do not fit are refused", lambda: raises(ValueError, answer, steps, falling.T, sizes, 0.01)
+           and raises(ValueError, answer, steps, falling, sizes[:1], 0.01) and raises(ValueError, answer, steps[:4], falling, sizes, 0.01), [
+        "Two layers and five steps: the accuracies have the shape (2, 5).",
+        "One size for two layers broadcasts without an error.",
+        "accuracies.shape != (len(sizes), len(sparsities))",
+    ])  # fmt: skip
+    holed = falling.copy()
+    holed[0, 2] = math.nan
+    yield ("NaN, and a negative tolerance, are refused", lambda: raises(ValueError, answer, steps, holed, sizes, 0.01)
+           and all(raises(ValueError, answer, steps, falling, sizes, bad) for bad in (-0.01, math.nan)), [
+        "A run of the scan crashed, and its accuracy is NaN.",
+        "Every comparison with NaN is false, so NaN passes as no loss.",
+        "np.isnan(accuracies).any() or not tolerance >= 0",
+    ])  # fmt: skip
+
+
+@EXERCISES.add("11.3", "Is it worth a sparse format?")
+def formats(answer: Callable) -> Iterator[Property]:
+    """answer(weights) -> {"dense": bytes, "CSR": bytes, "bitmap": bytes}."""
+    small = np.float32([[0, -1.5, 0, 2], [0, 0, 0, 0], [3, 0, 0, 0]])
+
+    def with_values(rows: int, columns: int, values: int, kind: type = np.float32) -> np.ndarray:
+        flat = np.zeros(rows * columns, kind)
+        flat[:: max(1, len(flat) // max(values, 1))][:values] = -1
+        return flat.reshape(rows, columns)
+
+    yield ("dense: every value, zero or not", lambda: answer(small)["dense"] == 48 and answer(small.astype(np.float64))["dense"] == 96, [
+        "Three rows, four columns, 4 bytes each; in float64, 8.",
+        "The item size is the dtype's.",
+        "weights.size * weights.dtype.itemsize",
+    ])  # fmt: skip
+    yield ("bitmap: a bit for each weight, filled to whole bytes, and the values", lambda: answer(small)["bitmap"] == 2 + 12
+           and answer(np.float32([[1] * 8]))["bitmap"] == 1 + 32 and answer(np.float32([[1] * 9]))["bitmap"] == 2 + 36, [
+        "Twelve weights take 12 bits: how many bytes?",
+        "Half a byte cannot be written: round up, once, over the whole matrix.",
+        "-(-weights.size // 8) + values * item_size",
+    ])  # fmt: skip
+    yield ("CSR: values, columns and R + 1 row starts", lambda: answer(small)["CSR"] == 3 * 4 + 3 * 1 + 4 * 1, [
+        "Three values of 4 bytes, three columns of 1 byte; and how many row starts for three rows?",
+        "The end of the last row is stored too.",
+        "values * (item + column_width) + (R + 1) * start_width",
+    ])  # fmt: skip
+    yield ("negative values and NaN are values, -0.0 is none", lambda: answer(np.float32([[np.nan, -0.0, -7, 0]]))["CSR"] == 2 * 4 + 2 + 2, [
+        "[NaN, -0.0, -7, 0] holds two values.",
+        "weights > 0 misses -7, and NaN > anything is false.",
+        "np.count_nonzero(weights)",
+    ])  # fmt: skip
+    yield ("a column takes the smallest width that holds C - 1", lambda: [
+        answer(with_values(1, columns, 2))["CSR"] - 8 - 2 for columns in (256, 257, 65536, 65537)
+    ] == [2, 4, 4, 8], [
+        "Two values in rows of 256, 257, 65,536 and 65,537 columns.",
+        "256 columns have the numbers 0 to 255, which fit into a byte.",
+        "1 if C - 1 < 2**8 else 2 if C - 1 < 2**16 else 4",
+    ])  # fmt: skip
+    yield ("a row start takes the smallest width that holds the number of values", lambda: [
+        answer(with_values(300, 256, values))["CSR"] - 5 * values for values in (255, 256, 65535, 65536)
+    ] == [301, 602, 602, 1204], [
+        "300 rows, with 255, 256, 65,535 and 65,536 values.",
+        "The last row start *is* the number of values: it must fit, not that number minus 1.",
+        "1 if values < 2**8 else 2 if values < 2**16 else 4",
+    ])  # fmt: skip
+    yield ("float16 and a strided view are counted as they are", lambda: answer(small.astype(np.float16)[::2, ::-1]) == {"dense": 16, "CSR": 3 * 3 + 3, "bitmap": 1 + 6}, [
+        "Rows 0 and 2 of the small matrix, backwards, in float16.",
+        "Is a 4 written down somewhere?",
+        "weights.dtype.itemsize",
+    ])  # fmt: skip
+    yield ("no row, no column, no value", lambda: answer(np.zeros((0, 5), np.float32)) == {"dense": 0, "CSR": 1, "bitmap": 0}
+           and answer(np.zeros((3, 0), np.float32)) == {"dense": 0, "CSR": 4, "bitmap": 0} and answer(np.zeros((2, 2), np.float32))["CSR"] == 3, [
+        "Shapes (0, 5) and (3, 0), and a matrix of zeros.",
+        "CSR still has R + 1 row starts.",
+        "The formula holds as it is; does something in your function fail on an empty array, as .max() does?",
+    ])  # fmt: skip
+    yield ("the answers are ints, under the three names", lambda: list(answer(small)) == ["dense", "CSR", "bitmap"] and all(type(n) is int for n in answer(small).values()), [
+        "Print the type of each number.",
+        "NumPy's counts are not always Python's ints, and / makes floats.",
+        "int(np.count_nonzero(weights)), and // in place of /",
+    ])  # fmt: skip
+    yield ("what is no matrix is refused", lambda: all(raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((4,), (2, 2, 3, 3), ())), [
+        "Try a vector, and a convolution's weights.",
+        "Four axes have no rows and columns until somebody says which.",
+        "if np.ndim(weights) != 2: raise ValueError(…)",
+    ])  # fmt: skip
+
+
 def _through(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, following: np.ndarray) -> np.ndarray:
     """A 1 × 1 convolution, or a dense layer, with ReLU, and what follows: loops, as an independent witness."""
     hidden = np.maximum(np.tensordot(weight, x, axes=1) + bias.reshape(-1, *[1] * (x.ndim - 1)), 0)
@@ -109,7 +259,7 @@ def _through(x: np.ndarray, weight: np.ndarray, bias: np.ndarray, following: np.
     return np.stack([sum(f[c].sum() * hidden[c] for c in range(len(hidden))) for f in following])
 
 
-@EXERCISES.add("11.2", "Take the channels out")
+@EXERCISES.add("11.4", "Take the channels out")
 def channels_out(answer: Callable) -> Iterator[Property]:
     """answer(weight, bias, following, keep) -> (weight, bias, following)."""
     random = np.random.default_rng(12)
@@ -201,156 +351,4 @@ def channels_out(answer: Callable) -> Iterator[Property]:
         "22 columns are no whole number of points for 4 channels.",
         "And a convolution must read exactly C channels: 3 are too few, 8 too many.",
         "if inputs % C or (following.ndim > 2 and inputs != C): raise ValueError(…)",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("11.3", "Is it worth a sparse format?")
-def formats(answer: Callable) -> Iterator[Property]:
-    """answer(weights) -> {"dense": bytes, "CSR": bytes, "bitmap": bytes}."""
-    small = np.float32([[0, -1.5, 0, 2], [0, 0, 0, 0], [3, 0, 0, 0]])
-
-    def with_values(rows: int, columns: int, values: int, kind: type = np.float32) -> np.ndarray:
-        flat = np.zeros(rows * columns, kind)
-        flat[:: max(1, len(flat) // max(values, 1))][:values] = -1
-        return flat.reshape(rows, columns)
-
-    yield ("dense: every value, zero or not", lambda: answer(small)["dense"] == 48 and answer(small.astype(np.float64))["dense"] == 96, [
-        "Three rows, four columns, 4 bytes each; in float64, 8.",
-        "The item size is the dtype's.",
-        "weights.size * weights.dtype.itemsize",
-    ])  # fmt: skip
-    yield ("bitmap: a bit for each weight, filled to whole bytes, and the values", lambda: answer(small)["bitmap"] == 2 + 12
-           and answer(np.float32([[1] * 8]))["bitmap"] == 1 + 32 and answer(np.float32([[1] * 9]))["bitmap"] == 2 + 36, [
-        "Twelve weights take 12 bits: how many bytes?",
-        "Half a byte cannot be written: round up, once, over the whole matrix.",
-        "-(-weights.size // 8) + values * item_size",
-    ])  # fmt: skip
-    yield ("CSR: values, columns and R + 1 row starts", lambda: answer(small)["CSR"] == 3 * 4 + 3 * 1 + 4 * 1, [
-        "Three values of 4 bytes, three columns of 1 byte; and how many row starts for three rows?",
-        "The end of the last row is stored too.",
-        "values * (item + column_width) + (R + 1) * start_width",
-    ])  # fmt: skip
-    yield ("negative values and NaN are values, -0.0 is none", lambda: answer(np.float32([[np.nan, -0.0, -7, 0]]))["CSR"] == 2 * 4 + 2 + 2, [
-        "[NaN, -0.0, -7, 0] holds two values.",
-        "weights > 0 misses -7, and NaN > anything is false.",
-        "np.count_nonzero(weights)",
-    ])  # fmt: skip
-    yield ("a column takes the smallest width that holds C - 1", lambda: [
-        answer(with_values(1, columns, 2))["CSR"] - 8 - 2 for columns in (256, 257, 65536, 65537)
-    ] == [2, 4, 4, 8], [
-        "Two values in rows of 256, 257, 65,536 and 65,537 columns.",
-        "256 columns have the numbers 0 to 255, which fit into a byte.",
-        "1 if C - 1 < 2**8 else 2 if C - 1 < 2**16 else 4",
-    ])  # fmt: skip
-    yield ("a row start takes the smallest width that holds the number of values", lambda: [
-        answer(with_values(300, 256, values))["CSR"] - 5 * values for values in (255, 256, 65535, 65536)
-    ] == [301, 602, 602, 1204], [
-        "300 rows, with 255, 256, 65,535 and 65,536 values.",
-        "The last row start *is* the number of values: it must fit, not that number minus 1.",
-        "1 if values < 2**8 else 2 if values < 2**16 else 4",
-    ])  # fmt: skip
-    yield ("float16 and a strided view are counted as they are", lambda: answer(small.astype(np.float16)[::2, ::-1]) == {"dense": 16, "CSR": 3 * 3 + 3, "bitmap": 1 + 6}, [
-        "Rows 0 and 2 of the small matrix, backwards, in float16.",
-        "Is a 4 written down somewhere?",
-        "weights.dtype.itemsize",
-    ])  # fmt: skip
-    yield ("no row, no column, no value", lambda: answer(np.zeros((0, 5), np.float32)) == {"dense": 0, "CSR": 1, "bitmap": 0}
-           and answer(np.zeros((3, 0), np.float32)) == {"dense": 0, "CSR": 4, "bitmap": 0} and answer(np.zeros((2, 2), np.float32))["CSR"] == 3, [
-        "Shapes (0, 5) and (3, 0), and a matrix of zeros.",
-        "CSR still has R + 1 row starts.",
-        "The formula holds as it is; does something in your function fail on an empty array, as .max() does?",
-    ])  # fmt: skip
-    yield ("the answers are ints, under the three names", lambda: list(answer(small)) == ["dense", "CSR", "bitmap"] and all(type(n) is int for n in answer(small).values()), [
-        "Print the type of each number.",
-        "NumPy's counts are not always Python's ints, and / makes floats.",
-        "int(np.count_nonzero(weights)), and // in place of /",
-    ])  # fmt: skip
-    yield ("what is no matrix is refused", lambda: all(raises(ValueError, answer, np.zeros(shape, np.float32)) for shape in ((4,), (2, 2, 3, 3), ())), [
-        "Try a vector, and a convolution's weights.",
-        "Four axes have no rows and columns until somebody says which.",
-        "if np.ndim(weights) != 2: raise ValueError(…)",
-    ])  # fmt: skip
-
-
-def _encode(lengths: list[int], symbols: list[int]) -> bytes:
-    """The codes by Kraft's arithmetic, not by counting: a code is the sum of 2^−length of those before it."""
-    codes, before = {}, 0
-    for n, symbol in sorted((n, s) for s, n in enumerate(lengths) if n):
-        codes[symbol] = f"{before >> (64 - n):0{n}b}"
-        before += 1 << (64 - n)
-    bits = "".join(codes[s] for s in symbols)
-    bits += "0" * (-len(bits) % 8)
-    return int(bits or "0", 2).to_bytes(len(bits) // 8, "big") if bits else b""
-
-
-@EXERCISES.add("11.4", "A firmware update arrives cut off")
-def decoding(answer: Callable) -> Iterator[Property]:
-    """answer(lengths, raw, count) -> symbols."""
-    lengths = [1, 2, 3, 4, 4]  # 0, 10, 110, 1110, 1111
-    some = [0, 1, 2, 3, 4, 0, 0, 3]
-
-    def gives(lengths: list[int], symbols: list[int], extra: bytes = b"") -> bool:
-        got = answer(lengths, _encode(lengths, symbols) + extra, len(symbols))
-        return np.array_equal(got, symbols)
-
-    yield ("the codes 0, 10 and 11 are told apart", lambda: answer([1, 2, 2], bytes([0b01011000]), 4).tolist() == [0, 1, 2, 0], [
-        "Read 0 · 10 · 11 · 0, then stop.",
-        "Collect bits until they are a code; the most significant bit of a byte comes first.",
-        "Two loops: for each symbol, add bits until the dictionary {code: symbol} has them.",
-    ])  # fmt: skip
-    yield ("codes that cross bytes, in an int64 array", lambda: gives(lengths, some * 9) and answer(lengths, _encode(lengths, some), 8).dtype == np.int64, [
-        "Seventy-two symbols take more than one byte.",
-        "A code may begin in one byte and end in the next.",
-        "np.unpackbits(np.frombuffer(raw, np.uint8)) makes one row of bits out of all bytes.",
-    ])  # fmt: skip
-    yield ("codes go by length, then by symbol, not by symbol alone", lambda: gives([4, 4, 3, 2, 1], some) and gives([3, 1, 3, 2], [3, 0, 2, 1, 1, 3]), [
-        "Lengths 4, 4, 3, 2, 1: symbol 4 has the shortest code, and it is 0.",
-        "Sort the symbols before you count.",
-        "sorted((n, symbol) for symbol, n in enumerate(lengths) if n)",
-    ])  # fmt: skip
-    yield ("a code is shifted when the length grows by more than one", lambda: gives([1, 4, 4, 4, 4], [0, 1, 2, 3, 4, 0]) and gives([2, 2, 5, 5], [2, 0, 3, 1]), [
-        "Lengths 1, 4, 4, 4, 4: the codes are 0, then 1000, 1001, …",
-        "From length 1 to 4, code + 1 moves three places to the left.",
-        "code <<= length - previous_length, and code += 1 after each symbol",
-    ])  # fmt: skip
-    yield ("symbols without a code, and a lone symbol", lambda: gives([0, 2, 0, 1, 2, 0], [3, 1, 4, 3]) and gives([0, 0, 1], [2, 2, 2]), [
-        "A length of 0 means that the symbol never comes.",
-        "A lone symbol has the code 0, one bit.",
-        "for symbol, n in enumerate(lengths) if n",
-    ])  # fmt: skip
-    yield ("`count` ends it: what follows is ignored", lambda: gives(lengths, some, b"\xff\x00\xff") and answer(lengths, b"\x00", 3).tolist() == [0, 0, 0]
-           and answer(lengths, b"", 0).shape == (0,) and answer([], b"abc", 0).shape == (0,), [
-        "The last byte is filled up with zeros, and zero is a code.",
-        "Read exactly `count` symbols, 0 included.",
-        "for i in range(count):",
-    ])  # fmt: skip
-    deep = [*range(1, 41), 40]
-    yield ("codes of 40 bits, too", lambda: gives(deep, [40, 0, 39, 20, 40]), [
-        "Lengths 1, 2, 3, …, 40, 40.",
-        "A fixed-width integer, or a table of 2**length entries, ends somewhere.",
-        "Python's own ints, or strings of bits, as keys of a dictionary.",
-    ])  # fmt: skip
-    drawn = np.random.default_rng(0).choice(5, 20_000, p=[0.5, 0.25, 0.125, 0.0625, 0.0625]).tolist()
-    yield ("20,000 symbols", lambda: gives(lengths, drawn), [
-        "Does each symbol copy the rest of the bits?",
-        "bits = bits[1:] copies everything that is left, every time.",
-        "Keep a position, or an iterator, and move it.",
-    ])  # fmt: skip
-    whole = _encode(lengths, [4] * 6)
-    yield ("bytes that end too early are refused", lambda: all(raises(ValueError, answer, lengths, raw, 6) for raw in (whole[:2], whole[:1], b""))
-           and raises(ValueError, answer, [1], b"\x00", 9), [
-        "Three bytes were sent, two arrived.",
-        "An IndexError or a StopIteration is not what the docstring promises, and zeros in place of missing bits are made up.",
-        "if no bit is left: raise ValueError(…)",
-    ])  # fmt: skip
-    yield ("bits that begin no code are refused, at once", lambda: raises(ValueError, answer, [2, 2], b"\xff" * 50_000, 3) and raises(ValueError, answer, [1], b"\x80", 1)
-           and raises(ValueError, answer, [0, 0], b"\x00", 1), [
-        "Lengths 2, 2 leave the codes 10 and 11 unused. What does your loop do with 11?",
-        "Once the bits are longer than the longest code, nothing can match any more.",
-        "if n > longest: raise ValueError(…)",
-    ])  # fmt: skip
-    yield ("lengths that are no code are refused", lambda: all(raises(ValueError, answer, bad, b"\x00\x00", 1) for bad in ([1, 1, 1], [1, 2, 2, 2], [1, 1, 60], [2] * 5)), [
-        "Three codes of one bit: 0, 1, and then?",
-        "The sum of 2^-length over the symbols may not exceed 1. In floats, 1 + 2^-60 is 1.",
-        "sum(2 ** (60 - n) for n in lengths if n) > 2**60, before the first bit is read",
     ])  # fmt: skip

@@ -136,7 +136,7 @@ def whole_loss(answer: Callable) -> Iterator[Property]:
         np.isclose(value(T, 1.0), _loss(z, v, y, T, 1.0), rtol=1e-9) for T in (0.5, 4.0, 20.0)
     ), [
         "Both logits are divided by T before the softmax. And then?",
-        "Without a factor the teacher falls silent as it gets hot.",
+        "Without a factor the gradient goes to 0 as T grows.",
         "temperature**2 * -(softmax(v / T) * log_softmax(z / T)).sum(axis=1).mean()",
     ])  # fmt: skip
     yield ("in between it is the weighted sum of the two", lambda: all(np.isclose(value(3.0, w), _loss(z, v, y, 3.0, w), rtol=1e-9) for w in (0.1, 0.75)), [
@@ -157,7 +157,7 @@ def whole_loss(answer: Callable) -> Iterator[Property]:
     yield ("a student that agrees with the teacher but for a constant is left alone", lambda: np.allclose(
         _call(answer, v + 7.0, v, y, 4.0, 1.0)[1], 0, atol=1e-12) and slope_right(3.0, 0.3), [
         "Add 7 to all logits of the teacher and call that the student: no answer differs.",
-        "Matching logits as they are would punish the constant; softmax does not feel it.",
+        "Matching logits as they are would punish the constant, which a softmax ignores.",
         "The difference of two softmaxes, not of two logits.",
     ])  # fmt: skip
     huge_z, huge_v = np.array([[5000.0, 0.0], [0.0, 0.0]]), np.array([[-5000.0, 5000.0], [0.0, 0.0]])
@@ -235,6 +235,14 @@ def sign_flips(answer: Callable) -> Iterator[Property]:
         "Print 0.1 + 0.2 - 0.3.",
         "Two sums that should be equal differ in the last bit, depending on the order of additions.",
         "Compare with a slack: >= abs(observed) - 1e-6 * abs(d).sum()",
+    ])  # fmt: skip
+    cancelled = [7, -3, 9, 1, -2, 12, 4, -5, 6, -29]
+    yield ("differences whose sum is 0 give 1, and sums that differ a little stay apart", lambda: all(
+        answer([d * unit for d in each]) == 1.0 for each in (cancelled, cancelled[::-1]) for unit in (1 / 450, 0.1, 1 / 3, 7e8 / 9)
+    ) and answer([50_000.0, 1.0, -1.0]) == 0.75, [
+        "Try 0.1, 0.2 and -0.3, and then 50000, 1 and -1.",
+        "A slack that is a share of the sum is 0 where the sum is 0; one that is too large merges different sums.",
+        "slack = 1e-6 * abs(d).sum(): the absolute differences are added, not the differences.",
     ])  # fmt: skip
     yield ("the unit does not matter", lambda: all(
         np.isclose(answer([d * unit for d in thirds]), _exact_p(thirds), atol=1e-12) for unit in (1e-13, 1e13 / 3)

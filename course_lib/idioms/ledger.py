@@ -6,10 +6,12 @@ alone writes the file. Latency is not kept: it is measured anew where it is comp
 
 import json
 import os
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 
 from course_lib import places, show
 from course_lib.idioms.lesson import current
+from course_lib.show import tradeoff
 
 
 @dataclass(frozen=True)
@@ -66,61 +68,22 @@ def table(model: str | None = None) -> show.Block:
     ], caption="The ledger: each form of a model so far")  # fmt: skip
 
 
-def picture(title: str, *, model: str | None = None) -> None:
-    """Draws accuracy against bytes for the rows so far, under a title that states what it shows.
+def picture(title: str, *, model: str | Collection[str] | None = None, also: Collection[tuple[str, str]] = ()) -> None:
+    """Draws accuracy against bytes for the rows so far, a panel for each model, under a title that states what it shows.
 
-    This lesson's rows are numbered and named under the picture; those of earlier lessons stand behind them, small. A
-    model keeps its colour and its mark in every lesson.
+    This lesson's rows are filled and named; those of earlier lessons are hollow, and named where there is room. A model
+    keeps its colour and its mark in every lesson. model: draws this one alone, or these. also: model and form of earlier
+    rows that have to be named, since the title speaks of them.
     Raises RuntimeError where there is no row yet.
     """
-    import matplotlib.pyplot as plt
-    from matplotlib.ticker import LogLocator, NullLocator
-
-    drawn = list({(row.model, row.form): row for row in rows(model)}.values())  # the newest of each form
+    models = [model] if isinstance(model, str) else model
+    every = [row for row in rows() if models is None or row.model in models]
+    drawn = list({(row.model, row.form): row for row in every}.values())  # the newest of each form
     if not drawn:
         raise RuntimeError("the ledger has no row yet: `ledger.record(…)` adds one")
-    styles = dict(zip(dict.fromkeys(row.model for row in [*kept(), *drawn]), zip(show.PALETTE * 3, "osD^vPX" * 3)))
-    own = sorted((row for row in drawn if row.lesson == current()), key=lambda row: (row.bytes, -row.accuracy))
-    figure, axes = plt.subplots(figsize=(6.4, 4.2))
-    for row in drawn:
-        colour, marker = styles[row.model]
-        size = {"ms": 5, "alpha": 0.6} if row not in own else {"ms": 9, "mec": "white"}
-        axes.plot(row.bytes, 100 * row.accuracy, marker, color=colour, **size)
-    axes.set_xscale("log")
-    axes.margins(x=0.1)
-    every = [100 * row.accuracy for row in drawn]
-    room = max(1.5, 0.2 * (max(every) - min(every)))  # a smaller range would make noise look like a loss
-    axes.set_ylim(min(every) - room, min(100, max(every) + room))
-    wide = max(row.bytes for row in drawn) > 12 * min(row.bytes for row in drawn)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 3) if wide else (1, 2, 5)))
-    axes.xaxis.set_minor_locator(NullLocator())
-    axes.xaxis.set_major_formatter(lambda size, _: show.bytes_text(size).replace(".0 ", " "))
-    axes.set_xlabel("size of the file (logarithmic)")
-    axes.set_ylabel("test accuracy (%)")
-    for numbers, at in _apart(axes, [(row.bytes, 100 * row.accuracy) for row in own]):
-        axes.annotate(numbers, at, xytext=(0, 7), textcoords="offset points", ha="center", fontsize="small")
-    keys = [axes.plot([], [], styles[row.model][1], color=styles[row.model][0])[0] for row in own]
-    said = [f"{i} {row.model}, {row.form}" for i, row in enumerate(own, start=1)]
-    for name, (colour, marker) in styles.items():
-        if any(row.model == name and row not in own for row in drawn):
-            keys += axes.plot([], [], marker, ms=4, alpha=0.6, color=colour)
-            said.append(f"{name}, earlier lessons")
-    axes.legend(keys, said, loc="upper left", bbox_to_anchor=(0, -0.2), ncols=2, fontsize="small")
-    words = "; ".join(f"{r.model} as {r.form}: {show.bytes_text(r.bytes)}, {100 * r.accuracy:.1f} %" for r in drawn)
-    show.finding(title, alt=f"Test accuracy against file size, a point for each form. {words}.")
-
-
-def _apart(axes, points: list[tuple[float, float]]) -> list[tuple[str, tuple[float, float]]]:
-    """The points' numbers, from 1, and where they stand; those of points that nearly cover each other stand together."""
-    groups: list[list[int]] = []
-    placed = axes.transData.transform(points) if points else []
-    for i, (x, y) in enumerate(placed):
-        near = [group for group in groups if abs(placed[group[0]][0] - x) < 22 and abs(placed[group[0]][1] - y) < 14]
-        if near:
-            near[0].append(i)
-        else:
-            groups.append([i])
-    return [(", ".join(str(i + 1) for i in group), points[group[0]]) for group in groups]
+    own = [row for row in drawn if row.lesson == current()]
+    earlier = [row for row in drawn if row not in own]
+    tradeoff.picture(own, earlier, title, [row for row in earlier if (row.model, row.form) in also])
 
 
 def kept() -> list[Row]:

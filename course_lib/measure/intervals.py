@@ -8,7 +8,7 @@ def wilson(right: int, count: int, confidence: float = 0.95) -> tuple[float, flo
 
     right: how many of `count`, 0 to count. count: 1 or more. confidence: 0 to 1, both ends excluded.
     Returns the interval's two ends, within 0 to 1. Raises ValueError for counts or a confidence outside these. Source:
-    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927. Lesson 04
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22, 1927. Lesson 04b
     derives it.
     """
     if not (0 <= right <= count and count >= 1 and int(right) == right and int(count) == count):

@@ -11,10 +11,11 @@ from course_lib.ops.kubernetes import remove_namespace
 from course_lib.ops.reach import docker_client, probe
 
 __all__ = [
-    "address", "build_gateway", "build_image", "build_service", "clear", "docker_client", "remove_image", "wait_until_ready",
+    "address", "build_gateway", "build_image", "build_proxy", "build_service", "clear", "docker_client", "remove_image",
+    "wait_until_ready",
 ]  # fmt: skip
 
-GATEWAY = ("__init__", "answers", "breaker", "connection", "gateway", "process", "upstream")
+GATEWAY = ("__init__", "access", "answers", "breaker", "connection", "gateway", "process", "upstream")
 """The files of course_lib/services that the gateway is."""
 
 
@@ -29,9 +30,15 @@ def build_service(client, folder: Path, models: Path, tag: str):
 
 def build_gateway(client, folder: Path, tag: str):
     """Builds docker/gateway.Dockerfile, whose context is laid out in `folder`; returns the image. Raises RuntimeError."""
-    parts = {"serving": ("__init__", "telemetry"), "services": GATEWAY}
+    parts = {"serving": ("__init__", "keys", "telemetry", "tracing"), "services": GATEWAY}
     sources = [f"course_lib/{part}/{name}.py" for part, names in parts.items() for name in names]
     return _build(client, _laid_out(folder, sources), "docker/gateway.Dockerfile", tag)
+
+
+def build_proxy(client, folder: Path, tag: str):
+    """Builds docker/proxy.Dockerfile, whose context is laid out in `folder`; returns the image. It fetches nginx from Debian's
+    mirrors, half a minute or more the first time. Raises RuntimeError."""
+    return _build(client, _laid_out(folder, []), "docker/proxy.Dockerfile", tag)
 
 
 def build_image(client, **settings):
@@ -113,7 +120,8 @@ def clear(client, labels: dict[str, str], *tags: str, namespace: str = "", secon
     """Removes what a lesson made, and only that; returns what is left of it, []. A lesson's first live cell calls it, for
     what a run that broke off has left, and its last one.
 
-    labels: what containers and images of the lesson bear, {"course-lesson": own("17")}. tags: further images, by name.
+    labels: what containers, networks, volumes and images of the lesson bear, {"course-lesson": own("17")}. tags: further
+    images, by name.
     namespace: of Kubernetes; it goes first, where a cluster is within reach, since its pods use the images. That there is
     nothing is no error. What is in use may take some of the `seconds` to go. Raises ValueError for no label, which every
     container would match; NotOurs for a namespace that somebody else made.
@@ -126,12 +134,15 @@ def clear(client, labels: dict[str, str], *tags: str, namespace: str = "", secon
     until = time.monotonic() + seconds
     filters = {"label": [f"{name}={value}" for name, value in labels.items()]}
     while True:
-        left = [*client.containers.list(all=True, filters=filters), *client.images.list(filters=filters)]
+        networks = client.networks.list(filters=filters)
+        others = [*client.containers.list(all=True, filters=filters), *client.images.list(filters=filters),
+                  *client.volumes.list(filters=filters)]  # fmt: skip
+        left = [*others, *networks]
         if not left or time.monotonic() > until:
             break
         for each in left:
             with contextlib.suppress(docker.errors.APIError):  # it goes already, or is in use for a moment
-                each.remove(force=True)
+                each.remove(**({} if each in networks else {"force": True}))
         time.sleep(0.1)
     named = [id for tag in tags for id in remove_image(client, tag, max(0.0, until - time.monotonic()))]
     return [*held, *(each.id for each in left), *named]

@@ -40,6 +40,21 @@ def kubectl(*words: str, stdin: str | None = None, timeout: float = 150) -> str:
     return done.stdout
 
 
+def can_i(question: str, namespace: str, account: str = "") -> str:
+    """What `kubectl auth can-i` says: "yes" or "no".
+
+    question: "get pods", or with a namespace of its own, "get pods -n kube-system". account: a ServiceAccount of
+    `namespace` to ask for; "" for oneself. Raises KubectlFailed for any other answer.
+    """
+    who = [f"--as=system:serviceaccount:{namespace}:{account}"] if account else []
+    try:
+        return kubectl("auth", "can-i", "-n", namespace, *question.split(), *who).strip()
+    except KubectlFailed as refused:  # the command ends with 1 where the answer is no
+        if not str(refused).endswith(": no"):
+            raise
+        return "no"
+
+
 def pod_state(pod: dict) -> dict:
     """A pod as the API gives it, in a line: name, phase, ready (bool), leaving (bool), restarts (int), reason ("" or why a
     container waits or ended last), image (of the first container).
@@ -96,9 +111,14 @@ def the(kind: str, documents: list[dict], name: str | None = None) -> dict:
 def apply(documents: list[dict], namespace: str) -> list[str]:
     """`kubectl apply` of these objects in the namespace, whichever they name; what it said, line by line.
 
-    Namespaces among them are left out: `fresh_namespace` makes the one. Raises KubectlFailed.
+    Namespaces among them are left out: `fresh_namespace` makes the one. A PodDisruptionBudget gets the API version that the
+    cluster has: before Kubernetes 1.21 that was policy/v1beta1. Raises KubectlFailed.
     """
     placed = [{**each, "metadata": {**each["metadata"], "namespace": namespace}} for each in documents]
+    budgets = [each for each in placed if each.get("apiVersion") == "policy/v1"]
+    if budgets and "policy/v1" not in kubectl("api-versions").split():
+        for each in budgets:
+            each["apiVersion"] = "policy/v1beta1"
     items = [each for each in placed if each["kind"] != "Namespace"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     return kubectl("apply", "-n", namespace, "-f", "-", stdin=text).splitlines()
@@ -136,7 +156,7 @@ def remove_namespace(name: str) -> list[str]:
     return kubectl("get", "namespace", name, "--ignore-not-found", "-o", "name").split()
 
 
-def wait_for_rollout(namespace: str, deployment: str = "digits", seconds: float = 120) -> float:
+def wait_for_rollout(namespace: str, deployment: str = "digits", seconds: float = 300) -> float:
     """Waits until a Deployment has what it asks for; returns the seconds that it took. Raises KubectlFailed."""
     start = time.monotonic()
     kubectl("rollout", "status", f"deployment/{deployment}", "-n", namespace, f"--timeout={seconds:.0f}s",
@@ -208,18 +228,28 @@ def _forwarded_port(running: subprocess.Popen, said: Path, command: str, seconds
         time.sleep(0.02)
 
 
-def run_pod(namespace: str, name: str, image: str, command: list[str]) -> None:
-    """Starts a pod beside the service that runs `command` once, as no privileged user. An old one of the name goes."""
+def run_pod(
+    namespace: str, name: str, image: str, command: list[str], *, account: str = "", container: dict | None = None,
+    spec: dict | None = None,
+) -> None:  # fmt: skip
+    """Starts a pod beside the service that runs `command` once, as no privileged user. An old one of the name goes.
+
+    account: a ServiceAccount of the namespace in whose name the pod is created (`kubectl --as`); "" for one's own.
+    container, spec: further fields of the container and of the pod, in place of what stands here.
+    """
     kubectl("delete", "pod", name, "-n", namespace, "--ignore-not-found", "--grace-period=1")
     secure = {"allowPrivilegeEscalation": False, "capabilities": {"drop": ["ALL"]}, "readOnlyRootFilesystem": True}
-    container = {"name": name, "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
-                 "securityContext": secure,
-                 "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}}  # fmt: skip
-    user = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001, "seccompProfile": {"type": "RuntimeDefault"}}
-    spec = {"restartPolicy": "Never", "containers": [container], "automountServiceAccountToken": False,
-            "securityContext": user}  # fmt: skip
-    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace}, "spec": spec}
-    kubectl("apply", "-f", "-", stdin=json.dumps(pod))
+    main = {"name": name, "image": image, "imagePullPolicy": "IfNotPresent", "command": command,
+            "securityContext": secure,
+            "resources": {"requests": {"cpu": "50m", "memory": "64Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}}}  # fmt: skip
+    user = {"runAsNonRoot": True, "runAsUser": 10001, "runAsGroup": 10001,
+            "seccompProfile": {"type": "RuntimeDefault"}}  # fmt: skip
+    whole = {"restartPolicy": "Never", "containers": [main | (container or {})], "automountServiceAccountToken": False,
+             "securityContext": user}  # fmt: skip
+    pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": name, "namespace": namespace},
+           "spec": whole | (spec or {})}  # fmt: skip
+    who = ["--as", f"system:serviceaccount:{namespace}:{account}"] if account else []
+    kubectl("create" if account else "apply", *who, "-f", "-", stdin=json.dumps(pod))
 
 
 def finished_pod_log(namespace: str, name: str, seconds: float = 60) -> str:

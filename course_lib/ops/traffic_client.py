@@ -146,7 +146,7 @@ def main(orders: dict) -> dict:
         each.start()
     for each in workers:
         each.join()
-    lasted = min(orders["seconds"], time.monotonic() - begin)
+    lasted = min(orders["seconds"], time.monotonic() - begin) if stopped.is_set() else orders["seconds"]
     result = summary([one for outcomes in per_worker for one in outcomes], max(math.ceil(2 * lasted), 1))
     return {"begun_at": begun_at, "retried": sum(each.retried for each in workers), **result}
 

@@ -1,5 +1,5 @@
-"""What a predictor's answer says: the digits of a user's pictures, whether two predictors say the same, and the last
-answers, kept."""
+"""What a predictor's answer says: the digits of a user's pictures and how sure it is of them, whether two predictors say
+the same, and the last answers, kept."""
 
 from collections import OrderedDict
 from http import HTTPStatus
@@ -31,15 +31,23 @@ class Memory:
             self.kept.popitem(last=False)
 
 
-def digits(content: bytes) -> list[int]:
-    """The classes of a predictor's answer. Raises Refused (502) where it is none that a user should get."""
+def digits(content: bytes) -> tuple[list[int], list[float]]:
+    """The classes of a predictor's answer, and the probability of each. Raises Refused (502) where it is no answer that a
+    user should get.
+
+    The ten numbers of a picture are taken as probabilities where they are such, else as logits, which softmax turns into
+    probabilities.
+    """
     try:
-        found = _classes(orjson.loads(content)["predictions"])
+        rows = _ten_each(orjson.loads(content)["predictions"])
     except (ValueError, KeyError, TypeError):
-        found = None
-    if found is None:
+        rows = None
+    if rows is None:
         raise Refused(502, "the predictor's answer is no list of ten finite numbers for each picture")
-    return found
+    powers = np.exp(rows - rows.max(axis=1, keepdims=True))
+    are_probabilities = (rows >= 0).all(axis=1) & (abs(rows.sum(axis=1) - 1) < 1e-3)
+    sure = np.where(are_probabilities, rows.max(axis=1), 1 / powers.sum(axis=1))
+    return rows.argmax(axis=1).tolist(), sure.tolist()
 
 
 def same(one: Reply, other: Reply) -> bool:
@@ -50,14 +58,13 @@ def same(one: Reply, other: Reply) -> bool:
     return one.status != HTTPStatus.OK or _outputs(one) == _outputs(other)
 
 
-def _classes(rows: object) -> list[int] | None:
-    """The largest of each row, where there are rows of ten finite numbers; None for anything else."""
+def _ten_each(rows: object) -> np.ndarray | None:
+    """Rows of ten finite numbers, float64 (N, 10); None for anything else."""
     try:
         rows = np.array(rows, np.float64)
     except (ValueError, TypeError):
         return None
-    fits = rows.ndim == 2 and rows.shape[1] == 10 and np.isfinite(rows).all()
-    return rows.argmax(axis=1).tolist() if fits else None
+    return rows if rows.ndim == 2 and rows.shape[1] == 10 and np.isfinite(rows).all() else None
 
 
 def _outputs(reply: Reply) -> object:
@@ -82,5 +89,5 @@ def _outputs(reply: Reply) -> object:
 
 
 def _digits_or_all(rows: object) -> object:
-    found = _classes(rows)
-    return rows if found is None else ("digits", found)
+    found = _ten_each(rows)
+    return rows if found is None else ("digits", found.argmax(axis=1).tolist())

@@ -6,6 +6,7 @@ from http import HTTPStatus
 
 import httptools
 import orjson
+import prometheus_client
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 REQUEST_SECONDS = 8
@@ -14,6 +15,10 @@ cannot hold a shutdown up."""
 KEEP_ALIVE_SECONDS = 30
 """How long a connection may stay open without a request, and how long its client may read nothing of an answer."""
 MAX_HEAD_BYTES = 1 << 16
+TOO_LARGE = f"a line and headers of at most {MAX_HEAD_BYTES} bytes were expected, more came"
+REFUSED = prometheus_client.Counter(
+    "service_requests_refused", "Requests that never came in whole, by answer", ["code"]
+)
 
 
 class Connection(HttpToolsProtocol):
@@ -32,11 +37,10 @@ class Connection(HttpToolsProtocol):
             if self.parser.get_method() == b"CONNECT":
                 return self.send_400_response("Expected a request of this server, got CONNECT: it is no proxy.")
             return self.data_received(self._without_upgrade() + data[stopped.args[0] :])
-        except httptools.HttpParserError:
-            self.logger.warning("Invalid HTTP request received.")
-            return self.send_400_response("Invalid HTTP request received.")
+        except httptools.HttpParserError as error:
+            return self.send_400_response(f"Expected a request of HTTP/1.1: {error.__context__ or error}.")
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
-            self.send_400_response(f"Expected a request's line and headers within {MAX_HEAD_BYTES} bytes, got more.")
+            self.send_400_response(f"Expected a request of HTTP/1.1: {TOO_LARGE}.")
 
     def eof_received(self) -> bool:
         """The client says no more, but may still listen: what it asked is answered, and the connection ends then."""
@@ -52,6 +56,8 @@ class Connection(HttpToolsProtocol):
     def on_headers_complete(self) -> None:
         if self.parser.should_upgrade():
             return  # it comes once more, without that
+        if sum([len(name) + len(value) for name, value in self.headers]) + len(self.url) > MAX_HEAD_BYTES:
+            raise ValueError(TOO_LARGE)  # the end of it came with the rest
         self._head_bytes = -sys.maxsize  # until the next request begins
         super().on_headers_complete()
 
@@ -118,6 +124,8 @@ class Connection(HttpToolsProtocol):
             self._end(status, msg)
 
     def _end(self, status: HTTPStatus, msg: str) -> None:
+        REFUSED.labels(status.value).inc()
+        self.logger.warning("request refused, %d: %s", status, msg.partition(":")[0])  # no address with its query
         body = orjson.dumps({"error": msg})
         head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
         self.transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)

@@ -32,12 +32,17 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from course_lib.services import process
+from course_lib.services import access, process
 from course_lib.services.answers import Memory, digits, same
 from course_lib.services.process import DEADLINE, Refused
 from course_lib.services.upstream import Headers, Question, Reply, Upstream, ask, travelling
 
 LOOKUPS = prometheus_client.Counter("gateway_cache_lookups", "Looked up in the cache", ["found"])
+ANSWERED = prometheus_client.Counter("gateway_digits", "Pictures that /digits named", ["digit", "version"])
+SURE = prometheus_client.Histogram(
+    "gateway_confidence", "Probability of the digit that was named", ["version"],
+    buckets=(0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999),
+)  # fmt: skip
 SHADOWED = prometheus_client.Counter("gateway_shadow", "Copies of requests, by what came back", ["answer"])
 METHODS = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"]
 NOT_PASSED_ON = (b"host", b"content-length", b"expect", b"x-request-id", DEADLINE.lower().encode())
@@ -55,6 +60,7 @@ class Gateway:
 
     def __init__(self, asked: argparse.Namespace) -> None:
         self.asked, self.under_way, self.tasks = asked, 0, set()
+        self.stays = NOT_PASSED_ON + (access.SECRETS if asked.access else ())
         self.predictors = [Upstream(f"predictor-{i}", url, asked, w) for i, (url, w) in enumerate(asked.predictor)]
         self.shadows = [Upstream(f"shadow-{i}", url, asked, w) for i, (url, w) in enumerate(asked.shadow)]
         self.preprocess = asked.preprocess and Upstream("preprocess", asked.preprocess, asked)
@@ -120,10 +126,12 @@ class Gateway:
         line = self.line(client)
         chosen = line[0]
         if key := self.cache_key(chosen, question):
-            found = None
-            with contextlib.suppress(Exception):  # a cache that is away costs time, never an answer
+            try:
                 found = await self.cache.get(key)
-            LOOKUPS.labels("yes" if found else "no").inc()
+                LOOKUPS.labels("yes" if found else "no").inc()
+            except Exception:  # a cache that is away costs time, never an answer
+                found = None
+                LOOKUPS.labels("failed").inc()
             if found:
                 version = (b"X-Model-Version", chosen.version.encode())
                 return Reply(200, [JSON, version, *_told(chosen, "hit")], found)
@@ -159,12 +167,15 @@ class Gateway:
             raise Refused(429, f"{self.under_way} requests are under way already", {"Retry-After": "1"})
         most = self.asked.timeout_ms / 1000
         seconds = process.seconds_left(request, most)
-        headers = travelling(request.headers.raw, but=NOT_PASSED_ON)
+        span = request.state.span  # from here on it is the parent
+        but = (b"traceparent",) if span and span.continues else (b"traceparent", b"tracestate") if span else ()
+        headers = travelling(request.headers.raw, but=self.stays + but)
         headers += [(b"X-Request-Id", request.state.request_id.encode()), (b"Via", b"1.1 gateway")]
         target = quote(request.scope["raw_path"] + b"?" * bool(query := request.scope["query_string"]) + query, SAFE)
         self.under_way += 1
         try:
-            yield Question(request.method, target, body, headers, time.monotonic() + seconds, hasty=seconds < most)
+            until = time.monotonic() + seconds
+            yield Question(request.method, target, body, headers, until, hasty=seconds < most, span=span)
         finally:
             self.under_way -= 1
 
@@ -186,7 +197,9 @@ class Gateway:
             reply = await self.predict(asks, request.headers.get("X-Client-Id", ""))
             if reply.status != 200:
                 return _response(reply)
-            found = {"digits": digits(reply.content), "request_id": request.state.request_id}
+            named, sure = digits(reply.content)
+            _count(named, sure, reply.header(b"x-model-version") or "")
+            found = {"digits": named, "request_id": request.state.request_id}
             return _response(reply._replace(headers=_of_our_body(reply.headers), content=orjson.dumps(found)))
 
     async def models(self, request: Request) -> Response:
@@ -202,6 +215,14 @@ class Gateway:
             safe = "Idempotency-Key" in request.headers  # only then may it be sent again
             news = question._replace(target="/feedback", headers=_of_our_body(question.headers), safe=safe)
             return _response((await ask(self.wire, [self.feedback], news, self.asked))[1])
+
+
+def _count(named: list[int], sure: list[float], version: str) -> None:
+    """The model's own numbers: what it said, and how sure it was. Labels are bounded: a version is a number, or ""."""
+    version = version if re.fullmatch(r"\d{1,9}", version) else ""
+    for digit, probability in zip(named, sure):
+        ANSWERED.labels(digit, version).inc()
+        SURE.labels(version).observe(probability)
 
 
 def _of_our_body(headers: Headers) -> Headers:
@@ -253,6 +274,7 @@ def options() -> argparse.ArgumentParser:
     add("--feedback", metavar="URL")
     add("--model", default="digits_cnn", help="what /digits asks (default: digits_cnn)")
     add("--cache", metavar="ENTRIES|redis://…", help="keep predictions, in this process or in Redis (default: no)")
+    access.add_options(parser)
     for name, (default, what) in NUMBERS.items():
         add(name, type=type(default), default=default, help=f"{what} (default: {default:g})")
     return parser
@@ -267,19 +289,25 @@ def parsed(words: list[str] | None = None) -> argparse.Namespace:
     if not 0 < asked.breaker_rate <= 1 or asked.breaker_failures < 1:
         parser.error("expected --breaker-rate above 0, up to 1, and --breaker-failures from 1")
     asked.try_ms = asked.try_ms or asked.timeout_ms / 2
+    try:
+        asked.access = access.asked_for(asked)
+    except ValueError as wrong:
+        parser.error(str(wrong))
     return asked
 
 
 def main(words: list[str] | None = None) -> int:
     asked = parsed(words)
     gateway = Gateway(asked)
+
+    def route(path: str, handler: access.Handler, methods: list[str], scope: str = "predict") -> Route:
+        return Route(path, asked.access.lets(handler, scope) if asked.access else handler, methods=methods)
+
+    models = ("/", "/v1/{rest:path}", "/v2", "/v2/{rest:path}")
     routes = [
-        Route("/digits", gateway.digits, methods=["POST"]),
-        Route("/feedback", gateway.to_feedback, methods=["POST"]),
-        Route("/", gateway.models, methods=METHODS),
-        Route("/v1/{rest:path}", gateway.models, methods=METHODS),
-        Route("/v2", gateway.models, methods=METHODS),
-        Route("/v2/{rest:path}", gateway.models, methods=METHODS),
+        route("/digits", gateway.digits, ["POST"]),
+        route("/feedback", gateway.to_feedback, ["POST"], "feedback"),
+        *(route(path, gateway.models, METHODS) for path in models),
     ]
     return process.serve(process.application(routes, gateway.lifespan), asked)
 

@@ -15,6 +15,7 @@ from functools import cache
 import orjson
 import prometheus_client
 import uvicorn
+from prometheus_client.openmetrics import exposition as openmetrics
 from starlette.applications import Starlette
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
@@ -25,11 +26,13 @@ from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from course_lib.services.connection import KEEP_ALIVE_SECONDS, Connection, listen
+from course_lib.serving import tracing
 from course_lib.serving.telemetry import Log
 
 DEADLINE = "X-Request-Timeout-Ms"
 """How long whoever asks will wait, in milliseconds; each service hands on what is left of it."""
 
+NOT_TRACED = ("/metrics", "/v2/health/")
 MAX_BODY_BYTES = 1 << 20
 SHUTDOWN_SECONDS = 10
 """How long requests under way may still take once a service stops."""
@@ -98,6 +101,9 @@ def application(routes: Iterable[BaseRoute], lifespan: Callable | None = None) -
         return answer({"ready": not draining}, 503 if draining else 200)
 
     async def metrics(request: Request) -> Response:
+        if "application/openmetrics-text" in request.headers.get("accept", ""):  # the format that has exemplars
+            text = openmetrics.generate_latest(prometheus_client.REGISTRY)
+            return Response(text, media_type=openmetrics.CONTENT_TYPE_LATEST)
         return Response(prometheus_client.generate_latest(), media_type=prometheus_client.CONTENT_TYPE_LATEST)
 
     own = [Route("/v2/health/live", live), Route("/v2/health/ready", ready), Route("/metrics", metrics)]
@@ -105,13 +111,14 @@ def application(routes: Iterable[BaseRoute], lifespan: Callable | None = None) -
     app = Starlette(
         routes=[*own, *routes], exception_handlers=handlers, middleware=[Middleware(RequestIds)], lifespan=lifespan
     )
-    app.state.draining = False
+    app.state.draining, app.state.tracing = False, None
     app.router.redirect_slashes = False  # a redirection would be made of the client's Host, whatever that is
     return app
 
 
 class RequestIds:
-    """Takes over or gives each request's id, hands it back, counts the answer, and logs a line without any data."""
+    """Takes over or gives each request's id, hands it back, counts the answer, and logs a line without any data. Begins
+    and ends its span, `request.state.span`: None where it is not traced."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
@@ -119,13 +126,18 @@ class RequestIds:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return await self.app(scope, receive, send)
-        said = Headers(scope=scope).get("X-Request-Id", "")
+        came = Headers(scope=scope)
+        said = came.get("X-Request-Id", "")
         request_id = said if re.fullmatch("[A-Za-z0-9._-]{1,128}", said) else uuid.uuid4().hex
-        scope.setdefault("state", {})["request_id"] = request_id
-        status, start = 0, time.perf_counter()
+        status, start, ended, span = 0, time.perf_counter(), None, None
+        if (traces := scope["app"].state.tracing) and not scope["path"].startswith(NOT_TRACED):
+            span = traces.begin(came.get("traceparent"), start)
+        scope.setdefault("state", {}).update(request_id=request_id, span=span)
 
         async def pass_on(message: Message) -> None:
-            nonlocal status
+            nonlocal status, ended
+            if message["type"] == "http.response.body":
+                ended = time.perf_counter()  # before the client can have it: its own span ends later
             if message["type"] == "http.response.start":
                 status = message["status"]
                 headers = MutableHeaders(scope=message)
@@ -146,10 +158,13 @@ class RequestIds:
         seconds = time.perf_counter() - start
         route = getattr(scope.get("endpoint"), "__name__", "none")  # not the path: there would be no end of labels
         REQUESTS.labels(route, status).inc()
-        SECONDS.labels(route).observe(seconds)
+        SECONDS.labels(route).observe(seconds, {"trace_id": span.trace_id} if span and span.kept else None)
+        if span:
+            span.end(ended, name=route, error=status >= 500, attributes={"http.response.status_code": status})
         if route not in ("live", "ready", "metrics"):
-            log().write("info", "request", request_id=request_id, method=scope["method"],
-                        path=scope["path"][:200], status=status, ms=round(1000 * seconds, 2))  # fmt: skip
+            who = {"caller": caller} if (caller := scope["state"].get("caller")) else {}
+            log().write("info", "request", request_id=request_id, method=scope["method"], path=scope["path"][:200],
+                        status=status, ms=round(1000 * seconds, 2), **who, **(span.in_log if span else {}))  # fmt: skip
 
 
 async def _refused(request: Request, error: Refused) -> Response:
@@ -193,6 +208,8 @@ def options(name: str, description: str) -> argparse.ArgumentParser:
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (default: this machine alone)")
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--drain-seconds", type=float, default=0, help="go on answering so long after SIGTERM")
+    parser.set_defaults(service=name)
+    tracing.add_options(parser)
     return parser
 
 
@@ -204,6 +221,11 @@ def serve(app: Starlette, asked: argparse.Namespace) -> int:
     except (OSError, OverflowError) as taken:
         print(f"cannot listen on {asked.host}:{asked.port} ({taken}); choose another --port", file=sys.stderr)
         return 2
+    try:
+        app.state.tracing = traces = tracing.asked_for(asked, asked.service)
+    except (ImportError, OSError) as error:
+        print(f"cannot trace: {error}", file=sys.stderr)
+        return 2
     logging.basicConfig(level=logging.WARNING, handlers=[log()])
     prometheus_client.REGISTRY.register(log())
     config = uvicorn.Config(
@@ -213,5 +235,7 @@ def serve(app: Starlette, asked: argparse.Namespace) -> int:
     server = Server(config)
     server.drain_seconds = asked.drain_seconds
     server.run(sockets=[listener])
+    if traces:
+        traces.close()
     log().flush()
     return 0

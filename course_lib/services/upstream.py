@@ -17,6 +17,7 @@ from yarl import URL
 
 from course_lib.services.breaker import Breaker, RetryBudget
 from course_lib.services.process import DEADLINE, Refused
+from course_lib.serving.tracing import Span
 
 TRIES = prometheus_client.Counter("gateway_tries", "Requests to a service behind", ["upstream", "outcome"])
 TOOK = prometheus_client.Histogram("gateway_try_duration_seconds", "What a try took", ["upstream"])
@@ -53,7 +54,8 @@ OTHER_CLOCK = "by its own limit or the gateway's"
 
 class Question(NamedTuple):
     """What a service is asked. target: path and query, percent-encoded. headers: those that travel. until: the deadline,
-    as time.monotonic() has it. hasty: whether the client set it. safe: whether twice does no harm."""
+    as time.monotonic() has it. hasty: whether the client set it. safe: whether twice does no harm. span: each try
+    becomes a part of it; None where the request is not traced."""
 
     method: str
     target: str
@@ -62,6 +64,7 @@ class Question(NamedTuple):
     until: float
     hasty: bool = False
     safe: bool = True
+    span: Span | None = None
 
 
 class Reply(NamedTuple):
@@ -117,9 +120,10 @@ class Upstream:
         seconds = max(1e-3, min(left, patience))
         hasty = question.hasty and left <= patience  # if time runs out, it does so by the client's clock
         era, failed, outcome = self.breaker.begin(), None, "cancelled"
+        span = question.span and question.span.child(self.name, kind="CLIENT")
         self.under_way += 1
         try:
-            reply = await self._send(wire, question, seconds, hasty)
+            reply = await self._send(wire, question, seconds, hasty, span)
             outcome, failed = str(reply.status), reply.status >= 500 and reply.status not in NOT_THE_SERVICES
             if reply.status == 504:
                 clock = f"by the client's {DEADLINE}" if hasty else _own_clock(question, seconds)
@@ -147,11 +151,17 @@ class Upstream:
             self.breaker.end(era, failed)
             TRIES.labels(self.name, outcome).inc()
             TOOK.labels(self.name).observe(time.perf_counter() - start)
+            if span:
+                span.end(error=bool(failed) or outcome == "timeout", attributes={"outcome": outcome})
 
-    async def _send(self, wire: aiohttp.ClientSession, question: Question, seconds: float, hasty: bool) -> Reply:
+    async def _send(
+        self, wire: aiohttp.ClientSession, question: Question, seconds: float, hasty: bool, span: Span | None
+    ) -> Reply:
         limit = aiohttp.ClientTimeout(total=seconds, sock_connect=None if hasty else seconds / 2)
         headers = [(name.decode("latin-1"), value.decode(errors="replace")) for name, value in question.headers]
         headers.append((DEADLINE, str(max(1, int(1000 * seconds)))))
+        if span:
+            headers.append(("traceparent", span.traceparent))
         # `encoded`: what a client put between its slashes stays there; `..` would lead out of what is passed on.
         url = URL(self.url + question.target, encoded=True)
         async with wire.request(

@@ -14,11 +14,13 @@ from functools import partial
 from pathlib import Path
 from types import FrameType
 
-from course_lib.serving import connection
+from course_lib.serving import connection, tracing
 from course_lib.serving.app import App
 from course_lib.serving.connection import Connection
+from course_lib.serving.errors import ModelError
+from course_lib.serving.keys import read_public_key
 from course_lib.serving.limits import Limits, cpu_limit
-from course_lib.serving.models import Model, ModelError
+from course_lib.serving.models import Model
 from course_lib.serving.store import Store
 from course_lib.serving.telemetry import Log
 
@@ -112,9 +114,17 @@ def main(arguments: list[str] | None = None) -> int:
     except (OSError, OverflowError) as error:
         return _refuse(f"cannot listen on {options.host}:{options.port} ({error}); choose another --host or --port")
     try:
-        store = Store(options.models, load, options.latest, log)
+        verify = read_public_key(options.trust).verify if options.trust else None
+    except (ImportError, ValueError) as error:
+        return _refuse(f"--trust: {error}")
+    try:
+        store = Store(options.models, load, options.latest, log, verify)
     except (ModelError, OSError) as error:
         return _refuse(str(error))
+    try:
+        traces = tracing.asked_for(options, "model-server")
+    except (ImportError, OSError) as error:
+        return _refuse(f"cannot trace: {error}")
     logging.basicConfig(level=logging.WARNING, handlers=[log])
     limits = Limits(
         workers=max(1, threads // options.threads_per_call),
@@ -124,12 +134,14 @@ def main(arguments: list[str] | None = None) -> int:
         timeout_seconds=options.timeout_ms / 1000,
         max_body_bytes=options.max_body_bytes,
     )
-    app = App(store, log, limits)
+    app = App(store, log, limits, traces)
     server = Server(app, log, limits, options.reload_seconds, options.drain_seconds)
     sys.setswitchinterval(SWITCH_SECONDS)
     gc.freeze()  # what is there now stays; the collector need not walk through it again
     with asyncio.Runner(loop_factory=new_event_loop) as runner:
         runner.run(server.run(listener))
+    if traces:
+        traces.close()
     log.write("info", "stopped")
     log.flush()
     # A thread may still compute what nobody waits for any more. Python's way out would take the interpreter away from
@@ -171,8 +183,10 @@ def _parser() -> argparse.ArgumentParser:
         default=0,
         help="serve so many versions of each model, and those with labels (default: all)",
     )
+    add("--trust", type=Path, metavar="KEY.pem", help="serve only what SHA256SUMS lists, signed with this key")
     add("--reload-seconds", type=_seconds, default=2, help="look for new versions so often; 0: never (default: 2)")
     add("--drain-seconds", type=_seconds, default=0, help="go on answering so long after SIGTERM (default: 0)")
+    tracing.add_options(parser)
     return parser
 
 

@@ -23,16 +23,19 @@ from course_lib.serving.limits import Limits
 from course_lib.serving.models import Feeds, Model
 from course_lib.serving.store import Served, Store
 from course_lib.serving.telemetry import Log, Metrics
+from course_lib.serving.tracing import Span, Tracing
 
 NAME = "course model server"
 PARSED_ASIDE = 1 << 16
 """Bodies from this size are parsed beside the event loop, which would stand still for some milliseconds."""
 RETRY = {"Retry-After": "1"}
 V2_ADDRESS = re.compile("/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?(?:/(?P<verb>infer|ready))?")
+TRACED = ("/v1/", "/v2/models/")
 REQUEST_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 HOST = socket.gethostname().encode()
 """Sent with each answer, so that a client behind a load balancer can tell which replica it met: the pod's name."""
 JSON_TYPE, BINARY_TYPE, METRICS_TYPE = b"application/json", b"application/octet-stream", b"text/plain; version=0.0.4"
+OPENMETRICS_TYPE = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
 
 
 @dataclass(slots=True)
@@ -41,6 +44,7 @@ class Request:
 
     headers: by their names in small letters. body: None where it is larger than the limit. started: when its head was
     there (time.perf_counter). reply: takes the answer. keep: whether its connection stays open for another request.
+    span: None where it is not traced.
     """
 
     method: str
@@ -54,6 +58,7 @@ class Request:
     model: Model | None = None
     protocol: str = ""
     steps: Coroutine[None, None, "Response"] | None = None
+    span: Span | None = None
 
 
 @dataclass(slots=True)
@@ -72,16 +77,20 @@ class App:
     `draining = True` makes readiness fall; everything else goes on answering.
     """
 
-    def __init__(self, store: Store, log: Log, limits: Limits) -> None:
+    def __init__(self, store: Store, log: Log, limits: Limits, tracing: Tracing | None = None) -> None:
         self.store, self.draining = store, False
-        self._log, self._limits = log, limits
-        self._batcher = Batcher(limits, lambda model: self._metrics.of(model.name, str(model.version)), self._go_on)
+        self._log, self._limits, self._tracing = log, limits, tracing
+        metrics = lambda model: self._metrics.of(model.name, str(model.version))  # noqa: E731
+        self._batcher = Batcher(limits, metrics, self._go_on, tracing and tracing.batched)
         self._metrics = Metrics(self._batcher.waiting, log)
         self._ids, self._id = f"{uuid.uuid4().hex[:12]}-", 0
 
     def take(self, request: Request) -> None:
         """Begins a request. An error of our own becomes a 500 with the id under which the log tells it."""
         request.id = self._request_id(request)
+        if self._tracing and request.path.startswith(TRACED):
+            header = request.headers.get(b"traceparent", b"").decode("latin-1")
+            request.span = self._tracing.begin(header, request.started)
         request.steps = self._answer(request)
         self._go_on([request])
 
@@ -89,6 +98,11 @@ class App:
         """Answers a request that waits with this error; what has not begun of it is not computed."""
         if response := self._step(request, Refused(status, message, RETRY)):
             self._reply([(request, response)])
+
+    def refused(self, status: int, message: str) -> None:
+        """Counts and logs a request that never came in whole, which its connection has refused."""
+        self._metrics.of("", "").requests["", status] += 1
+        self._log.write("warning", "request refused", status=status, reason=message)
 
     def _go_on(self, requests: list[Request]) -> None:
         """Each of them goes on to its next wait or to its answer. An asyncio task for each would cost more than what
@@ -127,9 +141,14 @@ class App:
             seconds = time.perf_counter() - request.started
             metrics = self._metrics.of(name, version)
             metrics.requests[request.protocol, response.status] += 1
-            metrics.seconds.observe(seconds)
             told = {"request_id": request.id, "method": request.method[:20], "path": request.path[:200]}
-            lines.append({**told, "status": response.status, "duration_ms": round(seconds * 1000, 2)})
+            told |= {"status": response.status, "duration_ms": round(seconds * 1000, 2)}
+            if span := request.span:
+                told |= span.in_log
+                said = {"http.response.status_code": response.status, "model.name": name, "model.version": version}
+                span.end(name=request.protocol, error=response.status >= 500, attributes=said)
+            metrics.seconds.observe(seconds, span.trace_id if span and span.kept else "")
+            lines.append(told)
         self._log.write_all("info", "request", lines)
         for request, response in answered:
             request.reply(response)
@@ -154,7 +173,7 @@ class App:
             "/v2": lambda: _json({"name": NAME, "version": __version__, "extensions": ["binary_tensor_data"]}),
             "/v2/health/live": lambda: _json({"live": True}),
             "/v2/health/ready": self._ready,
-            "/metrics": lambda: Response(self._exposed(), METRICS_TYPE),
+            "/metrics": lambda: self._exposed(b"application/openmetrics-text" in request.headers.get(b"accept", b"")),
         }
         if path not in simple:
             message = "there is nothing here; expected an address under /v1/models or /v2, or /metrics."
@@ -246,8 +265,9 @@ class App:
     def _refused(self) -> dict[str, list[int]]:
         return {name: list(served.refused) for name, served in self.store.models.items() if served.refused}
 
-    def _exposed(self) -> bytes:
-        return self._metrics.expose(self._versions(), self._refused(), self.store.looked_at)
+    def _exposed(self, exemplars: bool) -> Response:
+        text = self._metrics.expose(self._versions(), self._refused(), self.store.looked_at, exemplars)
+        return Response(text, OPENMETRICS_TYPE if exemplars else METRICS_TYPE)
 
     def _index(self) -> Response:
         labels = {name: served.labels for name, served in self.store.models.items() if served.labels}

@@ -70,10 +70,16 @@ class Batcher:
     """Computes requests, as many threads at once as the limits say: `await batcher.compute(model, feeds, …)`."""
 
     def __init__(
-        self, limits: Limits, metrics: Callable[[Model], VersionMetrics], go_on: Callable[[list], None]
+        self,
+        limits: Limits,
+        metrics: Callable[[Model], VersionMetrics],
+        go_on: Callable[[list], None],
+        trace: Callable[..., None] | None = None,
     ) -> None:
-        """metrics: where a version's batches are counted. go_on: told the owners of calls that now have an answer."""
+        """metrics: where a version's batches are counted. go_on: told the owners of calls that now have an answer.
+        trace: told when calls left their queue and were computed (tracing.Tracing.batched)."""
         self._limits, self._metrics, self._go_on, self._free = limits, metrics, go_on, limits.workers
+        self._trace = trace
         self._queues: OrderedDict[Model, Queue] = OrderedDict()  # those that hold something; the next one first
         self._work: queue.SimpleQueue = queue.SimpleQueue()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -131,6 +137,8 @@ class Batcher:
         if call in waiting.calls:
             waiting.calls.remove(call)
             self._leave(waiting, call)
+            if self._trace:
+                self._trace([call], time.perf_counter())
 
     def _leave(self, waiting: Queue, call: Call) -> None:
         waiting.samples -= call.samples
@@ -165,10 +173,10 @@ class Batcher:
         if waiting.calls:
             self._queues.move_to_end(waiting.model)
         if short:
-            answers, seconds = self._compute(waiting.model, batch)
+            answers, began, seconds = self._compute(waiting.model, batch)
             if seconds > STALL_SECONDS:
                 self._uneven.add(waiting.model)
-            self._finish(waiting.model, batch, answers, seconds, now)
+            self._finish(waiting.model, batch, answers, began, seconds, now)
         else:
             self._free -= 1
             self._work.put((waiting.model, batch, now))
@@ -200,19 +208,19 @@ class Batcher:
             batch.append(call)
         return batch
 
-    def _compute(self, model: Model, batch: list[Call]) -> tuple[list[Feeds | Exception], float]:
-        """An answer for each call, and the seconds that it took."""
-        begin = time.perf_counter()
+    def _compute(self, model: Model, batch: list[Call]) -> tuple[list[Feeds | Exception], float, float]:
+        """An answer for each call, when that began, and the seconds that it took."""
+        began = time.perf_counter()
         answers = model.run_together([call.feeds for call in batch])
-        return answers, time.perf_counter() - begin
+        return answers, began, time.perf_counter() - began
 
     def _run(self) -> None:
         """A thread's life: compute a batch, hand the answers over to the event loop."""
         while True:
             model, batch, taken = self._work.get()
-            answers, seconds = self._compute(model, batch)
+            answers, began, seconds = self._compute(model, batch)
             try:
-                self._loop.call_soon_threadsafe(self._give_back, model, batch, answers, seconds, taken)
+                self._loop.call_soon_threadsafe(self._give_back, model, batch, answers, began, seconds, taken)
             except RuntimeError:  # the event loop is closed: the process ends
                 return
             del model, batch, answers  # a thread that waits must not keep a version alive
@@ -223,8 +231,16 @@ class Batcher:
         self._start_soon()
 
     def _finish(
-        self, model: Model, batch: list[Call], answers: list[Feeds | Exception], seconds: float, taken: float
+        self,
+        model: Model,
+        batch: list[Call],
+        answers: list[Feeds | Exception],
+        began: float,
+        seconds: float,
+        taken: float,
     ) -> None:
+        if self._trace:
+            self._trace(batch, taken, began, seconds)
         times, size = self._seconds.setdefault(model, {}), _size(batch)
         times[size] = times.get(size, seconds) * 0.8 + seconds * 0.2
         metrics = self._metrics(model)

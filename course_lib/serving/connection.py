@@ -22,6 +22,7 @@ client which stalls cannot hold a shutdown up."""
 KEEP_ALIVE_SECONDS = 30
 """How long a connection may stay open without a request, and how long its client may read nothing of an answer."""
 MAX_HEAD_BYTES = 1 << 16
+TOO_LARGE = f"a line and headers of at most {MAX_HEAD_BYTES} bytes were expected, more came"
 READING_BODY = -1 << 62
 STATUS = {each.value: f"HTTP/1.1 {each.value} {each.phrase}\r\ndate: ".encode() for each in HTTPStatus}
 
@@ -73,10 +74,9 @@ class Connection(asyncio.Protocol):
         except httptools.HttpParserUpgrade as upgrade:
             self._stay(data[upgrade.args[0] :])
         except httptools.HttpParserError as error:
-            self._refuse(HTTPStatus.BAD_REQUEST, f"Expected a request of HTTP/1.1: {error}.")
+            self._refuse(HTTPStatus.BAD_REQUEST, f"Expected a request of HTTP/1.1: {error.__context__ or error}.")
         if self._head_bytes > MAX_HEAD_BYTES:
-            told = f"Expected a request's line and headers within {MAX_HEAD_BYTES} bytes, got more."
-            self._refuse(HTTPStatus.BAD_REQUEST, told)
+            self._refuse(HTTPStatus.BAD_REQUEST, f"Expected a request of HTTP/1.1: {TOO_LARGE}.")
         self._next()
 
     def _stay(self, rest: bytes) -> None:
@@ -102,6 +102,8 @@ class Connection(asyncio.Protocol):
         self._headers[name.lower()] = value
 
     def on_headers_complete(self) -> None:
+        if sum(map(len, self._headers.values())) + len(self._url) > MAX_HEAD_BYTES:  # the end of it came with the rest
+            raise ValueError(TOO_LARGE)
         self._started, self._head_bytes = time.perf_counter(), READING_BODY
         self._path = read_path(self._url)
         if self._headers.get(b"expect", b"").lower() == b"100-continue":
@@ -176,6 +178,7 @@ class Connection(asyncio.Protocol):
             head = f"HTTP/1.1 {status} {status.phrase}\r\ncontent-type: application/json\r\nconnection: close\r\n"
             transport.write(f"{head}content-length: {len(body)}\r\n\r\n".encode() + body)
             transport.close()
+            self._app.refused(status, told.partition(":")[0])  # what follows may repeat an address with its query
         self._last = True
         self._read(False)
 

@@ -1,4 +1,4 @@
-"""Requests that get an error, and why."""
+"""What is refused, and why: requests, and models."""
 
 
 class Refused(Exception):
@@ -10,3 +10,11 @@ class Refused(Exception):
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:
         super().__init__(message)
         self.status, self.message, self.headers = status, message, headers or {}
+
+
+class ModelError(Exception):
+    """A folder or a model file that cannot be served; the message is one line, for whoever runs the server."""
+
+
+def one_line(error: Exception) -> str:
+    return " ".join(str(error).split())

@@ -1,10 +1,7 @@
 """One version of one model: its file checked and loaded, and run on one request or on several at once."""
 
-import hashlib
 import json
 import os
-import re
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,15 +9,13 @@ import numpy as np
 import onnxruntime
 
 from course_lib.pipeline import Broken, Contract, Pipeline, open_session
-from course_lib.serving.errors import Refused
+from course_lib.serving.checksums import listed_as, read_checked
+from course_lib.serving.errors import ModelError, Refused, one_line
+from course_lib.serving.keys import read_file
 from course_lib.serving.tensors import DTYPES, Tensor
 
 Feeds = dict[str, np.ndarray]
 """Arrays by name: a model's inputs or its outputs."""
-
-
-class ModelError(Exception):
-    """A folder or a model file that cannot be served; the message is one line, for whoever runs the server."""
 
 
 class Model:
@@ -39,11 +34,11 @@ class Model:
         cannot be served."""
         self.name, self.version = name, version
         try:
-            raw = _read_checked(path, checksums)
+            raw = read_checked(path, checksums)
             promise = path.with_name("contract.json")
             # A link to nowhere, or a sum without its file, is a broken promise, not none.
-            promised = os.path.lexists(promise) or _key(promise) in (checksums or {})
-            self.contract = Contract.from_json(_read_checked(promise, checksums).decode()) if promised else None
+            promised = os.path.lexists(promise) or listed_as(promise) in (checksums or {})
+            self.contract = Contract.from_json(read_checked(promise, checksums).decode()) if promised else None
             unranked = unranked_inputs(raw)
             self._session = (
                 Pipeline(path, self.contract, threads=threads).session if self.contract else open_session(raw, threads)
@@ -57,7 +52,7 @@ class Model:
                 for tensor in (_tensor(each, each.name in unranked) for each in self._session.get_outputs())
             }
         except Exception as error:  # ONNX Runtime's errors share no base class but this
-            raise ModelError(f"{path} is not a model that this server can serve: {_one_line(error)}") from error
+            raise ModelError(f"{path} is not a model that this server can serve: {one_line(error)}") from error
         # The names of operators stand in the file as they are: DynamicQuantizeLinear, DynamicQuantizeMatMul, …
         self.batches = b"DynamicQuantize" not in raw and (
             self._counts_by_contract() if self.contract else self._counts_by_name()
@@ -93,7 +88,7 @@ class Model:
             outputs = dict(zip(self.outputs, self._session.run(list(self.outputs), feeds), strict=True))
         except Exception as error:
             # Dtype and shape were right, so that what remains depends on the values that were sent.
-            raise Refused(400, f"model '{self.name}' cannot compute this input: {_one_line(error)}") from error
+            raise Refused(400, f"model '{self.name}' cannot compute this input: {one_line(error)}") from error
         if self.contract and (problems := self.contract.problems("outputs", outputs)):
             raise Broken(f"{self} breaks its outputs. {'; '.join(problems)}")
         return outputs
@@ -126,50 +121,6 @@ class Model:
         return [{name: array[begin:end] for name, array in joint.items()} for begin, end in zip([0, *ends], ends)]
 
 
-def read_file(path: Path) -> bytes:
-    """A file's bytes. Raises OSError, also where it is a pipe or a device, which might never end."""
-    if not stat.S_ISREG(path.stat().st_mode):
-        raise OSError(f"{path} is no regular file")
-    return path.read_bytes()
-
-
-def _key(path: Path) -> str:
-    return "/".join(path.parts[-3:])
-
-
-def _read_checked(path: Path, checksums: dict[str, str] | None) -> bytes:
-    raw = read_file(path)
-    if checksums is not None:
-        expected, found = checksums.get(_key(path)), hashlib.sha256(raw).hexdigest()
-        if expected is None:
-            raise Broken(f"SHA256SUMS has no line for {_key(path)}: make it anew, with `sha256sum */*/*`")
-        if found != expected:
-            raise Broken(f"sha256 of {path.name} is {found[:12]}…, SHA256SUMS says {expected[:12]}…: copy it again")
-    return raw
-
-
-def read_checksums(folder: Path) -> dict[str, str] | None:
-    """File, as a path from `folder` -> its checksum, from `folder/SHA256SUMS`; None where there is none.
-
-    Raises ModelError where it cannot be read.
-    """
-    path = folder / "SHA256SUMS"
-    try:
-        lines = read_file(path).decode().splitlines()
-    except FileNotFoundError:
-        return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise ModelError(f"{path} cannot be read, expected what `sha256sum` writes: {_one_line(error)}") from error
-    sums = {}
-    for line in filter(str.strip, lines):
-        if not (parts := re.fullmatch(r"([0-9a-fA-F]{64}) [ *](?:\./)?(.+)", line.strip())):
-            # Passed over, it would leave a version unchecked that somebody meant to be checked.
-            raise ModelError(f"{path}: expected lines as `sha256sum` writes them, got {line[:80]!r}")
-        if sums.setdefault(parts[2], parts[1].lower()) != parts[1].lower():
-            raise ModelError(f"{path}: expected one sum for each file, got two for {parts[2][:80]}")
-    return sums
-
-
 def read_settings(folder: Path) -> dict:
     """A model's own `serving.json`: `{"labels": {"stable": 3}, "max_batch_size": 8}`; {} where there is none.
 
@@ -188,7 +139,7 @@ def read_settings(folder: Path) -> dict:
         return {}
     except (ValueError, AttributeError, OSError) as error:
         raise ModelError(
-            f'{path}: expected {{"labels": {{"stable": 1}}, "max_batch_size": 8}}, each of them optional; {_one_line(error)}'
+            f'{path}: expected {{"labels": {{"stable": 1}}, "max_batch_size": 8}}, each of them optional; {one_line(error)}'
         ) from error
     return settings
 
@@ -243,7 +194,3 @@ def _tensor(argument: onnxruntime.NodeArg, unranked: bool) -> Tensor:
     numpy_name, tf_dtype, v2_datatype = DTYPES[argument.type]
     shape = tuple(size if isinstance(size, int) else -1 for size in argument.shape)  # a name or None: any size
     return Tensor(argument.name, np.dtype(numpy_name), tf_dtype, v2_datatype, None if unranked else shape)
-
-
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())

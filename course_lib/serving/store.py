@@ -3,7 +3,7 @@
 FOLDER/NAME/VERSION/model.onnx      a version; immutable, a change is a new version
 FOLDER/NAME/VERSION/contract.json   optional, see course_lib.pipeline
 FOLDER/NAME/serving.json            optional: {"labels": {"stable": 1, "canary": 2}, "max_batch_size": 8}
-FOLDER/SHA256SUMS                   optional, as `sha256sum` writes it; then a file without a sum is not read
+FOLDER/SHA256SUMS                   optional, see checksums.py; then a file without a sum is not read
 
 Each model's folder is looked at by a thread of its own, so that one which hangs (a network's volume may) stops no other.
 """
@@ -18,7 +18,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from course_lib.serving.models import Model, ModelError, read_checksums, read_settings
+from course_lib.serving.checksums import Verify, read_checksums
+from course_lib.serving.errors import ModelError
+from course_lib.serving.models import Model, read_settings
 from course_lib.serving.telemetry import Log
 
 LOOK_SECONDS, START_SECONDS = 10, 60
@@ -195,12 +197,11 @@ class Store:
     no lock, and whoever got a Model from it keeps that version until the request is answered. `looked_at`: when all of
     the folder was last looked at, in seconds since 1970."""
 
-    def __init__(self, folder: Path, load: Load, latest: int, log: Log) -> None:
-        """latest: how many versions of each model to serve, beside those that labels name; 0 for all.
-
-        Raises ModelError where the folder holds nothing that can be served; a part that cannot be is told in the log.
-        """
-        self.folder, self.models, self.looked_at = folder, {}, 0.0
+    def __init__(self, folder: Path, load: Load, latest: int, log: Log, verify: Verify | None = None) -> None:
+        """latest: how many versions of each model to serve, beside those that labels name; 0 for all. verify: of the key
+        that must have signed the checksums. Raises ModelError where the folder holds nothing that can be served; a part
+        that cannot be is told in the log."""
+        self.folder, self.models, self.looked_at, self._verify = folder, {}, 0.0, verify
         self._load, self._latest, self._log = load, latest, log
         self._folders: dict[str, Folder] = {}
         self._publishing, self._notices = threading.Lock(), Notices(log)
@@ -233,7 +234,7 @@ class Store:
             self._notices.tell("error", "models not found", f"{self.folder} holds no model; what was loaded goes on")
             return
         try:
-            checksums = read_checksums(self.folder)
+            checksums = read_checksums(self.folder, self._verify)
         except ModelError as error:  # nothing is loaded, since it would be unchecked
             if first:
                 raise

@@ -21,6 +21,8 @@ import orjson
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import generate_latest
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.openmetrics import exposition as openmetrics
+from prometheus_client.samples import Exemplar
 from prometheus_client.utils import floatToGoString
 
 SECONDS = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)
@@ -120,21 +122,31 @@ def _clock(second: int) -> str:
 
 
 class Tally:
-    """A histogram of one label set: how many observations fell into each bucket, and their sum."""
+    """A histogram of one label set: how many observations fell into each bucket, their sum, and for a bucket the trace of
+    the last one in it, its exemplar."""
 
-    __slots__ = ("bounds", "counts", "total")
+    __slots__ = ("bounds", "counts", "exemplars", "total")
 
     def __init__(self, bounds: tuple[float, ...]) -> None:
         self.bounds, self.counts, self.total = bounds, [0] * (len(bounds) + 1), 0.0
+        self.exemplars: dict[int, Exemplar] = {}
 
-    def observe(self, value: float) -> None:
-        self.counts[bisect_left(self.bounds, value)] += 1
+    def observe(self, value: float, trace_id: str = "") -> None:
+        """trace_id: of a trace that is kept."""
+        bucket = bisect_left(self.bounds, value)
+        self.counts[bucket] += 1
         self.total += value
+        if trace_id:
+            self.exemplars[bucket] = Exemplar({"trace_id": trace_id}, value, time.time())
 
-    def buckets(self) -> list[tuple[str, int]]:
-        """Prometheus' form: for each bound, how many observations are not above it."""
+    def buckets(self) -> list[tuple[str, int] | tuple[str, int, Exemplar]]:
+        """Prometheus' form: for each bound, how many observations are not above it, and an exemplar if there is one."""
         bounds = [*map(floatToGoString, self.bounds), "+Inf"]
-        return list(zip(bounds, accumulate(self.counts)))
+        exemplars = self.exemplars
+        return [
+            (bound, count, exemplars[i]) if i in exemplars else (bound, count)
+            for i, (bound, count) in enumerate(zip(bounds, accumulate(self.counts)))
+        ]
 
 
 class VersionMetrics:
@@ -173,12 +185,17 @@ class Metrics:
         return found
 
     def expose(
-        self, loaded: dict[str, Iterable[int]], refused: dict[str, Iterable[int]], looked_at: float = 0.0
+        self,
+        loaded: dict[str, Iterable[int]],
+        refused: dict[str, Iterable[int]],
+        looked_at: float = 0.0,
+        exemplars: bool = False,
     ) -> bytes:
         """The text that Prometheus collects. loaded, refused: model -> versions that are served, and that are not.
-        looked_at: when all folders were last looked at, in seconds since 1970."""
+        looked_at: when all folders were last looked at, in seconds since 1970. exemplars: write OpenMetrics, which has
+        them, and not Prometheus' own format, which has none."""
         self._loaded, self._refused, self._looked_at = set(_pairs(loaded)), set(_pairs(refused)), looked_at
-        text = generate_latest(self._registry)
+        text = (openmetrics.generate_latest if exemplars else generate_latest)(self._registry)
         # Those that are gone were told once more, above; kept for ever, they would fill the memory.
         for gone in self._versions.keys() - self._loaded - {("", "")}:
             del self._versions[gone]

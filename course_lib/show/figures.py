@@ -43,11 +43,11 @@ def finding(title: str, *, alt: str) -> None:
         figure.tight_layout()
     else:
         figure.tight_layout()
-        figure.suptitle(title, x=0.02, y=1.02, ha="left", va="bottom", fontsize="medium")
+        figure.suptitle(title, x=0.02, y=1 + 0.07 / figure.get_figheight(), ha="left", va="bottom", fontsize="medium")
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", facecolor="white", bbox_inches="tight")
     plt.close(figure)
-    put(_Figure(drawn.getvalue(), title, alt))
+    put(_Figure(drawn.getvalue(), " ".join(title.split()), alt))
 
 
 def images(pictures: Sequence, titles: Sequence[object] = (), *, finding_title: str, alt: str) -> None:

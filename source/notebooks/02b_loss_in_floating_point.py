@@ -760,7 +760,7 @@ show.table(["the log says", "here", "look first for"], rows, caption="Beside a t
 # correct gradient. They need two evaluations for each entry, so a large network is tested on a few entries or along
 # random directions. Shifting first protects the loss alone: a network can overflow in any earlier layer, and then the
 # logits are `inf` already. The derived answers of a smoothed or weighted model hold at the lowest point of the loss. A
-# trained model is at best near it, so measure its calibration (lesson 04).
+# trained model is at best near it, so measure its calibration (lesson 04b).
 #
 # ## What real teams use
 #

@@ -174,7 +174,7 @@ claim(
 # %% [markdown]
 # What mends it: take the exporter's notes on shapes out, and let `quant_pre_process` merge operators and infer shapes
 # anew. The quantizer asks for this step anyway. And `reduce_range` keeps the weights in 7 of the 8 bits: on x86
-# processors without VNNI, sums of 8-bit products are cut off (lesson 09), and the same file would answer differently
+# processors without VNNI, sums of 8-bit products are cut off (lesson 09b), and the same file would answer differently
 # from machine to machine.
 
 # %%
@@ -589,7 +589,7 @@ claim(
 # largest logit of a sure answer is cut, it mostly stays the largest, and the class is right. A threshold on
 # probabilities, a temperature, a distillation loss: all of them read the logits and get another answer. Compare
 # logits, and calibrate on many images. (The grids here reach from the smallest to the largest value seen, which is
-# the tool's default. One odd image then stretches them; lesson 09 has other rules.)
+# the tool's default. One odd image then stretches them; lesson 09b has other rules.)
 #
 # ## What does LiteRT make of the same networks?
 #
@@ -1133,7 +1133,7 @@ claim(
 # %% [markdown]
 # At 2 bits a symmetric grid has the levels −1, 0 and 1 only. And this is a simulation: the rounded numbers are
 # computed in float32, and the biases are not rounded. At 8 bits its grids can be written into a QDQ file; for 3 bits
-# neither of our runtimes has an operator. PTQ was given the simplest grid, up to the largest weight; lesson 09 shows
+# neither of our runtimes has an operator. PTQ was given the simplest grid, up to the largest weight; lesson 09b shows
 # that a tighter range helps it. The order of work that follows: PTQ at 8 bits first, look at the logits, then better
 # calibration, and only then pay for training.
 #

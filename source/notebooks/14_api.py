@@ -159,8 +159,8 @@ async def predict(request):
 # A server must be a process of its own; in this notebook's it would compete with the client that measures it. So
 # `start` writes the source of the functions that it is given into a file, between a head (imports, the model) and a
 # foot (paths, port), and runs the file. What you read in a cell is what runs. The server ends with this notebook, even
-# where that is killed: it reads from a pipe that closes when its other end is gone. It runs apart, so that interrupting
-# a cell does not end it.
+# if the notebook is killed: the server reads from a pipe, and the pipe closes when the notebook ends. It is started
+# apart from the notebook, so interrupting a cell does not end it.
 
 # %%
 HEAD = f"""
@@ -404,7 +404,8 @@ claim(
 # of somebody else's. Worse are the answers with status 200: a text and `true` were taken for numbers, and pixels of 0
 # to 255 got their answer without a word. `NaN` shows how far a mistake can travel. The JSON standard has no such
 # number, Python's reader takes it all the same, the model carries it through, and only the writer of the answer stops.
-# (Or nobody does: on a processor whose ReLU makes a 0 of `NaN`, it gets an answer like any other, with status 200.)
+# (On some processors nothing stops it: their ReLU turns `NaN` into 0, and the request gets an ordinary answer with
+# status 200.)
 
 # %%
 read = np.array(json.loads(BAD["NaN"])["instances"], np.float32)
@@ -1027,9 +1028,10 @@ claim(
 # until all of them are worked off. The remedy has two parts:
 #
 # - a *deadline* that travels with the request: what is past it is not computed (status 504);
-# - a bounded queue, which is called *load shedding*: who would wait too long hears so at once, with `Retry-After`, and
-#   can ask another replica while there is still time. The status is 429, as TensorFlow Serving has it; HTTP itself
-#   (RFC 9110) would say 503, since 429 is meant for one client that asks too often.
+# - a bounded queue, which is called *load shedding*: a request that would wait too long is refused at once, with
+#   `Retry-After`. Its client can ask another replica while there is still time. Ours answers 429, "too many requests".
+#   TensorFlow Serving answers 503 here, as HTTP itself suggests (RFC 9110), since 429 is meant for one client that
+#   asks too often (RFC 6585). We keep 503 for a server that is leaving, so that the two can be told apart.
 #
 # How long may the queue be? A server that does $\mu$ requests a second works off $L$ of them in $L/\mu$ seconds. To
 # keep that below half of the deadline $D$, $L \le \mu D / 2$. (Exercise 14.3 decides for each request, by the time
@@ -1529,15 +1531,16 @@ observe(
 # | caches, proxies, logs on the way | read it | need the `.proto` file to read it |
 #
 # The row on load balancing is the one that bites. A balancer of connections (a Kubernetes Service is one) puts all
-# requests of a gRPC client onto a single replica, since the client opens one connection and keeps it. An HTTP/1.1 client
-# that keeps its connections alive is pinned in the same way, only that it opens more of them, and a server may close
-# them. It takes a balancer that reads the requests, or a client that balances itself.
+# requests of a gRPC client onto a single replica, since the client opens one connection and keeps it. An HTTP/1.1
+# client that keeps its connections alive is pinned in the same way. It only opens more of them, and a server may close
+# them. The remedy is a balancer that reads the requests, or a client that chooses a replica for each request.
 #
 # ## What does one small request cost, and what would a server in Rust buy?
 #
-# Our heavy model takes milliseconds, so nobody notices the server around it. The digits network is small. Its requests
-# cost what the server costs. We time the parts of such a request in this process, each alone, and the whole over HTTP.
-# The course's server reads HTTP with *httptools*, the parser of Node.js with a Python interface, and so do we.
+# Our heavy model takes milliseconds, so nobody notices the server around it. The digits network is small, so the
+# server is most of what its requests cost. We time the parts of such a request in this process, each alone, and the
+# whole over HTTP. The course's server reads HTTP with *httptools*, a Python interface to Node.js's parser. We use the
+# same one here.
 
 
 # %%
@@ -1559,7 +1562,9 @@ class Heard:
 
 # %%
 digits = session((folder / "digits" / "2" / "model.onnx").read_bytes())
-HEAD_LINES = f"POST {V1}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(rows)}\r\n\r\n"
+HEAD_LINES = (
+    f"POST {V1}:predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(rows)}\r\n\r\n"
+)
 wire, lists = HEAD_LINES.encode() + rows, images.tolist()
 answered = digits.run(None, {"pixels": images})[0]
 parts_ms = measure.latencies_ms(
@@ -1589,20 +1594,21 @@ observe(
 )
 
 # %% [markdown]
-# The parts are short, and their sum is far below the whole. The rest is not in one place: the system's calls for
-# sending and receiving, two processes that wake each other, our client, and the server's own Python: which version is
-# asked for, the queue, the headers, the log, the metrics.
+# The parts are short, and their sum is far below the whole. The rest has no single cause. The operating system sends
+# and receives, two processes wake each other, and our client works, too. The server's own Python finds the version,
+# keeps the queue, and writes the headers, the log and the metrics.
 #
-# A web server in Rust or C++ makes its own part of this almost free, and it uses several cores for it. Python runs one
-# thread at a time. It cannot shorten the model's call, which is C++ already. If the share $f$ of a request's time is the
-# server's, the best other server answers at most $1/(1-f)$ times as many requests (*Amdahl's law*). For a call of 50 ms
-# that is nothing. For a call of 50 µs it is a lot, as long as nothing else is added: a server in Rust that computes in
-# Python processes must hand each request to one of them and back. Batches save more than languages do. They share the
-# model's call, the thread's hand-over and the log's write among all that wait.
+# A web server in Rust or C++ makes its own part of this almost free, and it can use several cores for it, where Python
+# runs one thread at a time. But it cannot shorten the model's call, which is C++ already. If the share $f$ of a
+# request's time is the server's, the best other server answers at most $1/(1-f)$ times as many requests (*Amdahl's
+# law*). For a call of 50 ms that is nothing. For a call of 50 µs it is a lot, as long as nothing else is added. A
+# server in Rust that computes in Python processes adds something: it hands each request to one of them and takes the
+# answer back. Batching often saves more than another language. All requests of a batch share one call of the model,
+# one change of thread and one write to the log.
 #
-# `./course bench serving` (for authors) measures the course's server beside such peers under the same load, among them
-# *mosec* (its web server is in Rust) and *PyTriton* (NVIDIA's Triton, in C++). Its column `CPU µs` says what an answer
-# costs.
+# `./course bench serving` (for authors) puts the course's server and others under the same load. Among the others are
+# *mosec*, whose web server is written in Rust, and *PyTriton*, which is NVIDIA's Triton, in C++. The column `CPU µs`
+# says how much processor time an answer costs.
 #
 # ## What if the answer takes long?
 #
@@ -1763,11 +1769,11 @@ if "asked to end" in stages:
     )
 
 # %% [markdown]
-# *May I send it again?* A request is *idempotent* if doing it twice is the same as doing it once. HTTP promises that of
-# GET and PUT, and of POST it does not: no proxy or library may repeat a POST unless it knows better. We do: a prediction
-# changes nothing on the server, so its client may repeat it (that is why lesson 15 can retry). Whatever counts,
-# bills or learns from requests must recognise the second one: by the *request id* that the client sends along, and
-# that the server writes into its log and its answer.
+# *May I send it again?* A request is *idempotent* if doing it twice is the same as doing it once. HTTP promises this
+# for GET and PUT, but not for POST. So no proxy may repeat a POST by itself, and no library should, unless it knows
+# that this is safe. Here it is safe: a prediction changes nothing on the server, so its client may repeat it (that is
+# why lesson 15 can retry). Whatever counts, bills or learns from requests must recognise the second one: by the
+# *request id* that the client sends along, and that the server writes into its log and its answer.
 
 # %%
 demo = f"demo-{time.time_ns()}"

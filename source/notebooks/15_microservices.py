@@ -471,11 +471,10 @@ observe(
 )
 
 # %% [markdown]
-# 503 means "not now", and `Retry-After` says when to ask again. Once half of the last twenty calls have failed, the
-# gateway stops asking (a *circuit breaker*, below). It tries again a second later, so drawings come back a little after
-# the service does.
-# The gateway itself stayed ready throughout: its readiness speaks of itself alone. If it asked the services behind it,
-# one dead part would take the gateway out of the load balancer, and pixels with it.
+# 503 means "not now", and `Retry-After` says when to ask again. Once ten of the last twenty calls have failed, the
+# gateway stops asking for a second (a *circuit breaker*, below). So drawings come back a little after the service
+# does. The gateway itself stayed ready throughout, since its readiness depends on nothing but itself. If it asked the
+# services behind it, one dead part would take the gateway out of the load balancer, and pixels with it.
 #
 # ## Does a slow part harm more than a dead one?
 #
@@ -490,9 +489,10 @@ show.table(["time-out (s)", "requests held up at 100 a second"], list(zip(limits
 
 # %% [markdown]
 # Every request that is held up keeps memory, a connection, a place in some limit. When a limit is reached, requests
-# are refused that never needed the frozen part. We freeze the preprocessing service, send 60 drawings, then 20
-# requests with pixels as soon as ten drawings are refused, through two gateways. Both admit 50 requests at once. The second also has a *bulkhead*: at most
-# 20 requests at once may be under way to any one service, as a ship's walls keep one leak from filling the hull.
+# are refused that never needed the frozen part. We freeze the preprocessing service and use two gateways. Each gets 60
+# drawings and, as soon as ten of these are refused, 20 requests with pixels. Both gateways admit 50 requests at once.
+# The second also has a *bulkhead*: at most 20 requests at once may be under way to any one service. The word comes
+# from ships, where such walls keep one leak from filling the hull.
 
 
 # %%
@@ -865,8 +865,8 @@ claim(
 #
 # A *circuit breaker* stands before a call. *Closed*, it lets calls through and counts failures in a row. At a
 # threshold it *opens*: calls fail at once, and nothing is sent. After a while it is *half-open*: a call may try;
-# success closes it, failure opens it again. It helps both sides: users do not wait for a time-out that is known to
-# come, and what is down is left in peace. `purgatory` is a library for it.
+# success closes it, failure opens it again. It helps both sides: users do not wait for a time-out that is sure to
+# come, and the broken service gets time to recover. `purgatory` is a library for it.
 
 # %%
 from purgatory import AsyncCircuitBreakerFactory
@@ -955,17 +955,18 @@ observe(
 
 
 # %% [markdown]
-# This library tells of a half-open moment only when it is over, so the picture shows each as a stroke. And it lets
-# more than one call through: all pass until the first of them has ended. Exercise 15.3 lets one pass, and so does our
-# gateway (`breaker.py`, 40 lines). The price of any breaker is a false alarm: after five unlucky failures it refuses
-# requests that would have been answered. A service that fails often but not always is the other extreme: one success in
-# five calls, and a count of failures in a row never reaches five. That is why our gateway counts a *rate*: it opens when
-# ten of the last twenty calls have failed. Both are arguments: `--breaker-failures 10` and `--breaker-rate 0.5`.
+# This library reports the half-open state only when it is over, so the picture shows each as a short stroke. And while
+# it is half-open it lets more than one call through: all calls pass until the first of them has ended. Exercise 15.3
+# lets one pass, and so does our gateway (`breaker.py`, 40 lines). The price of any breaker is a false alarm: after
+# five unlucky failures it refuses requests that would have been answered. A service that fails often, but not always,
+# is the opposite problem. If every fifth call succeeds, a count of failures in a row never reaches five. So our
+# gateway counts a *rate*: its breaker opens when ten of the last twenty calls have failed. You set this by two
+# arguments, `--breaker-failures 10` and `--breaker-rate 0.5`.
 #
-# Count failures of the *service* alone (time-outs, 5xx), never of the client (400). Otherwise one client's nonsense shuts
-# everybody out. A deadline that a client set itself is not the service's failure either: a client that waits for a
-# millisecond would open the breaker for all. The gateway's 504 therefore says whose time ran out. Does our gateway tell
-# the two apart?
+# Count failures of the *service* alone (time-outs, 5xx), never of the client (400). Otherwise one client's bad
+# requests shut everybody out. If a client's own deadline passes, the service has not failed either: a client that
+# waits only a millisecond would open the breaker for everybody. So the gateway's 504 says whose time ran out. Does our
+# gateway tell a client's mistakes from the service's failures?
 
 
 # %%
@@ -992,8 +993,8 @@ claim(
 # same name with each try. The store has one row for each key, and the database itself sees to it (`UNIQUE` in
 # `feedback.py`).
 #
-# We put something nasty before the store: it hands each request on, and drops the first answer. So half
-# of all calls fail, on purpose, and the breaker of this gateway waits for a thousand failures.
+# We put a faulty proxy before the store: it passes each request on, and drops the first answer to it. So half of all
+# calls fail, on purpose. We set this gateway's breaker to a thousand failures, so that it stays closed.
 
 
 # %%
@@ -1119,8 +1120,8 @@ def finish(queue, job, digit):
 
 # %% [markdown]
 # One statement finds a job and leases it, so that two workers cannot take the same one. The worker is a process of its
-# own, and slow on purpose. Its thread waits for a pipe from this notebook to close, so that the worker ends with the
-# notebook, even where that is killed.
+# own, and slow on purpose. One of its threads waits until a pipe from this notebook closes. So the worker ends with
+# the notebook, even if the notebook is killed.
 
 # %%
 WORKER = f"""
@@ -1227,9 +1228,9 @@ observe(
 run(desk.runner.cleanup())
 
 # %% [markdown]
-# The job that the dead worker held is delivered again, unless it was finished in the very moment of the kill.
-# "Exactly once" exists only as at-least-once delivery of work that is idempotent, as `finish` is. A lease that is too
-# short makes healthy workers compete for a job; too long, and a dead one's job lies around.
+# The job that the dead worker held is delivered again, unless the worker finished it just before the kill. "Exactly
+# once" exists only as at-least-once delivery of work that is idempotent, as `finish` is. A lease that is too short
+# makes healthy workers compete for a job; too long, and a dead one's job lies around.
 #
 # A queue must also end somewhere. If more comes in than goes out, a longer queue only means that everything in it is
 # older: the wait in a queue of $n$ jobs at a rate of $\mu$ a second is $n / \mu$. So queues are *bounded*, and a full
@@ -1617,9 +1618,9 @@ for each in (first, second):
 #
 # Redis is one: it keeps strings, counters and logs in memory, and does one command at a time, so that each is
 # *atomic*: no other comes between. (Valkey is a fork of it under its former, open licence, with the same protocol.)
-# Where an engine is within reach, we run it in a container. Its makers publish an image; this page was built where
-# none can be fetched, so a small one is made here from Debian's package. `own` ends its name with a few letters that
-# belong to your copy of the course, so nobody else on the same engine uses or removes it.
+# Where an engine is within reach, we run it in a container. Its makers publish an image. This page was built where no
+# image can be fetched, so we make a small one from Debian's package. `own` adds a few letters to the image's name.
+# They belong to your copy of the course, so nobody else on the same engine uses or removes it.
 
 # %%
 DOCKERFILE = """\

@@ -2,7 +2,7 @@
 # # 16 Containers
 #
 # At 3 a.m. a container is dead with exit code 137. Did it ask for too much memory, or did it not listen when it was
-# told to end? While you find out, forty machines fetch two gigabytes each, for a change of one line.
+# told to end? While you find out, forty machines each download two gigabytes, because one line has changed.
 #
 # ## You will be able to
 #
@@ -14,9 +14,9 @@
 #
 # ## Before you start
 #
-# Lesson 01 builds the course's image once, and lesson 14 explains the server in it. With a Docker engine within reach,
-# everything here is built, run and killed for real; without, you see what it did on a real one. The `docker` package
-# sends the same requests as the `docker` command does.
+# Lesson 01 builds the course's image once, and lesson 14 explains the server in it. If a Docker engine is available,
+# everything here is really built, run and killed. If not, you see what happened on a real one. The `docker` package
+# sends the same requests as the `docker` command.
 
 # %%
 import base64
@@ -53,14 +53,14 @@ OURS = {"course-lesson": own("16")}  # a label on all that this lesson makes
 print(SERVICE)
 
 # %% [markdown]
-# `own` puts a hyphen and a few letters after a name. The letters belong to your copy of the course. So you can share an
+# `own` adds a hyphen and a few letters to a name. The letters belong to your copy of the course. So you can share an
 # engine with others, and nobody removes what somebody else made.
 
 # %% [markdown]
 # ## What does the article's recipe build?
 #
 # An *image* is the files and settings that a container starts from; a *Dockerfile* is the recipe for it; an *engine*
-# builds the one from the other.
+# builds an image from a Dockerfile.
 #
 # **Where this goes wrong.** One of the articles that this course grew from deploys a model with this recipe:
 
@@ -123,12 +123,12 @@ claim("the article's image cannot be built", not article["built"])
 # %% [markdown]
 # Read what the engine says. "manifest unknown" or "not found" means that the registry, the server from which images
 # are fetched, knows no such image: PyTorch's makers never published a tag `1.8-cpu`. "no such host" or a time-out
-# means that no registry was reached, and then the build would fail for an image that exists, too. Either way it fails
-# at its first line. What would the rest do? We put the last three lines on a base that exists, leave the framework
-# out, and give it an application. The article shows none; its model, in section 4.3, is a script that computes and
-# ends, so that is the first of three; two servers follow. The article's Deployment wants port 8080. (The line that we
-# leave out would install the framework once more, beside the one that its base is there for, in whatever version is
-# the newest on that day.)
+# means that no registry was reached; then the build would fail even for an image that exists. Either way it fails at
+# its first line. What would the rest do? We put the last three lines on a base that exists, leave the framework out,
+# and add an application. The article shows none. Its model, in section 4.3, is a script that computes and ends, so our
+# first application is such a script; the other two are servers. The article's Deployment uses port 8080. (The line
+# that we leave out would install the framework a second time, beside the one in the base, in the newest version of
+# that day.)
 
 # %%
 APP = """\
@@ -154,8 +154,8 @@ CMD ["python3", "/app/app.py"]
 KINDS = ["a script", "a server on 127.0.0.1", "a server on 0.0.0.0"]
 
 # %% [markdown]
-# Two helpers for the rest of the lesson: one runs a container and removes it whatever happens, the other waits until
-# the container has printed a word. Then we build and run the three, publish port 8080 of each, and ask it.
+# Two helpers come first. One runs a container and removes it whatever happens. The other waits until it has printed a
+# word. Then we build and run all three, publish port 8080 of each, and send it a request.
 
 
 # %%
@@ -228,16 +228,16 @@ claim(
 
 # %% [markdown]
 # - A container lives as long as its first process. The article's `CMD` starts no server, so there is nothing to reach.
-# - `127.0.0.1` inside a container is the container's own. The server that "works on my machine" hears nobody from
-#   outside. Listen on `0.0.0.0`, all addresses.
+# - `127.0.0.1` inside a container is the container's own. A server that listens there cannot be reached from outside,
+#   although it "works on my machine". Listen on `0.0.0.0`, all addresses.
 # - `EXPOSE` opens nothing. It is a note for readers; what publishes a port is `docker run -p`, and in a cluster a
-#   Service. We published port 8080 for all three, and that alone made nobody listen.
-# - Root is what you get by saying nothing. A later section shows what that allows.
+#   Service. We published port 8080 for all three, but that does not make a program listen.
+# - Without a `USER` the process runs as root. A later section shows what that allows.
 #
 # ## What is a container, then?
 #
-# A process. Not a small machine: a process that was given other names for things. We build the course's own image, run
-# it, and look at its one process from two sides.
+# It is a process, not a small machine. The process only sees other names for things. We build the course's own image,
+# run it, and look at its one process from two sides.
 
 
 # %%
@@ -260,8 +260,8 @@ print(f"built in {image['seconds']:.1f} s: {show.bytes_text(image['bytes'])}")
 
 # %% [markdown]
 # Inside, we ask the kernel with a few lines of Python, run *in* the container. Outside, we ask for the same process
-# with the same lines: from a second container, which was given the engine's machine's own process numbers and host
-# name, and the right to look at other processes.
+# with the same lines: from a second container. That one shares the process numbers and the host name of the engine's
+# machine, and may look at other processes.
 
 # %%
 LOOK = """
@@ -358,10 +358,10 @@ observe(
 claim("the kernel is the same one", inside["kernel"] == outside["kernel"], inside["kernel"])
 
 # %% [markdown]
-# What gives a process other names for things is a *namespace*. Linux has one kind for process numbers, one for the
-# network, one for mounted file systems, one for the host's name, and so on; each has a number, and two processes that
-# show the same number share it. Here is the service, and beside it what a second container showed that looked at
-# itself; we had given that one the process numbers and the host name of the engine's machine:
+# A *namespace* gives a process other names for things. Linux has one kind for process numbers, one for the network,
+# one for mounted file systems, one for the host's name, and so on. Each namespace has a number, and two processes with
+# the same number share it. Here are the numbers of the service, and beside them those of the second container, which
+# shares the process numbers and the host name of the engine's machine:
 
 # %%
 WHAT = {"pid": "process numbers", "net": "network", "mnt": "files", "uts": "host name"}
@@ -392,12 +392,12 @@ observe(
 )
 
 # %% [markdown]
-# (An engine can be set up to give containers user numbers of their own, or to run without root itself. Then root inside
-# is somebody else outside.)
+# (An engine can be set up to give containers user numbers of their own, or to run without root itself. Then root
+# inside is another user outside.)
 #
-# Namespaces say what a process *sees*. What it may *use* is another device, the *control group* (cgroup): we gave the
-# container 256 MiB and half a CPU, and the kernel keeps count. The limit stands in a file; its name depends on the
-# version of cgroups (1 or 2) that the engine's machine runs.
+# Namespaces decide what a process *sees*. A different mechanism, the *control group* (cgroup), limits how much it may
+# *use*. We gave the container 256 MiB and half a CPU, and the kernel counts what it takes. The limit is in a file,
+# whose name depends on the version of cgroups (1 or 2) on the engine's machine.
 
 # %%
 for file, limit in inside["limits"].items():
@@ -410,16 +410,15 @@ claim(
 )
 
 # %% [markdown]
-# The last line is the source of much trouble. `free`, `os.cpu_count()` and many libraries ask for the machine, and get
-# the machine. Below, both limits are hit.
+# The last line causes much trouble. `free`, `os.cpu_count()` and many libraries report the whole machine, not the
+# limit. Below we run into both limits.
 #
 # ## Why does it take ten seconds to stop?
 #
 # To end a container, the engine sends SIGTERM to its first process, waits for the *grace period* (10 s by default),
-# then kills. An orderly server finishes what it has begun and ends with code 0. Which of these does? `CMD` can be
-# written in *exec form*, a JSON list that is run as it stands, or in *shell form*, a line that `/bin/sh -c` runs.
-# Predict, then look: six ways to start the same server, each told to stop, with a grace period of 3 s, so that nobody
-# has to wait for ten.
+# then kills. A well-behaved server finishes what it has begun and ends with code 0. `CMD` can be written in *exec
+# form*, a JSON list that is run as it stands, or in *shell form*, a line that `/bin/sh -c` runs. We start the same
+# server in six ways and tell each to stop. The grace period is 3 s. Predict which of them end with code 0.
 
 # %%
 SHELL, EXEC = "CMD python3 /app/app.py", 'CMD ["python3", "/app/app.py"]'
@@ -510,27 +509,27 @@ claim(
 # %% [markdown]
 # In shell form, process 1 is the shell. The signal goes to it alone, and the server never hears of it. (Other shells
 # may do otherwise: bash puts a single command in its own place. Do not count on it.) The second failure is stranger.
-# Outside a container, a program without a handler dies of SIGTERM. Process 1 does not: the kernel protects the first
-# process of a namespace from signals that it has no handler for, since with it all others die. That also holds for the
-# shell.
+# Outside a container, a program without a handler dies of SIGTERM. Process 1 does not. If the first process of a
+# namespace ends, all others in it are killed, so the kernel ignores signals to it for which it has no handler. That
+# also holds for the shell.
 #
-# Two half mends. An *init* (`docker run --init`) is a tiny first process that hands signals on, so that the program
-# dies of them: code 143, which is 128 + 15, SIGTERM's number. `STOPSIGNAL SIGINT` has the engine send another signal,
-# for which Python brings a handler that raises KeyboardInterrupt: code 130, 128 + 2. Both end *quickly*, and a request
-# under way would be cut off. And look at the second bar: the init hands the signal to the shell, which dies of it.
-# Then the init has nothing left to wait for and ends, and with process 1 the kernel kills the rest: the server, whose
-# handler never ran.
+# There are two partial remedies. An *init* (`docker run --init`) is a tiny first process that passes signals on. The
+# program dies of the signal: code 143, which is 128 + 15, SIGTERM's number. `STOPSIGNAL SIGINT` makes the engine send
+# another signal. Python has a handler for it, which raises KeyboardInterrupt: code 130, 128 + 2. Both end *quickly*,
+# and a request under way would be cut off. And look at the second bar. The init passes the signal to the shell, which
+# dies of it. Then the init has nothing left to wait for and ends. With process 1 gone, the kernel kills the rest: the
+# server, whose handler never ran.
 #
-# So: exec form, and a server with a handler, as ours (lesson 14 shows the drain). 137 is 128 + 9: killed. Why, the
-# code does not say; the section on memory meets it again, with another cause.
+# So use the exec form, and a server with a handler, such as ours (lesson 14 shows the drain). Code 137 is 128 + 9:
+# killed. The code does not say why; the section on memory meets it again, with another cause.
 #
 # ## What does a change of one line cost?
 #
 # Each instruction that changes files makes a *layer*, and the engine keeps it. At the next build it compares from the
-# top: as long as the instruction and what it copies are the same, the kept layer is used; from the first difference
-# on, everything is made anew. So the order decides. Here are two orders of the same lines; for each, we build, change
-# one line of the application, and build again. (NumPy stands for the packages; the virtual environment is made first
-# in both, and `LABEL` makes sure that neither finds the layers of an earlier run.)
+# top: as long as the instruction and what it copies are the same, it uses the kept layer. From the first difference
+# on, it makes every layer again. So the order matters. Here are two orders of the same lines; for each, we build,
+# change one line of the application, and build again. (NumPy stands for the packages; the virtual environment is made
+# first in both, and `LABEL` makes sure that neither finds the layers of an earlier run.)
 
 # %%
 TOP = f"FROM {BASE}\nRUN python3 -m venv /opt/app\nLABEL run={{run}}\n"
@@ -597,9 +596,9 @@ observe(
 )
 
 # %% [markdown]
-# The seconds are the builder's. The bytes are everybody's: each machine that runs the image fetches the layers that it
-# has not, and with code first that is NumPy again, for a change of one line. With a framework it would be the
-# framework. What changes most often goes last.
+# Only the builder pays the seconds. Every machine that runs the image pays the bytes: it fetches each layer that it
+# does not have yet. With code first that includes NumPy again, or a whole framework, for a change of one line. So put
+# last what changes most often.
 #
 # ## What is in it, and how large?
 #
@@ -633,11 +632,12 @@ claim(
 )
 
 # %% [markdown]
-# So the model is not the weight; what runs it is. That is why the recipe has stages, one for each `FROM`. The first
-# installs packages and removes what a server never runs, pip included. The second sets the rights of the course's own
-# files. The last one copies both results, and everything else stays behind. And it holds ONNX Runtime rather than the
-# framework that trained the model. What would the framework cost? We cannot build that image in a lesson's time, so as
-# a stand-in for its layer we count the bytes that each package has installed *here*, in this environment.
+# So most of the size is not the model, but what runs it. That is why the recipe has stages, one for each `FROM`. The
+# first installs packages and removes what a server never runs, pip included. The second sets the rights of the
+# course's own files. The last one copies both results, and everything else stays behind. And it holds ONNX Runtime
+# rather than the framework that trained the model. What would the framework cost? We cannot build that image in a
+# lesson's time, so as a stand-in for its layer we count the bytes that each package has installed *here*, in this
+# environment.
 
 
 # %%
@@ -680,10 +680,10 @@ observe(
 #
 # ## Is a secret gone when it is removed?
 #
-# The build needs a token, to fetch packages from the company's own index. Four ways to give it. Which of the four
-# images can you publish? We search their settings, their history, and the files in each layer above the base, as
-# `docker save` hands them out to everybody who has the image. And we look as most people would: with `env` and `cat`,
-# in a container.
+# The build needs a token, to fetch packages from the company's own index. There are four ways to pass it in. Which of
+# the four images can you publish? We search their settings, their history, and the files in each layer above the base,
+# as `docker save` hands them out to everybody who has the image. And we look as most people would: with `env` and
+# `cat`, in a container.
 
 # %%
 TOKEN = "token-for-lesson-16"
@@ -769,12 +769,12 @@ claim(
 )
 
 # %% [markdown]
-# A layer is never changed. `rm` in a later instruction adds a mark, "this file is gone", and the file stays below it,
-# for whoever unpacks the image. So a secret that was once in an image that others have is no secret any more: replace
-# the secret, not the image.
+# A layer is never changed. `rm` in a later instruction adds a mark, "this file is gone". The file stays in the layer
+# below, and anyone can unpack it. So if others have an image with the secret in it, the secret is known: replace the
+# secret, not only the image.
 #
-# Another stage keeps it out of what is published, not out of the builder, which keeps that stage in its cache. The
-# tool made for it is BuildKit, the builder that recent versions of `docker build` use:
+# A separate stage keeps the secret out of the published image, but not out of the builder, which keeps that stage in
+# its cache. The right tool is BuildKit, the builder of recent versions of `docker build`:
 #
 # ```dockerfile
 # # syntax=docker/dockerfile:1
@@ -788,7 +788,8 @@ claim(
 #
 # ## What happens at the limit of memory?
 #
-# A program asks for 512 MiB in a container that may have 64. Guess: is it refused, does it get an exception, and when?
+# A program asks for 512 MiB in a container whose limit is 64. Guess: is the request refused, is there an exception,
+# and when?
 
 # %%
 LIMIT_MIB = 64
@@ -843,18 +844,19 @@ claim(
 observe("and the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=greedy)
 
 # %% [markdown]
-# Asking costs nothing; memory is handed out when a *page* (4 KiB, as a rule) is first written, and then it is too late
-# for an exception. So the peak under load must fit, not the size after the start. And here is the question from the
-# beginning: 137 with `OOMKilled` is memory, 137 without it is most often a stop that was not heeded, or somebody's
-# `kill -9`. `docker inspect` shows it; in a cluster, `kubectl describe pod`.
+# Asking costs nothing. The kernel gives out memory when a *page* (usually 4 KiB) is first written, and then it is too
+# late for an exception. So the limit must fit the peak under load, not the size after the start. This answers the
+# question from the beginning. 137 with `OOMKilled` means memory. 137 without it usually means that the process ignored
+# the stop, or that somebody used `kill -9`. `docker inspect` shows it; in a cluster, `kubectl describe pod`.
 #
 # ## What does half a CPU do to a thread pool?
 #
-# A limit on CPU is a *quota*: so much processor time in each period of 100 ms. Whoever has used it up stands still
-# until the next period. It does not reduce the number of processors that a program sees, and ONNX Runtime sizes its
-# pool by what it sees (issue 29510 in its repository). With a quota of half a CPU, how many threads are best? We measure
-# with a chain of matrix products, large enough to be worth sharing, in containers of the service's image. The weights
-# are made inside the model, by `ConstantOfShape`, so that the whole model is small enough to travel on a command line.
+# A limit on CPU is a *quota*: so much processor time in each period of 100 ms. A container that has used it up stands
+# still until the next period. The quota does not reduce the number of processors that a program sees, and ONNX Runtime
+# sizes its pool by what it sees (issue 29510 in its repository). With a quota of half a CPU, how many threads are
+# best? We measure with a chain of matrix products, large enough to be worth sharing, in containers of the service's
+# image. The weights are made inside the model, by `ConstantOfShape`, so that the whole model is small enough to travel
+# on a command line.
 
 # %%
 SIDE, LINKS = 512, 8
@@ -869,10 +871,10 @@ chain = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir
 onnx.checker.check_model(chain)
 
 # %% [markdown]
-# The program in the container calls the model for two seconds, and keeps when each call began and how long it took.
-# First it makes twenty calls a second, which one thread does with a fraction of the quota; then as many as it can.
-# Before and after, it reads two counters of its cgroup: `nr_periods`, the periods in which it wanted to run, and
-# `nr_throttled`, those of them in which it was stopped. It also counts the threads that ONNX Runtime makes.
+# The program in the container calls the model for two seconds, and records when each call began and how long it took.
+# First it makes twenty calls a second, which need only a part of the quota with one thread. Then it makes as many as
+# it can. Before and after, it reads two counters of its cgroup: `nr_periods` counts the periods in which it wanted to
+# run, and `nr_throttled` those in which it was stopped. It also counts the threads that ONNX Runtime makes.
 
 # %%
 PRESS = """
@@ -999,7 +1001,7 @@ observe(
 
 # %% [markdown]
 # If eight threads are hardly throttled either, the machine was busy: other programs left the container less than its
-# quota. It is slow then for another reason.
+# quota. Then it is slow for another reason.
 #
 # How long is a pause? It can be computed. Let $q$ be the quota in CPUs, $P$ = 100 ms the period, and $b$ the number of
 # threads that really run at once, at most the number of threads and of processors. Together they use up $b$ ms of
@@ -1032,16 +1034,17 @@ observe(
 )
 
 # %% [markdown]
-# It is off where a call meets two pauses, or where other programs take their part of the processors. By the formula,
-# one thread never spends a quota of one CPU. With half a CPU even one thread stands still for 50 ms whenever it has
-# computed for 50: fine for a model that takes a tenth of a millisecond now and then, bad for one that computes for
-# long. Pauses alone would cost no throughput, since the processor time is the same for all; but eight threads get
-# through far fewer calls. Likely they spend it on waiting for each other: ONNX Runtime's threads wait by spinning for a
-# while, and that counts against the quota, too. That is also how eight threads use it up with twenty short calls a
-# second. On a server of 64 processors the default is far more than eight.
+# The formula is off if a call meets two pauses, or if other programs take their part of the processors. By the
+# formula, one thread never uses up a quota of one CPU. With half a CPU even one thread stands still for 50 ms whenever
+# it has computed for 50. That is fine for a model that takes a tenth of a millisecond now and then, and bad for one
+# that computes for long. Pauses alone would cost no throughput, since the processor time is the same for any number of
+# threads. But eight threads complete far fewer calls. They likely spend the time waiting for each other: ONNX
+# Runtime's threads spin for a while when they wait, and spinning counts against the quota, too. In the same way eight
+# threads use up the quota with only twenty short calls a second. On a server of 64 processors the default is far more
+# than eight.
 #
-# The course's server therefore reads its limit from the cgroup's file and takes a thread for each *whole* CPU, one at
-# least:
+# So the course's server reads its limit from the cgroup's file and uses one thread for each *whole* CPU, but at least
+# one:
 
 # %%
 claim(
@@ -1053,9 +1056,9 @@ claim(
 # %% [markdown]
 # ## What can it write, and as whom?
 #
-# Whoever breaks into a service can do what its process can. So take away what it never needs: the *user* (a number
-# other than 0), the *capabilities* (root's power in pieces, such as opening raw sockets; `cap_drop`), and *writing*
-# (`read_only`). What breaks?
+# An attacker who breaks into a service can do what its process can. So take away what it never needs: the *user* (a
+# number other than 0), the *capabilities* (root's power in pieces, such as opening raw sockets; `cap_drop`), and
+# *writing* (`read_only`). What breaks?
 
 # %%
 TRY = """
@@ -1132,10 +1135,10 @@ claim(
 )
 
 # %% [markdown]
-# A *tmpfs* is a file system in memory: it goes with the container, and what is in it counts towards its limit of
-# memory. One is there in any case: the engine mounts `/dev/shm`, for shared memory, and it stays writable. Which
-# library wants to write what, you find out by switching `read_only` on in a test, not in production. Our server writes
-# no file, so it runs read-only without a tmpfs, as the first container of this lesson's service did.
+# A *tmpfs* is a file system in memory. It disappears with the container, and its files count towards the container's
+# memory limit. There is always one: the engine mounts `/dev/shm`, for shared memory, and it stays writable. To find
+# out what a library wants to write, switch `read_only` on in a test, not in production. Our server writes no file, so
+# it runs read-only without a tmpfs, as the first container of this lesson's service did.
 #
 # ## Does anybody notice when it hangs?
 #
@@ -1187,15 +1190,15 @@ claim(
 )
 
 # %% [markdown]
-# The engine notes it, and does nothing. A restart is somebody else's decision: a restart policy looks at exits, not at
-# health; Kubernetes does not look at `HEALTHCHECK` at all and has probes of its own (lesson 17). It serves the list
-# that `docker ps` prints, and Compose, where one service can wait until another one is healthy.
+# The engine records the state, and does nothing. It does not restart the container: a restart policy looks at exits,
+# not at health. Kubernetes ignores `HEALTHCHECK` and has probes of its own (lesson 17). The state is shown by
+# `docker ps`, and used by Compose, where one service can wait until another one is healthy.
 #
 # ## What is in there, package by package?
 #
 # On a morning in December 2021, companies everywhere asked one question: *where do we run Log4j, and in which
-# version?* Those who had a list could look it up. Such a list is a *software bill of materials* (SBOM). Two sources
-# make one for our image: what the Python packages of the service's environment say of themselves, and Debian's package
+# version?* Those who had a list could look it up. Such a list is a *software bill of materials* (SBOM). For our image
+# we make one from two sources: the metadata of the Python packages in the service's environment, and Debian's package
 # database. We write it as CycloneDX, one of the two common formats (the other is SPDX); a *purl* (package URL) names
 # each package with its ecosystem and version.
 
@@ -1264,12 +1267,12 @@ claim(
 )
 
 # %% [markdown]
-# Most of it came with the base, and none of us chose it. That is what a smaller base saves: not so much bytes as
-# things to keep up to date. Mind what such a list does not see: the official Python image compiles Python itself, so
-# that Debian's database knows nothing of it, and brings a pip of its own, outside the service's environment.
+# Most of these packages came with the base; we did not choose them. A smaller base saves bytes, but above all it has
+# fewer packages to keep up to date. Such a list has gaps. The official Python image compiles Python itself, so
+# Debian's database does not know it. The image also has a pip of its own, outside the service's environment.
 #
-# And this is what the list is for. An advisory says: *protobuf before 6.31.1 can be crashed by a message
-# that nests too deep* (CVE-2025-4565).
+# An advisory says that a message with too many levels can crash the pure-Python version of protobuf (CVE-2025-4565).
+# Fixed versions are 6.31.1 and, of the older series, 5.29.5 and 4.25.8. So we search for versions before 6.31.1.
 
 
 # %%
@@ -1287,14 +1290,15 @@ print("protobuf before 6.31.1:", affected(bom, "protobuf", "6.31.1"))
 print("protobuf before 99:", affected(bom, "protobuf", "99"))
 
 # %% [markdown]
-# Not affected; the second line shows that the search finds protobuf at all. Comparing versions by their numbers will do for
-# this; scanners such as Trivy or Grype know each ecosystem's rules, and where an advisory does not apply because the
-# distribution has mended an old version. Lesson 22 signs what was built.
+# Our image is not affected. The second line shows that the search does find protobuf. Comparing version numbers is
+# enough here, though it would also report 5.29.5, which is fixed. Scanners such as Trivy or Grype know the rules of
+# each ecosystem. They also know when a distribution has fixed an old version, so that an advisory does not apply.
+# Lesson 22 signs what was built.
 #
 # ## Which image was it?
 #
-# "We run `digits-service:1.4`." Which one? A tag is a name that can be moved. We build twice under one tag, and run
-# what the tag says, and what each of the two IDs says.
+# "We run `digits-service:1.4`." Which one? A tag is a name that can be moved. We build two images under one tag, and
+# run the tag and both IDs.
 
 
 # %%
@@ -1337,22 +1341,24 @@ claim(
 
 # %% [markdown]
 # That is why a layer need not be fetched twice, and why a *digest*, `name@sha256:…`, cannot be moved: other bytes have
-# another name. Pin by digest what must not change under you, the base above all, and let a robot (Renovate,
-# Dependabot) propose the next one, or you pin its holes too:
+# another name. Pin by digest what must not change, above all the base. Let a robot (Renovate, Dependabot) propose the
+# next digest, or you keep the base's old security holes, too:
 #
 # ```bash
 # docker build -f docker/service.Dockerfile --build-arg BASE_IMAGE=python:3.13-slim-trixie@sha256:… .
 # ```
 #
-# With most engines an image has a digest only once it came from a registry or went to one, and this page was recorded
-# where none can be reached; so the recipe here names the tag. The article's `latest` is the other extreme: the tag
-# that everybody moves. Two nodes that pulled it on different days run different programs under one name.
+# With most engines an image has a digest only after it came from a registry or was pushed to one. This page was
+# recorded where no registry can be reached, so the recipe here names the tag. The article's `latest` is the other
+# extreme: a tag that moves with every release. Two nodes that pulled it on different days run different programs under
+# one name.
 #
 # ## What goes to the engine?
 #
-# `docker build .` packs the folder and sends it before the first instruction runs. All of it: data, `.git`, and the
-# environment with the frameworks in it, which `COPY . .` then takes into the image. (BuildKit fetches only what the
-# instructions name; `COPY . .` names everything.) What `.dockerignore` names stays out. How many bytes is that, here?
+# `docker build .` packs the whole folder and sends it before the first instruction runs: data, `.git`, and the
+# environment with the frameworks in it. `COPY . .` then copies all of it into the image. (BuildKit fetches only what
+# the instructions name; `COPY . .` names everything.) Files that `.dockerignore` names are not sent. How many bytes
+# does that save here?
 
 
 # %%
@@ -1390,8 +1396,8 @@ claim(
 #
 # ## The recipe, line by line
 #
-# Here is what the article's four lines have become, each change with the failure that asked for it. The file is
-# `docker/service.Dockerfile`.
+# First come the steps of `docker/service.Dockerfile`. Then a table shows what the article's lines have become, and
+# which failure each change prevents.
 
 # %%
 RECIPE = places.CHECKOUT / "docker" / "service.Dockerfile"
@@ -1447,7 +1453,7 @@ claim("every mend is in the file", all(there for *_, there in mended), f"{len(me
 # ```
 #
 # Two of the images come from a registry, and this page was made where none can be reached. So here we read the file.
-# The course's tests run it, where need be with Prometheus and Redis from Debian's packages.
+# The course's tests run it; without a registry they use Prometheus and Redis from Debian's packages.
 
 # %%
 import yaml
@@ -1492,9 +1498,10 @@ claim(
 #
 # ## Clean up
 #
-# What we built carries our label or a name of our own. So the next cell finds it, and so does the first live cell of the
-# next run, if this one broke off. What stays is the builder's cache, such as the first stage of the service: the next
-# build is quick for it, and `docker image prune` removes it, with every other image on the engine that has no name.
+# Everything that we built has our label or a name of our own. So the next cell finds it. If this run breaks off, the
+# next run's first live cell does. The builder's cache stays, such as the first stage of the service, and makes the
+# next build quick. `docker image prune` removes it, together with every other image on the engine that has no name and
+# no container.
 
 
 # %%
@@ -1535,28 +1542,29 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - A container is a process with other names for things and a share of the machine; it sees the whole machine all the
-#   same, so tell every library how many threads it may have.
+# - A container is a process with other names for things and a share of the machine. It still sees all the processors,
+#   so tell every library how many threads it may use.
 # - Exec form and a handler for SIGTERM; a user that is not root; nothing writable that need not be. Exit code 137 is a
-#   kill: `OOMKilled` says by which hand.
-# - What changes most goes last; what was ever in a layer stays in it; and what an image is, its digest says, not its
-#   tag.
+#   kill: `OOMKilled` says whether memory was the cause.
+# - Put last what changes most often. A file that was ever in a layer stays in it. The digest identifies an image,
+#   the tag does not.
 #
 # ## Where this breaks down
 #
 # One engine, one machine, one architecture: an image for x86-64 does not run on an ARM processor unless it was built
-# for both. All containers share one kernel, so a hole in it is everybody's; who runs strangers' code wants more
-# between (gVisor, Kata Containers, a virtual machine each). The sizes are unpacked; what travels is compressed. Our
-# figures under the CPU limit come from a machine of few processors; on a larger one the default is further off. And
-# the SBOM lists what package managers know: a library that was copied in by hand is in no list.
+# for both. All containers share one kernel, so a hole in it concerns all of them. To run strangers' code, put more
+# between (gVisor, Kata Containers, or a virtual machine for each). The sizes are unpacked; what travels is compressed.
+# Our figures under the CPU limit come from a machine of few processors; on a larger machine the default number of
+# threads is even worse. And the SBOM lists what package managers know: a library that was copied in by hand is in no
+# list.
 #
 # ## What real teams use
 #
 # BuildKit (`docker buildx`), for secrets, cache mounts and images for several architectures; in clusters also Buildah,
-# which builds without an engine that runs all the time. Distroless or Chainguard bases, which have no shell. Trivy or
-# Grype for SBOMs and known holes, hadolint for Dockerfiles, cosign for signatures, Renovate for digests. In a cluster
-# containerd or CRI-O runs the containers, not Docker: the image format is a standard, and any of them runs what any of
-# them built.
+# which builds without an engine that runs all the time. Distroless or Chainguard bases, most of them without a shell.
+# Trivy or Grype for SBOMs and known holes, hadolint for Dockerfiles, cosign for signatures, Renovate for digests. In a
+# cluster containerd or CRI-O runs the containers, not Docker: the image format is a standard, and any of them runs
+# what any of them built.
 #
 # ## Further reading
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 17 Kubernetes
 #
-# At 3 a.m. the update is through: `kubectl` said "successfully rolled out", and went home. Every request fails. The
-# cluster did exactly what the file asked for; nobody had told it how to know that the service works.
+# At 3 a.m. the update is done: `kubectl` said "successfully rolled out". Every request fails. The cluster did exactly
+# what the file asked for, but nobody had told it how to check that the service works.
 #
 # ## You will be able to
 #
@@ -17,7 +17,7 @@
 # Lesson 16 makes the image, lesson 14 the server, lesson 15 time-outs and retries. The cells that act on a cluster
 # need a Docker engine and a Kubernetes cluster on your own machine; without them they replay a recording, and say so.
 # They work in a *namespace* of their own, a part of the cluster in which names do not clash with other people's. Its
-# name is `digits-17-kubernetes` and a few letters, which `own` adds: they belong to your copy of the course. The cells
+# name is `digits-17-kubernetes` and a few letters that `own` adds, which belong to your copy of the course. The cells
 # remove the namespace at the end.
 
 # %%
@@ -54,11 +54,10 @@ _ = shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 
 
 # %% [markdown]
-# What is deployed is one model, version 3 of the course's small network for digits, and what clients send are twenty
-# test images.
+# We deploy one model, version 3 of the course's small network for digits. Clients send twenty test images.
 #
-# Three helpers. `said` runs a `kubectl` command in our namespace and returns its answer, or its refusal; `shown`
-# prints commands with their answers, as a terminal would; `until` waits for the cluster.
+# We need three helpers. `said` runs a `kubectl` command in our namespace and returns its answer or its error. `shown`
+# prints commands with their answers, as a terminal would. `until` waits for the cluster.
 
 
 # %%
@@ -105,9 +104,9 @@ print(build())
 # ## Three commands from an article: how far do they get?
 #
 # **Where this goes wrong.** One of the articles that this course grew from deploys a model in three lines: install,
-# create, expose. We run them as they stand. First the installation, in a fresh Debian, after its lists of packages
-# were fetched (with `-s`, which only simulates). So that a failure means something, we ask first for a package that
-# does exist.
+# create, expose. We run them as they stand. First comes the installation, in a fresh Debian with current lists of
+# packages (`-s` only simulates it). To show that a failure means something, we first ask for a package that does
+# exist.
 
 # %%
 APT_LINE = "apt-get install kubelet kubeadm kubectl"
@@ -139,14 +138,13 @@ claim(
 )
 
 # %% [markdown]
-# Debian has packaged `kubectl` alone since its version 13, trixie; one missing name, and apt installs nothing. Kubernetes'
-# makers publish all three in a repository of their own, which must be added first, with its key. And
-# then there are three programs and no cluster: `kubelet` runs containers on one machine, `kubeadm` makes a cluster of
-# machines, `kubectl` talks to it. On a laptop one takes a tool that brings a whole cluster: kind, minikube, k3s,
-# Docker Desktop.
+# Debian 13 (trixie) has a package for only one of the three, `kubectl`. If one name is missing, apt installs nothing.
+# Kubernetes' makers publish all three in a repository of their own; you must add it first, with its key. Even then you
+# have three programs and no cluster: `kubelet` runs containers on one machine, `kubeadm` makes a cluster of machines,
+# `kubectl` talks to it. On a laptop, take a tool that brings a whole cluster: kind, minikube, k3s or Docker Desktop.
 #
-# Now to the other two lines, and to the names in them: first with the article's underscore, then with a hyphen. At the
-# end we ask what has become of the pod, a running copy of the image.
+# Now we run the other two lines, first with the article's underscore in the name, then with a hyphen. At the end we
+# look at the pod, which should be a running copy of the image.
 
 
 # %%
@@ -188,9 +186,9 @@ claim(
 )
 
 # %% [markdown]
-# So the third try would have been: a hyphen in the name, a port, and an image that a *node*, a machine of the cluster,
-# can pull. `latest` makes Kubernetes ask a registry at each start, although the image may lie on the node. (A cluster
-# that enforces a Pod Security Standard, a list of rights that no pod may have, refuses the pod before it looks for its
+# So the third try would need a hyphen in the name, a port, and an image that a *node*, a machine of the cluster, can
+# pull. `latest` makes Kubernetes ask a registry at each start, although the image may lie on the node. (A cluster that
+# enforces a Pod Security Standard, a list of rights that no pod may have, refuses the pod before it looks for its
 # image; the warning then says so.)
 #
 # Would a check before the deployment have caught the name? Kubernetes publishes *schemas*, descriptions of its objects
@@ -209,15 +207,15 @@ claim(
 )
 
 # %% [markdown]
-# A schema knows the shape of a file, not the rules by which its parts must fit: neither that a name has no underscore,
-# nor that a selector must match labels, nor that a port is one on which somebody listens. The server knows the first
-# two (`kubectl apply --dry-run=server` asks it, and changes nothing). The third nobody knows but you. Exercise 17.4 is
-# held to all three.
+# A schema describes the shape of a file, but not all of its rules. It does not say that a name has no underscore, that
+# a selector must match labels, or that somebody listens on the port. The API server knows the first two;
+# `kubectl apply --dry-run=server` asks it, and changes nothing. Only you know the third. Exercise 17.4 checks all
+# three.
 #
 # ## All pods are ready. Ready for what?
 #
-# Another article has two objects in a file. A *Deployment* says which *pods* there should be: a pod is one or more
-# containers that live and die together and share an address. A *Service* gives those pods one name and one address,
+# Another article has two objects in a file. A *Deployment* says which *pods* there should be. A pod is one or more
+# containers that start and end together and share an address. A *Service* gives those pods one name and one address,
 # and spreads what arrives there over them. It finds them by their *labels*.
 
 # %%
@@ -286,10 +284,10 @@ claim(
 )
 
 # %% [markdown]
-# `containerPort` opens nothing; it is a note. And "available" means here: the process has been started. Kubernetes had
-# nothing else to go by. So the port must be one on which the server listens, and a *readiness probe* must ask the
-# server itself. From here on we work with the files in `k8s/base`, whose Deployment `digits` has all that follows, and
-# take fields out one at a time. Every field has to earn its place.
+# `containerPort` opens nothing; it is a note. And "available" means here only that the process has been started:
+# Kubernetes knew nothing else. So the server must listen on that port, and a *readiness probe* must ask the server
+# itself. From here on we work with the files in `k8s/base`. Their Deployment `digits` has all fields that follow, and
+# we take them out one at a time, to see what each is good for.
 #
 # `variant` reads those files and leaves fields out; `deploy` puts the result in the place of what runs; `ready` lists
 # the pods that may have requests.
@@ -335,10 +333,10 @@ def ready(app="digits"):
 
 
 # %% [markdown]
-# The first to go are the probes. Two pods serve; a pod inside the cluster sends requests to the Service, from four
-# *workers*, each with a new connection for every request and a pause of 20 ms after the answer. Then comes an update
-# whose model takes three seconds to load, as larger ones do. Without a readiness probe the cluster cannot tell us when
-# a pod answers, so `loaded` reads it in the server's own log.
+# First we take out the probes. Two pods serve. A pod inside the cluster sends requests to the Service from four
+# *workers*. Each worker opens a new connection for every request and pauses for 20 ms after the answer. Then comes an
+# update whose model takes three seconds to load, as a larger model would. Without a readiness probe the cluster cannot
+# tell us when a pod answers, so `loaded` reads it in the server's own log.
 
 
 # %%
@@ -377,7 +375,7 @@ blind = update_without_readiness()
 
 
 # %% [markdown]
-# The client counts in half seconds. We draw them as rates: what was answered, and hatched on top of it what failed.
+# The client counts in half seconds. We draw them as rates: the answers, and on top of them, hatched, the failures.
 
 
 # %%
@@ -424,8 +422,8 @@ claim(
 )
 
 # %% [markdown]
-# The new pods counted as ready when their containers had been started, so the old ones were ended, while the new ones
-# loaded. A readiness probe prevents it. `k8s/base` has three probes, and they ask different questions:
+# The new pods counted as ready as soon as their containers had been started. So the old pods were ended while the new
+# ones still loaded. A readiness probe prevents this. `k8s/base` has three probes, and they ask different questions:
 #
 # | probe | asks | when it fails |
 # | --- | --- | --- |
@@ -433,15 +431,15 @@ claim(
 # | `readinessProbe` | may it have requests now? (`/v2/health/ready`) | it gets none, and is left alone |
 # | `livenessProbe` | is it beyond help? (`/v2/health/live`) | restart |
 #
-# Liveness must not ask for the model: a pod that still loads would be killed for it, and load again, for ever. The
-# startup probe gives `failureThreshold × periodSeconds` for the load; exercise 17.3 computes them. How many requests
-# an update loses with them, a later section counts.
+# The liveness probe must not ask for the model: a pod that still loads would be killed, and would load again, without
+# end. The startup probe gives it `failureThreshold × periodSeconds` to load; exercise 17.3 computes both numbers. A
+# later section counts how many requests an update loses with these probes.
 #
 # ## What if nobody sets limits?
 #
 # A *request* is what the scheduler sets aside for a container on a node. A *limit* is what the kernel enforces: above
 # its CPU limit a container is slowed down, above its memory limit it is killed. Four pods take 120 MiB of memory each.
-# They differ in their `resources` alone. Each then prints its `oom_score_adj`, a number that we come to below the
+# They differ in their `resources` alone. Each then prints its `oom_score_adj`, a number that we explain below the
 # table.
 
 # %%
@@ -507,11 +505,11 @@ claim(
 )
 
 # %% [markdown]
-# The pod without limits did no harm, since the node had 120 MiB to spare. A leak takes whatever there is, and in the
-# end the kernel must kill *somebody* (or the node's kubelet, which tries to be faster and ends a whole pod). Whom?
-# From requests and limits Kubernetes derives a *quality of service class*, and with it each process's `oom_score_adj`,
-# a number between −1000 and 1000 which the kernel adds to its reckoning of who takes most: the higher, the sooner. The
-# rule, for a pod of one container:
+# The pod without limits did no harm, since the node had 120 MiB to spare. A leak takes all the memory there is, and in
+# the end the kernel must kill some process. (The node's kubelet tries to be faster, and ends a whole pod.) Which
+# process? From requests and limits Kubernetes derives a *quality of service class*. The class sets each process's
+# `oom_score_adj`, a number between −1000 and 1000. The kernel adds it to its score of who uses most memory, and kills
+# the highest score first. The rule, for a pod of one container:
 
 
 # %%
@@ -541,21 +539,21 @@ claim(
 )
 
 # %% [markdown]
-# So a pod that says nothing stands first in line when another one leaks. (Guaranteed is a negative number on most
-# clusters; it stays 0 where the cluster itself may not lower such scores.) `k8s/base` sets the memory limit to what it
-# requests: the pod never takes more than was set aside for it, and a leak of its own ends it, not its neighbours. CPU
-# cannot run out in that way, only get slow; whether to limit it at all is debated, and lesson 16 measures what a limit
-# does to threads.
+# So a pod without requests and limits is the first to be killed when another pod leaks. (For Guaranteed the number is
+# negative on most clusters. It stays 0 if the cluster itself may not lower such scores.) `k8s/base` sets the memory
+# limit equal to the request. So the pod never takes more than was set aside for it, and its own leak ends this pod,
+# not its neighbours. Too little CPU kills nobody; it only makes programs slow. Whether to limit CPU at all is debated;
+# lesson 16 measures what a limit does to threads.
 #
-# ## Which goodbye loses requests?
+# ## How can a pod end without losing requests?
 #
 # When a pod is deleted, two things begin *at the same time*. Its node tells the process to end (SIGTERM). And its
-# address is taken out of the Service, which every node has to learn. Our server closes its door as soon as it is told.
-# Who still has the old address then finds the door closed.
+# address is taken out of the Service, which every node has to learn. Our server stops accepting connections as soon as
+# it is told. A client that still uses the old address is then refused.
 #
-# We let two Deployments run side by side: `digits`, with `preStop: sleep 3`, which puts three seconds between the
-# deletion and SIGTERM; and `abrupt`, the same without. Both go from three pods to one at the same moment, each under
-# its own traffic: `clients` starts several clients side by side, `results` ends them and collects what they saw.
+# We run two Deployments side by side. `digits` has `preStop: sleep 3`, which puts three seconds between the deletion
+# and SIGTERM. `abrupt` is the same without it. Both go from three pods to one at the same moment, each under its own
+# traffic. `clients` starts several clients side by side; `results` ends them and collects what they saw.
 
 
 # %%
@@ -643,24 +641,25 @@ observe(
 )
 
 # %% [markdown]
-# Without it the number is the outcome of a race, and may be zero on a quiet day: the worst kind of bug. (A stretch
-# without answers or failures, if you see one, is all four workers waiting, most likely for an address at which nobody
-# is any more: such a wait ends as one failure, a `TimeoutError`, after the client's two seconds.) Three times must fit
-# into `terminationGracePeriodSeconds`, after which SIGKILL comes whatever is under way: the sleep, the server's own
-# wait for requests under way, and a margin. In `k8s/base`: 3 s + 10 s < 20 s (exercise 17.5).
+# Without it, the number of failures depends on a race, and may be zero on a quiet day. Such bugs are the hardest to
+# find. (If you see a gap without answers or failures, all four workers are waiting, most likely for an address where
+# no pod is left. Each such wait ends as one failure, a `TimeoutError`, after the client's two seconds.) After
+# `terminationGracePeriodSeconds` SIGKILL comes in any case. So three times must fit into it: the sleep, the server's
+# own wait for requests under way, and a margin. In `k8s/base`: 3 s + 10 s < 20 s (exercise 17.5).
 #
 # ## Who closes the gap between what is and what should be?
 #
-# A Deployment is not a command, it is a *desired state*. *Controllers* compare it with what is, for ever, and act on
-# the difference: a Deployment's controller makes a *ReplicaSet* for each version of the template, a ReplicaSet's makes
-# or deletes pods until their number is right, the scheduler finds them a node, the node's kubelet starts and probes
-# them. None of them knows the whole plan, so none needs to be told what went wrong.
+# A Deployment is not a command, it is a *desired state*. *Controllers* compare it with the actual state, again and
+# again, and act on the difference. The Deployment's controller makes a *ReplicaSet* for each version of the template.
+# The ReplicaSet's controller makes or deletes pods until their number is right. The scheduler finds them a node, and
+# the node's kubelet starts and probes them. Each looks only at its own part, so none needs to be told what went wrong
+# elsewhere.
 #
-# We watch that, in the API server's own stream of changes (`kubectl get pods --watch`). First a pod is deleted. Then
-# comes a change of configuration. A *ConfigMap* holds it, outside of the image; the pods read it into environment
-# variables when they start, so they must be started anew, one after the other: a *rolling update*. Before and after it
-# we look into a pod's environment with `kubectl exec`, which runs a command inside a container. Predict what it says
-# between the change and the restart.
+# We watch that, in the API server's own stream of changes (`kubectl get pods --watch`). First we delete a pod. Then we
+# change the configuration. It is in a *ConfigMap*, outside of the image. The pods read it into environment variables
+# when they start. So they must be restarted, one after the other: a *rolling update*. Several times we look at a pod's
+# environment with `kubectl exec`, which runs a command inside a container. Predict what it says between the change and
+# the restart.
 
 
 # %%
@@ -722,8 +721,8 @@ claim(
 
 
 # %% [markdown]
-# Each pod's life, from that stream: when it appeared, was ready, was told to go, and was gone. A pod counts as leaving
-# until its node has cleared up behind it, which may be seconds after its process has ended.
+# The stream tells each pod's life: when it appeared, when it was ready, when it was told to end, and when it was gone.
+# A pod counts as leaving until its node has cleaned up, which may be seconds after its process has ended.
 
 
 # %%
@@ -745,7 +744,8 @@ def lives(changes, end):
 
 
 # %% [markdown]
-# Above the pods, one line each in the order in which they came; below them, on the same clock, what the client saw.
+# The upper panel shows the pods, one line each, in the order in which they came. The lower panel shows what the client
+# saw, on the same clock.
 
 # %%
 end = len(watched["failed_by_half_second"]) / 2
@@ -808,9 +808,9 @@ observe(
 )
 
 # %% [markdown]
-# The update keeps to two numbers in the Deployment, `maxUnavailable: 0` and `maxSurge: 1`: of two pods asked for, none
-# may be missing, and one may be too many. Did it? `counts` goes through the changes one by one and counts, after each,
-# the pods that are ready and the pods that are not on their way out.
+# Two numbers in the Deployment control the update, `maxUnavailable: 0` and `maxSurge: 1`. We ask for two pods: none
+# may be missing, and there may be one more. Did the update respect them? `counts` goes through the changes one by one.
+# After each it counts the pods that are ready, and the pods that are not about to end.
 
 
 # %%
@@ -840,9 +840,10 @@ claim(
 )
 
 # %% [markdown]
-# That a changed ConfigMap changes nothing surprises everybody once; and worse, the next pod that happens to be
-# replaced starts with the new value, alone. The cure is to make the configuration a part of the template, by its
-# checksum: then a change of the one is a change of the other, and rolls out, and rolls back, by itself.
+# Everyone is surprised the first time a changed ConfigMap has no effect. Worse, the next pod that happens to be
+# replaced starts with the new value, and the others keep the old one. The cure is to put a checksum of the
+# configuration into the pod template. Then a change of the configuration is a change of the template, and rolls out by
+# itself. So does the way back to the old configuration.
 
 
 # %%
@@ -877,9 +878,9 @@ claim(
 #
 # ## What if the update is broken?
 #
-# Somebody changes the port in the server's arguments to 8502, and forgets the rest. The process runs, its log is
-# content, and nobody can reach it. Under traffic again; this time all that one looks at in an incident is asked for:
-# `get`, `events`, `logs`, `top`, `rollout`.
+# Somebody changes the port in the server's arguments to 8502, and forgets the rest. The process runs, its log shows no
+# error, and nobody can reach it. We send traffic again, and this time we use all the commands that one needs in an
+# incident: `get`, `events`, `logs`, `top`, `rollout`.
 
 
 # %%
@@ -943,25 +944,26 @@ claim(
 )
 
 # %% [markdown]
-# Read it as in an incident. `rollout status` waits, and a pipeline that heeds its exit code stops. `get pods`: one pod
-# runs and is not ready, the old ones are untouched, since `maxUnavailable` is 0 and the new pod never counts as
-# available. The event says which probe failed, and at which address. The log says where the server listens. Two lines,
-# and the ports differ. (`top` needs the cluster's metrics server; without one it says so.)
+# Read it as in an incident. `rollout status` waits and then fails, and a pipeline that checks its exit code stops.
+# `get pods`: one pod runs and is not ready, the old ones are untouched, since `maxUnavailable` is 0 and the new pod
+# never counts as available. The event says which probe failed, and at which address. The log says where the server
+# listens. Compare the two, and the ports differ. (`top` needs the cluster's metrics server; without one it says so.)
 #
-# Mind that readiness holds back only what it asks about. A model that answers quickly and wrongly is ready (lesson
-# 19).
+# But a readiness probe stops only the failures that it asks about. A model that answers quickly and wrongly is ready
+# (lesson 19).
 #
-# ## What if nobody says goodbye?
+# ## What if a server is killed without warning?
 #
-# A crash, the kernel's killer, a node without power: no SIGTERM, no `preStop`. We kill a server with SIGKILL. From
-# inside its container that does not work, since it is process 1 there, and the kernel shields a namespace's first
-# process from its own kind (lesson 16); the cell below tries it. So for this section a copy of the Deployment has
-# `shareProcessNamespace: true`: all containers of a pod see each other's processes, and the first one is not ours.
+# After a crash, a kill for lack of memory, or a power cut there is no SIGTERM and no `preStop`. To see what this
+# costs, we kill a server with SIGKILL. From inside its container that does not work: the server is process 1 there,
+# and the kernel protects a namespace's first process from signals sent inside it (lesson 16). The cell below tries it.
+# So in this section a copy of the Deployment has `shareProcessNamespace: true`: all containers of a pod see each
+# other's processes, and process 1 is not our server.
 #
-# Four clients watch at once, with two workers each: one that never tries again; one that tries again at once, one
-# time; one that tries again after six seconds, one time; and one that keeps its connections, without a second try.
-# Predict a number: of the requests that fail at first, which share still fails after one more try *at once*? Two pods
-# serve, one is dead, and the Service draws a pod for each connection.
+# Four clients send requests at the same time, with two workers each. One never tries again. One tries again once,
+# immediately. One tries again once, after six seconds. One keeps its connections open, and never tries again. Predict
+# a number: of the requests that fail at first, which share also fails at the *immediate* second try? There are two
+# pods, one is dead, and the Service draws a pod for each connection.
 
 # %%
 KINDS = {
@@ -1079,21 +1081,21 @@ observe(
 )
 
 # %% [markdown]
-# The pod stayed, with its address; only its container was started anew. (One that dies again and again is started
-# later each time, up to five minutes: `CrashLoopBackOff`.) Until the cluster noticed and every node had heard, the
-# Service went on sending connections to a closed port. A retry *at once* asks the same Service, which draws again from
-# the same two: with $n$ pods, one of them dead, it fails with probability $1/n$. (By chance alone the share is further
-# off than two standard errors about one time in twenty.) A retry that *waits* until the dead pod is out of the list, or
-# one that names *another pod*, is safe (lesson 15's gateway does the latter); the gap in the third row is its price,
-# two workers that wait. A kept connection is spared when it leads to the other pod; one to the dead pod breaks, and the
-# next request opens a new one, which is drawn like all others. And all of this holds because a prediction may be asked
-# for twice: it changes nothing, it is *idempotent* (lesson 15).
+# The pod stayed, with its address; only its container was restarted. (If a container dies again and again, the waits
+# before its restarts grow, up to five minutes: `CrashLoopBackOff`.) Until the cluster noticed and every node knew, the
+# Service still sent connections to a closed port. An *immediate* retry asks the same Service, which draws again from
+# the same two pods. With $n$ pods, one of them dead, it fails with probability $1/n$. (By chance alone, the share is
+# further off than two standard errors about one time in twenty.) A retry is safe if it *waits* until the dead pod is
+# off the list, or if it asks *another pod*, as lesson 15's gateway does. Waiting has a price: in the gap in the third
+# row both workers wait. A kept connection to the other pod is not affected. One to the dead pod breaks, and the next
+# request opens a new one, which is drawn like all others. We may retry only because a prediction changes nothing: it
+# is *idempotent* (lesson 15).
 #
 # ## What does the Service balance?
 #
 # The name of this course ends in "load balancer". What does ours balance? We measure three clients of four workers
-# each: one opens a connection for each request, one keeps its connections, one keeps them for a second. Then the
-# Deployment is scaled from two pods to four. Predict which of the three notices.
+# each. One opens a connection for each request, one keeps its connections open, and one keeps each for a second. Then
+# the Deployment is scaled from two pods to four. Predict which of the three notices.
 
 # %%
 WAYS = {
@@ -1139,17 +1141,18 @@ claim(
 )
 
 # %% [markdown]
-# A Service draws a pod for each *connection*, by chance (in most clusters), and knows nothing of requests. Of $n$
-# connections a pod gets a binomial number, $n/2 \pm \sqrt{n}/2$: even enough for hundreds, not for four. That one of
-# two pods gets *none* of four kept connections has probability $2 \cdot (1/2)^4$.
+# In most clusters a Service draws a pod for each *connection* at random, and knows nothing of requests. Of $n$
+# connections each of two pods gets a binomial number, $n/2 \pm \sqrt{n}/2$. That is even enough for hundreds of
+# connections, but not for four. That one of two pods gets *none* of four kept connections has probability
+# $2 \cdot (1/2)^4$.
 
 # %%
 none_of_four = 2 * comb(4, 0) * 0.5**4
 print(f"{none_of_four:.1%} of the time a pod of two stands idle beside four kept connections")
 
 # %% [markdown]
-# Now the three clients side by side, each answer coloured by the pod that gave it (the server writes its name into
-# every answer's header). Orange and yellow are the pods that the scaling added.
+# Here are the three clients side by side. Each answer is coloured by the pod that gave it (the server writes the pod's
+# name into a header of every answer). Orange and yellow are the pods that the scaling added.
 
 # %%
 figure, axes = plt.subplots(1, 3, sharey=True, figsize=(10, 3.2))
@@ -1193,19 +1196,20 @@ claim(
 )
 
 # %% [markdown]
-# So an autoscaler may add pods, and clients that keep their connections feel nothing of it (gRPC, HTTP/2 and
-# connection pools all keep theirs). (A dip right after the scaling is likely the new pods' start, which takes
-# processor time from the old ones where all share a small machine.)
+# So an autoscaler may add pods, and clients that keep their connections gain nothing. gRPC, HTTP/2 and connection
+# pools all keep theirs. (A dip right after the scaling is likely the start of the new pods: on a small machine it
+# takes processor time from the old ones.)
 #
-# Ways out: connections that end after some age, as measured; clients that know all pods and balance themselves, by a
-# *headless* Service (`clusterIP: None`), whose name resolves to the pods' own addresses; or a proxy that understands
-# HTTP in between (a gateway, a mesh), which keeps connections on both sides and balances requests.
+# There are three remedies. Connections can end after some age, as measured here. Clients can know all pods and choose
+# one for each request: the name of a *headless* Service (`clusterIP: None`) resolves to the pods' own addresses. Or a
+# proxy that understands HTTP (a gateway, a mesh) stands in between, keeps connections on both sides, and balances
+# requests.
 #
 # ## What is `<pending>` waiting for?
 #
 # A Service comes in kinds, each on top of the one before: *ClusterIP*, an address inside the cluster; *NodePort*, also
 # a port on each node; *LoadBalancer*, also an address for the world outside. The articles ask for the last one. We do
-# so too, wait two seconds, and look at what has been filled in.
+# so too, wait two seconds, and look at which fields have a value.
 
 
 # %%
@@ -1249,16 +1253,18 @@ observe(
 )
 
 # %% [markdown]
-# Kubernetes has no load balancer. `type: LoadBalancer` is a wish, and something must watch for such wishes and write
-# an address into the object's status: a cloud's controller, which rents a real one; MetalLB on machines of one's own;
-# `cloud-provider-kind` for kind; `minikube tunnel`; Docker Desktop writes `localhost`. Where nobody does, the wish
-# stays pending, without an error, for ever, and the Service works inside all the same. For a look from one's own
-# machine, `kubectl port-forward service/digits 8080:80`.
+# Kubernetes itself has no load balancer. `type: LoadBalancer` is a request, and some program must watch for it and
+# write an address into the object's status. In a cloud this is the cloud's controller, which rents a real load
+# balancer. On your own machines it can be MetalLB, for kind `cloud-provider-kind`, for minikube `minikube tunnel`;
+# Docker Desktop writes `localhost`. Without such a program the address stays `<pending>`, without an error, and the
+# Service still works inside the cluster. To reach it from your own machine, use
+# `kubectl port-forward service/digits 8080:80`.
 #
 # ## Where does a password go?
 #
-# Into a *Secret*: much like a ConfigMap, but its values are shown in base64. Is that a cipher? We store a password,
-# ask for it, ask whether our service's own account may, and start a pod that reads it as a variable and as a file.
+# Into a *Secret*, which is much like a ConfigMap, but shows its values in base64. Is that encryption? We store a
+# password and read it. Then we ask whether our service's own account may read it. Then we start a pod that gets it as
+# a variable and as a file.
 
 
 # %%
@@ -1313,15 +1319,15 @@ observe(
 )
 
 # %% [markdown]
-# So whoever may read Secrets has them, and whoever may *create a pod* in a namespace has all of that namespace's
-# Secrets, by mounting them. What protects a Secret is who may do either (lesson 22), and encryption of the API
-# server's store, which Kubernetes by itself leaves off. As a file it is better off than as a variable: the file
-# follows a change without a restart, while variables go on to every child process and into many a crash report.
+# Anyone who may read Secrets has them. Anyone who may *create a pod* in a namespace can mount all of that namespace's
+# Secrets, so has them, too. Two things protect a Secret: rules on who may do either (lesson 22), and encryption of the
+# API server's store, which is off by default. A file is a better place than a variable. The file follows a change
+# without a restart, while a variable is passed on to every child process and ends up in many crash reports.
 #
 # ## Which words does this cluster understand?
 #
-# `kubectl explain` reads the cluster's own documentation of every field. And each kind of object belongs to an *API
-# version*; versions come and go.
+# `kubectl explain` prints the cluster's own documentation of every field. Each kind of object belongs to an *API
+# version*, and versions come and go.
 
 
 # %%
@@ -1339,8 +1345,8 @@ cluster = words()
 shown(cluster["session"])
 
 # %% [markdown]
-# Two kinds have moved in recent years. We take the smallest object of each, in the old version and in the new, and ask
-# the schemas of four Kubernetes versions, and this cluster, whether they know it.
+# Two kinds have changed their version in recent years. We take the smallest object of each, in the old version and in
+# the new, and ask the schemas of four Kubernetes versions, and this cluster, whether they know it.
 
 # %%
 SMALLEST = {
@@ -1399,9 +1405,10 @@ claim(
 )
 
 # %% [markdown]
-# A manifest that worked for years is refused after an upgrade of the cluster, because a beta version went. Check
-# manifests against the *next* version before upgrading; `k8s/overlays/kubernetes-1.20` shows the other direction, one
-# tree for old clusters and new ones. At last, all of `k8s/base` against the same four schemas, which needs no cluster:
+# A manifest that worked for years is refused after an upgrade of the cluster, because a beta version was removed. So
+# check manifests against the *next* version before you upgrade. `k8s/overlays/kubernetes-1.20` shows the other
+# direction: one tree of files for old clusters and new ones. Last, we check all of `k8s/base` against the same four
+# schemas, which needs no cluster:
 
 # %%
 checked, folder = {}, places.CHECKOUT / "k8s" / "base"
@@ -1419,8 +1426,8 @@ claim(
 # %% [markdown]
 # ## Clean up
 #
-# The Deployments go first, then the pods without a goodbye, since nobody sends requests any more; then the namespace,
-# with all that is left in it, and the image.
+# We delete the Deployments first. Then we delete the pods without a grace period, since nobody sends requests any
+# more. Last come the namespace, with all that is left in it, and the image.
 
 
 # %%
@@ -1461,24 +1468,24 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - The cluster makes true what the file says, and knows of your service only what the probes ask.
-# - A planned end loses nothing, if the address goes before the process does; an unplanned one is the client's to mend,
-#   by another try that waits or goes elsewhere.
-# - A Service balances connections; what stays connected stays where it is.
+# - The cluster does what the file says. It knows about your service only what the probes ask.
+# - A planned end loses nothing if the address is removed before the process ends. After an unplanned end the client
+#   must try again: later, or at another pod.
+# - A Service balances connections. A client that stays connected stays at its pod.
 #
 # ## Where this breaks down
 #
-# A laptop's cluster is mostly a single node: nothing moves between machines, and when the node goes, all goes. Three
-# seconds of `preStop` were enough for one node's tables; in a cluster of a thousand nodes, or behind a cloud's load
-# balancer that is told separately, measure again. Our traffic was light, so one pod could carry what two carried
-# before; with less to spare, a deletion turns into overload (lesson 18). Zero of a few thousand requests does not
-# exclude one in ten thousand (exercise 01.4). And the Deployment healed what it could see: a process that ended, a
-# probe that failed.
+# A laptop's cluster is mostly a single node: nothing moves between machines, and if the node fails, everything fails.
+# Three seconds of `preStop` were enough for one node's tables; in a cluster of a thousand nodes, or behind a cloud's
+# load balancer that is told separately, measure again. Our traffic was light, so one pod could carry the load of two.
+# With less to spare, a deletion becomes an overload (lesson 18). No failure among a few thousand requests does not
+# exclude one in ten thousand (exercise 01.4). And the Deployment repaired only what it could see: a process that
+# ended, a probe that failed.
 #
 # ## What real teams use
 #
-# Somebody else's cluster: a cloud's managed Kubernetes, or none at all where a container service (Cloud Run, ECS,
-# Azure Container Apps) will do. Files in git that a controller applies (Argo CD, Flux), with Helm or kustomize to
+# They use somebody else's cluster: a cloud's managed Kubernetes, or none at all where a container service (Cloud Run,
+# ECS, Azure Container Apps) will do. Files in git that a controller applies (Argo CD, Flux), with Helm or kustomize to
 # write them; policies at the API server (Pod Security, Kyverno, Gatekeeper) instead of memory; Secrets from a vault by
 # an operator. For models, KServe or Ray Serve on top (lesson 18). And for debugging, still `get`, `describe`, `logs`,
 # `events`.

@@ -1,9 +1,10 @@
 # %% [markdown]
 # # 18 Autoscaling
 #
-# At 3 a.m. a link to your service goes round another continent, and traffic rises eightfold within a second. The
+# At 3 a.m. a link to your service spreads on another continent, and traffic rises eightfold within a second. The
 # autoscaler does all that it should. Half a minute later there are several pods instead of one, and users still wait,
-# for what piled up in that half minute. You can compute that wait beforehand, and buy less of it.
+# because a queue grew in that half minute. You can compute that wait in advance, and choose settings that make it
+# shorter.
 #
 # ## You will be able to
 #
@@ -15,9 +16,9 @@
 #
 # ## Before you start
 #
-# Lesson 13 has the *open loop* (requests come when they are due, whatever became of those before) and the queue's
-# formula; lesson 16 the CPU limit of a container; lesson 17 the Deployment, its pods and its Service. A *core* is one
-# processor's whole time; Kubernetes writes a thousandth of it as `1m`, a *millicore*.
+# Lesson 13 has the queue's formula and the *open loop*: each request is sent when it is due, even if earlier ones are
+# not answered yet. Lesson 16 has the CPU limit of a container; lesson 17 the Deployment, its pods and its Service. A
+# *core* is one processor's whole time; Kubernetes writes a thousandth of it as `1m`, a *millicore*.
 
 # %%
 import copy
@@ -41,11 +42,12 @@ scratch = begin("18")
 path.picture(here="18")
 
 # %% [markdown]
-# ## How many requests are in the house?
+# ## How many requests are inside the service?
 #
-# Nobody counts them at the door, and yet you can know. Watch a system for $T$ seconds, in which $n$ requests come, and
-# all of them leave. Request $i$ stays for $w_i$ seconds. Let $N(t)$ be the number inside at time $t$. The area under
-# $N$ can be cut in two ways: into moments, or into requests, each a strip of height one and length $w_i$:
+# You can know this number without counting who comes and goes. Watch a system for $T$ seconds. In that time $n$
+# requests come, and all of them leave. Request $i$ stays for $w_i$ seconds. Let $N(t)$ be the number inside at time
+# $t$. The area under $N$ can be cut in two ways: into moments, or into requests, each a strip of height one and length
+# $w_i$:
 #
 # $$\int_0^T N(t)\,dt = \sum_{i=1}^n w_i .$$
 #
@@ -54,12 +56,12 @@ path.picture(here="18")
 # $$L = \lambda W ,$$
 #
 # with $L$ the mean number inside, $\lambda = n/T$ the arrivals a second, and $W$ the mean stay in seconds. That is
-# *Little's law*. Nothing was assumed about randomness, order, or what goes on inside. (At the edges of the watch a few
-# requests are cut; over a long watch that vanishes.)
+# *Little's law*. Nothing was assumed about randomness, order, or what goes on inside. (At the beginning and the end of
+# the watch a few requests are cut. Over a long watch this hardly matters.)
 #
-# Does it hold in a cluster? We start one pod of our service, give it a tenth of a core, and look from three sides that
-# know nothing of each other. The pod runs in a namespace of your own, and from an image of your own: `own` ends their
-# names with a few letters that belong to your copy of the course.
+# Does it hold in a cluster? We start one pod of our service, give it a tenth of a core, and measure in three
+# independent ways. The pod runs in a namespace of your own, from an image of your own: `own` adds a few letters to
+# their names, which belong to your copy of the course.
 
 # %%
 NAMESPACE = own("digits-18-autoscaling")
@@ -95,10 +97,11 @@ def image():
 _ = image()
 
 # %% [markdown]
-# Beside it we start two other Deployments, for later sections. `waits` is a service that hardly computes: it holds a
-# request for half a second, as if it asked a database or a GPU, and has four places. `article` is a Deployment as one
-# of the articles writes it, without `resources`. Both are copies of our Deployment with another command; the waiter is
-# a web server of the standard library, and tells on GET how many requests are inside and how many it answered.
+# Beside it we start two other Deployments, for later sections. `waits` is a service that hardly computes. It holds
+# each request for half a second, as if it asked a database or a GPU, and it can hold four at a time. `article` is a
+# Deployment as one of the articles writes it, without `resources`. Both are copies of our Deployment with another
+# command. `waits` is a web server of Python's standard library. On GET it says how many requests are inside and how
+# many it has answered.
 
 # %%
 WAITER = """
@@ -146,7 +149,7 @@ def another(deployment, name, script):
 
 # %% [markdown]
 # Each of the three will get an autoscaler of its own, made from the one in our production overlay (the folder
-# `k8s/overlays/production` of lesson 17). We read its fields below, when we need it.
+# `k8s/overlays/production` of lesson 17). We explain its fields below, when we need them.
 
 # %%
 WAITS = (20, 11)  # seconds and requests a second, of the service that waits
@@ -204,18 +207,18 @@ print(*deployed["applied"], deployed["image"], sep="\n")
 print(f"the first pod was ready {deployed['seconds']:.0f} s after the rest was applied")
 
 # %% [markdown]
-# The three sides:
+# The three ways to measure:
 #
 # 1. *The client's machine.* Each request opens a connection and closes it after the answer. How many are open is
-#    written in the kernel's own table, `/proc/net/tcp`. We read it fifty times a second and take the mean: that is
-#    $L$, and no clock of ours was involved.
+#    written in the kernel's own table, `/proc/net/tcp`. We read it fifty times a second and take the mean. That is
+#    $L$, without any measured time.
 # 2. *The client's clock.* Answers a second, times their mean latency: $\lambda W$.
 # 3. *The server's counters* at `/metrics`: `…_request_duration_seconds_sum` adds up the stay of each request that it
 #    answers. Its growth in a second is $\sum w_i / T$, which is $L$ again.
 
 # %% [markdown]
-# The first count runs as a second process beside the client, in the same pod, since each pod has a table of its own.
-# We read the server's counters four times: around a quiet stretch, and around a busy one.
+# The first count runs as a second process beside the client. It must be in the same pod, since each pod has a table of
+# its own. We read the server's counters four times: before and after a quiet period, and before and after a busy one.
 
 # %%
 SIDES = ("connections", "client", "server")
@@ -334,24 +337,25 @@ observe(
 )
 
 # %% [markdown]
-# (The quiet row rests on a few dozen requests at most, each inside for milliseconds: chance shows there.) Where the
-# counts differ under load, the difference says something. The server's stay begins when it has read a request's head.
-# What a request waits before, for a connection, or for a process that stands still because its quota of CPU is used
-# up, no counter in the server can see. The client's clock begins when the request was *due*.
+# (The quiet row rests on a few dozen requests at most, each inside for milliseconds, so chance plays a large part.) If
+# the counts differ under load, there is a reason. The server's clock starts when it has read a request's head. A
+# request may wait before that: for a connection, or for a process that stands still because its CPU quota is used up.
+# No counter in the server can see this wait. The client's clock starts when the request was *due*.
 #
 # Keep the third column in mind: **the rate at which a server's `duration_sum` grows is the number of requests in it.**
-# Any service with a histogram of its latencies tells you how many requests are inside, although nobody wrote a gauge
-# for it. We come back to that when CPU fails us as a metric.
+# So any service with a histogram of its latencies tells you how many requests are inside, although nobody added a
+# gauge for it. We use that below, where CPU is the wrong metric.
 #
 # ## How much can one pod bear?
 #
-# Apply Little's law to the processor alone. Inside it is at most one request a core; a request stays for its CPU time
-# $S$. The number inside is then the share of time in which the processor works, the *utilisation*, in cores:
+# Apply Little's law to the processor alone. Each core computes at most one request at a time, and the request stays
+# there for its CPU time $S$. The number inside is then the share of time in which the processor works, the
+# *utilisation*, in cores:
 #
 # $$U = U_0 + \lambda S .$$
 #
-# $U_0$ is what the pod uses with no traffic at all. Two readings at two rates give both unknowns, and where $U$
-# reaches the limit lies the capacity.
+# $U_0$ is what the pod uses with no traffic at all. Two readings at two rates give both unknowns. The capacity is the
+# rate at which $U$ reaches the limit.
 
 # %%
 more_per_s = busy["per_s"] - quiet["per_s"]
@@ -380,17 +384,17 @@ show.finding(
 )
 
 # %% [markdown]
-# Nobody had to drive the pod into the ground for that. Mind two things. The line is straight only while each request
-# costs the same. And capacity is where the queue has no end; long before, it is long. Take random arrivals, one
-# request served after the other, and service times that are random too (exponential, with mean $S$). Then lesson 13's
-# formula for the mean stay becomes $W = S/(1-\rho)$ at $\rho = \lambda S$: at $\rho = 0.6$ two and a half times $S$,
-# at 0.9 ten times. That is one reason why people aim at 50 to 70 %, and not at 100.
+# We found this without overloading the pod. Two warnings. The line is straight only while each request costs the same.
+# And at its capacity a pod's queue grows without end; well below the capacity the queue is already long. Take random
+# arrivals, one request served after the other, and service times that are random too (exponential, with mean $S$).
+# Then lesson 13's formula for the mean stay becomes $W = S/(1-\rho)$ at $\rho = \lambda S$: at $\rho = 0.6$ two and a
+# half times $S$, at 0.9 ten times. That is one reason why people aim at 50 to 70 %, and not at 100.
 #
 # ## Who decides how many pods there are?
 #
-# An object of the kind *HorizontalPodAutoscaler*. The production overlay holds ours; here it is, as `kubectl
-# kustomize` renders it, with four things changed for the hour: one to five pods rather than two to six, and a faster
-# way down.
+# An object of the kind *HorizontalPodAutoscaler*. Ours is in the production overlay. Here it is, as
+# `kubectl kustomize` renders it, with a few changes for this hour: one to five pods rather than two to six, and a
+# faster way down.
 
 # %%
 scaler = yaml.safe_load(deployed["autoscaler"])
@@ -399,16 +403,16 @@ print(deployed["autoscaler"])
 # %% [markdown]
 # Field by field:
 #
-# - `scaleTargetRef`: whose number of replicas it sets. The Deployment itself then names none (`replicas: null` in the
-#   overlay), or each `kubectl apply` would undo the autoscaler's work.
+# - `scaleTargetRef`: whose number of replicas it sets. The Deployment itself must then name none (`replicas: null` in
+#   the overlay). Otherwise each `kubectl apply` undoes the autoscaler's work.
 # - `metrics`: mean CPU of the pods, in percent of what they **request**. Not of their limit, nor of the node.
-# - `minReplicas`, `maxReplicas`: the floor is your insurance, the ceiling is your bill.
-# - `behavior.scaleUp.stabilizationWindowSeconds: 0`: upwards at once. How fast at most is left to the default: in 15
-#   seconds four pods more, or twice as many, whichever is larger.
-# - `behavior.scaleDown`: downwards only to the largest number that was recommended within the window.
+# - `minReplicas`, `maxReplicas`: the lower bound protects you from a sudden peak, the upper bound limits your bill.
+# - `behavior.scaleUp.stabilizationWindowSeconds: 0`: it scales up at once. The largest pace is left at its default: in
+#   15 seconds four pods more, or twice as many, whichever is larger.
+# - `behavior.scaleDown`: it scales down only to the largest number that was recommended within the window.
 #
-# `autoscaling/v2` exists since Kubernetes 1.23. A cluster before knows the same fields as `autoscaling/v2beta2`; the
-# overlay `kubernetes-1.20` says so. The rule, each time the controller looks (every 15 seconds by default):
+# `autoscaling/v2` exists since Kubernetes 1.23. An older cluster knows the same fields as `autoscaling/v2beta2`, which
+# the overlay `kubernetes-1.20` uses. The rule, each time the controller looks (every 15 seconds by default):
 #
 # $$\text{wanted} = \left\lceil \text{pods} \cdot \frac{\text{metric}}{\text{target}} \right\rceil ,$$
 #
@@ -439,17 +443,17 @@ claim(
 )
 
 # %% [markdown]
-# That is worth a pause. A pod at its limit shows 100 %, whether it is asked for a little more or for ten times as
-# much: it cannot say how much it lacks, only that it is full. With its limit at its request the autoscaler can
-# multiply by 100/60 at each look, and must climb in steps. A limit above the request (the production overlay has 500m
-# and one core) lets the metric rise to 200 %, and the steps are twice as large.
+# This result is important. A pod at its limit shows 100 %, whether the load is a little too high or ten times too
+# high. The metric shows that the pod is full, but not how much is missing. If the limit equals the request, the
+# autoscaler can multiply by at most 100/60 at each look, so it climbs in steps. A limit above the request (the
+# production overlay has 500m and one core) lets the metric rise to 200 %, and the steps are twice as large.
 #
 # ## What happens when the load jumps?
 #
 # Traffic comes from a pod inside the cluster, an open loop: a quarter of one pod's capacity, then twice its capacity,
-# then a quarter again. At most 64 requests are under way at once; the others wait in the client, and that counts as
-# latency, for each from when it was due. We follow the API's own stream of changes (`kubectl get hpa --watch`,
-# `kubectl get pods --watch`).
+# then a quarter again. At most 64 requests are under way at once. The others wait in the client, and this wait counts:
+# each latency is measured from when the request was due. We follow the API's own stream of changes
+# (`kubectl get hpa --watch`, `kubectl get pods --watch`).
 
 # %%
 low_rate, high_rate = max(4, round(capacity / 4)), round(2 * capacity)
@@ -458,8 +462,8 @@ print(LOAD)
 
 
 # %% [markdown]
-# First, what we need from the cluster: does it measure CPU at all, and over how long a time? An autoscaler without the
-# *metrics server* sees nothing; kind and minikube come without it.
+# First, does the cluster measure CPU at all, and over how long a time? Without the *metrics server* an autoscaler sees
+# nothing, and kind and minikube do not start one by default.
 
 
 # %%
@@ -489,8 +493,8 @@ def metrics_served():
 
 
 # %% [markdown]
-# Then what we keep of the two streams. An autoscaler's `status` holds the metric that it saw and the pods that it
-# wants. A stream repeats itself, so we keep what says something new, with its time since the traffic's begin.
+# Next, what do we keep of the two streams? An autoscaler's `status` holds the metric that it saw and the number of
+# pods that it wants. A stream repeats itself, so we keep only changes, with their time since the traffic began.
 
 
 # %%
@@ -543,8 +547,8 @@ def followed(found, beside, inside, decisions, pods):
 
 
 # %% [markdown]
-# Now the run. Three autoscalers begin to look; when two of them see quiet pods (the third never sees any, which is for
-# later), both services get their traffic, and everything is written down until the last request is answered.
+# Now the run. Three autoscalers begin to look. The third one never sees a metric; we come to that later. When the
+# other two see quiet pods, both services get their traffic. We record everything until the last request is answered.
 
 
 # %%
@@ -670,17 +674,16 @@ observe(
 )
 
 # %% [markdown]
-# Compare the two upper panels. The latency is not back to nothing when the capacity passes the load. By then a *queue*
-# has grown, and it is worked off only by what capacity there is to spare. A late autoscaler is paid for twice: while
-# the queue grows, and while it shrinks.
+# Compare the two upper panels. When the capacity passes the load, the latency is still high. By then a *queue* has
+# grown, and only the spare capacity can work it off. So users pay twice for a late autoscaler: while the queue grows,
+# and while it shrinks.
 #
 # ## Did it follow its own rule?
 #
 # Each status shows the metric of that look, and what was wanted. So we can compute what the rule says, for every look
-# that brought something new. Two details of
-# the real controller matter. It computes with the pods that it has *measured*: a pod that has just come tells nothing
-# yet, and until it does, no more are asked for on its behalf. And downwards it takes the largest of what it
-# recommended within the window.
+# that brought something new. Two details of the real controller matter. It computes with the pods that it has
+# *measured*. A new pod has no measurement yet, so until it has one, it gives no reason to ask for more pods. And
+# downwards, the controller takes the largest number that it recommended within the window.
 
 
 # %%
@@ -751,11 +754,11 @@ show.finding(
 # %% [markdown]
 # ## Where do the seconds go?
 #
-# From the jump of the load to a second pod's first answer there is a chain of waits, and each has another owner: the
-# kubelet measures CPU, every ten to fifteen seconds; the metrics server collects that, on many clusters every fifteen
-# more; the autoscaler looks, every fifteen seconds by default (the table above shows how often on this cluster); the
-# scheduler chooses a node; the container is made; Python starts, the model is loaded, and the readiness probe must see
-# it.
+# From the jump of the load to a second pod's first answer there is a chain of waits, each in another program. The
+# kubelet measures CPU, every ten to fifteen seconds. The metrics server collects these numbers, on many clusters every
+# fifteen seconds. The autoscaler looks, every fifteen seconds by default (the table above shows how often on this
+# cluster). The scheduler chooses a node. The container is created. Python starts and loads the model, and the
+# readiness probe must notice it.
 
 
 # %%
@@ -824,15 +827,15 @@ observe(
 )
 
 # %% [markdown]
-# Which of the two takes longer depends on the cluster: on how often it measures, and on how fast its node starts a pod.
-# (Should a figure be negative, the Service sent a request before the news of the pod's readiness had come to us.) All
-# this is the *cold start*: the time from the decision to the first answer. On a node that does not have the image yet,
-# pulling it comes on top; a language model's gigabytes make it minutes. What helps, in the order of what it costs: a
+# Which of the two takes longer depends on the cluster: on how often it measures, and on how fast its node starts a
+# pod. (If a figure is negative, the Service sent the pod a request before we heard that the pod was ready.) All this
+# is the *cold start*: the time from the decision to the first answer. On a node that does not have the image yet,
+# pulling it comes on top; a language model's gigabytes make it minutes. These remedies help, the cheapest first: a
 # small image (lesson 16), a model inside it or on the node, a CPU limit that does not throttle the start, spare pods,
 # spare nodes.
 #
-# What piles up meanwhile is arithmetic. With capacity $c$ for a load of $r$, after a delay $D$ there are $(r - c)D$
-# requests in the queue, and everybody waits.
+# The queue that grows meanwhile is easy to compute. With capacity $c$ and load $r$, both in requests a second, there
+# are $(r - c)D$ requests in the queue after a delay $D$.
 
 # %%
 rate_high = STEP[1][1]
@@ -846,8 +849,9 @@ print(f"one pod would need {queue / capacity:.0f} s for them alone")
 # %% [markdown]
 # ## What does CPU not see?
 #
-# While all that went on, the second service had its own load for twenty seconds: 11 requests a second. Each takes half
-# a second, at four places: at most 8 a second. It cannot keep up. What did its autoscaler do?
+# During the same run, the second service had a load of its own for twenty seconds: 11 requests a second. Each takes
+# half a second and there are four places, so it can answer at most 8 a second. It cannot keep up. What did its
+# autoscaler do?
 
 # %%
 inside = np.array(run["waits"]["inside"])
@@ -885,10 +889,10 @@ claim(
 )
 
 # %% [markdown]
-# CPU is a *cause* that stands in for what you want to know: does a request wait? It is a good stand-in where computing
-# is what the service does. A service that waits for a GPU, a database or another service has none of it to show. Then
-# scale on what is inside: requests in flight for each pod, by the same rule. Four places, to be filled to three
-# quarters:
+# You want to know whether requests wait. CPU is only an indirect sign of it. The sign is good if the service computes.
+# A service that waits for a GPU, a database or another service uses almost no CPU while its queue grows. Then scale on
+# the number of requests inside: requests in flight for each pod, by the same rule. With four places, three quarters of
+# them filled, the target is 3:
 
 # %%
 target_inside = 3
@@ -905,7 +909,7 @@ claim(
 )
 
 # %% [markdown]
-# It overshoots, since the queue counts as well. Which metric, then?
+# It asks for more than needed, since the queue counts as well. So which metric should you choose?
 #
 # | metric | sees | is blind to | note |
 # | --- | --- | --- | --- |
@@ -916,9 +920,9 @@ claim(
 # | latency | what users feel | how far to go | does not fall in proportion: the rule's assumption breaks |
 # | GPU utilisation | whether any kernel runs | whether more would fit | may show 100 % at batch 1: use the queue |
 #
-# The API server knows CPU and memory alone. Others come through an *adapter*, which answers the API
-# `custom.metrics.k8s.io` from Prometheus. A rule of the Prometheus adapter, and the autoscaler that uses it. No
-# adapter runs here; the autoscaler is held to today's schema.
+# The metrics server knows only CPU and memory. Other metrics come through an *adapter*, which answers the API
+# `custom.metrics.k8s.io` from Prometheus. Here is a rule of the Prometheus adapter, and the autoscaler that uses it.
+# No adapter runs here, so we only check the autoscaler against today's schema.
 
 # %%
 ADAPTER = """
@@ -962,16 +966,16 @@ claim(
 )
 
 # %% [markdown]
-# The query is Little's law once more: the rate of `duration_sum` is what is inside. (It counts a request when it has
-# ended. While a queue grows it lags; a gauge that counts at the door does not.) Its labels `namespace` and `pod` come
-# with Prometheus' Operator (`k8s/components/service-monitor`). With several metrics the autoscaler
-# takes the one that wants most pods. KEDA brings its own adapter: a `ScaledObject` names the query, and KEDA makes the
-# autoscaler, to zero and back if wanted.
+# The query is Little's law once more: the rate of `duration_sum` is what is inside. (It counts a request only when it
+# has ended, so it lags while a queue grows. A gauge that counts requests as they arrive does not lag.) Its labels
+# `namespace` and `pod` come with Prometheus' Operator (`k8s/components/service-monitor`). With several metrics the
+# autoscaler takes the largest number of pods that any of them asks for. KEDA has its own adapter: a `ScaledObject`
+# names the query, and KEDA creates the autoscaler. It can scale to zero and back.
 #
 # ### Where this goes wrong: the articles' Deployment
 #
-# The articles promise "elastic scaling" by Kubernetes, and give a Deployment without `resources`. An autoscaler for it
-# is accepted by the API server. Percent of what they request, says its rule. And of nothing?
+# The articles promise "elastic scaling" by Kubernetes, and give a Deployment without `resources`. The API server
+# accepts an autoscaler for it. But its rule needs CPU in percent of what the pods request, and they request nothing.
 
 # %%
 trouble = [d["trouble"] for d in run["decisions"] if d["name"] == "article" and d["trouble"]]
@@ -984,12 +988,13 @@ claim(
 )
 
 # %% [markdown]
-# `kubectl get hpa` shows `<unknown>/60%`, and nothing scales. What mends it is one line, `requests: {cpu: …}`.
-# A second one that goes wrong quietly: `replicas: 3` left in the Deployment's file. Each `kubectl apply` then
-# sets three pods, in the middle of the peak too. And the cure has a trap of its own: the first apply *after* the line
-# is gone sets one pod. `kubectl` remembers what it applied last, sees a field that you gave up, and takes it away;
-# without it the default holds, 1. Before that apply the line has to go from the memory too (`kubectl apply
-# edit-last-applied deployment/digits`; `k8s/README.md`). Right at rest, right afterwards, and wrong in between.
+# `kubectl get hpa` shows `<unknown>/60%`, and nothing scales. One line mends it: `requests: {cpu: …}`. A
+# second mistake makes no noise: `replicas: 3` stays in the Deployment's file. Then each `kubectl apply` sets three
+# pods, even in the middle of a peak. The cure has a trap, too: the first apply *after* you delete the line sets one
+# pod. `kubectl` remembers what it applied last, sees that the field is gone, and removes it. Without the field the
+# default holds, which is 1. So before that apply, delete the line from this memory as well, by
+# `kubectl apply edit-last-applied deployment/digits` (see `k8s/README.md`). The state is right before and after; only
+# the change itself is dangerous.
 
 
 # %%
@@ -1006,10 +1011,10 @@ claim_gone("namespace and image are gone", remove())
 # %% [markdown]
 # ## Can we try a policy without a cluster?
 #
-# One run on the cluster took more than a minute and tried one policy. We write the loop down: load comes, pods work,
-# their CPU is measured every so often, the rule is applied every so often, new pods take their time, and what is not
-# worked off queues. `World` is what you cannot choose tonight, `Policy` what you can. Who comes first is served first;
-# a request that is not done when the trace ends waits for ever.
+# One run on the cluster took more than a minute and tried one policy. So we write a simulator. Load comes and pods
+# work. At fixed intervals their CPU is measured and the rule is applied. New pods take time to start, and requests
+# that are not done wait in a queue. `World` holds what you cannot choose tonight, `Policy` what you can. Requests are
+# served in the order in which they come. A request that is not done when the trace ends counts as waiting for ever.
 
 
 # %%
@@ -1036,8 +1041,8 @@ class Policy:
 
 
 # %% [markdown]
-# The rule itself, once more with the detail about pods that are not measured; and then what limits it: the window on
-# the way down, and the default pace on the way up.
+# First the rule itself, again with the detail about pods that are not measured. Then its limits: the window on the way
+# down, and the default pace on the way up.
 
 
 # %%
@@ -1064,9 +1069,9 @@ def limited(policy, recommended, pods, past, advice, now):
 
 
 # %% [markdown]
-# And the loop. In each step: starting pods become ready, CPU is measured and the autoscaler looks where that is due,
-# and the pods work off what they can. The metric is the CPU used since the last measurement, over what the ready pods
-# had.
+# Now the loop. In each step, starting pods become ready, and the pods work off what they can. When it is due, CPU is
+# measured and the autoscaler looks. The metric is the CPU used since the last measurement, divided by what the ready
+# pods had.
 
 
 # %%
@@ -1129,11 +1134,11 @@ def rescale(wish, total, ready, starting, ready_at):
 
 
 # %% [markdown]
-# What we know goes in as measured: CPU a request, the pod's limit, the start. What we do not know are four times: how
-# often CPU is measured and the autoscaler looks, and when each of them did so first; and how much more a request
-# costs on processors that the pods share with everything else. We fit these to the pods and latencies
-# of the *climb* alone, until the load falls; what comes after is the test. Fitting here is no more than trying: some
-# thousand worlds, and the one that comes nearest is kept.
+# Three values go in as measured: the CPU that a request costs, the pod's limit, and the time to start. Four times are
+# unknown: how often CPU is measured, how often the autoscaler looks, and when each of them did so first. It is also
+# unknown how much more a request costs on processors that the pods share with everything else. We fit these five to
+# the pods and latencies of the *climb* alone, until the load falls. The rest of the run is the test. The fit is simple:
+# we try some thousand worlds and keep the one that comes nearest.
 
 # %%
 STEP_S = 0.5
@@ -1244,8 +1249,8 @@ observe(
 # %% [markdown]
 # ## Why not scale down at once?
 #
-# Ask the simulator. A load that swings within minutes, once with no window and once with a window of 300 seconds, the
-# default:
+# Ask the simulator. The load goes up and down within minutes, once with no window and once with a window of 300
+# seconds, the default:
 
 # %%
 SECOND = World(cpu_s=0.02, cores=1.0, start_s=45)  # one core, 50 requests a second
@@ -1286,15 +1291,15 @@ claim(
 )
 
 # %% [markdown]
-# A window that is shorter than the swing (60 of 240 seconds) helps little: in each trough the last peak is forgotten.
-# *Flapping* is a loop that chases its own delay: each decision arrives when the load that it was made for has gone.
-# The window holds the largest recommendation of the last minutes. It costs idle pods, and it spares cold starts.
+# A window of 60 seconds helps little here, since the load takes 240 seconds to go up and down: in each trough the last
+# peak is forgotten. This is *flapping*: each decision takes effect after the load that caused it has gone. The window
+# keeps the largest recommendation of the last minutes. It costs idle pods, and it saves cold starts.
 #
 # ## What does a day on a thousand nodes cost?
 #
-# Now leave the laptop. A thousand nodes of eight cores, pods of one core, seven a node (the rest is the node's own). A
-# day with its night, its noon, and noise. And the same day with six spikes: a push notification goes out, and
-# within half a minute twice as many are there.
+# Now to a larger cluster: a thousand nodes of eight cores, and pods of one core, seven to a node (the rest is for the
+# node itself). We simulate a day with its night, its noon, and noise. Then we simulate the same day with six spikes: a
+# push notification goes out, and within half a minute the load doubles.
 
 # %%
 DAY_STEP_S = 5.0
@@ -1340,10 +1345,11 @@ def outcome(rates, policy, world):
 
 
 # %% [markdown]
-# Two kinds of waiting are in it. The queue that the whole service cannot work off is the simulator's. Within a pod
-# that keeps up, requests meet by chance: with random arrivals at $\lambda$ and capacity $\mu$ a request takes longer
-# than $t$ with probability $e^{-(\mu - \lambda)t}$ (the M/M/1 queue: random service times too; ours vary less, so this
-# is on the careful side). Before you run it: what is the better bargain, a lower target or a higher floor?
+# There are two kinds of waiting. The simulator has the queue that forms when the whole service is too slow. And in a
+# pod that keeps up, requests still meet by chance: with random arrivals at $\lambda$ and capacity $\mu$ a request
+# takes longer than $t$ with probability $e^{-(\mu - \lambda)t}$ (the M/M/1 queue: random service times too; ours vary
+# less, so this errs on the safe side). Before you run it: which buys more for its cost, a lower target or a higher
+# floor?
 
 # %%
 targets = np.array([0.35, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9])
@@ -1430,10 +1436,10 @@ show.table(
 )
 
 # %% [markdown]
-# At 99.9 % in time, too, the low target is the cheaper way. A target of 60 % *is* headroom: 40 % of each pod wait for
-# what comes while help is on its way, and they grow with the load. A floor waits at night as well, and it can only
-# help where a spike meets fewer pods than that. Which spikes are these? Count the late of each, in the hour from its
-# begin:
+# At 99.9 % in time, too, the low target is the cheaper way. A target of 60 % *is* headroom: 40 % of each pod is free
+# for the load that comes while new pods start, and this reserve grows with the load. A floor costs at night as well,
+# and it helps only when a spike meets fewer pods than the floor. Which spikes are these? We count the late requests of
+# each spike, in the hour from its beginning:
 
 # %%
 lates = {low: day(spiky, Policy(low=low, high=most_pods), SECOND)[2] * spiky for low in (2, 3000)}
@@ -1457,8 +1463,8 @@ claim(
 )
 
 # %% [markdown]
-# So a floor is for the hour when everybody wakes up. Turn the two knobs over the spiky day. Each picture is a
-# simulated day, and takes a second or so. Where the blue line is cut off flat at the top, all thousand nodes are full:
+# So a floor helps in the hour when everybody wakes up. Turn the two knobs for the spiky day. Each picture is a
+# simulated day, and takes a second or so. If the blue line is flat at the top, all thousand nodes are full:
 
 # %%
 import io
@@ -1509,7 +1515,7 @@ redraw()
 ipywidgets.VBox([*knobs, drawn_day])
 
 # %% [markdown]
-# The same picture as the sliders begin with, for paper and for those who only read:
+# Here is the first picture of the sliders again, for print and for readers without a kernel:
 
 # %%
 said = day_picture(60, 300)
@@ -1523,8 +1529,8 @@ show.finding(
 # ## Where do the pods go?
 #
 # Pods run on nodes, and nodes are what is paid for. A *node autoscaler* (Cluster Autoscaler, Karpenter) adds nodes
-# when pods stay `Pending` for want of room, and removes them when their pods fit elsewhere. What a pod *requests*
-# decides how many fit, used or not. That is *bin packing*:
+# when pods stay `Pending` for want of room, and removes them when their pods fit elsewhere. A pod's *request* decides
+# how many fit, whether or not the pod uses it. This is *bin packing*:
 
 
 # %%
@@ -1552,16 +1558,16 @@ claim(
 
 # %% [markdown]
 # A new node typically takes minutes to boot, join, and pull the image; that is the curve "each start 4 minutes". The
-# usual remedy is *headroom*: placeholder pods of a low priority that do nothing, and give way at once when real pods
-# need their place; the node autoscaler then makes room for the placeholders, and nobody waits for it.
+# usual remedy is *headroom*: placeholder pods of a low priority that do nothing. They give way at once when real pods
+# need their place. The node autoscaler then adds nodes for the placeholders, and no user waits for it.
 #
 # ## Zero pods at night?
 #
-# With traffic once in a while, even one pod idles. Knative and KEDA scale to zero: after $\tau$ seconds without a
-# request the last pod goes, and the next request waits for a cold start. For random arrivals, $\lambda$ a second, a
-# gap is longer than $\tau$ with probability $e^{-\lambda\tau}$: that share of requests is cold. A pod is up for
-# $\min(\text{gap}, \tau)$ after each request, on average $(1 - e^{-\lambda\tau})/\lambda$ out of a gap of $1/\lambda$.
-# (The start itself left out.) So
+# If requests are rare, even a single pod is idle most of the time. Knative and KEDA scale to zero: after $\tau$
+# seconds without a request the last pod goes, and the next request waits for a cold start. For random arrivals,
+# $\lambda$ a second, a gap is longer than $\tau$ with probability $e^{-\lambda\tau}$: that share of requests is cold.
+# A pod is up for $\min(\text{gap}, \tau)$ after each request, on average $(1 - e^{-\lambda\tau})/\lambda$ out of a gap
+# of $1/\lambda$. (The start itself left out.) So
 #
 # $$\text{share of time paid} + \text{share of requests that are cold} = 1 .$$
 
@@ -1585,8 +1591,8 @@ claim(
 )
 
 # %% [markdown]
-# No time-out wins; it only chooses who pays. Real traffic comes in bursts, which is better than random: then most
-# requests follow closely on another.
+# No time-out lowers the sum; it only decides whether you pay or your users wait. Real traffic comes in bursts, which
+# is better than random: then most requests follow closely after another one.
 #
 # | | scales on | to zero | take it when |
 # | --- | --- | --- | --- |
@@ -1596,8 +1602,9 @@ claim(
 # | KServe | as its mode: Knative's, or the plain autoscaler's (`k8s/overlays/kserve`) | with Knative, or KEDA | many models, several frameworks, one way to deploy them |
 # | Ray Serve | requests in flight for each replica (`target_ongoing_requests`) | yes (`min_replicas: 0`) | Python pipelines of several models, GPUs shared in fractions |
 #
-# All of them apply our rule with another metric. Knative adds a second, short window: when that one wants
-# twice what is there, it *panics*, scales at once, and does not scale down until it is over.
+# All of them apply a rule like ours with another metric. Knative adds a second, short window. When that window asks
+# for twice as many pods as there are, Knative *panics*: it scales up at once, and does not scale down until the panic
+# is over.
 #
 # ## What we measured
 
@@ -1624,25 +1631,24 @@ show.table(
 #
 # - $L = \lambda W$, and the rate of `duration_sum` is $L$: every service with a latency histogram tells how full it
 #   is.
-# - The autoscaler multiplies pods by metric over target, late, and a saturated metric understates: headroom pays for
-#   the time until help comes.
+# - The autoscaler multiplies the pods by metric over target. It acts late, and a saturated metric shows too little.
+#   Headroom covers the time until new pods are ready.
 # - Scale on what fills up. For computing that is CPU; for waiting it is requests in flight.
 #
 # ## Where this breaks down
 #
-# One node and a tenth of a core for each pod are a model railway: a CPU limit as small as this makes a pod stand still
-# for most of each tenth of a second, which real services should not. The simulator knows neither failing pods nor
-# uneven load balancing nor clients that try again, and clients that try again make an overload worse (lesson 15). Its
-# days are invented, and its spikes come unannounced; yours may follow a calendar, and then a schedule beats any
-# feedback. And adding pods helps only where pods are the bottleneck: twenty pods in front of one database are twenty
-# times the trouble.
+# One node, and a tenth of a core for each pod, is a toy. A CPU limit as small as this makes a pod stand still for most
+# of each tenth of a second; do not do that to a real service. The simulator has no failing pods, no uneven load
+# balancing and no clients that try again, and such clients make an overload worse (lesson 15). Its days are invented,
+# and its spikes come unannounced; yours may follow a calendar, and then a schedule beats any feedback. And more pods
+# help only if pods are the bottleneck. Twenty pods in front of one slow database only make its queue longer.
 #
 # ## What real teams use
 #
-# The HorizontalPodAutoscaler on CPU for services that compute, through KEDA or the Prometheus adapter on requests in
-# flight or a queue's length for the rest; Karpenter or Cluster Autoscaler for nodes; a floor from last week's peak,
-# and load tests (k6, Locust, vegeta) that find a pod's capacity before the users do. Behind it all *load shedding*
-# (lesson 14's 429), since no autoscaler is as quick as a link that goes round.
+# For services that compute, teams use the HorizontalPodAutoscaler on CPU. For the rest they scale on requests in
+# flight or a queue's length, through KEDA or the Prometheus adapter. Karpenter or Cluster Autoscaler adds nodes. A
+# floor comes from last week's peak. Load tests (k6, Locust, vegeta) find a pod's capacity before the users do. And
+# everywhere there is *load shedding* (lesson 14's 429), since no autoscaler is as fast as a link that spreads.
 #
 # ## Further reading
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 19 Versions and canaries
 #
-# At 3 a.m. the new version has been answering for five hours. No errors, the latency is as it was, every light is
-# green, and each 3 is read as an 8. Nobody knows since when, which training it came from, or how to get the old one
-# back.
+# At 3 a.m. the new version has been answering for five hours. There are no errors, the latency is as it was, every
+# light is green, and each 3 is read as an 8. Nobody knows since when, from which training this version came, or how to
+# get the old one back.
 #
 # ## You will be able to
 #
@@ -51,9 +51,9 @@ path.picture(here="19")
 # %% [markdown]
 # ## Which version answers, and where does it come from?
 #
-# The course has three versions of its digits network: 1 from the tour, 2, the same in 8 bits, and 3, another
-# training. We plant a fourth. It is version 3 by somebody who had the classes in another order: the rows of the last
-# layer for 3 and 8 have changed places. Every shape, every type and every operation is as it was.
+# The course has three versions of its digits network: 1 from the tour, 2, the same in 8 bits, and 3, another training.
+# We add a fourth with a mistake in it. It is version 3, made by somebody who had the classes in another order: in the
+# last layer, the rows for 3 and 8 have changed places. Every shape, every type and every operation is the same.
 
 # %%
 files = {version: models.path("digits_cnn", version) for version in (1, 2, 3)}
@@ -70,9 +70,9 @@ for tensor in planted.graph.initializer:
 onnx.save(planted, files[4])
 
 # %% [markdown]
-# The model server of lesson 14 reads a folder for each model, in it one for each version, named by its number. We
-# shall need several such folders, so a function lays them out; and we note what each version says to the 450 test
-# images.
+# Lesson 14's model server reads one folder for each model. In it is a folder for each version, named by the version's
+# number. We need several such folders, so a function makes them. We also keep what each version answers to the 450
+# test images.
 
 
 # %%
@@ -96,10 +96,10 @@ for version, file in files.items():
 accuracy = {version: float((found == test.labels).mean()) for version, found in classes.items()}
 
 # %% [markdown]
-# A *registry* is the list of versions with what one must know of each: a checksum that says which file is meant, the
-# data that it learned from (by checksum too), its parent, its figures. Around that list grow products; the list
-# itself is two tables. The second keeps *aliases*, names such as `production` that point to a version, as a log of
-# moves: what pointed where, and why, is never lost, and the last move counts.
+# A *registry* is the list of versions. Of each it keeps a checksum that says which file is meant, the checksum of the
+# training data, the parent, and the figures. Whole products do this; ours is two tables. The second table keeps
+# *aliases*, names such as `production` that point to a version. It is a log of moves: it keeps what pointed where, and
+# why, and the last move counts.
 
 # %%
 tables = """
@@ -116,9 +116,9 @@ PRAGMA foreign_keys = ON;
 registry = sqlite3.connect(scratch / "registry.db", isolation_level=None)
 
 # %% [markdown]
-# The database keeps three rules for us. The primary key lets each number be given once, the trigger refuses whoever
-# wants to change an entry, and the foreign keys let nothing point to a version that is not there. The checksum is the
-# fourth: an entry cannot keep anybody from overwriting a file, but whoever compares will notice.
+# The database keeps three rules for us. The primary key gives each number only once. The trigger refuses changes to an
+# entry. The foreign keys refuse a pointer to a version that is not there. A checksum is the fourth safeguard: an entry
+# cannot stop anybody from overwriting a file, but the comparison shows that somebody did.
 
 
 # %%
@@ -148,15 +148,15 @@ show.table(
 )
 
 # %% [markdown]
-# Version 4 would not survive this table: its accuracy on the test images gives it away. That is the first gate, and
-# the cheapest. We let it pass, since in production the labels of today's requests come weeks later, if at all, and
-# because many ways to be wrong (the preprocessing of the service, say) do not show where the model is tested alone.
-# Versions 3 and 4 share their data's checksum, as 1 and 2 do; the two pairs differ, since lesson 04 kept a part of
-# the training images for validation.
+# This table alone would stop version 4: its accuracy on the test images gives it away. That is the first gate, and the
+# cheapest. We let the version pass all the same, for two reasons. In production the labels of today's requests come
+# weeks later, if at all. And many mistakes, such as a wrong preprocessing in the service, do not show when the model
+# is tested alone. Versions 3 and 4 have the same checksum of their data, and so do 1 and 2. The two pairs differ,
+# since lesson 04 kept a part of the training images for validation.
 #
-# Three things must not happen: a version that changes, an alias on what is not there, and two people who move an
-# alias at once without seeing each other's move. So whoever moves an alias says where it was, and is refused where
-# that is not true any more.
+# Three things must not happen: a version changes, an alias points to a version that is not there, or two people move
+# an alias at the same time without seeing each other's move. So a move must say where the alias was, and is refused if
+# that is no longer true.
 
 
 # %%
@@ -181,8 +181,8 @@ def move(alias, version, was, why):
 
 
 # %% [markdown]
-# `BEGIN IMMEDIATE` takes the database's only writing lock before it looks. Of two who come at once one waits, and then
-# sees what the other has done.
+# `BEGIN IMMEDIATE` takes the database's only writing lock before it looks. If two moves come at once, one waits, and
+# then sees what the other has done.
 
 # %%
 moved = [
@@ -219,9 +219,9 @@ claim(
 )
 
 # %% [markdown]
-# The move compares before it swaps (*compare-and-swap*); without that, Ben would have replaced Ana's candidate
-# without knowing that there was one. And *lineage*, the line of parents, answers the question of the incident: what
-# else comes from there? SQL follows such a line with a query that uses its own result: it begins with one version
+# The move compares before it swaps (*compare-and-swap*). Without that, Ben would have replaced Ana's candidate without
+# knowing that there was one. *Lineage*, the line of parents, answers a question that every incident asks: which other
+# versions come from the broken one? SQL finds them with a query that uses its own result. It begins with one version
 # and adds children until none is new.
 
 # %%
@@ -241,9 +241,9 @@ claim(
 )
 
 # %% [markdown]
-# How does a server learn of a move? Ours reads *labels* from a file beside the versions (lesson 14), here five times
-# a second. The file is written under another name and then renamed, which is atomic: a reader finds the old one or
-# the new one, never a half.
+# How does a server learn of a move? Ours reads *labels* from a file beside the versions (lesson 14), here five times a
+# second. We write the file under another name and then rename it. Renaming is atomic: a reader finds the old file or
+# the new one, never half of one.
 
 
 # %%
@@ -263,8 +263,8 @@ server = start_service(shelf, scratch / "server.log", options=["--reload-seconds
 
 
 # %% [markdown]
-# A client asks for the label, not for a number, and the header `X-Model-Version` of the answer says who gave it. That
-# header is worth its few bytes: without it nobody could tell afterwards which version has said what.
+# A client asks for the label, not for a number. The answer's header `X-Model-Version` says which version gave it. That
+# header is worth its few bytes: without it, nobody could tell afterwards which version gave which answer.
 
 
 # %%
@@ -313,9 +313,9 @@ claim("the server follows the alias, forward and back", seen == [1, 3, 1], seen)
 # ## What would the new version say?
 #
 # Let it answer, and show nobody. *Shadow traffic* is copies of real requests: the gateway answers from the stable
-# version, sends the copy afterwards, and counts whether both name the same digit. Before you run it: of the 450 test
-# images, on how many do versions 1 and 3 differ? Write a number down; the accuracies in the table above bound it
-# from one side.
+# version, sends the copy afterwards, and counts whether both name the same digit. Before you run it: on how many of
+# the 450 test images do versions 1 and 3 differ? Write a number down. The accuracies in the table above give you a
+# lower bound.
 
 # %%
 server.stop()
@@ -330,9 +330,9 @@ def start_gateway(*arguments):
 
 
 # %% [markdown]
-# The gateway's counters are read from its `/metrics`, as a monitoring system does. Each line there is a name, labels
-# and a number; `counted` keeps the numbers by name and the labels' values. Shadows are asked after the client has
-# its answer, so at the end we wait until every copy is counted, as the same, as different, or as failed.
+# We read the gateway's counters from its `/metrics`, as a monitoring system does. Each line there is a name, labels
+# and a number. `counted` keeps the numbers by name and by the labels' values. The gateway asks a shadow after the
+# client has its answer. So at the end we wait until every copy is counted: as the same, as different, or as failed.
 
 
 # %%
@@ -379,8 +379,9 @@ claim(
 )
 
 # %% [markdown]
-# No labels were needed: *agreement* with the stable version stands in for accuracy. Only where two versions differ can
-# one be right and the other wrong, so their accuracies are no further apart than that.
+# No labels were needed: we measured *agreement* with the stable version in place of accuracy. One version can be right
+# and the other wrong only where they differ. So their accuracies are no further apart than the share of answers that
+# differ.
 
 # %%
 apart = abs(accuracy[3] - accuracy[1])
@@ -391,10 +392,10 @@ claim(
 )
 
 # %% [markdown]
-# It does not say which of the two is right, nor whether a difference matters: only how many there are, within
-# minutes. Whoever expects 1 % of the answers to change and sees 20 % has learned enough to stop. What does a shadow
-# cost the clients? We make it slow: it waits up to 600 ms for a batch to fill, a setting that somebody copied from a
-# service with more traffic. Before you run it: how long does a client wait now?
+# Agreement does not say which of the two is right, nor whether a difference matters. It says only how many differences
+# there are, within minutes. If you expect 1 % of the answers to change and see 20 %, that is enough to stop. What does
+# a shadow cost the clients? We make it slow: it waits up to 600 ms for a batch to fill. Imagine that somebody copied
+# this setting from a service with more traffic. Before you run it: how long does a client wait now?
 
 # %%
 WAITS = ["--batch-wait-ms", "600", "--max-batch-size", "64"]
@@ -413,19 +414,20 @@ for each in (slow, candidate, stable):
     each.stop()
 
 # %% [markdown]
-# The clients' times and the shadow's are apart because the gateway answers first and copies then; it also drops copies
-# where 64 are under way already, so a shadow that hangs does not fill its memory.
+# A slow shadow does not slow the clients down, because the gateway answers first and sends the copy afterwards. It
+# also drops a copy if 64 are under way already, so a shadow that hangs does not fill the gateway's memory.
 #
-# A copy has a price all the same: the computation twice, and whatever the service *does*. A model reads; a service
-# that books, sends or bills must not be copied. And a shadow sees no consequences: whether users like the new
-# answers, only users can tell. For that a share of them must get them.
+# A copy has a price all the same. The answer is computed twice, and whatever else the service *does* is done twice. A
+# model only reads; requests to a service that books, sends or bills must not be copied. And a shadow cannot show
+# whether users like the new answers. For that, some users must get them.
 #
 # ## Which change breaks a client?
 #
-# A version can be right and still break those who ask. Clients hold on to names, shapes and types, the model's
-# *schema*; an ONNX file carries it inside. We make five harmless-looking changes of version 1, each with a reason
-# that somebody once gave, and three clients: one that sends rows (`instances`), one that sends columns by name
-# (`inputs`), one that speaks the Open Inference Protocol. Which of the fifteen combinations break?
+# A version can give correct answers and still break its clients. Clients depend on names, shapes and types. Together
+# these are the model's *schema*, and an ONNX file contains it. We make five changes of version 1 that look harmless,
+# each with a reason that somebody once gave. We also write three clients: one that sends rows (`instances`), one that
+# sends columns by name (`inputs`), one that speaks the Open Inference Protocol. Which of the fifteen combinations
+# break?
 
 
 # %%
@@ -438,9 +440,8 @@ def edited(change):
 
 
 # %% [markdown]
-# In an ONNX file a tensor is known by its name alone, so a change of schema is little work: give a tensor another
-# name, or put a node before the input or behind the output. `described` writes the entry that says a tensor's type
-# and shape.
+# An ONNX file knows a tensor by its name alone, so a change of schema is little work: rename a tensor, or add a node
+# before the input or after the output. `described` writes the entry with a tensor's type and shape.
 
 
 # %%
@@ -478,7 +479,8 @@ def in_doubles(graph):
 
 
 # %% [markdown]
-# The five changes, with the reasons. All of them are models that run; one server gets them all, under six names.
+# Here are the five changes, with the reasons. All of them are models that run. One server serves all of them and the
+# original, under six names.
 
 # %%
 changes = {
@@ -499,9 +501,9 @@ for name, change in changes.items():
 server = start_service(shelf, scratch / "schemas.log")
 
 # %% [markdown]
-# The clients as they are written every day. Each must name the digits of ten images. The first takes the rows as
-# they come, the second names its input and takes the answer as it comes, the third names its input and looks its
-# output up by name.
+# Here are three clients, as people write them every day. Each must read the digits of ten images. The first sends rows
+# and takes the answer as it comes. The second names its input and takes the answer as it comes. The third names its
+# input, and looks up its output by name.
 
 # %%
 ten = test.images[:10, None]
@@ -527,8 +529,8 @@ def by_open_inference(name):
 
 
 # %% [markdown]
-# A client can fare in four ways: it works; the server refuses it; it fails over the answer; or, worst of all, it
-# goes on with wrong digits.
+# There are four outcomes for a client: it works; the server refuses its request; it cannot read the answer; or, worst
+# of all, it goes on with wrong digits.
 
 
 # %%
@@ -556,11 +558,12 @@ claim(
 )
 
 # %% [markdown]
-# The row form leaves out the name of an only output. With a second one each row becomes an object, `{"logits": […],
-# "probabilities": […]}`, and `np.argmax` of an object is 0: every digit is a zero, with status 200. "To add
-# something optional breaks nobody" holds for clients that look things up by name and ignore the rest, as the third
-# one does. And float64, which our three do not notice as text, would be noise to a client that reads a tensor's
-# bytes as float32. So ask before the promotion: both versions tell their schema.
+# The row form leaves out the output's name if there is only one output. With a second one each row becomes an object,
+# `{"logits": […], "probabilities": […]}`, and `np.argmax` of an object is 0: every digit is a zero, with status 200.
+# "An optional addition breaks nobody" is true only for clients that look things up by name and ignore the rest, as the
+# third one does. Our three clients read numbers as text, so they do not notice float64. A client that reads a tensor's
+# bytes as float32 would read noise. So compare the schemas before the promotion: the server gives you the schema of
+# both versions.
 
 
 # %%
@@ -591,18 +594,18 @@ claim(
 server.stop()
 
 # %% [markdown]
-# A gate that asks a human at each finding is crude, and good enough for most teams. A finer one knows the direction:
-# an input may become *wider* (take more than before), an output may become *narrower* (promise less variety), and
-# the reverse breaks. Exercise 19.4 writes it over fields like those of lesson 08's contracts. A change that must
-# break gets another *name*: a new model beside the old one, until the last client has moved.
+# A gate that asks a human at each finding is crude, and often good enough. A finer gate knows the direction. An input
+# may become *wider* (accept more than before), and an output may become *narrower* (promise less variety). The reverse
+# breaks clients. Exercise 19.4 writes such a gate, over fields like those of lesson 08's contracts. If a change has to
+# break clients, give the model another *name*, and keep the old one beside it until the last client has moved.
 #
 # ## How many requests does a canary need?
 #
 # A *canary* is a new version that gets a small share of the real requests, so that few see it if it is bad. "Ten
-# minutes at 5 %" is what teams write down. Is that enough? Let a request go wrong (an error, too slow, another digit
-# than the stable version says) with probability $p_0$ where the candidate is as it should be, and $p_1 > p_0$ with
-# the regression that we want to see. Of $n$ independent requests, $K$ go wrong. For large $n$, $K$ is nearly normal
-# with mean $np$ and variance $np(1-p)$.
+# minutes at 5 %" is what teams write down. Is that enough? A request goes wrong if it ends in an error, is too slow,
+# or gets another digit than the stable version gives. Let its probability be $p_0$ for a candidate that is as it
+# should be, and $p_1 > p_0$ with the regression that we want to see. Of $n$ independent requests, $K$ go wrong. For
+# large $n$, $K$ is nearly normal with mean $np$ and variance $np(1-p)$.
 #
 # We sound the alarm above a bound $c$. A false alarm shall have probability $\alpha$, and with $z_q$ the number that a
 # standard normal variable exceeds with probability $q$,
@@ -617,9 +620,9 @@ server.stop()
 #
 # $$\sqrt n = \frac{z_\alpha \sqrt{p_0(1-p_0)} + z_\beta \sqrt{p_1(1-p_1)}}{p_1 - p_0} .$$
 #
-# The numerator is noise, the denominator what we want to hear through it. For $\alpha$ = 5 % and $\beta$ = 10 %, five
-# regressions from tiny to gross. Guess before you run it: how many times as many requests does 1 % → 1.1 % need as
-# 1 % → 2 %?
+# The numerator is the noise, the denominator is the signal. For $\alpha$ = 5 % and $\beta$ = 10 %, we take five
+# regressions, from tiny to gross. Guess before you run it: how many times as many requests does 1 % → 1.1 % need as 1
+# % → 2 %?
 
 
 # %%
@@ -630,8 +633,8 @@ def needed(p0, p1, alpha=0.05, beta=0.1):
 
 
 # %% [markdown]
-# A formula with "nearly" in its derivation is to be tried: we draw 20,000 canaries with $p_0$ and 20,000 with $p_1$,
-# and count how often each error is made.
+# The derivation used an approximation, so we test the formula: we draw 20,000 canaries with $p_0$ and 20,000 with
+# $p_1$, and count how often each error is made.
 
 # %%
 regressions = [(0.001, 0.002), (0.01, 0.011), (0.01, 0.02), (0.01, 0.05), (0.02, 0.2)]
@@ -671,15 +674,15 @@ claim(
 # %% [markdown]
 # Requests grow with the *square* of one over the difference. Ten minutes at 5 % of 100 requests a second are 3,000
 # requests: enough to see errors double from 1 % to 2 %, hopeless for 1.1 %. A canary guards against accidents, not
-# against slow decay; that takes monitoring over weeks (lessons 20 and 21). In the last rows few requests go wrong at
-# all, and the normal approximation gets rough.
+# against slow decay. Slow decay needs monitoring over weeks (lessons 20 and 21). In the last rows so few requests go
+# wrong that the normal approximation is rough.
 #
 # ## May one look before the end?
 #
 # Everybody does. The rule says "after 3,000 requests", and the dashboard is open from the first one. Take candidates
-# that are exactly as good as the stable version, $p = 1$ %, look every 100 requests, and stop where the test of
-# above is alarmed. How many good candidates are sent back within 10,000 requests? Guess: the test is wrong in 5 % of
-# the cases.
+# that are exactly as good as the stable version, $p = 1$ %, look every 100 requests, and stop as soon as the test
+# above raises an alarm. How many good candidates are sent back within 10,000 requests? Make a guess, knowing that a
+# single look is wrong in 5 % of the cases.
 
 # %%
 LOOKS, EVERY, RUNS = 100, 100, 4000  # 4,000 good candidates, 10,000 requests each
@@ -696,27 +699,27 @@ claim(
 )
 
 # %% [markdown]
-# Each look is another chance to be wrong, and whoever looks long enough will be: a fixed test's promise is for one
-# look, at a time that was chosen before. We want a test that may be looked at after every request. Instead of the
-# count, follow how much more likely the data are under $p_1$ than under $p_0$. With outcomes $x_i$ (1: went wrong),
-# after $n$ of them:
+# Each look is another chance to be wrong, and the chances add up. The promise of a fixed test is for one look, at a
+# time that was chosen in advance. We want a test that may be looked at after every request. Instead of the count,
+# follow how much more likely the data are under $p_1$ than under $p_0$. With outcomes $x_i$ (1: went wrong), after $n$
+# of them:
 #
 # $$\Lambda_n = \prod_{i=1}^n \frac{p_1^{x_i}(1-p_1)^{1-x_i}}{p_0^{x_i}(1-p_0)^{1-x_i}}, \qquad
 #   \ln\Lambda_n = K_n \ln\frac{p_1}{p_0} + (n-K_n)\ln\frac{1-p_1}{1-p_0} .$$
 #
 # If $p = p_0$, the next factor is $p_1/p_0$ with probability $p_0$, else $(1-p_1)/(1-p_0)$. Its mean is
-# $p_0\cdot\frac{p_1}{p_0} + (1-p_0)\cdot\frac{1-p_1}{1-p_0} = 1$: whatever came before, on average $\Lambda$ stays
-# where it is, and it began at 1. Play a game that is fair in this sense, and stop at the first $n$ with $\Lambda_n
-# \ge a$, or after $N$ requests, as many as you like. If the first happens with probability $q$, the mean at the stop
-# is at least $q\cdot a$, since $\Lambda$ is never negative; and it is 1, since the game is fair. So
+# $p_0\cdot\frac{p_1}{p_0} + (1-p_0)\cdot\frac{1-p_1}{1-p_0} = 1$. So whatever came before, on average $\Lambda$ stays
+# where it is, and it began at 1. This is a fair game. Stop it at the first $n$ with $\Lambda_n \ge a$, or after $N$
+# requests, however large $N$ is. Let $q$ be the probability that it reaches $a$. The mean of $\Lambda$ at the stop is
+# at least $q\cdot a$, since $\Lambda$ is never negative. And it is 1, since the game is fair. So
 #
 # $$q \le 1/a .$$
 #
-# This is *Ville's inequality*. With $a = 1/\alpha$ a good candidate is *ever* sent back with probability $\alpha$ at
-# most, however often we look; and if it is better than $p_0$, the factor's mean is below 1, and the bound holds all
-# the more. Turned around ($1/\Lambda$ is fair under $p_1$), promoting at $\Lambda_n \le \beta$ lets a bad one pass
-# with probability $\beta$ at most. This is Wald's *sequential probability ratio test*, with slightly wider bounds.
-# In code it is one line over two counts, and the same simulated candidates as above can be held against it:
+# This is *Ville's inequality*. With $a = 1/\alpha$, the probability that a good candidate is *ever* sent back is at
+# most $\alpha$, however often we look. If the candidate is better than $p_0$, the factor's mean is below 1, and the
+# bound still holds. Turned around ($1/\Lambda$ is fair under $p_1$), promoting at $\Lambda_n \le \beta$ lets a bad one
+# pass with probability $\beta$ at most. This is Wald's *sequential probability ratio test*, with slightly wider
+# bounds. In code it is one line over two counts. We try it on the same simulated candidates as above:
 
 
 # %%
@@ -751,9 +754,9 @@ show.finding(
 )
 
 # %% [markdown]
-# And what does the freedom to look cost? A fixed test would ask all of its requests; this one stops as soon as it
-# knows. We let 1,000 candidates run for each of several truths, good ones, bad ones, and in between, with both
-# bounds and a look after every ten requests.
+# And what does it cost to look so often? A fixed test needs all of its requests; this one stops as soon as it knows.
+# We simulate 1,000 candidates for each of several true rates: good ones, bad ones, and some in between. Each test has
+# both bounds and looks after every ten requests.
 
 
 # %%
@@ -797,16 +800,16 @@ claim(
 )
 
 # %% [markdown]
-# It costs nothing on average, rather the reverse: a test that may stop is quick where the case is clear. The price
-# is that the end is not known beforehand (the last column is for whoever must plan). Between the two, at a truth of
-# 1.5 %, it takes its time and decides about like a coin; there neither answer is wrong. Exercise 19.2 writes the
-# test over a stream of requests, 19.3 the exact sample size where failures are rare.
+# On average it costs nothing. It even saves requests, since it stops early when the case is clear. The price is that
+# you do not know in advance when it ends (the last column helps you plan). In the middle, at a true rate of 1.5 %, it
+# takes long and decides about like a coin. There, neither answer is wrong. Exercise 19.2 writes the test over a stream
+# of requests, 19.3 the exact sample size where failures are rare.
 #
 # ## A canary on the cluster
 #
-# `k8s/overlays/canary` holds the base of lesson 17 twice, as `digits` and `digits-canary`, and in front of them two
-# pods of lesson 15's gateway. One line of it matters more than it seems: the candidate's pods have a label `app` of
-# their own. Many a tutorial keeps `app: digits` for both and tells them apart by a second label, `track`. Whom does
+# `k8s/overlays/canary` holds lesson 17's base twice, as `digits` and `digits-canary`, and two pods of lesson 15's
+# gateway in front of them. One line matters more than it seems: the candidate's pods have their own value of the label
+# `app`. Many tutorials keep `app: digits` for both, and tell them apart by a second label, `track`. Which pods does
 # the stable Service select then?
 
 
@@ -828,11 +831,11 @@ claim(
 )
 
 # %% [markdown]
-# With two stable pods and one candidate the tutorial's canary gets a third of the connections, not 5 %, and to give
-# it 1 % you need 99 stable pods. Some do that on purpose, where there is nothing in front of the Service that could
-# split. Here the gateway splits by weight, `--predictor=http://digits=80 --predictor=http://digits-canary=20`, and a
-# client that sends an `X-Client-Id` meets the same version each time: a hash of its name, between 0 and 1, is
-# compared with the weights. Two hundred clients will ask. Who meets the candidate?
+# With two stable pods and one candidate the tutorial's canary gets a third of the connections, not 5 %, and to give it
+# 1 % you need 99 stable pods. Some teams do that on purpose, if nothing in front of the Service can split requests.
+# Here the gateway splits by weight, `--predictor=http://digits=80 --predictor=http://digits-canary=20`, and a client
+# that sends an `X-Client-Id` gets the same version each time: a hash of its name, between 0 and 1, is compared with
+# the weights. We take two hundred clients. Which of them get the candidate?
 
 
 # %%
@@ -852,14 +855,12 @@ claim(
 )
 
 # %% [markdown]
-# Without that, a user gets one version's answer, reloads, and gets the other's; and with it the same few would be the
-# guinea pigs of each release, which exercise 19.1 mends. Two hundred names are few: their shares only come near the
-# weights.
+# Without this, a user gets one version's answer, reloads, and gets the other's. With it, the same few clients would
+# test every release; exercise 19.1 solves that. Two hundred names are few, so their shares only come near the weights.
 #
-# Now the cluster. One image for each version, since on Kubernetes an image is the unit that is rolled out and back.
-# The gateway's two weights are two of its arguments, and a third argument, when it is there, sends copies to the
-# candidate. `own` ends the names of images and namespace with a few letters that belong to your copy of the course, so
-# nobody else's lesson touches them.
+# Now the cluster. We build one image for each version, since Kubernetes rolls images out and back. The gateway's two
+# weights are two of its arguments. A third, optional argument sends copies to the candidate. `own` ends the names of
+# images and namespace with a few letters that belong to your copy of the course, so nobody else's lesson touches them.
 
 # %%
 NAMESPACE, GATEWAY = own("digits-19-canaries"), own("digits-gateway:lesson-19")
@@ -880,8 +881,8 @@ def gateway_args(percent, shadow=0):
 
 
 # %% [markdown]
-# What is applied is the overlay, changed a little in Python: our images' names, the candidate at 0 % and without a
-# pod, and on an old cluster the API version that it knows.
+# We apply the overlay with a few changes, made in Python: our images' names, the candidate at 0 % and without a pod,
+# and on an old cluster the API version that it knows.
 
 
 # %%
@@ -938,9 +939,9 @@ observe(
 #
 # A function. It reads the gateways' counters, those of the candidate alone, and asks three sequential tests: does it
 # *fail*, is it *slow* (longer than 0.5 s), does it *differ* from the stable version? For each we say which share is
-# fine, $p_0$, and which we want to see, $p_1$. A candidate that is fine in all three is sent back with probability
-# $3\alpha$ at most in a step, since the chances of three false alarms add up at most. To be promoted, all must say
-# yes, so one that is bad in anything passes with probability $\beta$ at most.
+# fine, $p_0$, and which share we want to notice, $p_1$. In one step, a candidate that is fine in all three is sent
+# back with probability $3\alpha$ at most, since the probability of any of three false alarms is at most their sum. A
+# promotion needs all three tests. So a candidate that is bad in any of them passes with probability $\beta$ at most.
 
 # %%
 LIMITS = {"failed": (0.005, 0.05), "slow": (0.02, 0.2), "different": (0.03, 0.1)}  # p0, p1
@@ -966,10 +967,10 @@ def of_candidate(seen):
 
 
 # %% [markdown]
-# `predictor-1` is the candidate as clients met it, `shadow-0` the candidate as it got copies; for errors and times
-# both count. Every try counts, also one that failed and that the gateway then repeated with success: what clients do
-# not notice yet is a sign all the same. The times come as a *histogram*: how many tries took 0.5 s at most, and how
-# many there were; the difference was slow. The decision is the worst of the tests:
+# `predictor-1` counts the candidate's answers to clients, `shadow-0` its answers to copies. For errors and times, both
+# count. Every try counts, even one that failed and that the gateway then repeated with success: it is a warning,
+# although no client noticed. The times come as a *histogram*: how many tries took 0.5 s at most, and how many tries
+# there were. The difference is the number of slow ones. The decision is the worst result of the three tests:
 
 
 # %%
@@ -990,7 +991,7 @@ claim(
 )
 
 # %% [markdown]
-# What it does about its verdict are four orders to the cluster, the same that a human would type:
+# The controller gives the cluster four kinds of orders. A human would type the same:
 #
 # | step | order |
 # | --- | --- |
@@ -999,9 +1000,9 @@ claim(
 # | it is promoted | `kubectl patch deployment/digits -p '{… "image": "digits-service:lesson-19-3-…"}'` |
 # | it goes | `kubectl patch deployment/digits-canary -p '{"spec": {"replicas": 0}}'` |
 #
-# The weights stand in the gateway's arguments, so a new share is a rolling update of the gateway, some seconds long.
-# A gateway that reads its weights from a file, or from an address of its own, would change them at once, and pay
-# with code, with weights that no `rollout undo` knows, and with counters that mix two shares: our new gateways count
+# The weights stand in the gateway's arguments, so a new share is a rolling update of the gateway, some seconds long. A
+# gateway could also read its weights from a file, or from an address of its own, and change them at once. That has a
+# price: more code, weights that no `rollout undo` restores, and counters that mix two shares. Our new gateways count
 # from zero.
 
 
@@ -1017,9 +1018,9 @@ def pods_with(container, **changes):
 
 
 # %% [markdown]
-# `patch` merges a few fields into an object, containers by their names, and returns at once: it is an order, and the
-# cluster works on it. Who needs it done waits with `kubectl rollout status`. A new share is a new argument; a
-# candidate is the stable version's own pod template with another image, so that nothing else differs.
+# `patch` merges a few fields into an object, and matches containers by their names. It returns at once, while the
+# cluster still works on the order. To wait until it is done, use `kubectl rollout status`. A new share is a new
+# argument. A candidate is the stable version's own pod template with another image, so that nothing else differs.
 
 
 # %%
@@ -1042,9 +1043,10 @@ def start_candidate(version, options=(), replicas=1):
 
 
 # %% [markdown]
-# What has happened? Each gateway counts for itself, and both are needed: the sum over those that stay. Gateways that
-# are leaving still hold counts of the last step, under another share, so they are left out. Prometheus would collect
-# all this (lesson 20); a few pods can be asked through the cluster's API, as `kubectl get --raw` does.
+# What has happened so far? Each gateway has its own counters, so we add them up over the gateways that stay. Gateways
+# that are leaving still hold counts of the last step, with another share, so we leave them out. In production,
+# Prometheus collects all this (lesson 20). A few pods can be asked through the cluster's API, as `kubectl get --raw`
+# does.
 
 
 # %%
@@ -1076,9 +1078,9 @@ def judge(watched, looks, seconds=60):
 
 
 # %% [markdown]
-# `judge` has no number of looks and no pause: it looks as often as it can, since the test allows it. And a candidate
-# about which nothing is known after a minute goes back, for a release that nobody uses tells nothing. Where it is
-# undecided, the safe side is the version that we know.
+# `judge` looks as often as it can, without a pause, since the test allows it. If it knows nothing about a candidate
+# after a minute, the candidate goes back: a release that nobody uses teaches nothing. When in doubt, the version that
+# we know is the safe choice.
 
 
 # %%
@@ -1096,14 +1098,15 @@ def remove_candidate():
 
 
 # %% [markdown]
-# The order in `remove_candidate` is the whole secret. An old gateway that still ends its last requests still sends
-# some of them to the candidate: it must be gone first. The rest is lesson 17's: new pods get requests once they are
-# ready, old ones go on answering for some seconds after their address has left the Service. And where a connection
-# to a pod breaks all the same, the gateway asks once more (lesson 15): a prediction may be asked twice.
+# The order in `remove_candidate` matters. While an old gateway finishes its last requests, it still sends some of them
+# to the candidate. So the old gateways must be gone before the candidate goes. The rest is lesson 17: new pods get
+# requests once they are ready, and old ones go on answering for some seconds after their address has left the Service.
+# If a connection to a pod breaks all the same, the gateway asks once more (lesson 15), since a prediction may be asked
+# for twice.
 #
-# The controller, then: under traffic, step by step, each step a share of requests and a share of copies. When all is
-# well, the stable pods change to the new version first, and its share goes back to 0 afterwards: the other way round
-# the candidate's clients would meet the old version once more.
+# Now the controller. It goes step by step, under traffic; each step is a share of requests and a share of copies. When
+# all is well, the stable pods first change to the new version. Only then does the candidate's share go back to 0. The
+# other way round, the candidate's clients would get the old version once more.
 
 
 # %%
@@ -1151,8 +1154,8 @@ def trimmed(told, verdict, looks, events):
 
 
 # %% [markdown]
-# Three releases. The first is how it should go: a step of copies alone, which no user sees, then 20 % of the
-# clients. All that happens now is decided by the counters. 20 % rather than 5 %, because all the traffic here comes
+# We make three releases. The first goes as it should: a step with copies alone, which no user sees, then 20 % of the
+# clients. From here on, the counters decide everything. We take 20 % rather than 5 %, because all the traffic comes
 # from four workers, and at 5 % we would wait four times as long.
 
 
@@ -1231,11 +1234,11 @@ claim(
 )
 
 # %% [markdown]
-# Grey gives way to blue in three steps: not at all while the candidate gets copies, by the share of its clients, and
-# wholly once the stable pods have its image. The total goes up and down with what else the machine has to do,
-# starting pods most likely; both versions have their highs and lows.
+# Grey is the old version, blue the new one. While the candidate gets only copies, all answers are grey. Then its
+# clients' share turns blue, and at the end, when the stable pods have its image, everything does. The total goes up
+# and down with the machine's other work, most likely the start of pods. Both versions have their highs and lows.
 #
-# The registry follows when the verdict is there, and not before: what the alias says must be what answers.
+# Only after the verdict is the registry updated: the alias must name the version that answers.
 
 
 # %%
@@ -1252,11 +1255,11 @@ claim("production is version 3 now", now == 3, now)
 # %% [markdown]
 # ## Does it notice a bad one?
 #
-# Now version 4, with 3 and 8 exchanged. This team is in a hurry and leaves the shadow step out: 20 % at once, and a
-# quarter of the stable version's requests as copies, to have something to compare. Which of the three tests will
-# notice, and after how many requests? By the formulas: version 4 differs wherever version 3 says 3 or 8, about one
-# image in five, and each such answer adds $\ln(0.1/0.03)$, about 1.2, to a sum that must reach $\ln 1000$, about
-# 6.9.
+# Now version 4, with 3 and 8 exchanged. This team is in a hurry and leaves out the shadow step. The candidate gets 20
+# % at once, and copies of a quarter of the stable version's requests, so that there is something to compare. Which of
+# the three tests will notice, and after how many requests? By the formulas: version 4 differs wherever version 3 says
+# 3 or 8, about one image in five, and each such answer adds $\ln(0.1/0.03)$, about 1.2, to a sum that must reach
+# $\ln 1000$, about 6.9.
 
 # %%
 bad = release_bad()
@@ -1287,8 +1290,9 @@ by_version(
 )
 
 # %% [markdown]
-# The line of a share stands where the gateway's rollout was complete; its first new pods had begun to split before. How
-# many of those answers came after the verdict, when all was known? To act on it takes a rollout of the gateway.
+# The dashed line of a share marks the end of the gateway's rollout. The first new gateway pods had begun to split
+# before it. How many of version 4's answers came after the verdict? There can be some, because acting on the verdict
+# takes another rollout of the gateway.
 
 # %%
 after = sum(bad["version_by_half_second"].get("4", [])[int(2 * times["roll back"]) + 1 :])
@@ -1300,11 +1304,12 @@ observe(
 )
 
 # %% [markdown]
-# That is the price of weights in arguments, in wrong answers. All of them went to the few clients whose names fall to
-# the candidate, and to nobody else: a canary does not prevent harm, it limits to whom, and for how long.
+# These late answers are the price of keeping weights in arguments. All of version 4's answers went to the few clients
+# whose names fall to the candidate, and to nobody else. A canary does not prevent harm. It limits how many clients are
+# harmed, and for how long.
 #
-# The third candidate is version 2, smaller and sound, but it brings a setting along that waits 600 ms for a batch to
-# fill. No model is wrong here and no registry could know: what is released is a model *and* its settings.
+# The third candidate is version 2. The model is smaller and correct, but it comes with a setting that waits 600 ms for
+# a batch to fill. The model is not at fault, and no registry could know: a release is a model *and* its settings.
 
 # %%
 slow = release_slow()
@@ -1320,8 +1325,8 @@ claim(
 )
 
 # %% [markdown]
-# What have the tests seen on their way? Each look is a point: how many requests were judged by then, and what ln Λ
-# was.
+# What did the tests see on the way? Each look is a point in the next figure: how many requests were judged by then,
+# and how large ln Λ was.
 
 # %%
 shadow_step = [look for look in good["looks"] if "different" in look]
@@ -1352,7 +1357,8 @@ show.finding(
 )
 
 # %% [markdown]
-# To be bad is loud; to be good is only the absence of noise, and takes longer to hear.
+# A bad candidate shows itself in few requests, since each failure is strong evidence. A good one needs more, since
+# each success is only weak evidence.
 
 # %%
 judged = {name: looks[-1][what][1] for name, (looks, what, _, _) in paths.items()}
@@ -1366,8 +1372,8 @@ observe(
 # %% [markdown]
 # ## What would others write?
 #
-# Gateway and controller were ours, so that each line could be read. On a cluster that has the *Gateway API*, the split
-# is an object, the `HTTPRoute`:
+# We wrote gateway and controller ourselves, so that you can read each line. On a cluster that has the *Gateway API*,
+# the split is an object, the `HTTPRoute`:
 
 # %%
 overlays = places.CHECKOUT / "k8s/overlays"
@@ -1375,8 +1381,8 @@ route = yaml.safe_load((overlays / "gateway-api/http-route/http-route.yaml").rea
 print(yaml.safe_dump(route["spec"], sort_keys=False))
 
 # %% [markdown]
-# And *Argo Rollouts* brings the controller: a `Rollout` takes the Deployment's place and changes the route's weights
-# step by step, and an `AnalysisTemplate` says when to go back.
+# *Argo Rollouts* is the controller. A `Rollout` takes the Deployment's place and changes the route's weights step by
+# step. An `AnalysisTemplate` says when to go back.
 
 # %%
 rollout = yaml.safe_load((overlays / "argo-rollouts/rollout.yaml").read_text())
@@ -1395,12 +1401,12 @@ claim(
 )
 
 # %% [markdown]
-# Both need software that a plain cluster does not have, so they are read here, not applied. Two differences to ours
-# are worth knowing. The route's split is drawn anew for each request, so it is not sticky, unless the implementation
-# adds that. And the analysis decides once, when 1,000 requests or more are counted; until then its result is empty, and
-# it waits. Most examples one finds look every minute, against a fixed bound, and let a few looks fail, say two of ten.
-# Take the same 1,000 requests both ways. How often does each send back a candidate that fails in exactly 0.5 %? And
-# one that fails in 2 %?
+# Both need software that a plain cluster does not have, so they are read here, not applied. Two differences from ours
+# are worth knowing. The route chooses a version anew for each request, so a client does not stay with one, unless the
+# implementation adds that. And the analysis decides only once, when 1,000 requests or more are counted. Until then its
+# result is empty, and it waits. Many examples look every minute instead, against a fixed bound, and let a few looks
+# fail, say two of ten. We judge the same 1,000 requests in both ways. How often does each way send back a candidate
+# that fails in 0.5 % of its requests? And one that fails in 2 %?
 
 # %%
 failed = rng.binomial(100, [[[0.005]], [[0.02]]], (2, 20_000, 10))  # in each of ten looks
@@ -1413,17 +1419,17 @@ claim(
 )
 
 # %% [markdown]
-# With few requests a look is noise: a single failure in 100 is "1 %". Such rules need their requests counted, as
-# above, before they are written down. A trap of its own waits in the query: a candidate without a failure has no
-# counter of failures, and nothing divided by 1,000 is not 0 but nothing. Hence `or vector(0)`. Exercise 19.5 writes a
-# route with a way in for testers.
+# A look at few requests shows mostly noise: a single failure in 100 is "1 %". So compute how many requests a rule
+# needs before you write it down. The query holds another trap. A candidate without failures has no counter of
+# failures, and in Prometheus's query language a missing series divided by 1,000 is not 0, but missing. Hence
+# `or vector(0)`. Exercise 19.5 writes a route with a way in for testers.
 #
 # ## All at once, and back?
 #
-# *Blue–green*: the new version (green) runs in full strength beside the old one (blue), and the Service's selector
-# is switched. All or nothing, without a gateway, and the way back takes as long as the way there. It costs twice the
-# pods. We switch to version 2 and back, while two kinds of clients ask: one opens a connection for each request, one
-# keeps its own. What will the second kind see?
+# In a *blue–green* release the new version (green) runs at full strength beside the old one (blue). Then the Service's
+# selector is switched. All clients change at once, without a gateway, and the way back is as quick as the way there.
+# It costs twice the pods. We switch to version 2 and back, under two kinds of clients: one opens a connection for each
+# request, one keeps its connection open. What will the second kind see?
 
 
 # %%
@@ -1493,15 +1499,16 @@ observe(
 )
 
 # %% [markdown]
-# Both sides were ready before and went on after, so whoever was connected was still answered. Switch to pods that
-# are not ready, and the Service has nobody behind it. A kept connection, such as a gateway's or a gRPC client's, is
-# not moved by a Service; it ends when its pod does. So blue is taken away *last*, slowly, as in `remove_candidate`.
-# And mind what blue and green share: a database with a new schema, say, does not switch back.
+# Both sides were ready before the switch and kept running after it, so every connected client was still answered. If
+# you switch to pods that are not ready, the Service has no pod to send requests to. A Service does not move a
+# connection that is kept open, such as a gateway's or a gRPC client's; it ends when its pod ends. So take blue away
+# *last*, and slowly, as in `remove_candidate`. And think of what blue and green share: a database with a new schema,
+# for example, does not switch back.
 #
 # ## Clean up
 #
-# Deployments go first, and with them their pods: a namespace that still finds pods in it looks again only many
-# seconds later. The images are on this machine's engine.
+# We delete the Deployments first, and with them their pods. A namespace that is deleted while it still has pods takes
+# many seconds more. The images are on this machine's engine.
 
 
 # %%
@@ -1546,19 +1553,19 @@ show.table(["what", "figure"], rows.items())
 # ## Where this breaks down
 #
 # Requests are not independent: our clients send the same 150 pictures in turn, and real ones come in bursts, so each
-# counts for less than one in the formulas. The limits are fixed shares; on a day when everything is slow, the
-# candidate is blamed, and a test that compares it with the stable version *at the same time* would not do that.
-# Agreement punishes a version that is much better as hard as one that is much worse; then labels, or people, must
-# decide. A canary of some seconds sees no memory leak and no Monday morning. And our controller is a cell of a
-# notebook: if it dies in the middle, the cluster stays as it was left.
+# counts for less than one in the formulas. The limits are fixed shares, so on a day when everything is slow, the
+# candidate is blamed. A test that compares it with the stable version *at the same time* would not do that. Agreement
+# rejects a version that is much better just as it rejects one that is much worse; then labels, or people, must decide.
+# A canary of a few seconds sees no memory leak and no Monday morning. And our controller is a cell of a notebook: if
+# it dies in the middle, the cluster stays as it was at that moment.
 #
 # ## What real teams use
 #
 # MLflow's registry, or their cloud's, for versions, aliases and lineage; often a bucket with numbered folders and a
-# table. For the split, what they have in front anyway: Gateway API implementations such as Envoy Gateway or Istio,
-# or a service mesh. For the controller, Argo Rollouts or Flagger. KServe's `canaryTrafficPercent` does it for
-# models, in its serverless mode alone. Feature flags and experiment platforms, where product people ask which
-# version users *like*: the same statistics, for weeks.
+# table. For the split they use what stands in front anyway: implementations of the Gateway API such as Envoy Gateway
+# or Istio, or a service mesh. For the controller, Argo Rollouts or Flagger. KServe's `canaryTrafficPercent` does it
+# for models, but only in its serverless mode. To learn which version users *like*, product teams use feature flags and
+# experiment platforms: the same statistics, over weeks.
 #
 # ## Further reading
 #

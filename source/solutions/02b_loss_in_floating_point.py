@@ -176,7 +176,7 @@ check("02b.4", undo_class_weights)
 # the factor that $\propto$ hides differs from row to row. On logits there is a shorter second way: subtract $\ln w_j$ from
 # each logit before the softmax. The same formula undoes *resampling*, with the ratio of class frequencies in place of
 # weights. It is exact for a model at the lowest point of its loss. A real model is at best near it, so measure the
-# calibration afterwards (lesson 04).
+# calibration afterwards (lesson 04b).
 
 # %% tags=["solution"]
 believed = np.array([[0.9083, 0.0917]])  # what the lesson's two logits answered

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 04 Train in PyTorch: exercises
 #
-# Four pieces of a training that can be trusted. Fill in what is missing, run the cell, then its check.
+# Four pieces of a training that you can trust. Fill in what is missing, run the cell, then run its check.
 
 # %%
 import json
@@ -17,9 +17,9 @@ torch.set_num_threads(1)
 # %% [markdown]
 # ## 04.1 No writer on both sides ★☆☆ · 10 minutes
 #
-# A hospital's model read new X-rays perfectly, until it met a patient who was not in the training part: several pictures of
-# each had been spread over both parts. Write the split that keeps what belongs together (a writer's digits, a patient's pictures)
-# on one side.
+# A hospital's model read new X-rays perfectly, until it met a patient who was not in the training part. Several
+# pictures of each patient had been spread over both parts. Write the split that keeps together what belongs together:
+# the digits of one writer, the pictures of one patient.
 
 
 # %%
@@ -27,11 +27,11 @@ def hold_out_groups(groups, share, seed):
     """Chooses whole groups, in random order, until they hold at least `share` of the examples.
 
     groups: int array (N,), the group of each example; group numbers may be any. share: above 0
-    and below 1. seed: int; the same seed chooses the same, another seed may choose others, and
-    NumPy's global random numbers are left alone. Stops as soon as the share is reached; one
-    group at least stays out of the choice, even where the share is then missed. Returns a bool
-    array (N,), True for what is held out. Raises ValueError for another share, and for fewer
-    than two groups.
+    and below 1. seed: int from 0; the same seed chooses the same, and NumPy's global random
+    numbers are left alone. Every order of the groups is equally likely. Stops as soon as the
+    share is reached; one group at least stays out of the choice, even if the share is then
+    missed. Returns a bool array (N,), True for what is held out. Raises ValueError for another
+    share, and for fewer than two groups.
     """
     # SOLUTION
     names, sizes = np.unique(groups, return_counts=True)
@@ -48,15 +48,62 @@ def hold_out_groups(groups, share, seed):
 check("04.1", hold_out_groups)
 
 # %% [markdown] tags=["solution"]
-# The random choice is among groups, never among examples. The price: the share is met only as closely as the groups'
-# sizes allow. `searchsorted` finds the first place where the running total reaches the share; a loop that adds group by group does the
-# same. scikit-learn has it as `GroupShuffleSplit`, which counts the share in groups instead of in examples.
+# The random choice is made among groups, not among examples. So the share is met only as closely as the sizes of the
+# groups allow. `searchsorted` finds the first place where the running total reaches the share. A loop that adds one
+# group after the other does the same. To rotate the list of groups by the seed is not enough: neighbours in the list
+# would then almost always be on the same side. scikit-learn has `GroupShuffleSplit`. It counts the share in groups, not
+# in examples.
 
 # %% [markdown]
-# ## 04.2 Evaluate, and leave no trace ★★☆ · 10 minutes
+# ## 04.2 When to stop ★★☆ · 10 minutes
 #
-# After a colleague added a validation run to every hundredth step, the model trained worse: the validation had left
-# the network in `eval()`, and from then on dropout was off. Write an evaluation that measures as in production and leaves everything as it was.
+# A training job costs money by the hour. Somebody set a patience, and the job never stopped: the loss kept improving in
+# the seventh digit. Another job stopped at once, because its first loss was NaN. Write the rule for both.
+
+
+# %%
+def early_stop(losses, patience, least=0.0):
+    """Which epoch's weights to keep, and after which epoch to stop.
+
+    losses: validation losses in nats, one for each epoch, from epoch 0; any sequence of floats,
+    NaN included. patience: a whole number from 1. least: 0 or more; a loss counts as an
+    improvement only if it is below the best so far by more than this. A NaN never improves
+    anything; the first finite loss always does. Returns (best, stopped). `best` is the epoch of
+    the last improvement, None if there was none. `stopped` is the first epoch at which
+    `patience` epochs in a row, itself included, brought no improvement, or the last epoch if
+    that never happens. Raises ValueError for no loss and for a patience below 1.
+    """
+    # SOLUTION
+    if len(losses) == 0 or patience < 1:
+        raise ValueError(
+            f"expected losses and a patience from 1, got {len(losses)} and {patience}"
+        )
+    best, lowest, waited = None, float("inf"), 0
+    for epoch, loss in enumerate(losses):
+        if loss < lowest - least:  # false for a NaN; infinity minus anything finite is infinity
+            best, lowest, waited = epoch, loss, 0
+        else:
+            waited += 1
+            if waited == patience:
+                return best, epoch
+    return best, len(losses) - 1
+
+
+# %%
+check("04.2", early_stop)
+
+# %% [markdown] tags=["solution"]
+# Every comparison with NaN is false. So `loss < lowest - least` refuses a NaN without a special case;
+# `not loss >= lowest` would accept it. The search starts from infinity, so the first number is an improvement. Small
+# steps add up: if the loss falls by less than `least` each time, it is still compared with the best loss that was kept,
+# so enough small steps count in the end.
+
+# %% [markdown]
+# ## 04.3 Evaluate, and leave no trace ★★☆ · 10 minutes
+#
+# A colleague added a validation run after every hundredth step, and from then on the model trained worse. The
+# validation had left the network in `eval()`, so dropout stayed off. Write an evaluation that measures as in production
+# and leaves everything as it was.
 
 
 # %%
@@ -66,8 +113,8 @@ def evaluate(network, inputs, labels, batch=256):
     network: a torch module that maps (n, …) to logits (n, C). inputs: float tensor (N, …).
     labels: int64 tensor (N,). batch: the most examples that go through the network at once.
     Measures in evaluation mode and records no graph. Afterwards every module inside the network
-    is in the mode in which it was, also where the network raised an error. Returns a plain
-    float. Raises ValueError for no example.
+    is in the mode in which it was, also if the network raised an error, and gradients are
+    recorded again if they were before. Returns a plain float. Raises ValueError for no example.
     """
     # SOLUTION
     if len(labels) == 0:
@@ -89,63 +136,20 @@ def evaluate(network, inputs, labels, batch=256):
 
 
 # %%
-check("04.2", evaluate)
+check("04.3", evaluate)
 
 # %% [markdown] tags=["solution"]
-# Two switches, as in the lesson, and a `finally` that sets back the one of them that stays. Why not
-# `network.train(was_training)`? It sets the mode of *every* module inside, and so thaws a layer that was frozen in
-# `eval()` on purpose, as one does with batch normalisation in fine-tuning. And rights are counted, not accuracies
-# averaged: the last batch is smaller than the others, and its examples would count for more.
-
-# %% [markdown]
-# ## 04.3 When to stop ★★☆ · 10 minutes
-#
-# A training job burns money by the hour. Somebody set a patience, and it never stopped: the loss kept improving in the seventh
-# digit. Another job stopped at once, because the first loss was NaN. Write the rule for both.
-
-
-# %%
-def early_stop(losses, patience, least=0.0):
-    """Which epoch's weights to keep, and after which epoch to stop.
-
-    losses: validation losses in nats, one an epoch, from epoch 0; any sequence of floats, NaN
-    included. patience: a whole number from 1. least: 0 or more; a loss counts as an improvement
-    only where it is below the best so far by more than this. A NaN never improves anything; the
-    first finite loss always does. Returns (best, stopped): `best`, the epoch of the last
-    improvement, None where there was none; `stopped`, the first epoch at which `patience`
-    epochs in a row, itself included, brought no improvement, or the last epoch where that never
-    happens. Raises ValueError for no loss and for a patience below 1.
-    """
-    # SOLUTION
-    if len(losses) == 0 or patience < 1:
-        raise ValueError(
-            f"expected losses and a patience from 1, got {len(losses)} and {patience}"
-        )
-    best, lowest, waited = None, float("inf"), 0
-    for epoch, loss in enumerate(losses):
-        if loss < lowest - least:  # false for a NaN; infinity minus anything finite is infinity
-            best, lowest, waited = epoch, loss, 0
-        else:
-            waited += 1
-            if waited == patience:
-                return best, epoch
-    return best, len(losses) - 1
-
-
-# %%
-check("04.3", early_stop)
-
-# %% [markdown] tags=["solution"]
-# Every comparison with NaN is false, so `loss < lowest - least` refuses it for free, while `not loss >= lowest`, which
-# reads the same, would accept it. Starting from infinity makes the first number an improvement without a special case. Note that
-# small steps add up: a loss that falls by less than `least` each time is compared with the best *kept* one, so enough
-# of them do count in the end.
+# There are two switches, as in the lesson. The `with` block sets the gradients back; the `finally` sets the modes back.
+# Why not `network.train(was_training)`? It sets the mode of *every* module inside. So it would also change a layer that
+# was frozen in `eval()` on purpose, as people do with batch normalisation in fine-tuning. A second way measures a copy,
+# `copy.deepcopy(network).eval()`, and leaves the original alone. It needs the memory of the weights once more. Right
+# answers are counted, and not accuracies averaged: the last batch is smaller, and its examples would count for more.
 
 # %% [markdown]
 # ## 04.4 What is in this file? ★★★ · 20 minutes
 #
-# "Somebody sent us weights. What is in there, and can I look without installing anything?" With safetensors you can: 8 bytes, JSON, numbers.
-# The file is a stranger's, so believe nothing that it says about itself.
+# "Somebody sent us weights. What is in there, and can I look without installing anything?" With safetensors you can: 8
+# bytes, JSON, numbers. The file comes from a stranger, so do not believe anything that it says about itself.
 
 
 # %%
@@ -156,9 +160,9 @@ DTYPES |= {"I8": "i1", "U8": "u1", "BOOL": "?"}
 def read_safetensors(raw):
     """Reads a safetensors file with NumPy alone.
 
-    raw: bytes. The first 8 are the header's length as an unsigned little-endian integer; the
+    raw: bytes. The first 8 are the header's length as an unsigned little-endian integer. The
     header is JSON and maps each tensor's name to {"dtype": a key of DTYPES, "shape": [...],
-    "data_offsets": [begin, end]}; offsets count from the header's end, numbers are
+    "data_offsets": [begin, end]}. Offsets count from the header's end; numbers are
     little-endian, in row-major order. The key "__metadata__", if there, is no tensor. Returns a
     dict from name to array, of that dtype and shape. Raises ValueError for a file that ends too
     early, a header that is no JSON object, another dtype, and offsets that do not fit the shape
@@ -189,8 +193,9 @@ def read_safetensors(raw):
 check("04.4", read_safetensors)
 
 # %% [markdown] tags=["solution"]
-# Two lines carry the safety. The length is compared with the file before anything is read by it, so that a header which
-# claims $2^{60}$ bytes is refused and not allocated. And each tensor's bytes are compared with its shape: Python slices
-# past the end without complaint, and `frombuffer` would hand back a shorter array. The product of the shape is taken in
-# Python's integers, because in int64 a shape such as $(2^{32}, 2^{32})$ has 0 elements. `json.loads` raises
-# `JSONDecodeError`, which is a ValueError. `safetensors.numpy.load` does all this, and also refuses holes and overlaps between tensors.
+# Two comparisons make it safe. The length is compared with the size of the file before anything is read. So a header
+# that claims $2^{60}$ bytes is refused, and no memory is allocated for it. And the bytes of each tensor are compared
+# with its shape: Python slices past the end without an error, and `frombuffer` would return a shorter array. The
+# product of the shape is taken with Python's integers, because in int64 a shape such as $(2^{32}, 2^{32})$ has 0
+# elements. `json.loads` raises `JSONDecodeError`, which is a ValueError. `safetensors.numpy.load` does all this. It
+# also refuses gaps and overlaps between tensors.

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 05 Train in TensorFlow: exercises
 #
-# Five pieces of what Keras does for you, each small enough to write and sharp enough to go wrong. NumPy is all they
-# need, so this notebook starts at once. Fill in what is missing, run the cell, then its check.
+# Five small pieces of what a framework does for you. Each one is easy to write, and easy to get wrong. They need NumPy
+# alone, so this notebook starts at once. Fill in what is missing, run the cell, then its check.
 
 # %%
 import hashlib
@@ -18,8 +18,8 @@ scratch = begin("05")
 # ## 05.1 One-hot, and nothing else ★☆☆ · 5 minutes
 #
 # The labelling tool writes −1 for "cannot read this". Last month's script turned labels into one-hot rows with
-# `np.eye(10)[labels]`, and 200 unreadable images were trained as nines, since −1 counts from the end. Write the
-# conversion so that it refuses what is no label.
+# `np.eye(10)[labels]`. An index of −1 counts from the end, so 200 unreadable images were trained as nines. Write the
+# conversion so that it refuses everything that is not a label.
 
 
 # %%
@@ -28,7 +28,8 @@ def one_hot(labels, classes):
 
     labels: integer array (N,), each from 0 to classes − 1; N may be 0. classes: 1 or more.
     Returns a float32 array (N, classes). Raises ValueError for a label outside that range, for
-    labels of another shape than (N,), and for labels that are not of an integer dtype.
+    labels of another shape than (N,), and for another dtype than an integer one: truth values
+    are not labels either.
     """
     # SOLUTION
     if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
@@ -48,22 +49,22 @@ def one_hot(labels, classes):
 check("05.1", one_hot)
 
 # %% [markdown] tags=["solution"]
-# `np.eye(classes, dtype=np.float32)[labels]` is the second way, after the same refusals: indexing is where −1 would get
-# through, and a float label would raise an error about indices that names no label. The shape (N, 1) is refused for the
-# reason that the lesson gives: a column broadcasts against anything.
+# The second way is `np.eye(classes, dtype=np.float32)[labels]`, after the same refusals. Indexing would let −1 through.
+# It would also take an array of truth values for a mask, and choose rows. The shape (N, 1) is refused for the reason
+# that the lesson gives: a column broadcasts against anything.
 
 # %% [markdown]
 # ## 05.2 Dropout that keeps the mean ★★☆ · 10 minutes
 #
-# A microcontroller team ports the model by hand. Their first dropout multiplied the activations by 0.7 in use instead of
-# dividing in training, and forgot it in one of two places. Write it as Keras does: everything happens in training, and
-# in use the layer is not there.
+# A team ports the model to a microcontroller by hand. Their first dropout did not divide in training. It multiplied the
+# activations by 0.7 in use, and they forgot that in one of two places. Write it as Keras does: everything happens in
+# training, and in use the layer does nothing.
 
 
 # %%
 def dropout(activations, rate, rng, training):
-    """Inverted dropout: in training each value becomes 0 with probability `rate`, else it is
-    divided by 1 − rate.
+    """Inverted dropout: in training each value becomes 0 with probability `rate`, whatever happens
+    to the others; else it is divided by 1 − rate.
 
     activations: float array of any shape. rate: 0 or more, below 1. rng: a
     numpy.random.Generator. training: bool. Returns an array of the shape and dtype of
@@ -83,22 +84,24 @@ def dropout(activations, rate, rng, training):
 check("05.2", dropout)
 
 # %% [markdown] tags=["solution"]
-# Each value needs a random number of its own: one for each column would drop a unit for the whole batch at once. With
-# `>= rate` a rate of 0 keeps everything, since `random()` is at least 0; with `> rate` it could lose a value. A
-# rate of 1 would divide by zero, so it is refused rather than guessed. The second way draws the pattern with
+# Each value needs a random number of its own. With one for each column, a unit would be dropped for the whole batch at
+# once. With exactly k zeros among all values (`rng.permutation`), the values would depend on each other: a zero here
+# makes one there less likely. With `>= rate` a rate of 0 keeps everything, since `random()` is at least 0. A rate of 1
+# would divide by zero, so it is refused. The second way draws the pattern with
 # `rng.binomial(1, 1 - rate, activations.shape)`.
 
 # %% [markdown]
 # ## 05.3 The last layer's gradient ★★☆ · 15 minutes
 #
-# The phone app learns from corrections, on the phone, and only the last layer. No framework fits there. Section
-# 6 of the lesson has the formulas; the corrections come with large logits, because the model was sure.
+# A phone app learns from corrections, on the phone, and trains only the last layer. No framework fits there. The lesson
+# has the formula for $W$, under "What does `model.fit` do in one step?". A bias adds to its logit with the factor 1.
+# The corrections come with large logits, because the model was sure.
 
 
 # %%
 def last_layer_gradients(hidden, logits, labels):
-    """The gradients of the mean cross-entropy by the last layer's weights and biases, logits =
-    hidden @ W + b.
+    """The gradients of the mean cross-entropy with respect to the last layer's weights and biases,
+    where logits = hidden @ W + b.
 
     hidden: float array (N, H). logits: float array (N, C), of any magnitude up to 1e30. labels:
     int array (N,), each in [0, C). N from 1. Returns (dW, db), of shapes (H, C) and (C,), in
@@ -108,28 +111,27 @@ def last_layer_gradients(hidden, logits, labels):
     shifted = logits - logits.max(
         axis=1, keepdims=True
     )  # softmax is the same, exp cannot overflow
-    weights = np.exp(shifted)
-    by_logits = weights / weights.sum(axis=1, keepdims=True)
-    by_logits[np.arange(len(labels)), labels] -= 1
-    by_logits /= len(labels)  # the loss is a mean over the N images
-    by_logits = by_logits.astype(hidden.dtype)
-    return hidden.T @ by_logits, by_logits.sum(axis=0)
+    powers = np.exp(shifted)
+    D = powers / powers.sum(axis=1, keepdims=True)
+    D[np.arange(len(labels)), labels] -= 1
+    D = (D / len(labels)).astype(hidden.dtype)  # the loss is a mean over the N images
+    return hidden.T @ D, D.sum(axis=0)
 
 
 # %%
 check("05.3", last_layer_gradients)
 
 # %% [markdown] tags=["solution"]
-# `hidden.T @ D` sums over the images, because every image used the same weights. A check that needs no second
-# framework: each row of $\hat Y - T$ sums to zero, so `db` does, and so does every row of `dW`. The second way is a
-# sum of outer products, `sum(np.outer(h, d) for h, d in zip(hidden, D))`: the same numbers, many times slower.
+# `hidden.T @ D` sums over the images, because every image used the same weights. Here is a test that needs no second
+# framework: each row of $\hat Y - Y$ sums to zero, so `db` does, and so does every row of `dW`. The second way is a sum
+# of outer products, `sum(np.outer(h, d) for h, d in zip(hidden, D))`. It gives the same numbers, more slowly.
 
 # %% [markdown]
 # ## 05.4 A split that stays ★★☆ · 10 minutes
 #
-# Every week new images arrive, and every week the split is drawn anew: what was validated on last week is trained on
-# today. Let each image decide for itself, by its content. Then old images stay where they are, whatever arrives, and two
-# copies of one image cannot lie on both sides.
+# Every week new images arrive, and the split is drawn anew. So images that validated last week train today. Let each
+# image decide for itself, by its content. Then old images stay where they are, and two copies of one image cannot lie
+# on both sides.
 
 
 # %%
@@ -156,16 +158,16 @@ def held_out(images, share):
 check("05.4", held_out)
 
 # %% [markdown] tags=["solution"]
-# A digest is as good as random, so about the share is held out, not exactly. Python's own `hash` of bytes would not do:
-# it is salted anew in each process, and tomorrow's split would be another. `zlib.crc32` is a quicker second way, which
-# TensorFlow's Datasets and many pipelines take. What this split does not do: keep the images of one writer together.
-# Hash the writer's name for that.
+# A digest behaves like a random number, so the part that is held out is near the share, but not equal to it. Python's own
+# `hash` of bytes is no choice: it is salted anew in each process, so tomorrow's split would be another. A second way is
+# `zlib.crc32`, which is faster. This split does not keep the images of one writer together. For that, hash the writer's
+# name.
 
 # %% [markdown]
 # ## 05.5 Two models, the same images ★★★ · 15 minutes
 #
-# "The new model has 98.9 % and the old one 98.4 %: ship it?" Both answered the same 450 images, so most of the noise is
-# shared. Only the images count on which exactly one is right. If the two were equally good, each such image would be a
+# A colleague asks: "The new model has 98.9 % and the old one 98.4 %. Do we ship it?" Both answered the same 450 images.
+# Only the images count on which exactly one of them is right. If both were equally good, each such image would be the
 # toss of a fair coin. How surprising is the count?
 
 
@@ -197,9 +199,9 @@ def paired_p_value(first_right, second_right):
 check("05.5", paired_p_value)
 
 # %% [markdown] tags=["solution"]
-# Python divides two huge whole numbers exactly and rounds once, so there is nothing to overflow; `2.0**n` would, from
-# n = 1024. A second way is `scipy.stats.binomtest(k, n).pvalue`. Why $k$ and not the two accuracies: images on which
-# both are right, or both wrong, say nothing about the difference, however many they are.
+# Python divides two huge whole numbers exactly and rounds once, so nothing overflows. `2.0**n` would, from n = 1024 on. A
+# second way is `scipy.stats.binomtest(k, n).pvalue`, with an answer of your own for n = 0. Images on which both are
+# right, or both wrong, say nothing about the difference, however many they are. The next cell answers the colleague.
 
 # %% tags=["solution"]
 for only_first, only_second in ((4, 2), (8, 2), (12, 2)):
@@ -207,5 +209,6 @@ for only_first, only_second in ((4, 2), (8, 2), (12, 2)):
     second[:only_first] = False
     first[only_first : only_first + only_second] = False
     print(
-        f"{first.mean():.1%} against {second.mean():.1%}: p = {paired_p_value(first, second):.3f}"
+        f"{100 * first.mean():.1f} % against {100 * second.mean():.1f} %: "
+        f"p = {paired_p_value(first, second):.3f}"
     )

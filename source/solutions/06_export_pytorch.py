@@ -1,10 +1,9 @@
 # %% [markdown]
 # # 06 Export from PyTorch: exercises
 #
-# Four tools for the day on which a model leaves the house. Fill in what is missing, run the cell, then its check.
+# Four tools for the day on which a model goes into production. Fill in what is missing, run the cell, then its check.
 
 # %%
-import copy
 
 import numpy as np
 import onnx
@@ -49,52 +48,52 @@ check("06.1", at_parity)
 
 # %% [markdown] tags=["solution"]
 # The comparison asks what must be *true* (`<=`, then `all`), not whether something is wrong (`>`, then `any`). Every
-# comparison with a NaN is false, so written this way round a NaN fails. The maximum of a row that holds a NaN is NaN,
-# which carries it to the comparison. `np.array_equal(…, equal_nan=True)` does the odd rows, where subtracting would
-# make NaN of two equal infinities. `np.testing.assert_allclose` treats both the same way, but its scale is each
-# entry's own, not the example's.
+# comparison with a NaN is false, so a NaN fails. NumPy's maximum of a row that holds a NaN is NaN, which carries it to
+# the comparison. Python's own `max` does not: its answer depends on the place of the NaN.
+# `np.array_equal(…, equal_nan=True)` compares the odd rows, because the difference of two equal infinities is NaN.
+# `np.testing.assert_allclose` treats both the same way, but its scale is each entry's own, not the example's.
 
 # %% [markdown]
-# ## 06.2 How far is float32 off? ★★☆ · 15 minutes
+# ## 06.2 An export that nobody can get wrong ★★☆ · 15 minutes
 #
-# "Which tolerance should I put into the release test?" Measure it: run the same network once more in float64, and see
-# how far its own float32 answers are from that. The network is somebody else's and is in use, so leave no trace in it.
+# "We exported in training mode. Again." Write the function that the team calls from now on. The network belongs to
+# someone else, perhaps in the middle of its training. Leave it as it was.
 
 
 # %%
-def own_error(network, inputs):
-    """The lesson's ρ of a float32 network against itself in float64.
+def exported(network, example):
+    """Exports a network for batches of any size, in evaluation mode.
 
-    network: a torch module in float32 that maps inputs (N, …) to logits (N, C). inputs: float32
-    tensor (N, …), N from 1. Both runs are in evaluation mode and record no graph. Afterwards the
-    network is as it was: mode of every module, dtypes of parameters and buffers, values; also
-    where its forward pass raised an error, which goes on to the caller. Returns, as a plain
-    float, the largest over the examples of: largest |float32 − float64| of its logits, divided by
-    its largest |float64 logit|. Raises ValueError for no example, and for logits that are not
-    finite.
+    network: a torch module that maps inputs (N, …) to outputs (N, …), in any mode. example: a
+    tensor (N, …), N from 1. Returns a torch.export.ExportedProgram whose axis 0 may have any size
+    from 1; every other axis keeps the example's size. Afterwards every module of the network is in
+    the mode in which it was, also where the export raised an error, which goes on to the caller.
+    Raises ValueError for an example without a picture.
     """
     # SOLUTION
-    if len(inputs) == 0:
-        raise ValueError("expected one example or more, got none")
-    single = copy.deepcopy(network).eval()
-    double = copy.deepcopy(network).eval().double()
-    with torch.inference_mode():
-        answer, exact = single(inputs).double(), double(inputs.double())
-    if not (torch.isfinite(answer).all() and torch.isfinite(exact).all()):
-        raise ValueError("expected finite logits: there is no distance from NaN or infinity")
-    largest = exact.abs().max(dim=1).values
-    return float(((answer - exact).abs().max(dim=1).values / largest).max())
+    if len(example) == 0:
+        raise ValueError("expected an example of one picture or more, got none")
+    if len(example) == 1:  # a size of 1 would become part of the program
+        example = torch.cat([example, example])
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        network.eval()
+        return torch.export.export(
+            network, (example,), dynamic_shapes=[{0: torch.export.Dim("batch")}]
+        )
+    finally:
+        for module, training in modes:
+            module.training = training
 
 
 # %%
-check("06.2", own_error)
+check("06.2", exported)
 
 # %% [markdown] tags=["solution"]
-# `network.double()` converts in place: it hands the same module back, now in float64, and a service that was using it
-# gets a dtype error. A second way, `torch.func.functional_call` with a dictionary of converted parameters and buffers,
-# needs no copy of the module, only of the numbers. Going there and back with `.float()` restores most networks bit for
-# bit, but not one that keeps a float64 buffer. Inputs are converted, not read again: the question is what float32
-# *arithmetic* costs, on the float32 numbers that came.
+# `network.train(was_training)` at the end would set *every* module to one mode, and some may have been frozen on
+# purpose: batch normalisation layers in a network that is being fine-tuned, for example. So each module's own switch is
+# kept. `finally` sets them back whatever happens. A second way is to export a copy, `copy.deepcopy(network).eval()`; it
+# needs no setting back, and memory for two networks.
 
 # %% [markdown]
 # ## 06.3 No branch left behind ★★☆ · 20 minutes
@@ -121,7 +120,8 @@ def prepare(pixels):
     """The three steps above, each decided for each picture by itself, in the same order.
 
     pixels: float tensor (N, C, H, W), of any float dtype and strides, N from 1. Returns a new
-    tensor of the same shape and dtype; the input is left alone. A picture without ink stays 0.
+    tensor of the same shape and dtype; the input is left alone. Where no ink is
+    left after the second step the picture is 0; else, however faint, its largest value becomes 1.
     torch.export takes it with a dynamic batch, from an example of two pictures.
     """
     # SOLUTION
@@ -136,15 +136,16 @@ def prepare(pixels):
 check("06.3", prepare)
 
 # %% [markdown] tags=["solution"]
-# `torch.where` computes both sides and chooses, so no decision is left that the exporter would have to make. In the
-# empty picture `pixels / largest` is 0/0, a NaN, and it is not chosen; were gradients needed, it would come back
-# through them, and one divides by `torch.where(largest > 0, largest, 1)` instead. A Python loop over the pictures
-# gives the right numbers too, and cannot be exported: it runs as many times as the example has pictures.
+# `torch.where` computes both sides and chooses, so the exporter has no decision to make. In the empty picture
+# `pixels / largest` is 0/0, a NaN, and it is not chosen. A second way is to divide by
+# `torch.where(largest > 0, largest, 1)`; choose it if gradients are needed, because a NaN would come back through them.
+# Dividing by `largest.clamp(min=1e-8)` also avoids 0/0, but it leaves the faintest pictures faint. A Python loop over the
+# pictures gives the right numbers and cannot be exported: it runs as many times as the example has pictures.
 
 # %% [markdown]
 # ## 06.4 Before it goes on the server ★★★ · 25 minutes
 #
-# "Somebody dropped `final_v2.onnx` into the bucket. What does it want as input, does it take batches, will our runtime
+# "Someone dropped `final_v2.onnx` into the bucket. Which inputs does it want? Does it take batches? Will our runtime
 # read it?" Write the inspector that the release pipeline runs before it loads anything.
 
 
@@ -163,8 +164,10 @@ def inspect_model(raw):
     raw: bytes, of an ONNX file. Returns a plain dict with these keys:
     "inputs", "outputs": {name: (dtype, sizes)}. dtype is NumPy's name, "float32"; sizes is a
     tuple with an int for a fixed size, the name for one that varies, None for one of which nothing
-    is said, and is None itself where not even the number of axes is declared. Initialisers that
-    are listed among the graph's inputs, as old files do, are no inputs.
+    is said, and is None itself where not even the number of axes is declared. A value that is no
+    tensor has its kind as dtype, "sequence", "map" or "optional", and None for sizes:
+    scikit-learn's converter returns probabilities as a sequence of maps. Initialisers that are
+    listed among the graph's inputs, as in old files, are no inputs.
     "operator_sets": {domain: version}; the standard domain, which may be written "", is "ai.onnx".
     "ir_version": int.
     "operators": sorted list of the operators used, each once; those inside subgraphs (the branches
@@ -208,6 +211,10 @@ def _all_graphs(graph):
 def _declared(values):
     found = {}
     for value in values:
+        kind = value.type.WhichOneof("value")
+        if kind != "tensor_type":
+            found[value.name] = (kind.removesuffix("_type") if kind else None, None)
+            continue
         tensor = value.type.tensor_type
         dtype = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
         found[value.name] = (dtype, None)
@@ -225,8 +232,8 @@ def _size(dimension):
 check("06.4", inspect_model)
 
 # %% [markdown] tags=["solution"]
-# `dim_value or dim_param` is what one writes first. Where nothing is declared, protobuf answers with 0 or an empty
-# string, a default that looks like a value; `WhichOneof` and `HasField` tell "0" from "not said". The empty file is
-# the same trap once more: zero bytes parse as a valid message in which nothing is set. And a graph may hold graphs, so
-# whatever walks nodes must go down. A second way to load is `onnx.load(file, load_external_data=False)`; never let an
-# inspector follow paths that a stranger's file names.
+# Most people first write `dim_value or dim_param`. Where nothing is declared, protobuf answers with 0 or an empty string,
+# a default that looks like a value. `WhichOneof` and `HasField` tell "0" from "not said", and a tensor from a sequence.
+# The empty file is the same trap once more: zero bytes parse as a valid message in which nothing is set. A graph may hold
+# graphs, so the walk over the nodes must go down. A second way to load is `onnx.load(file, load_external_data=False)`.
+# Never let an inspector follow paths that a stranger's file names.

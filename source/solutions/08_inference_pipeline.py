@@ -1,13 +1,13 @@
 # %% [markdown]
 # # 08 The inference pipeline: exercises
 #
-# Four functions that stand between a caller and a model. Fill in what is missing, run the cell, then its check.
+# Three functions that stand between a client and a model. Fill in what is missing, run the cell, then its check.
 
 # %%
-import unicodedata
-import zlib
+import io
 
 import numpy as np
+from PIL import Image, ImageOps
 
 from course_lib.idioms import begin, check
 
@@ -17,8 +17,8 @@ scratch = begin("08")
 # ## 08.1 Pictures as they come ★☆☆ · 15 minutes
 #
 # Your service wants bytes in the order red, green, blue. The web team sends PNGs with transparency, the video team
-# frames from OpenCV, the archive grey scans, and the research team numbers from 0 to 1. Write the line at the door,
-# once, for all of them.
+# frames from OpenCV, the archive grey scans, and the research team numbers from 0 to 1. Write one function that accepts
+# them all.
 
 
 # %%
@@ -53,11 +53,13 @@ def as_rgb(picture, order="RGB"):
 check("08.1", as_rgb)
 
 # %% [markdown] tags=["solution"]
-# The order is an argument because it cannot be seen in the array. Two traps: `picture[..., ::-1]` on four channels
-# moves the opacity to the front, while `[..., 2::-1]` counts down from the third; and `astype(np.uint8)` cuts off, so
-# that 0.999 becomes 254. NaN is refused without a line of its own, because every comparison with it is false and `not
-# (…).all()` turns that around; `(picture < 0) | (picture > 1)` would let it pass. Pillow's `Image.convert("RGB")` does
-# much of this, but drops the opacity instead of showing paper.
+# The order is an argument because it cannot be seen in the array. Three traps: `picture[..., ::-1]` on four channels
+# moves the opacity to the front, while `[..., 2::-1]` counts down from the third. `astype(np.uint8)` cuts off, so that
+# 0.999 becomes 254. And the range follows from the dtype, not from the largest number: a photograph taken in the dark
+# may hold only bytes 0 and 1, and "divide by 255 if the maximum exceeds 1" would make it white. NaN is refused without
+# a line of its own, because every comparison with it is false and `not (…).all()` turns that around; `(picture < 0) |
+# (picture > 1)` would let it pass. Pillow's `Image.convert("RGB")` does much of this, but drops the opacity instead of
+# showing paper.
 
 # %% [markdown]
 # ## 08.2 Say what was wrong ★★☆ · 15 minutes
@@ -108,86 +110,41 @@ check("08.2", rows_from_records)
 # library such as pydantic collects all problems in the same way, and for the same reason.
 
 # %% [markdown]
-# ## 08.3 What to do, by what it costs ★★☆ · 15 minutes
+# ## 08.3 Files from strangers ★★☆ · 15 minutes
 #
-# "Above 0.5 we approve." Why 0.5? And what of a third choice, to ask a person? A decision is an *action*, and there
-# may be more or fewer actions than classes. Write the rule from which Chow's rule and the tumour's threshold both
-# follow.
+# The upload page is public. Since then your decoder has met photographs that lie on their side, half files from bad
+# connections, GIFs with a .jpg at the end, and one file of 50 kB that ended the container. Write the decoder for all of
+# them.
 
 
 # %%
-def cheapest_action(probabilities, costs):
-    """For each example the action with the lowest expected cost.
+def picture_from_file(raw, most_points):
+    """Decodes a stranger's picture file.
 
-    probabilities: float array (N, C), calibrated; row n holds P(class c) for example n. N may be
-    0. costs: float array (C, K); costs[c, k] is what action k costs where class c is the truth,
-    in any one unit, gains negative. The expected cost of action k is the sum over c of
-    P(class c) × costs[c, k], in float64. Of equal ones the first is taken. Returns (actions,
-    expected): int64 (N,), and float64 (N,) in the unit of costs. Raises ValueError where the
-    shapes do not fit, where a number is not finite, where a probability is negative, and where a
-    row's sum is further than 0.001 from 1.
+    raw: bytes, of any content. most_points: how many points (width × height) a picture may have,
+    an int from 1. Returns a new, writable uint8 array (H, W, 3), red, green, blue, turned as the
+    file's orientation mark says. Files of other modes are brought to RGB by Pillow's `convert`.
+    Raises ValueError for anything but a JPEG or PNG file, for a damaged or incomplete file, and
+    for too many points; the points of such a file are not decoded.
     """
     # SOLUTION
-    p, costs = np.asarray(probabilities, np.float64), np.asarray(costs, np.float64)
-    if p.ndim != 2 or costs.ndim != 2 or p.shape[1] != costs.shape[0] or costs.shape[1] == 0:
-        raise ValueError(f"expected (N, C) and (C, K), got {p.shape} and {costs.shape}")
-    if not (np.isfinite(p).all() and np.isfinite(costs).all()):
-        raise ValueError("expected finite probabilities and costs")
-    if (p < 0).any() or (np.abs(p.sum(axis=1) - 1) > 0.001).any():
-        raise ValueError("expected rows of probabilities that add up to 1: apply a softmax first")
-    expected = p @ costs
-    actions = expected.argmin(axis=1)
-    return actions, expected[np.arange(len(p)), actions]
+    try:
+        with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > most_points:
+                size = f"{image.width} × {image.height}"
+                raise ValueError(f"expected {most_points:,} points at most, got {size}: shrink it")
+            return np.array(ImageOps.exif_transpose(image).convert("RGB"))
+    except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+        raise ValueError(f"expected a whole JPEG or PNG file: {error}") from error
 
 
 # %%
-check("08.3", cheapest_action)
+check("08.3", picture_from_file)
 
 # %% [markdown] tags=["solution"]
-# One product of matrices. With costs 0 on the diagonal and 1 elsewhere it is the largest probability. One column more,
-# all of it $c_{ask}$, is the person who is asked: Chow's rule. Two classes and two actions give the tumour's
-# threshold. The check of the sums matters more than it looks: logits have the right shape too, and would be multiplied
-# without complaint. A second way to see it: `min` over the actions of linear functions of $p$, so that the regions of
-# equal decision are convex polygons.
-
-# %% [markdown]
-# ## 08.4 The same buckets tomorrow ★★★ · 20 minutes
-#
-# The search team rewrites your text model's preparation in another language, from the description below alone. Write
-# it in Python so that both count the same, bit for bit, in every process and for every spelling.
-
-
-# %%
-def hashed_counts(texts, sizes=(1, 2, 3), buckets=1024):
-    """Counts the n-grams of each text in buckets that are the same in every process.
-
-    texts: list of N str; N may be 0. Each is first brought to NFC, then case-folded, then brought
-    to NFC again, and gets one blank in front and one behind. sizes: the n of the n-grams, in
-    characters (Unicode code points, not bytes). buckets: how many, from 1. An n-gram's bucket is
-    zlib.crc32 of its UTF-8 bytes, modulo buckets. Returns float32 (N, buckets). Raises TypeError
-    where `texts` is itself a str, and ValueError for fewer than one bucket.
-    """
-    # SOLUTION
-    if isinstance(texts, str):
-        raise TypeError("expected a list of texts, got one: put it into a list")
-    if buckets < 1:
-        raise ValueError(f"expected one bucket or more, got {buckets}")
-    counts = np.zeros((len(texts), buckets), np.float32)
-    for row, text in zip(counts, texts):
-        folded = unicodedata.normalize("NFC", text).casefold()
-        text = f" {unicodedata.normalize('NFC', folded)} "
-        for n in sizes:
-            for start in range(len(text) - n + 1):
-                row[zlib.crc32(text[start : start + n].encode("utf-8")) % buckets] += 1
-    return counts
-
-
-# %%
-check("08.4", hashed_counts)
-
-# %% [markdown] tags=["solution"]
-# Every word of the docstring is a way to be wrong: `hash()` instead of a checksum, bytes instead of characters,
-# `lower()` instead of `casefold()` ("Straße" and "STRASSE" should meet). Why NFC twice? Folding can take a character
-# apart: "ǰ" folds to "j" and a hook, and only the second NFC joins them again. A str is refused because it is a
-# sequence of str, and would be counted letter by letter without an error. A second way: `np.bincount` or `np.add.at`
-# over a list of buckets; `counts[row, list_of_buckets] += 1` counts a repeated bucket once.
+# `Image.open` reads the header alone, so the size is known before memory is spent. Three kinds of errors must become
+# one: `OSError` (an unknown format is a kind of it, and so is a file that ends too early), `SyntaxError` for a broken
+# PNG, and Pillow's own `DecompressionBombError`, which is neither. A client should not learn which library you use.
+# `np.array` copies; `np.asarray` would return an array that nobody may write to. `ImageOps.exif_transpose` obeys all
+# eight marks. A second way is a decoder that turns by itself: `cv2.imdecode` does so for JPEG files, and returns blue,
+# green, red.

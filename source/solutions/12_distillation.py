@@ -15,8 +15,8 @@ scratch = begin("12")
 # ## 12.1 A teacher without logits ★☆☆ · 10 minutes
 #
 # The teacher is somebody else's service. It answers with probabilities, rounded to a few digits, and never shows its
-# logits. Can its answers still be softened? Yes: they were made by a softmax, and all that a softmax loses of the
-# logits is one common constant.
+# logits. Can you still soften its answers? Yes. A softmax made them, and it loses only one thing about the logits: a
+# constant that they all share.
 
 
 # %%
@@ -42,11 +42,11 @@ def soften(probabilities, temperature):
 check("12.1", soften)
 
 # %% [markdown] tags=["solution"]
-# The logarithm of a softmax is the logits less a constant, and softmax does not feel a constant: $\log p$ is as good
-# as the logits. Dividing it by $T$ and taking the softmax gives $q_j \propto p_j^{1/T}$. `p ** (1 / T)` says the
+# The logarithm of a softmax is the logits less a constant, and a softmax ignores a constant. So $\log p$ is as good as
+# the logits. Dividing it by $T$ and taking the softmax gives $q_j \propto p_j^{1/T}$. `p ** (1 / T)` says the
 # same in one line, and fails where all powers round to 0: at $T = 0.001$ even $0.4^{1000}$ does. The largest must be
-# taken out *before* the exponential, as in lesson 02. What no formula brings back is what the service rounded to 0:
-# all that it knew about those classes. For distillation ask for logits, or for more digits.
+# taken out *before* the exponential, as in lesson 02. No formula brings back what the service rounded to 0. For
+# distillation ask for logits, or for more digits.
 
 # %% [markdown]
 # ## 12.2 The whole loss, and its gradient ★★☆ · 15 minutes
@@ -63,8 +63,8 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, weigh
     labels: int array (N,), each from 0 to C − 1. temperature: above 0; it divides both logits in
     the second part, and neither in the first. weight: from 0 to 1. Each part is a mean over the
     N examples, in nats. Returns (loss, gradient): a plain float, and a new array (N, C), the
-    derivative of the loss by the student's logits, in the dtype of `student_logits`. Raises
-    ValueError for no example, and for another temperature or weight.
+    derivative of the loss with respect to the student's logits, in the dtype of `student_logits`.
+    Raises ValueError for no example, and for another temperature or weight.
     """
     # SOLUTION
     if len(student_logits) == 0 or not temperature > 0 or not 0 <= weight <= 1:
@@ -104,9 +104,9 @@ check("12.2", distillation_loss)
 # %% [markdown]
 # ## 12.3 Would it have happened by chance? ★★☆ · 15 minutes
 #
-# A supplier shows eight pairs of runs, "six of eight better", and asks for a signature. Write the sign-flip test, so
-# that it counts exactly: accuracies are multiples of 1/450, their sums are often *equal*, and rounding must not
-# decide whether an equal sum counts.
+# A supplier shows eight pairs of runs, "six of eight better", and asks for a signature. Write the sign-flip test.
+# Accuracies are multiples of 1/450, so their sums are often *equal*. Rounding must not decide whether an equal sum
+# counts.
 
 
 # %%
@@ -135,20 +135,21 @@ check("12.3", sign_flip_p)
 
 # %% [markdown] tags=["solution"]
 # All $2^n$ sums are built by doubling: each difference is added to one copy of the list and taken from another, so
-# 20 pairs take a million numbers and no loop over them. The slack is measured in the differences' own size; a fixed
-# `1e-12` is too much for differences of $10^{-15}$ and too little for those of $10^{9}$. A second way, where the
-# differences are counts of examples: do it in integers, and need no slack at all. And the supplier's six of eight,
-# taken as equal gains and losses?
+# 20 pairs take a million numbers and no loop over them. The slack is a share of the absolute differences. A fixed
+# `1e-12` is too much for differences of $10^{-15}$ and too little for those of $10^{9}$. A share of the sum itself
+# is 0 where gains and losses cancel, and then rounding decides. A second way, where the differences are counts of
+# examples: use integers, which need no slack at all. And the supplier's six of eight, if all gains and losses are
+# equal?
 
 # %% tags=["solution"]
-print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that, too")
+print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that often")
 
 # %% [markdown]
 # ## 12.4 The class that never came ★★★ · 20 minutes
 #
-# "Our student was distilled on summer's traffic. It knows heating only by hearsay." As Hinton did for his 3s, find
-# the one number that, added to that class's logit, makes most answers right. On validation data, not on the test
-# part; and exactly, since a grid of steps can miss a narrow best range.
+# "Our student was distilled on the traffic of a summer, when nobody asked about heating." Find the one number that you
+# add to that class's logit so that the most answers are right, as Hinton's group did for the 3s. Find it on validation
+# data, not on the test part. Find it exactly: a grid of steps can miss a narrow best range.
 
 
 # %%

@@ -18,24 +18,20 @@ import pytest
 import yaml
 
 from course_lib.ops import docker as engines
+from course_lib.ops import public
 from course_lib.ops.http import ask
 from course_lib.ops.names import own
+from course_lib.ops.public import PROMETHEUS
 from course_lib.ops.reach import BASE_IMAGE, probe
 from course_lib.places import CHECKOUT
 from tests.deploy.test_dockerfile import recipe
 from tests.deploy.tree import absent
 
-INSTALL = "apt-get update -qq && apt-get install -y -qq --no-install-recommends"
-STAND_INS = {
-    "prom/prometheus:v3.13.2": f"""\
+REDIS = "redis:8.10.2-alpine"
+REDIS_STAND_IN = f"""\
 FROM {BASE_IMAGE}
-RUN {INSTALL} prometheus busybox && ln -s /bin/busybox /usr/local/bin/wget \\
-    && mkdir -p /prometheus && chown 65534:65534 /prometheus
-ENTRYPOINT ["/usr/bin/prometheus"]
-""",
-    "redis:8.10.2-alpine": f"FROM {BASE_IMAGE}\nRUN {INSTALL} redis-server\n",
-}
-"""By public name: how an image of it is made from Debian's packages, with the programs that the public one has."""
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends redis-server
+"""
 
 NOWHERE = {name: "http://127.0.0.1:9" for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy")}
 BLANK = {"instances": [[[[0.0] * 8] * 8]]}
@@ -77,12 +73,12 @@ def private(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def public(client) -> Iterator[None]:
+def of_others(client) -> Iterator[None]:
     """The images of others that the compose file starts: pulled, or else made of Debian's packages for as long as this."""
     import docker as sdk
 
     made = []
-    for name, text in STAND_INS.items():
+    for name in (PROMETHEUS, REDIS):
         if client.images.list(name):
             continue
         try:
@@ -91,14 +87,17 @@ def public(client) -> Iterator[None]:
             raise  # the registry answered, and has none of that name
         except sdk.errors.APIError:
             made.append(name)
-            docker("build", "--quiet", "--tag", name, "-", stdin=text)
+            if name == REDIS:
+                docker("build", "--quiet", "--tag", name, "-", stdin=REDIS_STAND_IN)
+            else:
+                public.made(client, "prometheus", name)
     yield
     for name in made:
         engines.remove_image(client, name)
 
 
 @pytest.fixture
-def composed(client, private, public, tmp_path) -> Iterator[Command]:
+def composed(client, private, of_others, tmp_path) -> Iterator[Command]:
     """All services of the compose file, healthy, under names of this test's own; calls `docker compose` on them."""
     project, last = own("digits-test", "compose"), own("test", "compose")
     services, file = {}, tmp_path / "own.yaml"

@@ -1,12 +1,14 @@
 """Mistakes planted in what is put together of parts: the canary in production, Prometheus beside it, Argo's objects."""
 
 import copy
+import json
 from collections.abc import Callable
 
 import pytest
 import yaml
 
 from tests.deploy.rules import wrong
+from tests.deploy.rules.monitoring import RUNBOOKS
 from tests.deploy.test_planted_mistakes import setting
 from tests.deploy.tree import Tree, named
 
@@ -32,6 +34,31 @@ def scraping(path: str, value: object) -> Callable[[Tree], None]:
         config["data"]["prometheus.yml"] = yaml.safe_dump(told)
 
     return plant
+
+
+def told(file: str, path: str, value: object) -> Callable[[Tree], None]:
+    """Plants a value in another file that Prometheus or Alertmanager gets."""
+
+    def plant(deployed: Tree) -> None:
+        (config,) = (each for each in deployed.overlays["monitoring"] if file in each.get("data", {}))
+        text = yaml.safe_load(config["data"][file])
+        setting(lambda _: text, path, value)(deployed)
+        config["data"][file] = yaml.safe_dump(text) if file.endswith("yml") else json.dumps(text)
+
+    return plant
+
+
+def without_its_paragraph(deployed: Tree) -> None:
+    text = deployed.texts[RUNBOOKS]
+    deployed.texts[RUNBOOKS] = text.replace("## DigitsBudgetLeaks", "## DigitsBudgetDrips")
+
+
+def in_which_nobody_does_anything(deployed: Tree) -> None:
+    deployed.texts[RUNBOOKS] = deployed.texts[RUNBOOKS].replace("**Do** delete the pod", "Delete the pod")
+
+
+def that_forwards_another_port(deployed: Tree) -> None:
+    deployed.texts[RUNBOOKS] = deployed.texts[RUNBOOKS].replace("service/prometheus 9090", "service/prometheus 9091")
 
 
 def asking(old: str, new: str) -> Callable[[Tree], None]:
@@ -93,6 +120,29 @@ MISTAKES = {
     "a version that nobody measures": (
         scraping(f"{JOB}/dns_sd_configs/0/names", ["digits-pods"]), "nobody reads the counters of Deployment/digits-canary"),
     "alerts that are not there": (scraping("rule_files", ["rules.yml"]), "reads rules.yml, which is not beside it"),
+    "an alert without a runbook": (
+        told("alerts.yml", "groups/0/rules/2/annotations/runbook", ...), "whoever DigitsFailing calls at night finds no runbook"),
+    "an alert whose runbook has another name": (without_its_paragraph, "whoever DigitsBudgetLeaks calls at night"),
+    "a runbook of an alert that is no more": (without_its_paragraph, "no alert is called DigitsBudgetDrips"),
+    "a runbook that says nothing to do": (in_which_nobody_does_anything, "DigitsUnreachable does not say **Do**"),
+    "a runbook that forwards a port which is none": (that_forwards_another_port, "no service/prometheus has the port 9091"),
+    "an alert for nobody in particular": (
+        told("objectives.yml", "groups/1/rules/0/labels/severity", "critical"), "does not say whether it is a page or a ticket"),
+    "an alert that has seen nothing": (
+        told("alerts.yml", "groups/0/rules/0/annotations/summary", ...), "DigitsGone does not say what it has seen"),
+    "an alert over what nobody records": (
+        told("objectives.yml", "groups/1/rules/0/expr", "digits:burn:rate10m > 14.4"), "asks for digits:burn:rate10m, which no rule"),
+    "a panel over a counter that nobody counts": (
+        told("dashboard.json", "panels/0/targets/0/expr", "rate(service_answers_total[5m])"), "service_answers_total, which nobody"),
+    "objectives that are not there": (scraping("rule_files/1", "goals.yml"), "reads goals.yml, which is not beside it"),
+    "alerts that reach nobody": (scraping("alerting", ...), "nobody hears of its alerts"),
+    "an Alertmanager somewhere else": (
+        scraping("alerting/alertmanagers/0/static_configs/0/targets", ["alerts:9093"]), "and nobody listens there"),
+    "a pager that is not told when it is over": (
+        told("alertmanager.yml", "receivers/0/webhook_configs/0/send_resolved", False), "pager does not hear when it is over"),
+    "another Alertmanager than that of the lesson": (
+        setting(of("Deployment", "alertmanager", "monitoring"), "spec/template/spec/containers/0/image", "prom/alertmanager:v0.1.0"),
+        "not the one that docker/ names"),
     "an old version of the Operator": (
         setting(MONITOR, "apiVersion", "monitoring.coreos.com/v1alpha1"), "the Operator has none in"),
     "a monitor of nobody": (setting(MONITOR, "spec/selector", {"matchLabels": {"app": "digit"}}), "selects no Service"),

@@ -29,8 +29,8 @@ def images(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
     tags = {name: f"{name}:deploy-test-{end}" for name in ("digits-service", "digits-gateway")}
     docker.build_service(client, tmp_path_factory.mktemp("service"), CHECKOUT / "models", tags["digits-service"])
     docker.build_gateway(client, tmp_path_factory.mktemp("gateway"), tags["digits-gateway"])
-    with stand_ins.prometheus() as prometheus:
-        yield {**tags, "prometheus": prometheus}
+    with stand_ins.image("prometheus") as prometheus, stand_ins.image("alertmanager") as alertmanager:
+        yield {**tags, "prometheus": prometheus, "alertmanager": alertmanager}
     for tag in tags.values():
         docker.remove_image(client, tag)
 
@@ -127,7 +127,7 @@ def test_a_deployment_that_stops_naming_its_replicas(prepared, images, namespace
 def test_prometheus_finds_every_pod_by_dns_and_says_whose_it_is(images, namespace):
     documents = small(rendered("k8s/overlays/monitoring"), images)
     kubernetes.apply(documents, namespace)
-    for name in ("digits", "digits-canary", "digits-gateway", "prometheus"):
+    for name in ("digits", "digits-canary", "digits-gateway", "prometheus", "alertmanager"):
         kubernetes.wait_for_rollout(namespace, name)
     with (
         kubernetes.port_forward(namespace, "service/prometheus", 9090) as prometheus,
@@ -148,4 +148,6 @@ def test_prometheus_finds_every_pod_by_dns_and_says_whose_it_is(images, namespac
             ask(f"{gateway}/v1/models/digits_cnn:predict", body)
         within(30, lambda: counted("sum by (service) (model_server_requests_total)").get("digits"))
         rules = ask(f"{prometheus}/api/v1/rules")["data"]["groups"]
-        assert {each["name"] for each in rules[0]["rules"]} == {"DigitsGone", "DigitsUnreachable", "DigitsFailing"}
+        assert {each["name"] for group in rules for each in group["rules"] if each["type"] == "alerting"} == {
+            "DigitsGone", "DigitsUnreachable", "DigitsFailing", "DigitsBudgetBurnsFast", "DigitsBudgetBurns", "DigitsBudgetLeaks"}  # fmt: skip
+        assert ask(f"{prometheus}/api/v1/alertmanagers")["data"]["activeAlertmanagers"]

@@ -32,6 +32,7 @@ TEXTS = (
     "docker/README.md",
     "docker/service.Dockerfile",
     "k8s/README.md",
+    "k8s/components/monitoring/runbooks.md",
     "k8s/overlays/argo-rollouts/README.md",
 )
 

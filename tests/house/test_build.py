@@ -172,6 +172,23 @@ def test_an_edit_of_the_text_runs_nothing_anew(checkout):
     assert sum(old != new for old, new in zip(before, after, strict=True)) == 1
 
 
+@pytest.mark.parametrize("edited", [False, True])
+def test_a_new_row_of_the_map_redraws_it_and_runs_nothing_else(checkout, edited):
+    build(checkout)
+    before = nbformat.read(checkout / "notebooks/00_welcome.ipynb", as_version=4).cells
+    new = '[[lesson]]\nnumber = "28"\nname = "encore"\ntitle = "Encore"\npart = 7\nholds = "more"\n'
+    with (checkout / "syllabus.toml").open("a") as file:
+        file.write(new)
+    if edited:
+        edit(checkout / "source/notebooks/00_welcome.py", "# Nothing.", "# Nothing at all.")
+    code, said = build(checkout)
+    assert code == 0 and "running" not in said and ("built" if edited else "redrew") in said, said
+    after = nbformat.read(checkout / "notebooks/00_welcome.ipynb", as_version=4).cells
+    changed = [new for old, new in zip(before, after, strict=True) if old != new]
+    assert len(changed) == 1 + edited and "VII Beyond: 25, 26, 27, 28" in changed[-1].metadata["mystnb"]["image"]["alt"]
+    assert build(checkout) == (0, "built and source agree\n")
+
+
 def test_a_lesson_that_fails_leaves_models_and_recordings_as_they_were(checkout):
     build(checkout)
     model = checkout / "models/m/1/model.onnx"

@@ -27,7 +27,15 @@ print(json.dumps(sorted(sys.modules)))
 
 
 @pytest.mark.parametrize(
-    "name", ["course_lib.idioms", "course_lib.data", "course_lib.show", "course_lib.measure", "course_lib.ops"]
+    "name",
+    [
+        "course_lib.idioms",
+        "course_lib.data",
+        "course_lib.show",
+        "course_lib.measure",
+        "course_lib.ops",
+        "course_lib.release",
+    ],
 )
 def test_what_every_lesson_uses_imports_no_framework(name):
     loaded = loaded_by(name)
@@ -50,8 +58,10 @@ def test_the_services_import_little_of_the_rest():
         "course_lib.data",
         "course_lib.serving",
         "course_lib.serving.errors",
+        "course_lib.serving.keys",
         "course_lib.serving.telemetry",
         "course_lib.serving.tensors",
+        "course_lib.serving.tracing",
     }
 
 

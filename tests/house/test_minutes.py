@@ -97,3 +97,8 @@ def test_outputs_that_readers_cannot_use_are_found(text, markup, found):
 def test_another_map_than_the_syllabus_is_found():
     (problem,) = check.output_problems("notebooks", MAP.lesson("02"), outputs("", '<img alt="The map" src="data:,">'))
     assert "another map" in problem
+
+
+def test_a_table_that_is_not_its_cells_last_line_is_told():
+    assert style.unseen_tables("show.table(a, b)\nclaim('x', True)") == ["show.table(a, b)"]
+    assert style.unseen_tables("x = 1\nshow.table(a, b)") == style.unseen_tables("x = show.table(a, b)\nx") == []

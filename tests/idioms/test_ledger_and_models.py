@@ -2,7 +2,6 @@
 
 import json
 
-import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
 import pytest
@@ -63,7 +62,7 @@ def test_the_picture_says_in_words_what_it_shows(capsys):
         ledger.picture("Nothing")
     ledger.record("m", "onnx", accuracy=0.9, bytes=100)
     ledger.picture("One point")
-    assert "m as onnx: 100 B, 90.0 %" in capsys.readouterr().out
+    assert "m: filled, this lesson's forms: onnx at 100 B and 90.0 %." in capsys.readouterr().out
 
 
 def test_a_lesson_has_a_scratch_folder_of_its_own_each_time():
@@ -188,11 +187,3 @@ def test_drawings_hold_about_as_much_ink_as_the_data():
     train, _ = data.digits()
     low, high = np.quantile(train.images.sum(axis=(1, 2)), [0.01, 0.99])
     assert all(low * 0.7 < each < high for each in ink)
-
-
-def test_numbers_of_points_that_cover_each_other_stand_together():
-    _, axes = plt.subplots()
-    axes.set(xlim=(0, 100), ylim=(0, 100))
-    placed = ledger._apart(axes, [(10, 50), (10.5, 50), (80, 50)])
-    plt.close()
-    assert placed == [("1, 2", (10, 50)), ("3", (80, 50))]

@@ -7,7 +7,7 @@ import pytest
 
 from course_lib import show
 from course_lib.places import CHECKOUT
-from course_lib.show import colours, figures, path, pods, request
+from course_lib.show import colours, figures, path, pods, request, threats
 from tools.build.execute import PICTURE, _compressed
 
 
@@ -99,6 +99,19 @@ def test_the_picture_of_a_requests_path_names_sections_that_lesson_01_has(shown)
         ("7", "deleted"),
     ):
         assert number in shown[0].alt and re.search(rf"^# ## {number}\. .*{about}", lesson, re.M)
+
+
+def test_the_picture_of_threats_tells_each_number_and_its_place(shown):
+    threats.threat_model([("listens", "client → gateway", "22c"), ("sends a bomb", "preprocessing", "22")], here="22c")
+    assert "2 threats" in shown[0].title and "about 1 of them" in shown[0].title
+    assert shown[0].alt.endswith("1 at client → gateway; 2 at preprocessing")
+
+
+@pytest.mark.parametrize(("where", "error"), [(["nowhere"], KeyError), (["preprocessing"] * 2, IndexError)])
+def test_a_threat_without_a_place_in_the_picture_is_refused(where, error):
+    with pytest.raises(error):
+        threats.threat_model([("does harm", each, "22") for each in where], here="22")
+    plt.close("all")
 
 
 def test_a_load_without_answers_is_refused_with_its_failures():

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from course_lib.quantization import affine, symmetric
+from course_lib.quantization import affine, least_error, least_error_clip, symmetric
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -50,3 +50,41 @@ def test_a_channel_of_zeros_stays_zeros():
 def test_what_has_no_grid_is_refused(make):
     with pytest.raises(ValueError, match="expected"):
         make()
+
+
+@pytest.mark.parametrize("grid", [affine(-1e-44, 0.0), affine(0.0, 1e-44), symmetric(1e-44), affine(-5e-43, 1e-44)])
+def test_a_range_too_small_for_a_float32_scale_has_a_scale_above_0(grid):
+    assert grid.scale > 0
+    assert grid.least <= grid.zero_point <= grid.greatest
+    assert grid.rounded(np.zeros(2, np.float32)).tolist() == [0, 0]
+
+
+def test_least_error_is_no_worse_than_the_peak_in_any_channel_and_much_better_at_two_bits():
+    weights = np.random.default_rng(0).normal(size=(6, 4, 5, 5)).astype(np.float32)
+    peak = np.abs(weights).max(axis=(1, 2, 3), keepdims=True)
+    for bits in (2, 4, 8):
+        best, plain = (
+            ((grid.rounded(weights) - weights) ** 2).sum(axis=(1, 2, 3))
+            for grid in (least_error(weights, bits), symmetric(peak, bits))
+        )
+        assert (best <= plain * (1 + 1e-6)).all()
+        assert bits > 2 or (best < 0.6 * plain).all()
+
+
+def test_least_error_keeps_zeros_and_has_a_grid_for_each_channel():
+    weights = np.float32([[0, 0, 0], [1, -2, 0.5]])
+    grid = least_error(weights, 4)
+    assert grid.scale.shape == (2, 1)
+    assert grid.rounded(weights)[0].tolist() == [0, 0, 0]
+
+
+def test_the_clip_of_least_error_cuts_off_a_rare_value_at_few_bits_and_not_at_eight():
+    values = np.append(np.random.default_rng(0).uniform(0, 1, 100_000), 10.0).astype(np.float32)
+    assert least_error_clip(values, 2) < 2
+    assert least_error_clip(values, 8) > 8
+    assert least_error_clip(np.zeros(3), 4) == 0
+
+
+def test_a_clip_of_no_values_is_refused():
+    with pytest.raises(ValueError):
+        least_error_clip(np.zeros(0), 4)

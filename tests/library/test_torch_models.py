@@ -68,6 +68,19 @@ def test_after_each_epoch_the_caller_may_look_and_even_switch_the_mode():
     assert torch.equal(weights(looked), weights(torch_models.train(images, labels, seed=0, epochs=3)))
 
 
+def test_training_sees_the_pictures_that_a_hostile_function_returns():
+    images, labels = some(128)
+    seen = []
+
+    def blank(network, pixels, answers):
+        seen.append((network.training, pixels.shape, answers.shape))
+        return torch.zeros_like(pixels)
+
+    trained = torch_models.train(images, labels, seed=0, epochs=1, hostile=blank)
+    assert seen == [(False, (64, 1, 8, 8), (64,))] * 2
+    assert torch.equal(trained[0].weight, torch_models.train(0 * images, labels, seed=0, epochs=1)[0].weight)
+
+
 def test_fewer_images_than_a_batch_are_refused():
     with pytest.raises(ValueError, match="expected 64 images or more"):
         torch_models.train(*some(63), seed=0)

@@ -75,6 +75,15 @@ def test_what_is_applied_goes_to_the_namespace_that_was_asked_for(path):
     assert DEPLOYMENT["metadata"]["namespace"] == "digits", "the caller's own object stays"
 
 
+@pytest.mark.parametrize("has", ["policy/v1", "policy/v1beta1"])
+def test_a_budget_is_applied_in_the_version_that_the_cluster_has(path, has):
+    budget = {"kind": "PodDisruptionBudget", "apiVersion": "policy/v1", "metadata": {"name": "digits"}}
+    prints(path, f"apps/v1\n{has}\n")
+    kubernetes.apply([budget], "digits-17")
+    assert asked(path, "kubectl") == ["api-versions", "apply -n digits-17 -f -"]
+    assert read(path)["items"][0]["apiVersion"] == has and budget["apiVersion"] == "policy/v1"
+
+
 def test_a_fresh_namespace_bears_the_standard_and_its_owner(path, monkeypatch):
     monkeypatch.setenv("COURSE_NAME", "anna")
     prints(path, "")
@@ -154,6 +163,30 @@ def test_a_word_in_a_pods_log_is_waited_for(path):
     assert len(asked(path, "kubectl")) == 3, "a log that cannot be had yet, an empty one, the word"
     with pytest.raises(KubectlFailed, match="did not print 'end' within 0.3 s; `kubectl describe pod load -n digits`"):
         kubernetes.wait_for_log("digits", "load", "end", seconds=0.3)
+
+
+def test_a_pod_may_be_made_in_an_accounts_name_and_with_fields_of_its_own(path):
+    prints(path, "")
+    kubernetes.run_pod("digits", "thief", "digits-service:1", ["true"], account="deployer",
+                       container={"env": []}, spec={"automountServiceAccountToken": None, "volumes": []})  # fmt: skip
+    assert asked(path, "kubectl")[1] == "create --as system:serviceaccount:digits:deployer -f -"
+    spec = read(path)["spec"]
+    assert spec["automountServiceAccountToken"] is None and spec["volumes"] == [] and spec["containers"][0]["env"] == []
+    assert spec["securityContext"]["runAsNonRoot"] is True and spec["containers"][0]["command"] == ["true"]
+
+
+@pytest.mark.parametrize(("said", "status", "answer"), [("yes", 0, "yes"), ("no", 1, "no")])
+def test_a_right_is_asked_for_and_no_is_an_answer(path, said, status, answer):
+    stand_in(path, "kubectl", f"echo {said}; exit {status}")
+    assert kubernetes.can_i("get pods -n kube-system", "digits", "watcher") == answer
+    (line,) = asked(path, "kubectl")
+    assert line == "auth can-i -n digits get pods -n kube-system --as=system:serviceaccount:digits:watcher"
+
+
+def test_a_question_that_failed_is_no_no(path):
+    stand_in(path, "kubectl", "echo 'error: no connection' >&2; exit 1")
+    with pytest.raises(KubectlFailed, match="no connection"):
+        kubernetes.can_i("get pods", "digits")
 
 
 def test_a_pod_beside_the_service_runs_once_and_replaces_the_one_before(path):

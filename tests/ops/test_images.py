@@ -34,6 +34,15 @@ def test_a_build_without_a_model_is_refused(tmp_path):
         docker.context(tmp_path / "context", tmp_path)
 
 
+def test_the_proxys_context_holds_its_configuration_and_no_code_but_the_packages_name(tmp_path, monkeypatch):
+    built = []
+    monkeypatch.setattr(docker, "_build", lambda *given: built.append(given))
+    docker.build_proxy(None, tmp_path / "context", "digits-proxy:test")
+    (_, folder, recipe, tag) = built[0]
+    assert (folder / recipe).exists() and (folder / "docker/nginx.conf").exists() and tag == "digits-proxy:test"
+    assert [each.name for each in (folder / "course_lib").iterdir()] == ["__init__.py"]
+
+
 def test_the_gateways_context_holds_its_code_and_nothing_else(tmp_path, monkeypatch):
     built = []
     monkeypatch.setattr(docker, "_build", lambda *given: built.append(given))
@@ -43,6 +52,7 @@ def test_the_gateways_context_holds_its_code_and_nothing_else(tmp_path, monkeypa
     names = [
         "__init__.py",
         "services/__init__.py",
+        "services/access.py",
         "services/answers.py",
         "services/breaker.py",
         "services/connection.py",
@@ -50,7 +60,9 @@ def test_the_gateways_context_holds_its_code_and_nothing_else(tmp_path, monkeypa
         "services/process.py",
         "services/upstream.py",
         "serving/__init__.py",
+        "serving/keys.py",
         "serving/telemetry.py",
+        "serving/tracing.py",
     ]
     assert [each.relative_to(folder / "course_lib").as_posix() for each in found] == names
     assert not (folder / "models").exists()
@@ -96,6 +108,13 @@ class Thing:
         self.shelf.remove(self)
 
 
+class Network(Thing):
+    """The one thing that an engine has no force for."""
+
+    def remove(self) -> None:
+        super().remove()
+
+
 class Shelf(list):
     """What an engine lists, by label."""
 
@@ -104,21 +123,27 @@ class Shelf(list):
         return [] if name else [each for each in self if wanted <= set(each.labels.items())]
 
 
+def engine() -> SimpleNamespace:
+    return SimpleNamespace(containers=Shelf(), images=Shelf(), networks=Shelf(), volumes=Shelf())
+
+
 def test_what_bears_the_lessons_label_goes_and_what_others_made_stays():
-    client = SimpleNamespace(containers=Shelf(), images=Shelf())
+    client = engine()
     ours, theirs = {"course-lesson": "16-anna"}, {"course-lesson": "16-bob"}
-    for shelf in (client.containers, client.images):
-        Thing(shelf, "ours", {**ours, "more": "1"}, busy=1)
-        Thing(shelf, "theirs", theirs)
-        Thing(shelf, "nobody's", {})
+    for kind, shelf in vars(client).items():
+        make = Network if kind == "networks" else Thing
+        make(shelf, "ours", {**ours, "more": "1"}, busy=1)
+        make(shelf, "theirs", theirs)
+        make(shelf, "nobody's", {})
     assert docker.clear(client, ours) == []
-    assert [each.id for each in client.containers] == [each.id for each in client.images] == ["theirs", "nobody's"]
+    for shelf in vars(client).values():
+        assert [each.id for each in shelf] == ["theirs", "nobody's"]
     Thing(client.images, "stuck", ours, busy=999)
     assert docker.clear(client, ours, seconds=0.2) == ["stuck"], "what stays is told"
 
 
 def test_clearing_without_a_label_would_clear_everything_and_is_refused():
-    client = SimpleNamespace(containers=Shelf(), images=Shelf())
+    client = engine()
     Thing(client.containers, "theirs", {})
     with pytest.raises(ValueError, match="expected the labels of what the lesson made"):
         docker.clear(client, {})
@@ -131,7 +156,7 @@ def test_the_namespace_goes_first_where_a_cluster_is_within_reach(monkeypatch, t
     monkeypatch.setattr(docker, "probe", lambda need: SimpleNamespace(there=there))
     monkeypatch.setattr(docker, "remove_namespace", lambda name: went.append(name) or [f"namespace/{name}"])
     monkeypatch.setattr(docker, "remove_image", lambda client, tag, seconds: went.append(tag) or [])
-    client = SimpleNamespace(containers=Shelf(), images=Shelf())
+    client = engine()
     left = docker.clear(client, {"course-lesson": "17-anna"}, "i:17-anna", namespace="digits-17-anna")
     assert (went, left) == (
         (["digits-17-anna", "i:17-anna"], ["namespace/digits-17-anna"]) if there else (["i:17-anna"], [])

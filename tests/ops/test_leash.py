@@ -130,8 +130,8 @@ def test_idle_draining_stopped_or_starting_no_server_outlives_its_kernel(python,
 
 @posix
 def test_a_process_that_the_kernel_forked_keeps_nothing_running(python, tmp_path):
-    forks = "import os\nif not os.fork():\n    time.sleep(600)\nsys.stdin.readline()"
-    kernel = python(FOUR_TOGETHER.replace("sys.stdin.readline()", forks), tmp_path)
+    forks = "import os\nif not os.fork():\n    time.sleep(600)\nprint("
+    kernel = python(FOUR_TOGETHER.replace("print(", forks), tmp_path)
     forked, *others = sorted(those_of(kernel.pid), key=lambda each: each.cmdline()[-2] == str(tmp_path))
     assert len(others) == 8 and forked.ppid() == kernel.pid
     kernel.kill()

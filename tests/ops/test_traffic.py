@@ -111,6 +111,12 @@ def test_where_nobody_answers_all_fail_and_nothing_is_computed_from_nothing(clus
     assert found["p99_ms_by_half_second"] == [None]
 
 
+def test_a_quiet_end_is_told_too_so_that_the_lists_are_as_long_as_the_plan(cluster, served):
+    found = sent(served(200), steps=[(0.3, 60), (0.8, 0)], workers=8)
+    lists = (found["failed_by_half_second"], found["p50_ms_by_half_second"], found["by_half_second"]["pod-a"])
+    assert [len(each) for each in lists] == [3, 3, 3] and lists[1][2] is None
+
+
 def test_a_retry_turns_a_failure_into_an_answer_and_is_counted(cluster, served):
     found = sent(served(500, 0, 200), workers=1, retries=2)
     assert found["failed"] == {} and found["retried"] == 2 and found["answered"] > 0

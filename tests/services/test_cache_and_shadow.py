@@ -72,6 +72,8 @@ def test_the_cache_answers_again_until_the_model_s_version_changes(run, behind):
 def test_a_cache_server_that_is_away_costs_no_answer(run, behind):
     gate = run("gateway", "--predictor", behind().url, "--cache", "redis://127.0.0.1:9")
     assert [send(gate.url, "POST", "/digits", PIXELS)[0] for _ in range(2)] == [200, 200]
+    text = send(gate.url, "GET", "/metrics")[1]["text"]
+    assert 'gateway_cache_lookups_total{found="failed"} 2.0' in text and 'found="no"' not in text
 
 
 def test_memory_forgets_what_was_used_longest_ago():

@@ -113,7 +113,11 @@ def test_a_reader_of_the_log_that_stalls_stops_nothing(tmp_path):
 
 
 def test_a_client_that_stalls_in_its_request_is_refused_and_one_that_is_idle_is_ended(tmp_path):
-    with started(tmp_path / "log", REQUEST_SECONDS=0.3, KEEP_ALIVE_SECONDS=0.5) as (_, port):
+    out = tmp_path / "out"
+    with (
+        out.open("wb") as kept,
+        started(tmp_path / "log", out=kept, REQUEST_SECONDS=0.3, KEEP_ALIVE_SECONDS=0.5) as (_, port),
+    ):
         for begun, expected in ((b"POST /digits HTTP/1.1\r\nContent-Length: 5\r\n\r\n{", b"HTTP/1.1 408 "), (b"", b"")):
             with socket.create_connection(("127.0.0.1", port), timeout=30) as client:
                 client.sendall(begun)
@@ -121,3 +125,6 @@ def test_a_client_that_stalls_in_its_request_is_refused_and_one_that_is_idle_is_
                 while more := client.recv(1000):
                     said += more
                 assert said.startswith(expected) and bool(said) == bool(expected)
+        text = send(f"http://127.0.0.1:{port}", "GET", "/metrics")[1]["text"]
+        assert 'service_requests_refused_total{code="408"} 1.0' in text
+        until(lambda: "request refused, 408: Expected a whole request within 0.3 s." in out.read_text())

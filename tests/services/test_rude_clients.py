@@ -68,7 +68,7 @@ STATUSES = {
     "a length below 0": (ASKS + b"Content-Length: -2\r\n\r\n{}", {b"400"}),
     "a chunk that is none": (ASKS + b"Transfer-Encoding: chunked\r\n\r\nzz\r\n", {b"400"}),
     "chunks": (close(ASKS) + b"Transfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\nX-Trail: 1\r\n\r\n", {b"200"}),
-    "a head of 70 kB": (ASKS + b"X: " + b"a" * 70_000 + b"\r\n\r\n", {b"400", b"431", b""}),
+    "a head of 70 kB": (ASKS + b"X: " + b"a" * 70_000 + b"\r\n\r\n", {b"400"}),
     "a header folded in two": (ASKS + b"X: a\r\n b\r\nContent-Length: 0\r\n\r\n", {b"400", b"200"}),
     "a header's name with a space": (ASKS + b"X : a\r\n\r\n", {b"400"}),
     "a header's value with a zero": (ASKS + b"X: a\x00b\r\n\r\n", {b"400"}),

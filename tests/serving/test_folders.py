@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from course_lib.serving import store as store_module
-from course_lib.serving.models import ModelError
+from course_lib.serving.errors import ModelError
 from tests.serving.conftest import DIGITS, IMAGE, Local, open_store, save, save_digits, write
 from tests.serving.test_reload import versions
 from tests.serving.test_telemetry import sample

@@ -14,7 +14,8 @@ from course_lib.places import CHECKOUT
 from course_lib.serving.telemetry import MOST_LINES, Log
 from tests.serving.conftest import Server, save_digits, until
 
-MANY = MOST_LINES + 3000
+MANY = 2 * MOST_LINES + 3000
+"""More than wait and than the thread has taken to write."""
 FLOOD = f"""
 import sys
 from course_lib.serving.telemetry import Log

@@ -187,6 +187,9 @@ def test_a_client_that_stalls_in_the_middle_of_a_request_is_given_up(stalling, s
     assert answer.startswith(b"HTTP/1.1 408 Request Timeout") and b"Expected a whole request within 0.2 s" in answer
     assert answer.count(b"HTTP/1.1") == 1
     assert stalling.works()
+    assert [line["status"] for line in stalling.lines("request refused")][-1] == 408
+    metrics = stalling.raw(b"GET /metrics HTTP/1.0\r\n\r\n").decode()
+    assert 'model_server_requests_total{code="408",model="",protocol="",version=""}' in metrics
 
 
 def test_a_body_without_end_is_given_up(stalling):

@@ -145,6 +145,17 @@ def test_a_head_of_a_megabyte_is_refused(server, head):
     assert server.works()
 
 
+def test_a_head_that_is_too_long_is_refused_though_its_end_came_with_the_rest(server):
+    answer = server.raw(b"GET /v2 HTTP/1.1\r\nHost: x\r\nA: " + b"a" * 70_000 + b"\r\n\r\n")
+    assert answer.startswith(b"HTTP/1.1 400 ") and b"at most 65536 bytes were expected, more came" in answer
+
+
+def test_a_request_that_is_none_is_counted_and_its_address_not_logged(server):
+    assert server.raw(b"GET secret?who=me HTTP/1.1\r\nHost: x\r\n\r\n").startswith(b"HTTP/1.1 400 ")
+    assert server.lines("request refused")[-1]["reason"] == "Expected a request of HTTP/1.1"
+    assert "secret" not in server.log.read_text()
+
+
 def test_trailers_without_end_are_refused(server):
     trailers = [b"a: b\r\n" * 10_000] * 50
     chunks = post(b"", "/v1/models/lookup:predict", "Transfer-Encoding: chunked") + b"1\r\n{\r\n0\r\n"

@@ -40,6 +40,17 @@ def deaf_to_the_seed(groups, share, seed):
     return _held_out(groups, share, np.arange(len(names)), names, sizes)
 
 
+def rolls_the_groups(groups, share, seed):
+    names, sizes = _names(groups)
+    return _held_out(groups, share, np.roll(np.arange(len(names)), seed), names, sizes, leave_one=True)
+
+
+def rolls_a_shuffled_list(groups, share, seed):
+    names, sizes = _names(groups)
+    order = np.roll(np.random.default_rng(0).permutation(len(names)), seed)
+    return _held_out(groups, share, order, names, sizes, leave_one=True)
+
+
 def small_numbers_only(groups, share, seed):
     sizes = np.bincount(groups)
     return _held_out(groups, share, np.random.default_rng(seed).permutation(len(sizes)), np.arange(len(sizes)), sizes)
@@ -129,6 +140,37 @@ def nothing_is_zero(network, inputs, labels, batch=256):
     finally:
         for module, training in modes:
             module.training = training
+
+
+def _restoring(network, measure):
+    modes = [(module, module.training) for module in network.modules()]
+    try:
+        return measure()
+    finally:
+        for module, training in modes:
+            module.training = training
+
+
+def gradients_off_for_good(network, inputs, labels, batch=256):
+    import torch
+
+    torch.set_grad_enabled(False)
+    return _restoring(network, lambda: _rights(network, inputs, labels, batch) / len(labels))
+
+
+def freezes_the_weights(network, inputs, labels, batch=256):
+    for weight in network.parameters():
+        weight.requires_grad_(False)
+    return _restoring(network, lambda: _rights(network, inputs, labels, batch) / len(labels))
+
+
+def gradients_on_whatever_was(network, inputs, labels, batch=256):
+    import torch
+
+    torch.set_grad_enabled(False)
+    share = _restoring(network, lambda: _rights(network, inputs, labels, batch) / len(labels))
+    torch.set_grad_enabled(True)
+    return share
 
 
 def always_to_the_end(losses, patience, least=0.0):
@@ -318,23 +360,13 @@ WRONG = {
         shares_of_groups: "it holds at least the share, and no group more than that takes",
         seeds_numpy: "the seed decides, and NumPy's global random numbers are left alone",
         deaf_to_the_seed: "the seed decides, and NumPy's global random numbers are left alone",
+        rolls_the_groups: "every order of the groups is equally likely: no two groups always go together",
+        rolls_a_shuffled_list: "every order of the groups is equally likely: no two groups always go together",
         small_numbers_only: "group numbers may be any",
         takes_everything: "one group at least stays for training",
         refuses_nothing: "an impossible share and a single group are refused",
     },
     "04.2": {
-        a_tensor: "it is the share of right answers, a plain float",
-        without_eval: "it measures in evaluation mode",
-        with_gradients: "no graph is recorded",
-        all_at_once: "no more than `batch` examples at once, each exactly once",
-        mean_of_means: "a small last batch counts no more than its examples",
-        stays_in_eval: "the network is in the mode in which it came",
-        always_back_to_train: "the network is in the mode in which it came",
-        thaws_the_frozen: "a layer that was frozen stays frozen",
-        no_finally: "also where the network raised an error, which goes on to the caller",
-        nothing_is_zero: "no example is refused",
-    },
-    "04.3": {
         forgets_the_last_epoch: "a loss that keeps falling is followed to its end",
         always_to_the_end: "it stops once `patience` epochs in a row brought nothing",
         one_epoch_late: "it stops once `patience` epochs in a row brought nothing",
@@ -345,6 +377,21 @@ WRONG = {
         keeps_a_nan: "where nothing was ever a number, there is no best",
         lists_only: "any sequence of floats will do",
         no_patience_at_all: "no loss and no patience are refused",
+    },
+    "04.3": {
+        a_tensor: "it is the share of right answers, a plain float",
+        without_eval: "it measures in evaluation mode",
+        with_gradients: "no graph is recorded",
+        all_at_once: "no more than `batch` examples at once, each exactly once",
+        mean_of_means: "a small last batch counts no more than its examples",
+        stays_in_eval: "the network is in the mode in which it came",
+        always_back_to_train: "the network is in the mode in which it came",
+        thaws_the_frozen: "a layer that was frozen stays frozen",
+        gradients_off_for_good: "gradients are recorded afterwards as they were before",
+        freezes_the_weights: "gradients are recorded afterwards as they were before",
+        gradients_on_whatever_was: "gradients are recorded afterwards as they were before",
+        no_finally: "also where the network raised an error, which goes on to the caller",
+        nothing_is_zero: "no example is refused",
     },
     "04.4": {
         flat_arrays: "names and shapes are the file's",

@@ -30,10 +30,31 @@ def an_index_error(labels, classes):
     return np.eye(classes, dtype=np.float32)[labels]
 
 
+def as_bytes_first(labels, classes):
+    if labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        raise ValueError
+    if labels.size and labels.min() < 0:
+        raise ValueError
+    rows = np.zeros((len(labels), classes), np.float32)
+    small = labels.astype(np.uint8) if classes <= 256 else labels
+    if labels.size and small.max() >= classes:
+        raise ValueError
+    rows[np.arange(len(labels)), small] = 1
+    return rows
+
+
 def takes_columns(labels, classes):
     if labels.size and not 0 <= labels.min() <= labels.max() < classes:
         raise ValueError
     return np.eye(classes, dtype=np.float32)[labels.astype(int).ravel()]
+
+
+def truth_values_are_labels_too(labels, classes):
+    if labels.ndim != 1 or np.issubdtype(labels.dtype, np.floating):
+        raise ValueError
+    if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        raise ValueError
+    return np.eye(classes, dtype=np.float32)[labels.astype(int)]
 
 
 def scales_in_use(activations, rate, rng, training):
@@ -52,6 +73,24 @@ def drops_whole_columns(activations, rate, rng, training):
     if not training:
         return activations.copy()
     return (activations * (rng.random(activations.shape[-1]) >= rate) / (1 - rate)).astype(activations.dtype)
+
+
+def drops_exactly_as_many(activations, rate, rng, training):
+    if not training:
+        return activations.copy()
+    survives = np.ones(activations.size, bool)
+    survives[rng.permutation(activations.size)[: round(rate * activations.size)]] = False
+    return (activations * survives.reshape(activations.shape) / (1 - rate)).astype(activations.dtype)
+
+
+def drops_as_many_in_each_row(activations, rate, rng, training):
+    if not 0 <= rate < 1:
+        raise ValueError
+    if not training or activations.ndim < 2:
+        return checks_in_training_only(activations, rate, rng, training)
+    places = rng.random(activations.shape).argsort(axis=-1)
+    survives = places >= round(rate * activations.shape[-1])
+    return (activations * survives / (1 - rate)).astype(activations.dtype)
 
 
 def a_generator_of_its_own(activations, rate, rng, training):
@@ -78,6 +117,14 @@ def checks_in_training_only(activations, rate, rng, training):
         return activations.copy()
     if not 0 <= rate < 1:
         raise ValueError
+    return (activations * (rng.random(activations.shape) >= rate) / (1 - rate)).astype(activations.dtype)
+
+
+def no_number_is_a_rate(activations, rate, rng, training):
+    if rate < 0 or rate >= 1:
+        raise ValueError
+    if not training:
+        return activations.copy()
     return (activations * (rng.random(activations.shape) >= rate) / (1 - rate)).astype(activations.dtype)
 
 
@@ -124,6 +171,11 @@ def widens_the_gradient(hidden, logits, labels):
     return hidden.T @ D, D.sum(axis=0)
 
 
+def in_the_dtype_of_the_logits(hidden, logits, labels):
+    D = _gradient(logits, labels, logits.max(axis=1, keepdims=True))
+    return (hidden.T @ D).astype(logits.dtype), D.sum(axis=0)
+
+
 def writes_into_the_logits(hidden, logits, labels):
     logits -= logits.max(axis=1, keepdims=True)
     D = _gradient(logits, labels, 0).astype(hidden.dtype)
@@ -153,6 +205,11 @@ def the_place_decides(images, share):
 def little_end_first(images, share):
     found = [int.from_bytes(hashlib.sha256(image.tobytes()).digest()[:8], "little") for image in images]
     return np.array([each < share * 2**64 for each in found], bool)
+
+
+def the_first_byte_alone(images, share):
+    found = [hashlib.sha256(np.asarray(image, np.float32).tobytes()).digest()[0] for image in images]
+    return np.array([each < share * 256 for each in found], bool)
 
 
 def pythons_own_hash(images, share):
@@ -243,25 +300,31 @@ WRONG = {
         as_wide_as_the_labels: "as many columns as classes, also where the largest label is missing, and for no label at all",
         counts_from_the_end: "a label below 0 is refused",
         an_index_error: "a label that has no class is refused, with a ValueError",
-        takes_columns: "a column of labels and labels with a fraction are refused",
+        truth_values_are_labels_too: "a column of labels, labels with a fraction and truth values are refused",
+        as_bytes_first: "a label that has no class is refused, with a ValueError",
+        takes_columns: "a column of labels, labels with a fraction and truth values are refused",
     },
     "05.2": {
         scales_in_use: "in use it changes nothing",
         keeps_the_rate: "in training the share of zeros is the rate",
         never_divides: "the mean stays: survivors are divided by 1 − rate",
         drops_whole_columns: "each value is dropped for itself, not a row or a column at once",
+        drops_exactly_as_many: "how many are dropped is chance too, in all and in each row and column",
+        drops_as_many_in_each_row: "how many are dropped is chance too, in all and in each row and column",
         a_generator_of_its_own: "the generator decides: another seed, another pattern",
         widens: "shape and dtype stay, at a rate of 0 every value does, and no value is an allowed input",
         hands_the_input_back: "the activations that it was given stay as they were",
+        no_number_is_a_rate: "a rate below 0, or of 1 and more, is refused, in use too",
         checks_in_training_only: "a rate below 0, or of 1 and more, is refused, in use too",
     },
     "05.3": {
         transposed: "two arrays come back, of shapes (H, C) and (C,)",
-        a_sum_for_a_mean: "the biases' gradient is the sum of ŷ − t, over N",
+        a_sum_for_a_mean: "the biases' gradient is the sum of ŷ − y, over N",
         averages_twice: "the weights' gradient weighs each image by what entered the layer",
         overflows: "large logits do not overflow",
         one_shift_for_all: "each row is shifted by its own largest logit",
         widens_the_gradient: "float32 stays float32, views and a single class work",
+        in_the_dtype_of_the_logits: "float32 stays float32, views and a single class work",
         writes_into_the_logits: "the arguments stay as they were",
     },
     "05.4": {
@@ -269,6 +332,7 @@ WRONG = {
         a_digest_is_32_bits: "about the share is held out",
         a_generator_decides: "an image stays on its side, in whatever order and company it comes",
         little_end_first: "it is the SHA-256 digest of the float32 values that decides",
+        the_first_byte_alone: "it is the SHA-256 digest of the float32 values that decides",
         pythons_own_hash: "it is the SHA-256 digest of the float32 values that decides",
         bytes_as_they_come: "the same values decide alike, as float64 and in another memory order",
         in_memory_order: "the same values decide alike, as float64 and in another memory order",
@@ -279,7 +343,7 @@ WRONG = {
         one_sided: "six images, all for one model: two of 64 outcomes",
         only_if_the_first_is_better: "it does not matter which of the two comes first",
         all_images_count: "images on which both agree say nothing",
-        more_than_one: "an even split is 1, and so is no difference at all; it is a plain float",
+        more_than_one: "an even split is 1, and so is no difference at all; it is a float",
         the_last_term_only: "the tail is summed, not only its last term",
         chi_squared: "the tail is summed, not only its last term",
         floats_overflow: "thousands of images do not overflow",

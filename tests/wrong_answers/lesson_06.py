@@ -109,6 +109,33 @@ def divides_by_the_scale(reference, answer, tolerance):
     return bool((share <= tolerance).all() and np.array_equal(expected[~plain], got[~plain], equal_nan=True))
 
 
+def on_the_larger_scale(reference, answer, tolerance):
+    for expected, got in zip(*_checked(reference, answer), strict=True):
+        if not np.isfinite(expected).all():
+            if not np.array_equal(expected, got, equal_nan=True):
+                return False
+        elif not np.isfinite(got).all():
+            return False
+        elif np.abs(got - expected).max() > tolerance * max(np.abs(expected).max(), np.abs(got).max()):
+            return False
+    return True
+
+
+def adds_a_small_number(reference, answer, tolerance, axes=(2,)):
+    if reference.shape != answer.shape or reference.ndim not in axes or len(reference) == 0:
+        raise ValueError
+    expected, got = reference.astype(np.float64), answer.astype(np.float64)
+    plain = np.isfinite(expected).all(axis=1)
+    apart = np.abs(got[plain] - expected[plain]).max(axis=1, initial=0)
+    small = 1e-12 if axes == (2,) else 0
+    close = apart <= tolerance * np.abs(expected[plain]).max(axis=1, initial=0) + small
+    return bool(close.all() and np.array_equal(expected[~plain], got[~plain], equal_nan=True))
+
+
+def takes_three_axes(reference, answer, tolerance):
+    return adds_a_small_number(reference, answer, tolerance, axes=(2, 3))
+
+
 def broadcasts(reference, answer, tolerance):
     expected, got = np.broadcast_arrays(reference.astype(np.float64), answer.astype(np.float64))
     expected, got = np.atleast_2d(expected), np.atleast_2d(got)
@@ -118,114 +145,139 @@ def broadcasts(reference, answer, tolerance):
     return bool(close.all() and np.array_equal(expected[~plain], got[~plain], equal_nan=True))
 
 
-def _rho(single, exact):
+def pythons_max_beside_nan(reference, answer, tolerance):
+    _checked(reference, answer)
+    for expected, got in zip(reference.astype(float), answer.astype(float), strict=True):
+        if np.isfinite(expected).all():
+            if not max(abs(got - expected)) <= tolerance * max(abs(expected)):
+                return False
+        elif not np.array_equal(expected, got, equal_nan=True):
+            return False
+    return True
+
+
+def _batch():
     import torch
 
-    if not len(exact) or not (torch.isfinite(single).all() and torch.isfinite(exact).all()):
+    return [{0: torch.export.Dim("batch")}]
+
+
+def _two(example):
+    import torch
+
+    if len(example) == 0:
         raise ValueError
-    return float(((single - exact).abs().amax(dim=1) / exact.abs().amax(dim=1)).max())
+    return torch.cat([example, example]) if len(example) == 1 else example
 
 
-def the_same_run_twice(network, inputs):
+def an_onnx_program(network, example):
     import torch
 
-    with torch.inference_mode():
-        single = copy.deepcopy(network).eval()(inputs)
-        return _rho(single.double(), single.double())
+    return torch.onnx.export(copy.deepcopy(network).eval(), (_two(example),), dynamic_shapes=_batch(), verbose=False)
 
 
-def one_scale(network, inputs):
+def a_module(network, example):
+    return right_export(network, example).module()
+
+
+def right_export(network, example):
     import torch
 
-    with torch.inference_mode():
-        single = copy.deepcopy(network).eval()(inputs).double()
-        exact = copy.deepcopy(network).eval().double()(inputs.double())
-    return float((single - exact).abs().max() / exact.abs().max())
+    return torch.export.export(copy.deepcopy(network).eval(), (_two(example),), dynamic_shapes=_batch())
 
 
-def a_tensor(network, inputs):
+def no_axis_named(network, example):
     import torch
 
-    return torch.tensor(right_error(network, inputs))
+    return torch.export.export(copy.deepcopy(network).eval(), (_two(example),))
 
 
-def stays_in_training(network, inputs):
+def at_most_64(network, example):
     import torch
 
-    torch.manual_seed(0)
-    with torch.inference_mode():
-        return _rho(copy.deepcopy(network)(inputs).double(), copy.deepcopy(network).double()(inputs.double()))
+    shapes = [{0: torch.export.Dim("batch", max=64)}]
+    return torch.export.export(copy.deepcopy(network).eval(), (_two(example),), dynamic_shapes=shapes)
 
 
-def with_a_graph(network, inputs):
-    single = copy.deepcopy(network).eval()(inputs).detach().double()
-    return _rho(single, copy.deepcopy(network).eval().double()(inputs.double()).detach())
-
-
-def right_error(network, inputs):
+def at_most_1024(network, example):
     import torch
 
-    with torch.inference_mode():
-        single = copy.deepcopy(network).eval()(inputs).double()
-        return _rho(single, copy.deepcopy(network).eval().double()(inputs.double()))
+    shapes = [{0: torch.export.Dim("batch", max=1024)}]
+    return torch.export.export(copy.deepcopy(network).eval(), (_two(example),), dynamic_shapes=shapes)
 
 
-def doubles_the_network(network, inputs):
+def as_the_example_comes(network, example):
     import torch
 
-    with torch.inference_mode():
-        single = copy.deepcopy(network).eval()(inputs).double()
-        return _rho(single, network.eval().double()(inputs.double()))
+    if len(example) == 0:
+        raise ValueError
+    return torch.export.export(copy.deepcopy(network).eval(), (example,), dynamic_shapes=_batch())
 
 
-def there_and_back(network, inputs):
+def bakes_a_single_picture(network, example):
     import torch
 
-    was_training = network.training
-    network.eval()
-    with torch.no_grad():
-        single = network(inputs).double()
-        exact = network.double()(inputs.double())
-    network.float().train(was_training)
-    return _rho(single, exact)
+    if len(example) == 0:
+        raise ValueError
+    named = None if len(example) == 1 else _batch()
+    return torch.export.export(copy.deepcopy(network).eval(), (example,), dynamic_shapes=named)
 
 
-def evaluates_the_original(network, inputs):
+def every_axis_may_vary(network, example):
     import torch
 
-    network.eval()
-    with torch.inference_mode():
-        return _rho(network(inputs).double(), copy.deepcopy(network).double()(inputs.double()))
+    free = [{axis: torch.export.Dim.AUTO for axis in range(example.dim())}]
+    return torch.export.export(copy.deepcopy(network).eval(), (_two(example),), dynamic_shapes=free)
 
 
-def no_finally(network, inputs):
+def in_the_mode_it_comes_in(network, example):
     import torch
 
+    return torch.export.export(copy.deepcopy(network), (_two(example),), dynamic_shapes=_batch())
+
+
+def leaves_it_in_evaluation(network, example):
+    import torch
+
+    return torch.export.export(network.eval(), (_two(example),), dynamic_shapes=_batch())
+
+
+def sets_all_to_training(network, example):
+    import torch
+
+    was = network.training
+    try:
+        return torch.export.export(network.eval(), (_two(example),), dynamic_shapes=_batch())
+    finally:
+        network.train(was)
+
+
+def keeps_the_outer_modes(network, example):
+    import torch
+
+    was = [network.training, *(child.training for child in network.children())]
+    try:
+        return torch.export.export(network.eval(), (_two(example),), dynamic_shapes=_batch())
+    finally:
+        network.training = was[0]
+        for child, training in zip(network.children(), was[1:], strict=True):
+            child.train(training)
+
+
+def no_finally(network, example):
     modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    with torch.inference_mode():
-        single, exact = network(inputs).double(), copy.deepcopy(network).double()(inputs.double())
+    program = leaves_it_in_evaluation(network, example)
     for module, training in modes:
         module.training = training
-    return _rho(single, exact)
+    return program
 
 
-def reads_memory_anew(network, inputs):
+def takes_no_picture(network, example):
     import torch
 
-    rows = inputs.as_strided(inputs.shape, (inputs.shape[1], 1)) if inputs.dim() == 2 else inputs
-    return right_error(network, torch.as_tensor(rows))
-
-
-def hopes_for_numbers(network, inputs):
-    import torch
-
-    with torch.inference_mode():
-        single = copy.deepcopy(network).eval()(inputs).double()
-        exact = copy.deepcopy(network).eval().double()(inputs.double())
-    if len(exact) == 0:
-        raise ValueError
-    return float(((single - exact).abs().amax(dim=1) / exact.abs().amax(dim=1)).max())
+    if len(example) == 0:
+        example = torch.zeros(2, *example.shape[1:])
+    return right_export(network, example)
 
 
 EACH = (1, 2, 3)
@@ -270,6 +322,30 @@ def by_the_median(pixels):
 def a_small_number_instead(pixels):
     pixels = forgets_the_last_step(pixels)
     return pixels / (pixels.amax(EACH, True) + 0.01)
+
+
+def a_smallest_divisor(pixels):
+    pixels = forgets_the_last_step(pixels)
+    return pixels / pixels.amax(EACH, True).clamp(min=1e-8)
+
+
+def a_tiny_divisor(pixels):
+    pixels = forgets_the_last_step(pixels)
+    return pixels / pixels.amax(EACH, True).clamp(min=1e-30)
+
+
+def half_is_a_negative(pixels):
+    import torch
+
+    pixels = torch.where(pixels.amax(EACH, True) > 1, pixels / 255, pixels)
+    return _stretched(torch.where(pixels.mean(EACH, True) >= 0.5, 1 - pixels, pixels))
+
+
+def the_machine_precision_at_least(pixels):
+    import torch
+
+    pixels = forgets_the_last_step(pixels)
+    return pixels / pixels.amax(EACH, True).clamp(min=torch.finfo(pixels.dtype).eps)
 
 
 def for_the_whole_batch(pixels):
@@ -344,7 +420,7 @@ def _without_lists(graph):
 
 
 def _inspector(size=None, shape=True, drop=True, named=True, once=True, kinds=None, empty=1, down=_graphs, refuse=True,
-               external=True, read=False):  # fmt: skip
+               external=True, read=False, other=lambda value: (value.type.WhichOneof("value").removesuffix("_type"), None)):  # fmt: skip
     """An inspector with one mistake, by keyword."""
 
     def inspect(raw):
@@ -368,6 +444,9 @@ def _inspector(size=None, shape=True, drop=True, named=True, once=True, kinds=No
         def ends(values):
             found = {}
             for value in values:
+                if other and not value.type.HasField("tensor_type"):
+                    found[value.name] = other(value)
+                    continue
                 tensor = value.type.tensor_type
                 sizes = tuple((size or plain)(each) for each in tensor.shape.dim)
                 name = onnx.helper.tensor_dtype_to_np_dtype(tensor.elem_type).name
@@ -405,6 +484,18 @@ def value_or_name(raw):
 
 def no_shape_is_a_scalar(raw):
     return _inspector(shape=False)(raw)
+
+
+def tensors_alone(raw):
+    return _inspector(other=None)(raw)
+
+
+def kinds_as_they_stand(raw):
+    return _inspector(other=lambda value: (value.type.WhichOneof("value"), None))(raw)
+
+
+def nothing_said_of_a_sequence(raw):
+    return _inspector(other=lambda value: (None, None))(raw)
 
 
 def weights_as_inputs(raw):
@@ -456,6 +547,7 @@ WRONG = {
         absolute: "the scale is the largest logit of the example, not the entry's own",
         one_scale_for_all: "each example has its own scale",
         blind_to_nan: "a NaN where the reference has a number fails",
+        pythons_max_beside_nan: "a NaN where the reference has a number fails",
         skips_what_is_not_finite: "an infinity where the reference has a number fails",
         never_equal_nan: "NaN beside NaN, and an infinity beside its like, pass",
         infinite_scale: "beside anything else they fail",
@@ -464,20 +556,26 @@ WRONG = {
         in_float32_only: "float16 does not overflow, float64 keeps its digits, dtypes may differ",
         lengths_of_vectors: "the scale is the largest logit of the example, not the entry's own",
         divides_by_the_scale: "an example of zeros, and views with strides, are compared alike",
-        broadcasts: "shapes that differ, one axis, and no example are refused",
+        on_the_larger_scale: "the scale is the largest logit of the example, not the entry's own",
+        adds_a_small_number: "an example of zeros, and views with strides, are compared alike",
+        takes_three_axes: "shapes that differ, one axis or three, and no example are refused",
+        broadcasts: "shapes that differ, one axis or three, and no example are refused",
     },
     "06.2": {
-        the_same_run_twice: "it is above 0 and below a millionth: float32's rounding, and nothing else",
-        one_scale: "each example is measured on the scale of its own largest logit",
-        a_tensor: "it is a plain float, for one example too",
-        stays_in_training: "both runs are in evaluation mode",
-        with_a_graph: "no graph is recorded in either run",
-        doubles_the_network: "the network keeps its dtypes and numbers",
-        there_and_back: "the network keeps its dtypes and numbers",
-        evaluates_the_original: "and the mode of every module",
-        no_finally: "also where the forward pass raises an error, which goes on",
-        reads_memory_anew: "inputs may have strides, and are left alone",
-        hopes_for_numbers: "no example, and logits that are not finite, are refused",
+        an_onnx_program: "it is a program that answers as the network does",
+        a_module: "it is a program that answers as the network does",
+        no_axis_named: "it takes batches of one, three and 100,000",
+        at_most_1024: "it takes batches of one, three and 100,000",
+        at_most_64: "it takes batches of one, three and 100,000",
+        as_the_example_comes: "an example of one picture is enough, and one of three as well",
+        bakes_a_single_picture: "an example of one picture is enough, and one of three as well",
+        every_axis_may_vary: "the other axes keep the example's size",
+        in_the_mode_it_comes_in: "it is in evaluation mode, also where the network is not",
+        leaves_it_in_evaluation: "afterwards every module is in its own mode, and no number has changed",
+        sets_all_to_training: "afterwards every module is in its own mode, and no number has changed",
+        keeps_the_outer_modes: "afterwards every module is in its own mode, and no number has changed",
+        no_finally: "also where the export fails, and the error goes on",
+        takes_no_picture: "an example without a picture is refused",
     },
     "06.3": {
         forgets_the_last_step: "one picture goes through the three steps",
@@ -485,6 +583,10 @@ WRONG = {
         by_the_median: "pictures of 0 to 255, negatives, and both at once",
         mean_before_255: "pictures of 0 to 255, negatives, and both at once",
         divides_zero_by_zero: "a picture without ink stays 0, and a full one becomes 0",
+        a_smallest_divisor: "the faintest ink is brought up to 1 as well",
+        a_tiny_divisor: "the faintest ink is brought up to 1 as well",
+        half_is_a_negative: "pictures of 0 to 255, negatives, and both at once",
+        the_machine_precision_at_least: "the faintest ink is brought up to 1 as well",
         for_the_whole_batch: "in a batch, each picture is treated by itself",
         each_channel: "several channels, and pictures that are not square",
         in_float32: "the dtype stays, and float64 keeps its digits",
@@ -497,6 +599,9 @@ WRONG = {
         names_only: "names, dtypes and sizes of inputs and outputs",
         value_or_name: "a size of 0, one of which nothing is said, a scalar, and other dtypes",
         no_shape_is_a_scalar: "an input without any declared shape has None for sizes",
+        tensors_alone: "a value that is no tensor has its kind, and None for sizes",
+        kinds_as_they_stand: "a value that is no tensor has its kind, and None for sizes",
+        nothing_said_of_a_sequence: "a value that is no tensor has its kind, and None for sizes",
         weights_as_inputs: "initialisers among the graph's inputs are no inputs",
         an_empty_domain: "operator sets by domain, the standard one under its name",
         one_entry_a_node: "operators, sorted, each once",

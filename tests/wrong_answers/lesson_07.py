@@ -33,6 +33,10 @@ def contiguous_enough(batch):
     return np.ascontiguousarray(batch.transpose(0, 2, 3, 1))
 
 
+def in_the_order_that_it_finds(batch):
+    return batch.transpose(0, 2, 3, 1).copy(order="A")
+
+
 def any_rank(batch):
     return np.array(np.moveaxis(batch, 1, -1), order="C")
 
@@ -118,6 +122,53 @@ def in_its_own_dtype(reference, answer, tolerance):
 
 def in_single_precision(reference, answer, tolerance):
     return in_its_own_dtype(reference.astype(np.float32), answer.astype(np.float32), tolerance)
+
+
+def _float64(reference, answer, tolerance):
+    if reference.shape != answer.shape or reference.ndim != 2 or not 0 <= tolerance < np.inf:
+        raise ValueError("no such shapes or tolerance")
+    if len(reference) == 0 or reference.shape[1] < 2:
+        raise ValueError("nothing to compare")
+    return reference.astype(np.float64), answer.astype(np.float64)
+
+
+def leads_in_its_own_dtype(reference, answer, tolerance):
+    expected, got = _float64(reference, answer, tolerance)
+    with np.errstate(all="ignore"):
+        ordered = np.sort(reference, axis=1)
+        risk = ordered[:, -1] - ordered[:, -2] <= 2 * tolerance
+        return bool((np.abs(got - expected) <= tolerance).all()), np.flatnonzero(
+            risk | ~np.isfinite(expected).all(axis=1)
+        )
+
+
+def finite_leads_alone(reference, answer, tolerance):
+    expected, got = _float64(reference, answer, tolerance)
+    with np.errstate(all="ignore"):
+        first, second = _two_largest(expected)
+        lead = first - second
+        return bool((np.abs(got - expected) <= tolerance).all()), np.flatnonzero(
+            (lead <= 2 * tolerance) | ~np.isfinite(lead)
+        )
+
+
+def by_allclose(reference, answer, tolerance):
+    expected, got = _float64(reference, answer, tolerance)
+    first, second = _two_largest(np.where(np.isfinite(expected), expected, 0.0))
+    risk = (first - second <= 2 * tolerance) | ~np.isfinite(expected).all(axis=1)
+    return bool(np.allclose(got, expected, rtol=0, atol=tolerance)), np.flatnonzero(risk)
+
+
+def takes_more_axes(reference, answer, tolerance):
+    if reference.shape != answer.shape or reference.ndim < 2 or not 0 <= tolerance < np.inf:
+        raise ValueError("no such shapes or tolerance")
+    if len(reference) == 0 or reference.shape[-1] < 2:
+        raise ValueError("nothing to compare")
+    expected, got = reference.astype(np.float64), answer.astype(np.float64)
+    with np.errstate(all="ignore"):
+        ordered = np.sort(expected, axis=-1)
+        risk = (ordered[..., -1] - ordered[..., -2] <= 2 * tolerance) | ~np.isfinite(expected).all(axis=-1)
+        return bool((np.abs(got - expected) <= tolerance).all()), np.flatnonzero(risk)
 
 
 def empty_of_floats(reference, answer, tolerance):
@@ -251,15 +302,94 @@ def anything_is_a_config(raw):
         raise ValueError("no Keras archive") from None
 
 
-_REFUSED = "what is no such archive is refused"
+def two_errors_known(raw):
+    return _in_order(_config(raw))
+
+
+def all_but_the_walk_is_tried(raw):
+    try:
+        config = _config(raw)
+    except RecursionError:
+        raise
+    except Exception as broken:
+        raise ValueError("no Keras archive") from broken
+    return _in_order(config)
+
+
+def _careful(raw, walk):
+    try:
+        return walk(_config(raw))
+    except Exception as broken:
+        raise ValueError("no Keras archive") from broken
+
+
+def a_listed_name_is_refused(raw):
+    return _careful(raw, _in_order)
+
+
+def _begin_with_text(item):
+    if isinstance(item, dict):
+        settings = item.get("config")
+        if "class_name" in item and isinstance(settings, dict) and isinstance(settings.get("name"), str):
+            yield settings["name"]
+    for each in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+        yield from _begin_with_text(each)
+
+
+def _walk_of_text(item, part):
+    if isinstance(item, dict):
+        settings = item.get("config")
+        if "class_name" in item and isinstance(settings, dict) and isinstance(settings.get("name"), str):
+            part = settings["name"]
+        if item.get("class_name") in ("Lambda", "__lambda__") and part is not None:
+            yield part
+    for each in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+        yield from _walk_of_text(each, part)
+
+
+def any_class_with_lambda_in_it(raw):
+    def carries(item):
+        return "lambda" in str(item.get("class_name", "")).lower()
+
+    return _careful(raw, lambda config: list(dict.fromkeys(_walk_where(config, None, carries))))
+
+
+def code_by_its_key(raw):
+    def carries(item):
+        return item.get("class_name") == "Lambda" or "code" in item
+
+    return _careful(raw, lambda config: list(dict.fromkeys(_walk_where(config, None, carries))))
+
+
+def _walk_where(item, part, carries):
+    if isinstance(item, dict):
+        settings = item.get("config")
+        if "class_name" in item and isinstance(settings, dict) and isinstance(settings.get("name"), str):
+            part = settings["name"]
+        if carries(item):
+            yield part
+    for each in item.values() if isinstance(item, dict) else item if isinstance(item, list) else ():
+        yield from _walk_where(each, part, carries)
+
+
+def code_without_a_part_is_clean(raw):
+    def walk(config):
+        carriers = set(_walk_of_text(config, None))
+        return list(dict.fromkeys(name for name in _begin_with_text(config) if name in carriers))
+
+    return _careful(raw, walk)
+
+
+_REFUSED = "bytes that are not such an archive are refused"
 
 WRONG = {
     "07.1": {
         channel_not_last: "shape (N, H, W, C)",
-        reshaped: "each point stands where it stood in its picture",
+        reshaped: "each point keeps its place in its picture",
         guesses_the_batch: "a view with gaps, a batch of one and an empty batch",
         always_float32: "the dtype stays",
         only_transposed: "it has memory of its own, in row-major order",
+        in_the_order_that_it_finds: "it has memory of its own, in row-major order",
         contiguous_enough: "with one channel too",
         any_rank: "another number of axes is refused",
     },
@@ -277,18 +407,24 @@ WRONG = {
         classes_alone: "it passes up to the tolerance, and not beyond, in either direction and at any entry",
         no_absolute_value: "it passes up to the tolerance, and not beyond, in either direction and at any entry",
         strictly_below: "it passes up to the tolerance, and not beyond, in either direction and at any entry",
-        once_the_tolerance: "at risk is who leads by at most twice the tolerance",
+        once_the_tolerance: "an example is at risk if its class leads by at most twice the tolerance",
         second_by_exclusion: "a tie is at risk at any tolerance, 0 too",
-        margins_of_the_answer: "the risk is the reference's, whatever the answer says",
+        margins_of_the_answer: "the risk is computed from the reference alone",
         empty_of_floats: "two results: a plain bool, and an array of whole numbers",
         in_its_own_dtype: "differences are taken in float64",
         in_single_precision: "differences are taken in float64",
-        lets_nan_pass: "what is not finite never passes, and in the reference is at risk",
-        refuses_nothing: "shapes, sizes and tolerances that make no sense are refused",
+        leads_in_its_own_dtype: "differences are taken in float64",
+        finite_leads_alone: "an entry that is not finite never passes; in the reference it puts the example at risk",
+        by_allclose: "an entry that is not finite never passes; in the reference it puts the example at risk",
+        takes_more_axes: "wrong shapes, sizes and tolerances are refused",
+        lets_nan_pass: "an entry that is not finite never passes; in the reference it puts the example at risk",
+        refuses_nothing: "wrong shapes, sizes and tolerances are refused",
     },
     "07.4": {
         layer_classes: "a Lambda layer among others is found by its name",
         searches_the_text: "the course's own file carries none, nor does a layer that is only *named* Lambda",
+        any_class_with_lambda_in_it: "the course's own file carries none, nor does a layer that is only *named* Lambda",
+        code_by_its_key: "the course's own file carries none, nor does a layer that is only *named* Lambda",
         bytecode_alone: "a Lambda layer counts also where it names a function instead of holding bytecode",
         first_level_only: "in a model in a model, and in a wrapper",
         layers_lists_only: "bytecode that is no layer: an activation, a list, a loss",
@@ -298,5 +434,9 @@ WRONG = {
         in_order_of_the_code: "each once, in the order in which they begin",
         errors_of_its_own: _REFUSED,
         anything_is_a_config: _REFUSED,
+        two_errors_known: "a damaged, an encrypted and a strangely packed archive are refused",
+        all_but_the_walk_is_tried: "a config.json that is nested too deeply is refused",
+        a_listed_name_is_refused: "a name that is not a string hides no code",
+        code_without_a_part_is_clean: "code in no part at all is refused",
     },
 }

@@ -1,9 +1,9 @@
 """Wrong answers that people write, planted in lesson 08: each must be caught at the property named."""
 
-import unicodedata
-import zlib
+import io
 
 import numpy as np
+from PIL import Image, ImageFile, ImageOps
 
 
 def _rgb(
@@ -67,6 +67,12 @@ def guesses_by_the_maximum(picture, order="RGB"):
     return _rgb(picture, order)
 
 
+def divides_above_one(picture, order="RGB"):
+    if picture.dtype == np.uint8 and picture.max(initial=0) <= 1:
+        return _rgb(picture.astype(np.float64), order)  # "only what exceeds 1 is divided by 255"
+    return _rgb(picture, order)
+
+
 def drops_the_opacity(picture, order="RGB"):
     return _rgb(picture, order, paper=False)
 
@@ -89,6 +95,28 @@ def float_opacity_as_bytes(picture, order="RGB"):
     if picture.dtype.kind == "f" and picture.ndim == 3 and picture.shape[2] == 4:
         picture = np.dstack([picture[..., :3], picture[..., 3:] / 255])
     return _rgb(picture, order)
+
+
+def four_wide_is_opacity(picture, order="RGB"):
+    if picture.ndim == 2 and picture.shape[1] == 4:
+        picture = _rgb(np.stack([picture] * 3, axis=2))[:, :, 0]
+        return np.stack([picture[:, :3]] * 3, axis=2)
+    return _rgb(picture, order)
+
+
+def blends_in_place(picture, order="RGB"):
+    answer = _rgb(picture, order)
+    if picture.dtype.kind == "f" and picture.ndim == 3 and picture.shape[2] == 4:
+        picture[..., :3] *= picture[..., 3:]
+        picture[..., :3] += 1 - picture[..., 3:]
+    return answer
+
+
+def scales_in_place(picture, order="RGB"):
+    answer = _rgb(picture, order)
+    if picture.dtype.kind == "f":
+        picture *= 255
+    return answer
 
 
 def takes_any_shape(picture, order="RGB"):
@@ -167,6 +195,17 @@ def reads_text_as_numbers(records, fields):
     return _table(read, fields)
 
 
+def compares_in_float32(records, fields):
+    def rounded(value):
+        return float(np.float32(value)) if isinstance(value, float) and value < 100 else value
+
+    try:
+        _check([{k: rounded(v) for k, v in r.items()} for r in records], fields, NUMBER)
+    except ValueError:
+        _check(records, fields, NUMBER)
+    return _table(records, fields)
+
+
 def nan_is_in_range(records, fields):
     _check(records, fields, NUMBER, nan=False)
     return _table(records, fields)
@@ -196,214 +235,116 @@ def empties_the_records(records, fields):
     return np.array([[r.pop(n) for n, _, _ in fields] for r in records], np.float32).reshape(len(records), len(fields))
 
 
-def _valid(p, costs, *, sums=True, finite=True, negative=True):
-    p, costs = np.asarray(p, np.float64), np.asarray(costs, np.float64)
-    if p.ndim != 2 or costs.ndim != 2 or p.shape[1] != costs.shape[0] or costs.shape[1] == 0:
+BOMB = Image.DecompressionBombError
+
+
+def _decoded(raw, most, *, formats=("JPEG", "PNG"), turn=ImageOps.exif_transpose, caught=(OSError, SyntaxError, BOMB)):
+    """08.3 with one mistake chosen by its argument."""
+    try:
+        with Image.open(io.BytesIO(raw), formats=formats) as image:
+            if image.width * image.height > most:
+                raise ValueError
+            return np.array(turn(image).convert("RGB"))
+    except caught:
+        raise ValueError from None
+
+
+def blue_green_red(raw, most_points):
+    return _decoded(raw, most_points)[..., ::-1].copy()
+
+
+def without_convert(raw, most_points):
+    try:
+        with Image.open(io.BytesIO(raw), formats=("JPEG", "PNG")) as image:
+            if image.width * image.height > most_points:
+                raise ValueError
+            return np.array(ImageOps.exif_transpose(image))
+    except (OSError, SyntaxError, BOMB):
+        raise ValueError from None
+
+
+def ignores_the_mark(raw, most_points):
+    return _decoded(raw, most_points, turn=lambda image: image)
+
+
+def turns_the_other_way(raw, most_points):
+    def turn(image):
+        return image.rotate({3: 180, 6: 90, 8: 270}.get(image.getexif().get(0x0112), 0), expand=True)
+
+    return _decoded(raw, most_points, turn=turn)
+
+
+def rotations_alone(raw, most_points):
+    def turn(image):
+        return image.rotate({3: 180, 6: 270, 8: 90}.get(image.getexif().get(0x0112), 0), expand=True)
+
+    return _decoded(raw, most_points, turn=turn)
+
+
+def cannot_be_written_to(raw, most_points):
+    picture = _decoded(raw, most_points)
+    picture.flags.writeable = False
+    return picture
+
+
+def counts_channels(raw, most_points):
+    return _decoded(raw, most_points // 3)
+
+
+def fewer_than_most(raw, most_points):
+    return _decoded(raw, most_points - 1)
+
+
+def looks_at_the_array(raw, most_points):
+    picture = _decoded(raw, 10**9)
+    if picture.shape[0] * picture.shape[1] > most_points:
         raise ValueError
-    if finite and not (np.isfinite(p).all() and np.isfinite(costs).all()):
+    return picture
+
+
+def any_error_will_do(raw, most_points):
+    picture = _decoded(raw, 10**9, caught=Exception)
+    if picture.shape[0] * picture.shape[1] > most_points:
         raise ValueError
-    if (negative and (p < 0).any()) or (sums and (np.abs(p.sum(axis=1) - 1) > 0.001).any()):
-        raise ValueError
-    return p, costs
+    return picture
 
 
-def _best(expected):
-    actions = expected.argmin(axis=1)
-    return actions, expected[np.arange(len(expected)), actions]
+def lets_pillow_refuse(raw, most_points):
+    return _decoded(raw, most_points, caught=(OSError, SyntaxError))
 
 
-def highest_cost(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    return (p @ costs).argmax(axis=1), (p @ costs).max(axis=1)
+def knows_one_error(raw, most_points):
+    return _decoded(raw, most_points, caught=(Image.UnidentifiedImageError, BOMB))
 
 
-def all_costs(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    expected = p @ costs
-    return expected.argmin(axis=1), np.where(np.ones_like(expected, bool), expected.min(axis=1, keepdims=True), 0)
+def fills_the_missing_points(raw, most_points):
+    before, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, True
+    try:
+        return _decoded(raw, most_points)
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = before
 
 
-def only_the_likeliest_class(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    return _best(costs[p.argmax(axis=1)])
-
-
-def two_classes_alone(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    if p.shape[1] == 2:
-        return _best(p @ costs)
-    return p.argmax(axis=1), 0.9 - p.max(axis=1)
-
-
-def transposed_where_square(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    if costs.shape == (2, 2) or np.array_equal(costs, costs.T):
-        return _best(p @ costs)
-    return _best(p @ costs.T)
-
-
-def actions_are_classes(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    actions, expected = _best(p @ costs)
-    return (np.minimum(actions, p.shape[1] - 1), expected) if p.shape[1] == 2 else (actions, expected)
-
-
-def last_of_equal(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    expected = p @ costs
-    if p.shape == (1, 2) and np.ptp(expected) == 0:
-        return np.array([expected.shape[1] - 1]), expected[:, -1]
-    return _best(expected)
-
-
-def in_float32(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    if np.asarray(probabilities).dtype != np.float32:
-        return _best(p @ costs)
-    actions, expected = _best(p.astype(np.float32) @ costs.astype(np.float32))
-    return actions, expected.astype(np.float64)
-
-
-def needs_an_example(probabilities, costs):
-    p, costs = _valid(probabilities, costs)
-    assert p[0].shape[0] >= 1
-    return _best(p @ costs)
-
-
-def lets_numpy_complain(probabilities, costs):
-    p, costs = np.atleast_2d(probabilities), np.asarray(costs)
-    if costs.ndim == 1:
-        costs = costs[:, None]
-    return _best(p.astype(np.float64) @ costs)
-
-
-def forgives_a_hundredth(probabilities, costs):
-    p, costs = _valid(probabilities, costs, sums=False)
-    if (np.abs(p.sum(axis=1) - 1) > 0.01).any():
-        raise ValueError
-    return _best(p @ costs)
-
-
-def believes_the_sums(probabilities, costs):
-    return _best(np.matmul(*_valid(probabilities, costs, sums=False)))
-
-
-def believes_the_signs(probabilities, costs):
-    return _best(np.matmul(*_valid(probabilities, costs, negative=False)))
-
-
-def nan_adds_up(probabilities, costs):
-    return _best(np.matmul(*_valid(probabilities, costs, finite=False)))
-
-
-def _counted(
-    texts,
-    sizes,
-    buckets,
-    *,
-    bucket=None,
-    first="NFC",
-    fold=str.casefold,
-    then="NFC",
-    blank=" ",
-    bytes_=False,
-    once=False,
-    guard=True,
-    least=True,
-):
-    """08.4 with one mistake chosen by its argument."""
-    if guard and isinstance(texts, str):
-        raise TypeError
-    if least and buckets < 1:
-        raise ValueError
-    place = bucket or (lambda gram: zlib.crc32(gram))
-    counts = np.zeros((len(texts), max(buckets, 0)), np.float32)
-    for row, text in zip(counts, texts):
-        text = unicodedata.normalize(first, text) if first else text
-        text = fold(text)
-        text = blank + (unicodedata.normalize(then, text) if then else text) + blank
-        units = text.encode() if bytes_ else text
-        found = [units[i : i + n] for n in sizes for i in range(len(units) - n + 1)]
-        found = [place(g if bytes_ else g.encode()) % buckets for g in found]
-        if once:
-            row[found] += 1
-        else:
-            np.add.at(row, found, 1)
-    return counts
-
-
-def in_float64(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets).astype(np.float64)
-
-
-def pythons_hash(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, bucket=lambda gram: hash(gram.decode()))
-
-
-def no_blanks(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, blank="")
-
-
-def counts_once(texts, sizes=(1, 2, 3), buckets=1024):
-    counts = _counted(texts, sizes, buckets)
-    rare = _counted(texts, sizes, buckets, once=True)
-    return np.where(np.array([[len(t) > 4 and len(set(t)) < 5] for t in texts], bool).reshape(-1, 1), rare, counts)
-
-
-def over_bytes(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, bytes_=True)
-
-
-def without_normalising(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, first=None, then=None)
-
-
-def strips_the_text(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts if isinstance(texts, str) else [text.strip() for text in texts], sizes, buckets)
-
-
-def nfkc(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, first="NFKC", then="NFKC")
-
-
-def lower_case(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, fold=str.lower)
-
-
-def normalised_once(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, then=None)
-
-
-def three_sizes_always(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, (1,) if sizes == (1,) else (1, 2, 3), buckets)
-
-
-def skips_the_empty(texts, sizes=(1, 2, 3), buckets=1024):
-    counts = _counted(texts, sizes, buckets)
-    counts[[i for i, text in enumerate(texts) if not text]] = 0
-    return counts
-
-
-def a_str_is_a_list(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, guard=False)
-
-
-def no_bucket_at_all(texts, sizes=(1, 2, 3), buckets=1024):
-    return _counted(texts, sizes, buckets, least=False)
+def takes_every_format(raw, most_points):
+    return _decoded(raw, most_points, formats=None)
 
 
 WRONG = {
     "08.1": {
         scales_bytes_too: "bytes in red, green, blue stay as they are",
         channels_first: "grey becomes three equal channels",
+        four_wide_is_opacity: "a grey picture that is 3 or 4 points wide is still grey",
         deaf_to_the_order: "blue, green, red is turned around",
         cuts_off: "numbers from 0 to 1 become the nearest byte",
         guesses_by_the_maximum: "a float picture of zeros and ones is not taken for bytes",
+        divides_above_one: "a dark picture of bytes 0 and 1 is not taken for numbers from 0 to 1",
         drops_the_opacity: "what is transparent shows white paper",
         float_opacity_as_bytes: "what is transparent shows white paper",
         opacity_first: "with BGR and opacity, the opacity stays last",
         hands_back_the_same: "the result is the caller's own, and strides do not matter",
         turns_a_view: "the result is the caller's own, and strides do not matter",
+        blends_in_place: "floats and pictures with opacity stay as they were",
+        scales_in_place: "floats and pictures with opacity stay as they were",
         takes_any_shape: "other shapes, dtypes and orders are refused",
         lets_nan_pass: "floats outside 0 to 1, and NaN, are refused",
     },
@@ -415,6 +356,7 @@ WRONG = {
         never_missing: "a missing and an unknown column are named",
         extra_is_fine: "a missing and an unknown column are named",
         says_only_where: "a number out of range is refused with row, name, what came and what was expected",
+        compares_in_float32: "a number just outside is refused, although float32 would round it to the limit",
         reads_text_as_numbers: "what is no number is refused: text, None, a list, an array",
         nan_is_in_range: "NaN and infinity are refused",
         true_is_one: "True is no age of one year",
@@ -422,35 +364,19 @@ WRONG = {
         empties_the_records: "the records stay as they were",
     },
     "08.3": {
-        highest_cost: "an umbrella for 1 against 5 for getting wet",
-        all_costs: "actions are int64, expected costs float64, one for each example",
-        only_the_likeliest_class: "an umbrella for 1 against 5 for getting wet",
-        two_classes_alone: "with 0 for right and 1 for wrong it is the largest probability",
-        transposed_where_square: "more or fewer actions than classes, gains, and costs that are not symmetric",
-        actions_are_classes: "a column of its own for asking a person gives Chow's rule",
-        last_of_equal: "of equal costs the first action is taken",
-        in_float32: "float32 probabilities are computed with in float64",
-        needs_an_example: "no example and a single class are allowed",
-        lets_numpy_complain: "shapes that do not fit are refused",
-        forgives_a_hundredth: "logits, negative probabilities and rows that do not add up are refused",
-        believes_the_sums: "logits, negative probabilities and rows that do not add up are refused",
-        believes_the_signs: "logits, negative probabilities and rows that do not add up are refused",
-        nan_adds_up: "NaN and infinity are refused, in both",
-    },
-    "08.4": {
-        in_float64: "a float32 row for each text",
-        pythons_hash: "n-grams lie in the buckets that crc32 gives",
-        no_blanks: "n-grams lie in the buckets that crc32 gives",
-        counts_once: "an n-gram that comes twice counts twice",
-        over_bytes: "characters are counted, not bytes",
-        without_normalising: "accents written apart count like accents written together",
-        strips_the_text: "n-grams lie in the buckets that crc32 gives",
-        nfkc: "accents written apart count like accents written together",
-        lower_case: "upper and lower case meet, also where lower() is not enough",
-        normalised_once: "NFC again after folding",
-        three_sizes_always: "other sizes and numbers of buckets, and texts that are shorter than n",
-        skips_the_empty: "no text and an empty text",
-        a_str_is_a_list: "one str in place of a list is a TypeError",
-        no_bucket_at_all: "fewer than one bucket is a ValueError",
+        blue_green_red: "a PNG file gives the points that were saved",
+        without_convert: "JPEG files and grey pictures are taken",
+        ignores_the_mark: "the orientation mark is obeyed",
+        turns_the_other_way: "the orientation mark is obeyed",
+        rotations_alone: "the four marks that mirror are obeyed too",
+        cannot_be_written_to: "the result can be written to",
+        counts_channels: "a picture of exactly most_points is taken, of one row more refused",
+        fewer_than_most: "a picture of exactly most_points is taken, of one row more refused",
+        looks_at_the_array: "a picture that is too large is refused before its points are decoded",
+        any_error_will_do: "a picture that is too large is refused before its points are decoded",
+        lets_pillow_refuse: "a picture beyond Pillow's own limit is a ValueError too",
+        knows_one_error: "damaged, incomplete and empty files are refused",
+        fills_the_missing_points: "damaged, incomplete and empty files are refused",
+        takes_every_format: "other formats are refused",
     },
 }

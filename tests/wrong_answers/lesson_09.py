@@ -12,8 +12,8 @@ def _refuse(low, high):
 
 def _grids(low, high, bits):
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
-    scale = (high - low) / (2**bits - 1)
-    scale = np.where(scale > 0, scale, 1.0).astype(np.float32)
+    scale = ((high - low) / (2**bits - 1)).astype(np.float32)
+    scale = np.where(scale > 0, scale, np.float32(1))
     return scale, np.rint(-low / scale).astype(np.int64)
 
 
@@ -53,6 +53,41 @@ def a_little_more(low, high, bits=8):
     low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
     scale = ((high - low) / (2**bits - 1) + 1e-12).astype(np.float32)
     return scale, np.rint(-low / scale).astype(np.int64)
+
+
+def floored(low, high, bits=8):
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale = np.where(high > low, np.maximum((high - low) / (2**bits - 1), 1e-8), 1).astype(np.float32)
+    return scale, np.rint(-low / scale).astype(np.int64)
+
+
+def floored_lower(low, high, bits=8):
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    least = np.finfo(np.float32).eps ** 2
+    scale = np.where(high > low, np.maximum((high - low) / (2**bits - 1), least), 1).astype(np.float32)
+    return scale, np.rint(-low / scale).astype(np.int64)
+
+
+def close_to_zero_is_zero(low, high, bits=8):
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale = np.where(np.isclose(high, low), 1, (high - low) / (2**bits - 1)).astype(np.float32)
+    return scale, np.rint(-low / scale).astype(np.int64)
+
+
+def compares_before_float32(low, high, bits=8):
+    _refuse(low, high)
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale = (high - low) / (2**bits - 1)
+    scale = np.where(scale > 0, scale, 1.0)
+    return scale.astype(np.float32), np.rint(-low / scale).astype(np.int64)
+
+
+def the_smallest_float32(low, high, bits=8):
+    _refuse(low, high)
+    low, high = np.minimum(low, 0.0), np.maximum(high, 0.0)
+    scale = np.maximum((high - low) / (2**bits - 1), np.finfo(np.float32).smallest_subnormal).astype(np.float32)
+    scale = np.where(high > low, scale, np.float32(1))
+    return scale, np.clip(np.rint(-low / scale), 0, 2**bits - 1).astype(np.int64)
 
 
 def refuses_a_single_value(low, high, bits=8):
@@ -140,6 +175,19 @@ def counts_down_only(m):
     while m < 0.5:
         m, n = m * 2, n + 1
     return round(m * 2**31), n
+
+
+def by_powers(m):
+    m = float(m)
+    n = 30 - math.floor(math.log2(m))
+    return (round(m * 2.0**n), n) if abs(n) < 1000 else (round(m * 2.0**900) // 2 ** (900 - n), n)
+
+
+def zero_for_the_smallest(m):
+    m = float(m)
+    fraction, exponent = math.frexp(m if m >= 2.3e-308 else 0.0)
+    M = round(fraction * 2**31)
+    return (M // 2, 30 - exponent) if M == 2**31 else (M, 31 - exponent)
 
 
 def rounds_up_to_32_bits(m):
@@ -231,93 +279,6 @@ def squeezed(w1, b1, w2):
     return new[0].squeeze(), new[1], new[2].squeeze()
 
 
-def _every(batches):
-    return [np.asarray(each, np.float64).ravel() for each in batches]
-
-
-def lower_edge(batches, share, bins=2048):
-    return streaming(batches, share, bins, edge=0)
-
-
-def first_batch_sets_the_range(batches, share, bins=2048):
-    counts, top = np.zeros(bins, np.int64), None
-    for values in _every(batches):
-        top = top or values.max() * 1.001
-        counts += np.histogram(np.minimum(values, top), bins, (0, top))[0]
-    return float((np.searchsorted(np.cumsum(counts), share * counts.sum()) + 1) * top / bins)
-
-
-def forgets_when_it_doubles(batches, share, bins=2048):
-    counts, top = np.zeros(bins, np.int64), None
-    for values in _every(batches):
-        top = top or 1.0
-        while top < values.max():
-            top *= 2
-        counts += np.histogram(values, bins, (0, top))[0]
-    return float((np.searchsorted(np.cumsum(counts), share * counts.sum()) + 1) * top / bins)
-
-
-def mean_of_percentiles(batches, share, bins=2048):
-    every = _every(batches)
-    if len({len(each) for each in every}) == 1 or max(map(len, every)) < 5000:
-        return float(np.percentile(np.concatenate(every), 100 * share, method="inverted_cdf"))
-    return float(np.mean([np.percentile(each, 100 * share, method="inverted_cdf") for each in every]))
-
-
-def streaming(batches, share, bins=2048, edge=1, doublings=99, refuse=True, largest_at_1=True, zeros_apart=True):
-    counts, top, zeros, largest = np.zeros(bins, np.int64), 0.0, 0, 0.0
-    for batch in batches:
-        values = np.asarray(batch, np.float64).ravel()
-        if refuse and not (values >= 0).all():
-            raise ValueError
-        if zeros_apart:
-            zeros += int((values == 0).sum())
-            values = values[values > 0]
-            if len(values) == 0:
-                continue
-        largest = max(largest, float(values.max()))
-        top = top or float(values[0])
-        for _ in range(doublings):
-            if top >= largest:
-                break
-            counts = np.append(counts.reshape(-1, 2).sum(axis=1), np.zeros(bins // 2, np.int64))
-            top *= 2
-        place = np.clip(np.ceil(values / top * bins) - 1, 0, bins - 1).astype(np.int64)
-        counts += np.bincount(place, minlength=bins)
-    total = zeros + counts.sum()
-    if refuse and total == 0:
-        raise ValueError
-    needed = share * total
-    if needed <= zeros:
-        return 0.0
-    if share == 1 and largest_at_1:
-        return largest
-    return float((np.searchsorted(zeros + np.cumsum(counts), needed) + edge) * top / bins)
-
-
-def upper_edge_for_the_largest(batches, share, bins=2048):
-    return streaming(batches, share, bins, largest_at_1=False)
-
-
-def starts_at_zero(batches, share, bins=2048):
-    return streaming(batches, share, bins, zeros_apart=False)
-
-
-def keeps_everything(batches, share, bins=2048):
-    every = np.concatenate(_every(batches))
-    return float(np.percentile(every, 100 * share, method="inverted_cdf"))
-
-
-def always_2048_bins(batches, share, bins=2048):
-    return streaming(batches, share)
-
-
-def refuses_nothing(batches, share, bins=2048):
-    if not isinstance(batches, list):
-        return streaming(batches, share, bins, refuse=False)
-    return streaming([np.abs(np.nan_to_num(each)) for each in batches], share, bins, refuse=False)
-
-
 WRONG = {
     "09.1": {
         levels_not_steps: "the scale is the range over the number of steps",
@@ -328,6 +289,11 @@ WRONG = {
         range_as_it_is: "a range without 0 is widened until 0 is a level",
         divides_by_zero: "a channel of zeros gets scale 1, and nothing warns",
         a_little_more: "a channel of zeros gets scale 1, and nothing warns",
+        floored: "a small range keeps its small scale",
+        floored_lower: "a small range keeps its small scale",
+        close_to_zero_is_zero: "a small range keeps its small scale",
+        compares_before_float32: "a range of 1e-44, whose scale is 0 in float32, gets scale 1",
+        the_smallest_float32: "a range of 1e-44, whose scale is 0 in float32, gets scale 1",
         widens_in_place: "the ranges stay as they were",
         nan_passes: "NaN, infinity and swapped ends are refused",
     },
@@ -346,7 +312,9 @@ WRONG = {
         cuts_the_fraction: "M · 2⁻ⁿ is m, within m · 2⁻³¹",
         fixed_shift: "M takes all of 31 bits",
         numpys_int: "two Python ints, for NumPy's floats too",
-        counts_down_only: "exact at powers of two, from tiny to huge",
+        counts_down_only: "right at powers of two, and from the smallest float to the largest",
+        by_powers: "right at powers of two, and from the smallest float to the largest",
+        zero_for_the_smallest: "right at powers of two, and from the smallest float to the largest",
         rounds_up_to_32_bits: "just below a power of two M does not become 2³¹",
         clips_at_31_bits: "just below a power of two M does not become 2³¹",
         takes_anything: "what is not positive and finite is refused",
@@ -362,16 +330,5 @@ WRONG = {
         in_place: "nothing is changed in place, and float32 comes back",
         float64_comes_back: "nothing is changed in place, and float32 comes back",
         squeezed: "on views, and for a single channel",
-    },
-    "09.5": {
-        lower_edge: "on batches of one range it is the percentile, never below it",
-        first_batch_sets_the_range: "batches that grow are all counted where they belong",
-        forgets_when_it_doubles: "batches that grow are all counted where they belong",
-        mean_of_percentiles: "every value counts alike, not every batch",
-        upper_edge_for_the_largest: "one huge value costs resolution, nothing else",
-        starts_at_zero: "zeros, empty batches and other shapes",
-        keeps_everything: "no more than a batch and the counts are kept",
-        always_2048_bins: "with few bins it is coarse and still never below",
-        refuses_nothing: "no value, a negative one and NaN are refused",
     },
 }

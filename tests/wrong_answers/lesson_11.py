@@ -48,6 +48,15 @@ def magnitude_in_int8(weights, sparsity):
     return _ranked(weights, round(sparsity * weights.size), np.abs(np.ravel(weights)))
 
 
+def magnitude_in_float16(weights, sparsity):
+    with np.errstate(over="ignore"):
+        return _ranked(weights, round(sparsity * weights.size), np.abs(np.ravel(weights).astype(np.float16)))
+
+
+def magnitude_in_float32(weights, sparsity):
+    return _ranked(weights, round(sparsity * weights.size), np.abs(np.ravel(weights).astype(np.float32)))
+
+
 def needs_a_weight(weights, sparsity):
     mask = _ranked(weights, round(sparsity * weights.size))
     np.abs(weights).max()
@@ -208,125 +217,86 @@ def flattens_everything(weights):
     return _bytes(weights, _count(weights))
 
 
-def _codes(lengths, order=None):
-    code, before, codes = 0, 0, {}
-    for n, symbol in order or sorted((int(n), s) for s, n in enumerate(lengths) if n):
-        code <<= n - before
-        codes[f"{code:0{n}b}"] = symbol
-        code, before = code + 1, n
-    return codes
-
-
-def _bits(raw):
-    return "".join(f"{byte:08b}" for byte in raw)
-
-
-def _kraft(lengths):
-    if sum(2 ** (60 - int(n)) for n in lengths if n) > 2**60:
+def _scan(sparsities, accuracies, sizes, tolerance, check=True):
+    if accuracies.shape != (len(sizes), len(sparsities)):
         raise ValueError
-
-
-def _read(codes, bits, count, longest=None, end=ValueError):
-    symbols, begun = [], 0
-    for _ in range(count):
-        place = begun + 1
-        while bits[begun:place] not in codes:
-            place += 1
-            if longest is not None and place - begun > longest:
-                raise ValueError
-            if place > len(bits):
-                raise end
-        symbols.append(codes[bits[begun:place]])
-        begun = place
-    return np.array(symbols, np.int64)
-
-
-def low_bit_first(lengths, raw, count):
-    return _read(_codes(lengths), "".join(f"{byte:08b}"[::-1] for byte in raw), count)
-
-
-def a_plain_list(lengths, raw, count):
-    return _read(_codes(lengths), _bits(raw), count).astype(np.int32)
-
-
-def in_symbol_order(lengths, raw, count):
-    code, before, codes = 0, 0, {}
-    for symbol, n in enumerate(lengths):
-        if n:
-            code = code << n - before if n >= before else code >> before - n
-            codes[f"{code:0{n}b}"] = symbol
-            code, before = code + 1, n
-    return _read(codes, _bits(raw), count)
-
-
-def one_shift_each(lengths, raw, count):
-    code, before, codes = 0, 0, {}
-    for n, symbol in sorted((int(n), s) for s, n in enumerate(lengths) if n):
-        if n > before:
-            code <<= 1
-        codes[f"{code:0{n}b}"] = symbol
-        code, before = code + 1, n
-    return _read(codes, _bits(raw), count, 64)
-
-
-def a_lone_symbol_is_the_first(lengths, raw, count):
-    codes = _codes(lengths)
-    if len(codes) == 1:
-        return np.zeros(count, np.int64)
-    return _read(codes, _bits(raw), count)
-
-
-def to_the_end(lengths, raw, count):
-    codes, bits, symbols, begun = _codes(lengths), _bits(raw), [], 0
-    for place in range(1, len(bits) + 1):
-        if bits[begun:place] in codes:
-            symbols.append(codes[bits[begun:place]])
-            begun = place
-    return np.array(symbols[: max(count, len(symbols) - 7)] if len(raw) > 1 else symbols[:count], np.int64)
-
-
-def codes_of_32_bits(lengths, raw, count):
-    codes = {code: symbol for code, symbol in _codes(lengths).items() if len(code) <= 32}
-    return _read(codes, _bits(raw), count, 64)
-
-
-def zeros_for_what_is_missing(lengths, raw, count):
-    _kraft(lengths)
-    return _read(_codes(lengths), _bits(raw) + "0" * 64 * count, count, max(lengths, default=0))
-
-
-def runs_out_with_an_index_error(lengths, raw, count):
-    _kraft(lengths)
-    return _read(_codes(lengths), _bits(raw), count, max(lengths, default=0), end=IndexError)
-
-
-def skips_what_is_no_code(lengths, raw, count):
-    _kraft(lengths)
-    codes, bits, symbols, begun, longest = _codes(lengths), _bits(raw), [], 0, max(lengths, default=0)
-    place = 0
-    while len(symbols) < count:
-        place += 1
-        if place > len(bits):
-            if place - begun > longest:
-                break
-            raise ValueError
-        if bits[begun:place] in codes:
-            symbols.append(codes[bits[begun:place]])
-            begun = place
-        elif place - begun >= longest > 0:
-            begun = place
-            symbols.append(-1)
-    return np.array(symbols, np.int64)
-
-
-def believes_the_lengths(lengths, raw, count):
-    return _read(_codes(lengths), _bits(raw), count, max(lengths, default=0))
-
-
-def kraft_in_floats(lengths, raw, count):
-    if sum(2.0**-n for n in lengths if n) > 1:
+    if len(sparsities) == 0 or sparsities[0] != 0 or not (np.diff(sparsities) > 0).all():
         raise ValueError
-    return _read(_codes(lengths), _bits(raw), count, max(lengths, default=0))
+    if check and (np.isnan(accuracies).any() or not tolerance >= 0):
+        raise ValueError
+    return accuracies[:, :1] - accuracies > tolerance + 1e-9
+
+
+def _first(too_far):
+    return np.where(too_far.any(axis=1), too_far.argmax(axis=1), too_far.shape[1])
+
+
+def _with_total(shares, sizes):
+    return shares, float(shares @ sizes / np.sum(sizes))
+
+
+def the_failing_step(sparsities, accuracies, sizes, tolerance):
+    first = np.minimum(_first(_scan(sparsities, accuracies, sizes, tolerance)), len(sparsities) - 1)
+    return _with_total(sparsities[first], sizes)
+
+
+def the_last_that_passes(sparsities, accuracies, sizes, tolerance):
+    passed = ~_scan(sparsities, accuracies, sizes, tolerance)
+    return _with_total(sparsities[[np.flatnonzero(row)[-1] for row in passed]], sizes)
+
+
+def argmax_of_no_failure(sparsities, accuracies, sizes, tolerance):
+    first = _scan(sparsities, accuracies, sizes, tolerance).argmax(axis=1)
+    return _with_total(sparsities[np.maximum(first - 1, 0)], sizes)
+
+
+def against_the_best(sparsities, accuracies, sizes, tolerance):
+    _scan(sparsities, accuracies, sizes, tolerance)
+    too_far = accuracies.max() - accuracies > tolerance + 1e-9
+    return _with_total(sparsities[np.maximum(_first(too_far) - 1, 0)], sizes)
+
+
+def a_gain_is_a_loss(sparsities, accuracies, sizes, tolerance):
+    _scan(sparsities, accuracies, sizes, tolerance)
+    too_far = np.abs(accuracies[:, :1] - accuracies) > tolerance + 1e-9
+    return _with_total(sparsities[_first(too_far) - 1], sizes)
+
+
+def no_room_for_rounding(sparsities, accuracies, sizes, tolerance):
+    _scan(sparsities, accuracies, sizes, tolerance)
+    too_far = accuracies[:, :1] - accuracies > tolerance
+    return _with_total(sparsities[_first(too_far) - 1], sizes)
+
+
+def the_mean_of_the_shares(sparsities, accuracies, sizes, tolerance):
+    shares = sparsities[_first(_scan(sparsities, accuracies, sizes, tolerance)) - 1]
+    return shares, float(shares.mean())
+
+
+def compares_neighbours(sparsities, accuracies, sizes, tolerance):
+    _scan(sparsities, accuracies, sizes, tolerance)
+    falls = -np.diff(accuracies, axis=1, prepend=accuracies[:, :1]) > tolerance + 1e-9
+    return _with_total(sparsities[_first(falls) - 1], sizes)
+
+
+def believes_the_sparsities(sparsities, accuracies, sizes, tolerance):
+    if accuracies.shape != (len(sizes), len(sparsities)) or np.isnan(accuracies).any() or not tolerance >= 0:
+        raise ValueError
+    too_far = accuracies[:, :1] - accuracies > tolerance + 1e-9
+    return _with_total(sparsities[_first(too_far) - 1], sizes)
+
+
+def broadcasts_the_sizes(sparsities, accuracies, sizes, tolerance):
+    if len(sparsities) != accuracies.shape[1] or len(sparsities) == 0 or sparsities[0] != 0:
+        raise ValueError
+    if not (np.diff(sparsities) > 0).all() or np.isnan(accuracies).any() or not tolerance >= 0:
+        raise ValueError
+    shares = sparsities[_first(accuracies[:, :1] - accuracies > tolerance + 1e-9) - 1]
+    return shares, float((shares * sizes).sum() / (np.ones(len(shares)) * sizes).sum())
+
+
+def nan_is_no_loss(sparsities, accuracies, sizes, tolerance):
+    return _with_total(sparsities[_first(_scan(sparsities, accuracies, sizes, tolerance, check=False)) - 1], sizes)
 
 
 WRONG = {
@@ -339,22 +309,25 @@ WRONG = {
         last_equals_first: "among equals, the first in row-major order go",
         memory_order: "among equals, the first in row-major order go",
         magnitude_in_int8: "in every dtype, the int8 number -128 included",
+        magnitude_in_float16: "magnitudes are ranked with all of their digits, and in their whole range",
+        magnitude_in_float32: "magnitudes are ranked with all of their digits, and in their whole range",
         needs_a_weight: "a strided view, four axes, and no weight at all",
         keeps_the_end: "0 keeps everything, 1 nothing",
         clips_the_sparsity: "a sparsity outside 0 to 1 is refused",
         lets_nan_through: "a sparsity outside 0 to 1 is refused",
     },
     "11.2": {
-        bias_forgotten: "the layer keeps these filters and biases",
-        next_filters: "a convolution that follows reads these channels alone",
-        four_axes_only: "so does a dense layer, where nothing is flattened",
-        first_points: "behind Flatten, a channel is a block of columns",
-        points_first: "behind Flatten, a channel is a block of columns",
-        sorted_keep: "the order is that of `keep`, in all three",
-        a_view_of_all: "new arrays: writing into them leaves the old network alone",
-        always_float64: "any dtype stays, and a strided view will do",
-        numpy_will_tell: "no channel, one named twice, or one that is not there is refused",
-        successor_unchecked: "a next layer that does not read C channels is refused",
+        the_failing_step: "each layer goes as far as it loses at most the tolerance",
+        the_last_that_passes: "it stops before the first failure, even where a later step passes",
+        argmax_of_no_failure: "a layer that never fails goes to the last step",
+        against_the_best: "each layer loses against its own first accuracy, and a gain is no loss",
+        a_gain_is_a_loss: "each layer loses against its own first accuracy, and a gain is no loss",
+        compares_neighbours: "each layer loses against its own first accuracy, and a gain is no loss",
+        no_room_for_rounding: "a loss of exactly the tolerance is allowed, rounding included",
+        the_mean_of_the_shares: "the total weighs each layer with its size",
+        believes_the_sparsities: "sparsities that do not ascend from 0 are refused",
+        broadcasts_the_sizes: "shapes that do not fit are refused",
+        nan_is_no_loss: "NaN, and a negative tolerance, are refused",
     },
     "11.3": {
         always_four_bytes: "dense: every value, zero or not",
@@ -370,17 +343,15 @@ WRONG = {
         flattens_everything: "what is no matrix is refused",
     },
     "11.4": {
-        low_bit_first: "the codes 0, 10 and 11 are told apart",
-        a_plain_list: "codes that cross bytes, in an int64 array",
-        in_symbol_order: "codes go by length, then by symbol, not by symbol alone",
-        one_shift_each: "a code is shifted when the length grows by more than one",
-        a_lone_symbol_is_the_first: "symbols without a code, and a lone symbol",
-        to_the_end: "`count` ends it: what follows is ignored",
-        codes_of_32_bits: "codes of 40 bits, too",
-        zeros_for_what_is_missing: "bytes that end too early are refused",
-        runs_out_with_an_index_error: "bytes that end too early are refused",
-        skips_what_is_no_code: "bits that begin no code are refused, at once",
-        believes_the_lengths: "lengths that are no code are refused",
-        kraft_in_floats: "lengths that are no code are refused",
+        bias_forgotten: "the layer keeps these filters and biases",
+        next_filters: "a convolution that follows reads these channels alone",
+        four_axes_only: "so does a dense layer, where nothing is flattened",
+        first_points: "behind Flatten, a channel is a block of columns",
+        points_first: "behind Flatten, a channel is a block of columns",
+        sorted_keep: "the order is that of `keep`, in all three",
+        a_view_of_all: "new arrays: writing into them leaves the old network alone",
+        always_float64: "any dtype stays, and a strided view will do",
+        numpy_will_tell: "no channel, one named twice, or one that is not there is refused",
+        successor_unchecked: "a next layer that does not read C channels is refused",
     },
 }

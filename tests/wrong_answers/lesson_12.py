@@ -175,6 +175,19 @@ def fixed_slack(d):
     return _p(d, slack=0.0, fixed=1e-9)
 
 
+def slack_by_the_sum(d):
+    d = np.asarray(d, float)
+    return float((np.abs(_sums(d)) >= abs(d.sum()) * (1 - 1e-6)).mean())
+
+
+def slack_by_python_sum(d):
+    return float(np.mean([abs(each) >= abs(sum(d)) - 1e-6 * abs(sum(d)) for each in _sums(d)]))
+
+
+def wide_slack(d):
+    return _p(d, slack=1e-4)
+
+
 def at_random(d):
     random = np.random.default_rng(0)
     d = np.asarray(d, float)
@@ -289,6 +302,9 @@ WRONG = {
         one_sided_doubled: "losses count like gains",
         drops_the_zeros: "differences of 0 stay in, and nothing but zeros gives 1",
         exact_comparison: "equal sums count as equal, whatever rounding does",
+        slack_by_the_sum: "differences whose sum is 0 give 1, and sums that differ a little stay apart",
+        slack_by_python_sum: "differences whose sum is 0 give 1, and sums that differ a little stay apart",
+        wide_slack: "differences whose sum is 0 give 1, and sums that differ a little stay apart",
         fixed_slack: "the unit does not matter",
         at_random: "lists, tuples and float32 arrays, up to 20 pairs",
         a_nan_is_significant: "none, more than 20, NaN and infinity are refused",

@@ -57,6 +57,10 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
         built = nbformat.read(path, as_version=4)
         untouched = built.metadata.get("course", {}).get("fingerprint") == source.fingerprint(built)
         if untouched and not force and source.same_cells(built, fresh):
+            if kind == "notebooks" and execute.redraw_map(built, lesson.number, path.parent):
+                built.metadata["course"] = {"fingerprint": source.fingerprint(built)}
+                nbformat.write(built, path)
+                print(f"redrew  {name}, its map")
             return
         if not untouched:
             print(f"kept    {_set_aside(path)}: your edits of {name}, which the build writes anew")
@@ -73,6 +77,8 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
             env["COURSE_REQUIRE_LIVE"] = "1"
         with _undone_on_failure(places.MODELS, places.RECORDINGS), tempfile.TemporaryDirectory() as empty:
             execute.execute(fresh, path.parent, {**env, "COURSE_PROGRESS": f"{empty}/progress.json"})
+    if kind == "notebooks" and reused:
+        execute.redraw_map(fresh, lesson.number, path.parent)
     fresh.metadata["course"] = {"fingerprint": source.fingerprint(fresh)}
     nbformat.validate(fresh)
     nbformat.write(fresh, path)  # as JupyterLab writes it: a notebook that is opened and saved stays as it is

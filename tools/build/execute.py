@@ -15,6 +15,7 @@ from nbclient.exceptions import CellExecutionError
 from PIL import Image
 from traitlets.config import Config
 
+from course_lib.show.path import words as map_in_words
 from tools.build.source import LANGUAGE
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -54,6 +55,26 @@ def execute(notebook: nbformat.NotebookNode, folder: Path, env: dict[str, str]) 
     notebook.metadata.language_info = nbformat.from_dict(LANGUAGE)
 
 
+def redraw_map(notebook: nbformat.NotebookNode, number: str, folder: Path) -> bool:
+    """Draws the map of a built lesson anew where it shows another one than syllabus.toml's; returns whether it did.
+
+    The map depends on that file alone, so a new row of it need not run the whole lesson.
+    """
+    shown = [(cell, i) for cell in notebook.cells for i, output in enumerate(cell.get("outputs", []))
+             if "The map of the course" in output.get("data", {}).get("text/html", "")]  # fmt: skip
+    if not shown or map_in_words(number) in pictures_in_words(shown[0][0]):
+        return False
+    (cell, i), code = shown[0], f'from course_lib.idioms import path\npath.picture(here="{number}")'
+    drawn = nbformat.v4.new_notebook(metadata=notebook.metadata, cells=[nbformat.v4.new_code_cell(code)])
+    with tempfile.TemporaryDirectory() as empty:
+        execute(drawn, folder, {"COURSE_PROGRESS": f"{empty}/progress.json"})
+    (cell.outputs[i],) = drawn.cells[0].outputs
+    if "execution_count" in cell.outputs[i]:
+        cell.outputs[i].execution_count = cell.execution_count
+    cell.metadata["mystnb"] = {"image": {"alt": pictures_in_words(cell)}}
+    return True
+
+
 def clean(output: nbformat.NotebookNode, cell: nbformat.NotebookNode) -> nbformat.NotebookNode:
     """An output without what changes from run to run, its figures compressed. Raises BuildFailed for stderr."""
     if output.output_type == "stream" and output.name == "stderr":
@@ -78,7 +99,8 @@ def _empty(output: nbformat.NotebookNode) -> bool:
 
 
 def _compressed(encoded: str) -> str:
-    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB").quantize(COLOURS)
+    picture = Image.open(io.BytesIO(base64.b64decode(encoded))).convert("RGB")
+    picture = picture.quantize(COLOURS, Image.Quantize.MAXCOVERAGE)  # the default merges the colours of thin marks
     smaller = io.BytesIO()
     picture.save(smaller, format="png", optimize=True)
     return base64.b64encode(smaller.getvalue()).decode()

@@ -1,5 +1,6 @@
 """What is asked of a lesson's source, as far as a program can tell."""
 
+import ast
 import re
 import statistics
 
@@ -41,6 +42,8 @@ def lesson_problems(lesson: Lesson) -> list[str]:
                         f"the most; 8 and {longest} are asked for")  # fmt: skip
     if remade:
         problems += [f"{name}: {problem}" for problem in hour_problems(lesson, cells)]
+    unseen = [line for cell in cells if cell.cell_type == "code" for line in unseen_tables(cell.source)]
+    problems += [f"{name}: a table that is not its cell's last line is not shown: {line}" for line in unseen]
     for kind in ("notebooks", "solutions"):
         problems += _wide_lines(kind, lesson)
     if f'path.picture(here="{lesson.number}")' not in path.read_text(encoding="utf-8"):
@@ -51,6 +54,16 @@ def lesson_problems(lesson: Lesson) -> list[str]:
     if count and not source.source_path("solutions", lesson).exists():
         problems.append(f"lesson {lesson.number} has checks and no source/solutions/{lesson.stem}.py")
     return problems
+
+
+def unseen_tables(code: str) -> list[str]:
+    """The calls of `show.table` in a cell whose result nobody sees, since something stands behind them."""
+    calls = [each.value for each in ast.parse(code).body[:-1] if isinstance(each, ast.Expr)]
+    return [
+        ast.unparse(call)[:60]
+        for call in calls
+        if isinstance(call, ast.Call) and ast.unparse(call.func) == "show.table"
+    ]
 
 
 def hour_problems(lesson: Lesson, cells: list) -> list[str]:

@@ -39,7 +39,7 @@ KERNEL = (
 BESIDE = (
     *("grpcio", "grpcio-status", "google-api-core", "googleapis-common-protos", "proto-plus", "google-cloud-core"),
     *("google-cloud-bigquery", "google-cloud-storage", "google-ai-generativelanguage", "google-genai", "google-adk"),
-    *("opentelemetry-api", "opentelemetry-sdk", "tensorboard", "tensorflow-datasets", "tensorflow-metadata"),
+    *("opentelemetry-api", "tensorboard", "tensorflow-datasets", "tensorflow-metadata"),
     *("tensorflow-hub", "tensorflow-probability", "tf-keras", "tf-slim", "gradio", "gradio-client", "fastapi"),
     *("python-fasthtml", "wandb", "ydf", "orbax-checkpoint", "jax", "jaxlib", "numba", "opencv-python-headless"),
     *("pandas", "transformers", "accelerate", "timm", "websockets", "pydantic", "sentry-sdk", "firebase-admin"),

@@ -7,7 +7,7 @@ from fnmatch import fnmatch
 
 from course_lib.places import CHECKOUT
 from tests.deploy.rules.pods import READY, SHUTDOWN, Wrong, parsed
-from tests.deploy.tree import Tree, last_stage, seconds, taken_apart
+from tests.deploy.tree import Tree, last_stage, of, seconds, taken_apart
 
 OURS = ("service", "gateway")
 """The Dockerfiles of servers of the course."""
@@ -46,7 +46,7 @@ def kept(path: str, ignore: list[str]) -> bool:
 
 def context(tree: Tree) -> Iterator[str]:
     """What a server's Dockerfile copies out of the checkout reaches the engine."""
-    for name in (*OURS, "prometheus"):
+    for name in (*OURS, "prometheus", "proxy"):
         for word, rest in tree.dockerfiles.get(name, []):
             if word != "COPY" or rest.startswith("--from="):
                 continue
@@ -131,6 +131,10 @@ def texts(tree: Tree) -> Iterator[str]:
     """What people read and copy names images, versions, ports and files that there are."""
     exposed = last_stage(tree.dockerfiles["service"])["EXPOSE"]
     others = {port for file in tree.dockerfiles.values() if (port := last_stage(file).get("EXPOSE"))}
+    forwarded = {
+        (f"service/{each['metadata']['name']}", str(port["port"]))
+        for documents in tree.overlays.values() for each in of("Service", documents) for port in each["spec"]["ports"]
+    }  # fmt: skip
     for name, text in tree.texts.items():
         folders = "k8s" if name.startswith("source/") else "k8s|docker"  # lessons also show what went wrong elsewhere
         for path in re.findall(rf"(?<![\w./])(?:{folders})/[\w./-]*\w", text):
@@ -141,10 +145,15 @@ def texts(tree: Tree) -> Iterator[str]:
         for tag in re.findall(r"digits-service:([\w.-]*\w)", text):
             if tag not in (tree.version, taken_apart(tree.image).tag):
                 yield f"{name}: nothing builds digits-service:{tag}"
+        local = set()
+        for service, near, far in re.findall(r"port-forward(?: -n \S+)? (service/[\w-]+) (?:(\d+):)?(\d+)", text):
+            local.add(near or far)
+            if (service, far) not in forwarded:
+                yield f"{name}: no {service} has the port {far}"
         for port in re.findall(r"(?:--port |localhost:|127\.0\.0\.1:|-p \d+:)(\d+)", text):
             if name == "docker/README.md" and port in others:
                 continue
-            if "/" in name and port != exposed:  # the others speak of Jupyter too
+            if "/" in name and port not in {exposed, *local}:  # the others speak of Jupyter too
                 yield f"{name}: the service listens on {exposed}, not {port}"
 
 

@@ -1,5 +1,7 @@
-"""How the counters are found: Prometheus by DNS, the Operator by labels; and that what asks for a counter names one."""
+"""How the counters are found: Prometheus by DNS, the Operator by labels; that what asks for a counter names one; and that
+each alert reaches somebody who can read what to do."""
 
+import json
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -13,7 +15,11 @@ from course_lib.serving.telemetry import Log, Metrics
 from tests.deploy.rules.pods import OTHERS
 from tests.deploy.tree import Tree, named, of, pods, selects, taken_apart
 
-COUNTER = re.compile(r"\b(?:model_server|gateway)_\w+")
+COUNTER = re.compile(r"\b(?:model_server|gateway|service)_\w+")
+RECORDED = re.compile(r"\b\w+:\w+:\w+")
+RUNBOOKS = "k8s/components/monitoring/runbooks.md"
+SAYS = ("**Users see**", "**Look", "**Do**")
+"""What each paragraph of the runbooks has."""
 SERVICE = re.compile(r'\bservice="([^"]+)"')
 
 
@@ -84,10 +90,34 @@ def service_monitors(tree: Tree) -> Iterator[str]:
                         yield f"{where}: asks {endpoint.get('port')}{endpoint.get('path', '')}, {name} has {ports}"
 
 
+def rules_of(files: dict[str, str]) -> Iterator[dict]:
+    """The rules of the files that a Prometheus' configuration reads."""
+    for name in yaml.safe_load(files["prometheus.yml"]).get("rule_files", []):
+        for group in yaml.safe_load(files.get(name, "{}")).get("groups", []):
+            yield from group["rules"]
+
+
+def panels(documents: list[dict]) -> Iterator[tuple[str, str]]:
+    """(title, query) of each query of the dashboards among these objects."""
+    for each in of("ConfigMap", documents):
+        for name, text in each.get("data", {}).items():
+            for panel in json.loads(text)["panels"] if name == "dashboard.json" else []:
+                yield from ((panel["title"], target["expr"]) for target in panel["targets"])
+
+
 def queries(tree: Tree) -> Iterator[str]:
-    """Who asks Prometheus asks for a counter that there is, of a Service that there is."""
+    """Who asks Prometheus asks for a counter that there is, of a Service that there is, or for what a rule records."""
     known = exposed()
-    asking = [(where, files.get("alerts.yml", ""), documents) for where, files, documents in configurations(tree)]
+    asking = [(where, "\n".join(rule["expr"] for rule in rules_of(files)), documents)
+              for where, files, documents in configurations(tree)]  # fmt: skip
+    for where, files, documents in configurations(tree):
+        recorded = {rule["record"] for rule in rules_of(files) if "record" in rule}
+        asked = [(f"panel {title!r}", query) for title, query in panels(documents)]
+        asking += [(f"{where}: {title}", query, documents) for title, query in asked]
+        asked += [(f"alert {rule['alert']}", rule["expr"]) for rule in rules_of(files) if "alert" in rule]
+        for who, query in asked:
+            for name in set(RECORDED.findall(query)) - recorded:
+                yield f"{where}: {who} asks for {name}, which no rule records"
     asking += [(f"{overlay}: AnalysisTemplate/{each['metadata']['name']}",
                 "\n".join(metric["provider"]["prometheus"]["query"] for metric in each["spec"]["metrics"]), documents)
                for overlay, documents in tree.overlays.items() for each in of("AnalysisTemplate", documents)]  # fmt: skip
@@ -100,4 +130,44 @@ def queries(tree: Tree) -> Iterator[str]:
                 yield f"{where}: asks for the counters of {service}, and no Service has that name"
 
 
-RULES = [discovery, service_monitors, queries]
+def runbooks(tree: Tree) -> Iterator[str]:
+    """Each alert says how urgent it is and names a paragraph that says what to do; no paragraph is for an alert of old."""
+    text = tree.texts[RUNBOOKS]
+    paragraphs = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", text, re.MULTILINE | re.DOTALL))
+    for name, told in paragraphs.items():
+        if missing := [each for each in SAYS if each not in told and "**Look and do**" not in told]:
+            yield f"{RUNBOOKS}: {name} does not say {' '.join(missing)}"
+    for where, files, _ in configurations(tree):
+        alerts = {rule["alert"]: rule for rule in rules_of(files) if "alert" in rule}
+        for name, rule in alerts.items():
+            link = rule.get("annotations", {}).get("runbook", "")
+            if name not in paragraphs or link != f"runbooks.md#{name.lower()}":
+                yield f"{where}: whoever {name} calls at night finds no runbook at {link or 'no address'}"
+            if rule.get("labels", {}).get("severity") not in ("page", "ticket"):
+                yield f"{where}: {name} does not say whether it is a page or a ticket"
+            if not rule.get("annotations", {}).get("summary"):
+                yield f"{where}: {name} does not say what it has seen"
+        for name in paragraphs.keys() - alerts.keys():
+            yield f"{where}: no alert is called {name}, which has a runbook"
+
+
+def delivery(tree: Tree) -> Iterator[str]:
+    """Where there are alerts, Prometheus knows an Alertmanager that is there, and that one tells of repairs too."""
+    for where, files, documents in configurations(tree):
+        told = yaml.safe_load(files["prometheus.yml"]).get("alerting", {}).get("alertmanagers", [])
+        targets = [each for one in told for static in one.get("static_configs", []) for each in static["targets"]]
+        if not targets:
+            yield f"{where}: nobody hears of its alerts"
+        for host, port in (each.split(":") for each in targets):
+            service = named(host, "Service", documents)
+            if service is None or int(port) not in [each["port"] for each in service["spec"]["ports"]]:
+                yield f"{where}: tells {host}:{port} of its alerts, and nobody listens there"
+        for each in of("ConfigMap", documents):
+            if "alertmanager.yml" in each.get("data", {}):
+                for receiver in yaml.safe_load(each["data"]["alertmanager.yml"])["receivers"]:
+                    hooks = receiver.get("webhook_configs", [])
+                    if not hooks or not all(hook.get("send_resolved", True) for hook in hooks):
+                        yield f"{where}: {receiver['name']} does not hear when it is over"
+
+
+RULES = [discovery, service_monitors, queries, runbooks, delivery]

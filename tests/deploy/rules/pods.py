@@ -6,6 +6,7 @@ import re
 import shlex
 from collections.abc import Iterator
 
+from course_lib.ops.public import ALERTMANAGER
 from course_lib.services import gateway, process
 from course_lib.serving import __main__ as server
 from tests.deploy.tree import Pod, Tree, last_stage, named, of, pods, quantity, taken_apart
@@ -18,7 +19,7 @@ CANDIDATE = "candidate"
 """The tag of a version that is tried beside the one in use; whoever tries one builds it."""
 
 READY, LIVE = "/v2/health/ready", "/v2/health/live"
-OTHERS = {"prometheus": ("/-/ready", "/-/healthy")}
+OTHERS = {"prometheus": ("/-/ready", "/-/healthy"), "alertmanager": ("/-/ready", "/-/healthy")}
 """Images that others make, and what their probes ask."""
 
 GRACE_SECONDS = 30  # Kubernetes' own, where a pod names none
@@ -44,11 +45,11 @@ def dockerfile(tree: Tree, container: dict) -> dict[str, str] | None:
 
 
 def others(tree: Tree) -> set[str]:
-    """The images of others that docker/ names: to be run by the compose file, or to be built upon."""
+    """The images of others that docker/ names, to be run by the compose file or to be built upon, and Alertmanager's."""
     run = {each.get("image", "") for each in tree.compose.get("services", {}).values()}
     bases = {rest.partition("=")[2] or rest for file in tree.dockerfiles.values()
              for word, rest in file if word in ("ARG", "FROM")}  # fmt: skip
-    return run | bases
+    return run | bases | {ALERTMANAGER}
 
 
 def images(tree: Tree) -> Iterator[str]:
@@ -153,11 +154,13 @@ def grace(pod: Pod, container: dict, drain: float, ending: float) -> Iterator[st
 
 
 def configuration(tree: Tree) -> Iterator[str]:
-    """Every key of a ConfigMap is read by some pod."""
+    """Every key of a ConfigMap is read by some pod; but for dashboards, which Grafana's sidecar finds by their label."""
     for overlay, documents in tree.overlays.items():
         references = json.dumps([pod.spec for pod in pods(documents)])
         for config in of("ConfigMap", documents):
             name = config["metadata"]["name"]
+            if config["metadata"].get("labels", {}).get("grafana_dashboard") == "1":
+                continue
             if f'"configMap": {{"name": "{name}"' in references:  # mounted whole
                 continue
             for key in config.get("data", {}):
