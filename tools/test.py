@@ -33,7 +33,7 @@ CELL_SECONDS = 300
 JOB_SECONDS, UNITS_SECONDS = 900, 3600
 """How long a job may take before it is ended: notebooks and the build check, and unit tests."""
 
-TAIL_LINES = 40
+TAIL_LINES = 60
 WORKERS = 2
 
 FOLDERS = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}
@@ -271,11 +271,16 @@ def _mode(log: Path) -> str:
 
 
 def _tail(said: str, kind: str) -> str:
-    """The end of what a failed job said: of unit tests with the list of all that failed, else the one failure itself."""
+    """What a failed job said: of unit tests the end, with the list of all that failed; else the one failure's begin and end."""
     said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", said)
     if kind != "units":
         said = re.split(r"^=+ short test summary info =+$", said, flags=re.MULTILINE)[0]
-    return "\n".join(said.rstrip().splitlines()[-TAIL_LINES:])
+        said = re.split(r"^=+ FAILURES =+$", said, flags=re.MULTILINE)[-1]
+    lines = said.rstrip().splitlines()
+    if kind == "units" or len(lines) <= TAIL_LINES:
+        return "\n".join(lines[-TAIL_LINES:])
+    # Of a notebook, which cell failed stands first, and why it failed last.
+    return "\n".join([*lines[: TAIL_LINES // 2], "…", *lines[-TAIL_LINES // 2 :]])
 
 
 def line(outcome: Outcome) -> str:

@@ -21,6 +21,7 @@
 # *core* is one processor's whole time; Kubernetes writes a thousandth of it as `1m`, a *millicore*.
 
 # %%
+import contextlib
 import copy
 import json
 import math
@@ -247,7 +248,7 @@ def counters(url):
         "model_server_request_duration_seconds_count": "answers",
     }
     found = dict.fromkeys(wanted.values(), 0.0)
-    for line in DIRECT.open(url + "/metrics", timeout=10).read().decode().splitlines():
+    for line in DIRECT.open(url + "/metrics", timeout=60).read().decode().splitlines():
         if (name := line.split("{")[0].split(" ")[0]) in wanted:
             found[wanted[name]] += float(line.split()[-1])
     return {"at": time.time(), **found}
@@ -576,7 +577,8 @@ def follow():
         ):
             inside = []
             while beside.elapsed() < WAITS[0] + 12:
-                inside.append([round(sent.elapsed(), 1), ask(waits)[0]])
+                with contextlib.suppress(OSError):  # busy: this look is left out
+                    inside.append([round(sent.elapsed(), 1), ask(waits)[0]])
                 time.sleep(1)
             seen = followed(sent.result(), beside.result(), inside, decisions, pods)
     return {"measured_over_s": window_s, "load": LOAD, **seen}
