@@ -821,7 +821,8 @@ claim(
 # %%
 sooner = 100 * after_three[3].mean(axis=1)  # in the fourth round
 claim(
-    f"after three epochs, with {share[4]:.0f} % of the weights, the rewound ones lead by more than 10",
+    f"after three epochs, with {share[4]:.0f} % of the weights, the rewound networks are more than "
+    "10 points ahead",
     sooner[0] - sooner[1] > 10,
     f"{sooner[0]:.0f} % against {sooner[1]:.0f} %",
 )
