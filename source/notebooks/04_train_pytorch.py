@@ -322,7 +322,7 @@ show.images(
 )
 
 # %% [markdown]
-# To measure we need the opposite of training: dropout off, and no gradients.
+# To measure, we need the opposite of what training needs: dropout off, and no gradients.
 
 
 # %%

@@ -344,6 +344,10 @@ claim(
 # Even five against none is not enough, and six would be. This does not show that the two models are equally good. It
 # only shows that these 450 images cannot tell them apart.
 #
+# Was the rollback at 3 a.m. right? On 450 images, 98.9 % and 99.3 % are five mistakes and three. At the least, the
+# discordant images are two against none, and then $p = 2 \cdot 2^{-2} = 0.5$. Every other split of these mistakes gives
+# a larger $p$. So the two numbers gave no reason for the rollback.
+#
 # How many images would be enough? Say the old model is truly right on 98.5 % and the new one on 99.5 %. On 1.2 % of the
 # images only the new one is right, on 0.2 % only the old one. Both models read the same test images. How many images
 # give us a chance of 80 % to notice the difference? This chance is called the *power* of the test.
@@ -541,7 +545,7 @@ claim(
 # ### Selection before the split
 #
 # There are 100 patients with 5,000 measured values each, and the labels are coin tosses. Someone keeps the 20 values
-# that correlate most with the labels. Only then are the patients split into halves.
+# that correlate most with the labels. The patients are split into halves only after that.
 
 # %%
 guess("selected", "Selected first, split afterwards: which accuracy on coin tosses?", share=True)

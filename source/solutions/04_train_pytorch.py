@@ -26,10 +26,10 @@ torch.set_num_threads(1)
 def hold_out_groups(groups, share, seed):
     """Chooses whole groups, in random order, until they hold at least `share` of the examples.
 
-    groups: int array (N,), the group of each example; group numbers may be any. share: above 0
-    and below 1. seed: int from 0; the same seed chooses the same, and NumPy's global random
-    numbers are left alone. Every order of the groups is equally likely. Stops as soon as the
-    share is reached; one group at least stays out of the choice, even if the share is then
+    groups: int array (N,), the number of each example's group; any integers. share: above 0 and
+    below 1. seed: int from 0; the same seed chooses the same, and NumPy's global random numbers
+    are left alone. Every order of the groups is equally likely, whatever their sizes. Stops as
+    soon as the share is reached. At least one group is not chosen, even if the share is then
     missed. Returns a bool array (N,), True for what is held out. Raises ValueError for another
     share, and for fewer than two groups.
     """
@@ -66,7 +66,7 @@ def early_stop(losses, patience, least=0.0):
     """Which epoch's weights to keep, and after which epoch to stop.
 
     losses: validation losses in nats, one for each epoch, from epoch 0; any sequence of floats,
-    NaN included. patience: a whole number from 1. least: 0 or more; a loss counts as an
+    NaN included. patience: a whole number from 1. least: in nats, 0 or more; a loss counts as an
     improvement only if it is below the best so far by more than this. A NaN never improves
     anything; the first finite loss always does. Returns (best, stopped). `best` is the epoch of
     the last improvement, None if there was none. `stopped` is the first epoch at which
