@@ -689,12 +689,12 @@ gaps = [100 * (right.mean() - values.mean()) for values in (claimed, repaired)]
 show.finding(
     f"One temperature: the mean gap goes from {gaps[0]:.1f} points to {gaps[1]:.1f}",
     alt="Share of right answers against the claimed probability, in five bins. As trained, the "
-    "points lie above the diagonal; after the temperature they lie nearer to it",
+    "points lie above the diagonal; after the temperature most of them lie nearer to it",
 )
 
 # %% [markdown]
-# On digits, the probabilities are now right on average. What do the networks say about an image that shows no digit? We
-# give them random noise.
+# On digits, the probabilities are now right on average. The lowest bin holds few answers, so its point scatters. What
+# do the networks say about an image that shows no digit? We give them random noise.
 
 # %%
 noise = np.random.default_rng(0).random((1000, 8, 8), dtype=np.float32)
