@@ -81,6 +81,10 @@ served.mkdir(parents=True, exist_ok=True)
 _ = shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 
 
+# %% [markdown]
+# As typed: `docker build` with the service's Dockerfile, after removing what an earlier run left.
+
+
 # %%
 @live("docker")
 def image():
@@ -171,6 +175,10 @@ def autoscaler(name):
     return made
 
 
+# %% [markdown]
+# Everything is ready to be sent to the cluster:
+
+
 # %%
 @live("docker", "kubernetes")
 def deploy():
@@ -235,6 +243,10 @@ def counters(url):
 QUIET, BUSY = (4, 6), (8.5, 18)  # seconds, requests a second
 
 
+# %% [markdown]
+# The traffic comes from a pod of its own, and the counters are read through `kubectl port-forward`:
+
+
 # %%
 @live("docker", "kubernetes")
 def two_loads():
@@ -254,6 +266,10 @@ def two_loads():
 
 # %%
 loads = two_loads()
+
+
+# %% [markdown]
+# Between two readings, we compute $L$ from both sides, the rate of requests, and the cores used:
 
 
 # %%
@@ -280,6 +296,7 @@ show.table(
         [name, f"{each['per_s']:.1f}", f"{each['client']:.2f}", f"{each['server']:.2f}"]
         for name, each in (("quiet", quiet), ("busy", busy))
     ],
+    caption="Requests inside, counted from both sides",
 )
 
 # %%
@@ -318,7 +335,8 @@ cpu_s = (busy["cores"] - quiet["cores"]) / more_per_s if more_per_s > 0 else 0.0
 idle_cores = quiet["cores"] - cpu_s * quiet["per_s"]
 if cpu_s <= 0 or idle_cores < 0:  # noise, since no pod uses less than nothing: through zero then
     idle_cores, cpu_s = 0.0, busy["cores"] / busy["per_s"]
-capacity = (CPU_MILLI / 1000 - idle_cores) / cpu_s
+POD = {"cpu_s": cpu_s, "idle_cores": idle_cores, "cores": CPU_MILLI / 1000}
+capacity = (POD["cores"] - idle_cores) / cpu_s
 
 # %%
 rates = np.linspace(0, 1.15 * capacity, 50)
@@ -390,6 +408,9 @@ def wanted(pods, percent, target=TARGET, low=LOW, high=HIGH, tolerance=0.1):
         return pods
     return min(max(math.ceil(pods * ratio - 1e-9), low), high)
 
+
+# %% [markdown]
+# A pod at its limit shows 100 % of its request here:
 
 # %%
 first = wanted(1, 100, high=100)
@@ -484,7 +505,10 @@ def follow():
 
     window_s = metrics_window(NAMESPACE)
     k8s.apply([autoscaler(name) for name in ("digits", "waits", "article")], NAMESPACE)
-    to_waits = {"host": "waits", "name": "traffic-waits", "steps": [WAITS], "workers": 64}
+    inside, to_waits = (
+        [],
+        {"host": "waits", "name": "traffic-waits", "steps": [WAITS], "workers": 64},
+    )
     with (
         watching(NAMESPACE, autoscalers(), autoscaler_state) as decisions,
         watching(NAMESPACE, "pods", k8s.pod_state, "app=digits") as pods,
@@ -495,15 +519,16 @@ def follow():
             traffic(NAMESPACE, IMAGE, [BODY], steps=LOAD, workers=64) as sent,
             traffic(NAMESPACE, IMAGE, ["{}"], **to_waits) as beside,
         ):
-            inside = []
             while beside.elapsed() < WAITS[0] + 12:
                 with contextlib.suppress(OSError):  # busy: this look is left out
                     inside.append([round(sent.elapsed(), 1), ask(waits)[0]])
                 time.sleep(1)
             seen = followed(sent.result(), beside.result(), inside, decisions, pods)
-    pod = {"cpu_s": cpu_s, "idle_cores": idle_cores, "cores": CPU_MILLI / 1000}
-    return {"measured_over_s": window_s, "load": LOAD, "pod": pod, **seen}
+    return {"measured_over_s": window_s, "load": LOAD, "pod": POD, **seen}
 
+
+# %% [markdown]
+# Live, this takes a minute or two:
 
 # %%
 run = follow()
@@ -547,6 +572,9 @@ ready = ready_at(moments)
 looks = of("digits")
 p50_s = np.array(run["traffic"]["p50_ms_by_half_second"], float) / 1000
 
+# %% [markdown]
+# The four panels share their time axis:
+
 # %%
 figure, axes = plt.subplots(4, 1, figsize=(8, 7.6), sharex=True)
 at = [d["at"] for d in looks]
@@ -585,6 +613,9 @@ claim(
         if i == 0 or d["wanted"] != looks[i - 1]["wanted"]
     ),
 )
+
+# %% [markdown]
+# When the capacity is large enough at last, is the trouble over?
 
 # %%
 enough = moments[(ready * capacity > 1.05 * STEP[1][1]) & (moments >= high_at)]
@@ -639,6 +670,9 @@ for look in looks:
     ]  # news takes a moment
     predicted.append(max(window) if raw < look["pods"] else raw)
 
+# %% [markdown]
+# We compare three answers: the bare formula, the rule with both details, and what the autoscaler wanted.
+
 # %%
 naive = [wanted(look["pods"], look["percent"]) for look in looks]
 show.table(
@@ -647,6 +681,7 @@ show.table(
         [f"{d['at']:.0f}", d["pods"], d["percent"], n, p, d["wanted"]]
         for d, n, p in zip(looks, naive, predicted)
     ],
+    caption="What the rule says, and what the autoscaler wanted",
 )
 
 # %%
@@ -686,6 +721,9 @@ def life(name):
 born = {p["name"]: p["at"] for p in run["pods"] if p["phase"] == "Pending"}
 new = [n for n in dict.fromkeys(born) if any(p["ready"] for p in run["pods"] if p["name"] == n)]
 lives = [life(name) for name in new]
+
+# %% [markdown]
+# Each bar is one new pod, from the jump of the load to its being ready:
 
 # %%
 asked = np.array([each["asked"] for each in lives])
@@ -755,7 +793,7 @@ print(f"one pod would need {queue / capacity:.0f} s for them alone")
 # %%
 guess(
     "waits_cpu",
-    "What CPU does the autoscaler see in this overloaded service, at the most? (The target is 60 %.)",
+    "How much CPU does the autoscaler see there, at the most? (The target is 60 %.)",
     share=True,
 )
 
@@ -786,8 +824,6 @@ show.finding(
 
 # %%
 reveal("waits_cpu", most_percent / 100)
-
-# %%
 observe(
     "the service that waits is never given a second pod by its CPU, though more than ten "
     "requests queue for four places",
@@ -909,6 +945,7 @@ show.table(
         ["decisions that the rule predicts", f"{hits} of {len(looks)}"],
         ["most CPU of the service that waits", f"{most_percent} % of its request"],
     ],
+    caption="What we measured",
 )
 
 # %% [markdown]
@@ -938,5 +975,4 @@ show.table(
 #
 # - J. D. C. Little, *A Proof for the Queuing Formula: L = λW*, Operations Research 9(3), 1961.
 # - Kubernetes documentation, *Horizontal Pod Autoscaling* (algorithm details, configurable scaling behavior).
-# - K. Rzadca et al., *Autopilot: Workload Autoscaling at Google*, EuroSys 2020.
 # - KEDA documentation, *Scaling Deployments*.
