@@ -438,6 +438,7 @@ claim(
 
 # %%
 low_rate, high_rate = max(4, round(capacity / 4)), round(2 * capacity)
+TO_WAITS = {"host": "waits", "name": "traffic-waits", "steps": [WAITS], "workers": 64}
 LOAD = [(4, low_rate), (30, high_rate), (26, low_rate)]  # seconds, requests a second
 print(LOAD)
 
@@ -505,10 +506,7 @@ def follow():
 
     window_s = metrics_window(NAMESPACE)
     k8s.apply([autoscaler(name) for name in ("digits", "waits", "article")], NAMESPACE)
-    inside, to_waits = (
-        [],
-        {"host": "waits", "name": "traffic-waits", "steps": [WAITS], "workers": 64},
-    )
+    inside = []
     with (
         watching(NAMESPACE, autoscalers(), autoscaler_state) as decisions,
         watching(NAMESPACE, "pods", k8s.pod_state, "app=digits") as pods,
@@ -517,7 +515,7 @@ def follow():
         measured(decisions, {"digits", "waits"})
         with (
             traffic(NAMESPACE, IMAGE, [BODY], steps=LOAD, workers=64) as sent,
-            traffic(NAMESPACE, IMAGE, ["{}"], **to_waits) as beside,
+            traffic(NAMESPACE, IMAGE, ["{}"], **TO_WAITS) as beside,
         ):
             while beside.elapsed() < WAITS[0] + 12:
                 with contextlib.suppress(OSError):  # busy: this look is left out
