@@ -293,8 +293,8 @@ def _most(logits: np.ndarray, labels: np.ndarray, missing: int) -> int:
     changes = rest.max(axis=1) - z[:, missing]
     names = np.delete(np.arange(z.shape[1]), missing)
     others = np.sort(rest, axis=1)
-    alone = others[:, -1] > others[:, -2] if rest.shape[1] > 1 else np.ones(len(z), bool)  # two as high: no answer is right
-    kept = (names[rest.argmax(axis=1)] == labels) & alone
+    alone = others[:, -1:] > others[:, -2:-1] if rest.shape[1] > 1 else np.array([[True]])  # two as high: not right
+    kept = (names[rest.argmax(axis=1)] == labels) & alone[:, 0]
     steps = sorted(
         (float(change), (label == missing) - int(stays)) for change, label, stays in zip(changes, labels, kept)
     )
