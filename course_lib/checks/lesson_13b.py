@@ -177,7 +177,7 @@ def batch_to_wait_for(answer: Callable) -> Iterator[Property]:
         "b / (alpha + beta * b) * 1000 >= rate_per_s",
     ])  # fmt: skip
     yield ("sizes below the smallest measured one count too", lambda: same(10, 1, 100, 100, np.array([16, 64]))
-           and same(2, 0.25, 1000, 9, np.array([64, 32, 8])), [
+           and same(2, 0.25, 1000, 9, np.array([8, 32, 64])), [
         "Only 16 and 64 were measured, and the answer is 9.",
         "The fit says what a call of any size takes.",
         "b = np.arange(1, max(sizes) + 1), from 1.",

@@ -133,6 +133,9 @@ def work(file, batch):
     return rows
 
 
+# %% [markdown]
+# For one picture, `wide` needs this:
+
 # %%
 show.table(
     ["operator", "FLOPs", "bytes moved", "FLOPs a byte"],
@@ -324,6 +327,10 @@ for b in batches.tolist():
         taken_ms[warmth].append(np.median(each) / 24)
 
 
+# %% [markdown]
+# Beside the measured times we draw what the arithmetic and the bytes predict.
+
+
 # %%
 def plain_ticks(axis):
     """Marks a logarithmic axis at 1, 2, 5, 10, 20, …, written out."""
@@ -358,6 +365,10 @@ show.finding(
     f"{taken_ms['warm'][-1]:.2f} and {taken_ms['cold'][-1]:.2f} ms.",
 )
 
+# %% [markdown]
+# Read the figure from left to right. The measured points first lie near a line of the bytes, and the batch costs almost
+# nothing. Then they follow the line of the operations.
+
 # %%
 observe(
     "for one picture, the article's formula promises less than half of the time that the layer "
@@ -368,10 +379,9 @@ observe(
 )
 
 # %% [markdown]
-# The measured points first lie near the bytes' line and then near the operations' line. In between they
-# lie somewhat above it, because a kernel (the code of an operator) rarely reaches the peak. This is what the roofline
-# says: a bound, often a close one. The article's formula is the same bound without the bytes. It is wrong where
-# serving often happens, at one small request at a time.
+# In between the points lie somewhat above both lines, because a kernel (the code of an operator) rarely reaches the peak.
+# So the roofline is a bound, and often a close one. The article's formula is the same bound without the bytes. It is
+# furthest from the truth where serving often happens: at one small request at a time.
 #
 # The same measurements make the picture that gave the model its name. Read it like this: the height of a point is what
 # the layer reaches, and the roof above it is the most that this machine allows.
@@ -643,6 +653,9 @@ show.table(
     caption="small_resnet at each level, median and quartiles",
 )  # fmt: skip
 
+# %% [markdown]
+# Do all levels compute the same?
+
 # %%
 answers = {said: s.run(None, many)[0] for said, s in by_level.items()}
 size = abs(answers["disabled"]).max()
@@ -791,8 +804,8 @@ allowed, made = measure.fresh_process(DEFAULT).result
 show.table(
     ["source", "processors"],
     [
-        ["the machine", os.cpu_count()],
-        ["affinity of a process that we keep on one", allowed],
+        ["the machine has", os.cpu_count()],
+        ["a process that we keep on one may use", allowed],
         ["threads that ONNX Runtime makes in it", made],
     ],
     caption="How many processors are there?",
@@ -846,6 +859,9 @@ def bounds_ms(name, batch):
     by_calls = call_ms + (len(rows) - 1) * operator_ms
     return by_calls, *(1000 * x for x in (flops / peak, moved / bandwidth(moved), moved / memory))
 
+
+# %% [markdown]
+# The largest of the bounds says what to try first. (Numbers in brackets are lessons.)
 
 # %%
 REMEDY = {

@@ -195,7 +195,7 @@ claim(
 # **Where this goes wrong: the formula is used for a queue.** It assumes that requests do not influence each other. In a
 # queue they do, since one slow call delays all behind it. To see how much this matters, we need a queue whose true p99
 # is known. If arrivals are Poisson and the work is exponential with mean 1, a queue with one worker is called *M/M/1*.
-# The latency in it is exponential too. At the rate $\lambda$ its p99 is $\ln 100 / (1 - \lambda)$.
+# Queueing theory says that the latency in it is exponential too. At the rate $\lambda$ its p99 is $\ln 100 / (1 - \lambda)$.
 #
 # An interval for the p99 follows from the same normal distribution. It says between which *ranks* of the sorted
 # latencies the true p99 should lie.
@@ -268,8 +268,8 @@ worth = [0.99 * 0.01 / (reach_by_blocks(queue_run(seed)) / 2.09) ** 2 for seed i
 print(f"20,000 requests of this queue are worth about {np.median(worth):,.0f} independent ones")
 
 # %% [markdown]
-# A busier queue remembers longer, and at 90 % even blocks of 1,000 are too short. So quote blocks with long runs, or
-# quote several independent runs. A run of a second or two, like ours above, deserves no interval at all.
+# A busier queue remembers a stall for longer, and needs longer blocks. So make long runs and use blocks, or make several
+# independent runs. From a run of a second or two, like ours above, no honest interval follows.
 #
 # ## Why do requests wait at half load?
 #
@@ -322,6 +322,9 @@ def mean_latency(rate, service):
     busy = rate * service.mean()
     return service.mean() + rate * (service**2).mean() / (2 * (1 - busy))
 
+
+# %% [markdown]
+# We simulate half a million requests at each of six rates, with both kinds of calls.
 
 # %%
 shares = np.array([0.1, 0.3, 0.5, 0.7, 0.8, 0.9])
@@ -388,9 +391,11 @@ show.table(
 )
 
 # %% [markdown]
-# Compare the first two columns. The plan took a call's time from the closed loop. Calls that come after a pause, or
-# beside other programs, are often slower. Then the worker is busier than planned, and the tail grows accordingly. A
-# queue computed from a benchmark's service times is a plan, until real requests have been sent.
+# Compare the first two columns. The plan took the time of a call from the closed loop. How busy the worker really was
+# depends on the calls of *this* run. Calls after a pause, or beside other programs, are often slower, and the closed loop
+# may have met a disturbance of its own. Where the measured mean lies above the formula's, look for calls that were slow
+# together: the formula assumes that they are slow independently. So a queue computed from a benchmark's service times is
+# a plan, until real requests have been sent.
 #
 # ## How many requests a second can it do?
 #
@@ -496,6 +501,9 @@ claim(
     np.allclose(fit([1, 2, 8], [1.25, 1.5, 3.0]), [1.0, 0.25]),
 )
 
+# %% [markdown]
+# How well does the line predict the batch that it has not seen?
+
 # %%
 show.table(
     ["network", "α (µs)", "β (µs)", "batch 1", "batch 48", "predicted for 48", "limit 1/β"],
@@ -541,8 +549,11 @@ def batching(due, alpha, beta, most):
     return done - due
 
 
+# %% [markdown]
+# We simulate a model whose call takes 1 ms for one picture and 0.1 ms for each further one.
+
 # %%
-alpha, beta = 0.9, 0.1  # ms, near to what such layers have: one call takes 1 ms
+alpha, beta = 0.9, 0.1  # ms
 comes, tail = np.array([0.5, 0.8, 0.95, 1.2, 1.5, 2.0, 4.0]), {}
 for most in (1, 32):
     runs = [batching(load.poisson_arrivals(c, 15_000, seed=6), alpha, beta, most) for c in comes]
@@ -574,8 +585,8 @@ claim(
 )
 
 # %% [markdown]
-# The maximum matters: a batch of $b$ takes $\alpha + \beta b$, and its first request has waited before. **Now do exercise
-# 13b.3**, which chooses a batch for a deadline.
+# The maximum matters. A batch of $b$ takes $\alpha + \beta b$, and its first request has waited before that. **Now do
+# exercise 13b.3**, which chooses a batch for a deadline.
 #
 # ## Which hardware would help?
 #
@@ -775,9 +786,9 @@ show.table(
 #
 # ## What real teams use
 #
-# The MLPerf LoadGen itself, NVIDIA's Perf Analyzer and GenAI-Perf, k6, wrk2 and Locust for load. Triton's Model Analyzer
-# searches batch sizes, instances and queue delays. Capacity is planned with a margin, from real traffic that is replayed,
-# and checked by tests at night. For language models, servers such as vLLM batch at each generated token (lesson 26).
+# For load: MLPerf's own LoadGen, Triton's Perf Analyzer, k6, wrk2 and Locust. Triton's Model Analyzer searches batch
+# sizes, instances and queue delays. Teams plan capacity with a margin, and replay recorded traffic to test it. Servers
+# for language models, such as vLLM, form a new batch at each generated token (lesson 26).
 #
 # ## Further reading
 #

@@ -4,7 +4,7 @@ import math
 from itertools import accumulate
 
 import numpy as np
-from scipy import optimize, special, stats
+from scipy import special, stats
 
 
 def _share(share, confidence):
@@ -142,14 +142,14 @@ def by_scipy_regression(sizes, times_ms, rate_per_s, deadline_ms):
     return next(b for b in good if b / takes[b] >= most * (1 - 1e-9))
 
 
-def by_curve_fit(sizes, times_ms, rate_per_s, deadline_ms):
+def by_polynomial(sizes, times_ms, rate_per_s, deadline_ms):
     x, y = _line(sizes, times_ms, rate_per_s)
-    (alpha, beta), _ = optimize.curve_fit(lambda b, a, c: a + c * b, x, y, p0=np.polyfit(x, y, 1)[::-1])
+    alpha, beta = np.polynomial.Polynomial.fit(x, y, 1).convert().coef
     return by_a_loop(x, alpha + beta * x, rate_per_s, deadline_ms)
 
 
 RIGHT = {
     "13b.1": [by_scipy, by_the_error_function, by_bisection, as_a_numpy_integer],
     "13b.2": [by_search, by_events, by_pairs, by_areas, as_a_list],
-    "13b.3": [by_a_loop, by_lstsq, by_scipy_regression, by_curve_fit],
+    "13b.3": [by_a_loop, by_lstsq, by_scipy_regression, by_polynomial],
 }
