@@ -323,12 +323,13 @@ for b in batches.tolist():
         "warm": lambda feed=feed: [warm.run(None, feed) for _ in range(24)],
         "cold": lambda feed=feed: cold.run(None, feed),
     }
-    for warmth, each in measure.latencies_ms(calls, rounds=7, warm_up=2).items():
-        taken_ms[warmth].append(np.median(each) / 24)
+    for warmth, each in measure.latencies_ms(calls, rounds=12, warm_up=2).items():
+        taken_ms[warmth].append(each.min() / 24)
 
 
 # %% [markdown]
-# Beside the measured times we draw what the arithmetic and the bytes predict.
+# We keep the fastest of 12 rounds, because other programs on the machine can only add to a time. Beside it we draw what
+# the arithmetic and the bytes predict.
 
 
 # %%
@@ -354,9 +355,10 @@ for warmth, colour, mark in (("warm", show.BLUE, "o"), ("cold", show.ORANGE, "s"
 plain_ticks(plt.gca().yaxis)
 plt.xticks(batches, batches)
 plt.gca().xaxis.set_minor_locator(NullLocator())
+plt.ylim(top=10 * max(by_article.max(), *taken_ms["cold"]))  # room for the legend
 plt.xlabel("batch (logarithmic)")
 plt.ylabel("time of the layer (ms, logarithmic)")
-plt.legend(fontsize="small")
+plt.legend(fontsize="small", loc="upper left", ncols=2)
 show.finding(
     f"One picture takes {too_fast:.1f} times as long as operations / speed predicts",
     alt="Time of a dense layer against the batch. Operations / speed is a rising line, bytes / "
@@ -398,7 +400,7 @@ for warmth, colour, mark in (("warm", show.BLUE, "o"), ("cold", show.ORANGE, "s"
 for b, at in zip(batches.tolist(), intensity):
     at_top = {"transform": plt.gca().get_xaxis_transform(), "ha": "center"}
     plt.text(at, 0.93, f"b={b}", fontsize="small", **at_top)
-plt.ylim(top=2.5 * max(peak / 1e9, reached["warm"].max()))
+plt.ylim(reached["cold"].min() / 3, 2.5 * max(peak / 1e9, reached["warm"].max()))
 plain_ticks(plt.gca().xaxis)
 plain_ticks(plt.gca().yaxis)
 plt.xlabel("intensity (operations a byte, logarithmic)")
@@ -848,7 +850,7 @@ calls = {}
 for name, batch in workloads:
     feed, s = {"pixels": pictures[name][:batch]}, session(files[name])
     calls[name, batch] = lambda s=s, feed=feed: s.run(None, feed)
-network_ms = {each: np.median(ms) for each, ms in measure.latencies_ms(calls, rounds=15).items()}
+network_ms = {each: ms.min() for each, ms in measure.latencies_ms(calls, rounds=15).items()}
 
 
 # %%
@@ -878,7 +880,7 @@ show.table(
          f"{network_ms[name, batch]:.3f}", REMEDY[limit[name, batch]]]
         for (name, batch), (c, a, w, m) in bounds.items()
     ],
-    caption="Lower bounds and measured time, in ms; the remedies are those for the largest bound",
+    caption="Lower bounds and the fastest of 15 calls, in ms; the remedy is that of the largest bound",
 )  # fmt: skip
 
 # %%
