@@ -10,56 +10,6 @@ from course_lib.idioms.exercises import Property
 EXERCISES = Register()
 
 
-@EXERCISES.add("13.1", "How many threads may I use?")
-def threads_within_a_quota(answer: Callable) -> Iterator[Property]:
-    """answer(cpu_max, affinity) -> number of threads."""
-    yield ("a quota of 2 on a machine of 64 gives 2", lambda: answer("200000 100000", 64) == 2, [
-        "200,000 microseconds in each 100,000 are two processors.",
-        "Split the text into two words and make whole numbers of them.",
-        "quota, period = cpu_max.split(); int(quota) // int(period)",
-    ])  # fmt: skip
-    yield ("the affinity is a limit too", lambda: answer("800000 100000", 4) == 4 and answer("200000 100000", 1) == 1, [
-        "A quota of 8 for a process that may run on 4 processors.",
-        "Both limits hold at once.",
-        "min(affinity, …)",
-    ])  # fmt: skip
-    yield ("without a quota the affinity alone counts", lambda: answer("max 100000", 8) == 8 and answer(None, 3) == 3, [
-        "The text may be 'max 100000', and there may be no file.",
-        "int('max') raises; None has no split.",
-        "if cpu_max is None: return affinity; and the same where the quota is 'max'.",
-    ])  # fmt: skip
-    yield ("the quota is rounded down, and one thread is the least", lambda: [
-        answer(f"{quota} 100000", 8) for quota in (150_000, 199_999, 350_000, 50_000, 1_000)
-    ] == [1, 1, 3, 1, 1], [
-        "Two threads on a quota of 1.5 use it up before the period ends.",
-        "What does your answer give for 150000, for 350000 and for 50000?",
-        "max(1, int(quota) // int(period))",
-    ])  # fmt: skip
-    yield ("the period counts", lambda: answer("40000 20000", 8) == 2 and answer("300000 50000", 64) == 6
-           and answer("300000 1000000", 8) == 1, [
-        "40,000 microseconds in each 20,000 are two processors as well.",
-        "Is 100000 written anywhere in your answer?",
-        "int(quota) // int(period), whatever the period is.",
-    ])  # fmt: skip
-    yield ("white space is allowed, and an int comes back", lambda: answer("  300000 \t 100000\n", 8) == 3
-           and all(isinstance(answer(*case), int | np.integer) for case in (("300000 100000", 8), ("max 100000", 8), (None, 2)))
-           and answer(f"{3 * 10**16 - 1} {10**16}", 8) == 2, [
-        "The file ends with a line break.",
-        "A division with / makes a float, and large floats are rounded.",
-        "cpu_max.split() without an argument; // instead of /.",
-    ])  # fmt: skip
-    yield ("an affinity below 1 and a text of another form are refused", lambda: all(
-        raises(ValueError, answer, *case)
-        for case in ((None, 0), ("200000 100000", 0), ("max 100000", -1), ("", 4), ("200000", 4), ("max", 4), ("200000 100000 1", 4),
-                     ("two 100000", 4), ("200000 max", 4), ("0 100000", 4), ("-1 100000", 4), ("200000 0", 4), ("max 0", 4),
-                     ("200000 -100000", 4), ("max -100000", 4), ("1.5 1", 4))
-    ), [
-        "An affinity of 0; a text of one word or of three; numbers that are 0, negative or broken.",
-        "The period has to be right even where the quota is 'max'.",
-        "quota, period = cpu_max.split() refuses other counts of words; then compare both numbers with 0.",
-    ])  # fmt: skip
-
-
 def _points(side: int, k: int, stride: int, padding: int) -> int:
     """Counted one by one: how many places the filter has along a side."""
     return len(range(0, side + 2 * padding - k + 1, stride))
@@ -73,7 +23,7 @@ def _convolution(batch, c_in, height, width, c_out, k, stride=1, padding=0, grou
     )
 
 
-@EXERCISES.add("13.2", "What will this convolution cost?")
+@EXERCISES.add("13.1", "What will this convolution cost?")
 def cost_of_convolution(answer: Callable) -> Iterator[Property]:
     """answer(batch, c_in, height, width, c_out, k, stride=1, padding=0, groups=1) -> (operations, bytes)."""
 
@@ -143,7 +93,7 @@ def _queue(due: np.ndarray, service: np.ndarray, workers: int) -> np.ndarray:
     return np.array(done) - due
 
 
-@EXERCISES.add("13.3", "What the users waited")
+@EXERCISES.add("13.2", "What the users waited")
 def waits(answer: Callable) -> Iterator[Property]:
     """answer(due, service, workers=1) -> latencies in seconds."""
 
@@ -211,3 +161,53 @@ def _input_stays(answer: Callable, due: np.ndarray, service: np.ndarray) -> bool
     before = due.copy(), service.copy()
     answer(due, service, 2)
     return np.array_equal(due, before[0]) and np.array_equal(service, before[1])
+
+
+@EXERCISES.add("13.3", "How many threads may I use?")
+def threads_within_a_quota(answer: Callable) -> Iterator[Property]:
+    """answer(cpu_max, affinity) -> number of threads."""
+    yield ("a quota of 2 on a machine of 64 gives 2", lambda: answer("200000 100000", 64) == 2, [
+        "200,000 microseconds in each 100,000 are two processors.",
+        "Split the text into two words and make whole numbers of them.",
+        "quota, period = cpu_max.split(); int(quota) // int(period)",
+    ])  # fmt: skip
+    yield ("the affinity is a limit too", lambda: answer("800000 100000", 4) == 4 and answer("200000 100000", 1) == 1, [
+        "A quota of 8 for a process that may run on 4 processors.",
+        "Both limits hold at once.",
+        "min(affinity, …)",
+    ])  # fmt: skip
+    yield ("without a quota the affinity alone counts", lambda: answer("max 100000", 8) == 8 and answer(None, 3) == 3, [
+        "The text may be 'max 100000', and there may be no file.",
+        "int('max') raises; None has no split.",
+        "if cpu_max is None: return affinity; and the same where the quota is 'max'.",
+    ])  # fmt: skip
+    yield ("the quota is rounded down, and one thread is the least", lambda: [
+        answer(f"{quota} 100000", 8) for quota in (150_000, 199_999, 350_000, 50_000, 1_000)
+    ] == [1, 1, 3, 1, 1], [
+        "Two threads on a quota of 1.5 use it up before the period ends.",
+        "What does your answer give for 150000, for 350000 and for 50000?",
+        "max(1, int(quota) // int(period))",
+    ])  # fmt: skip
+    yield ("the period counts", lambda: answer("40000 20000", 8) == 2 and answer("300000 50000", 64) == 6
+           and answer("300000 1000000", 8) == 1, [
+        "40,000 microseconds in each 20,000 are two processors as well.",
+        "Is 100000 written anywhere in your answer?",
+        "int(quota) // int(period), whatever the period is.",
+    ])  # fmt: skip
+    yield ("white space is allowed, and an int comes back", lambda: answer("  300000 \t 100000\n", 8) == 3
+           and all(isinstance(answer(*case), int | np.integer) for case in (("300000 100000", 8), ("max 100000", 8), (None, 2)))
+           and answer(f"{3 * 10**16 - 1} {10**16}", 8) == 2, [
+        "The file ends with a line break.",
+        "A division with / makes a float, and large floats are rounded.",
+        "cpu_max.split() without an argument; // instead of /.",
+    ])  # fmt: skip
+    yield ("an affinity below 1 and a text of another form are refused", lambda: all(
+        raises(ValueError, answer, *case)
+        for case in ((None, 0), ("200000 100000", 0), ("max 100000", -1), ("", 4), ("200000", 4), ("max", 4), ("200000 100000 1", 4),
+                     ("two 100000", 4), ("200000 max", 4), ("0 100000", 4), ("-1 100000", 4), ("200000 0", 4), ("max 0", 4),
+                     ("200000 -100000", 4), ("max -100000", 4), ("1.5 1", 4))
+    ), [
+        "An affinity of 0; a text of one word or of three; numbers that are 0, negative or broken.",
+        "The period has to be right even where the quota is 'max'.",
+        "quota, period = cpu_max.split() refuses other counts of words; then compare both numbers with 0.",
+    ])  # fmt: skip

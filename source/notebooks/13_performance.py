@@ -427,7 +427,7 @@ observe(
 # depends on the memory and on who else uses it. Where one picture takes clearly longer with cold weights, it waits for
 # memory. There, int8 can pay even if the processor multiplies no faster, since a weight of one byte has a quarter of
 # the bytes to fetch. A large language model that generates text for few users at a time is on that slope too: its
-# weights fit into no cache. **Now do exercise 13.2**, which counts both sides for a convolution.
+# weights fit into no cache. **Now do exercise 13.1**, which counts both sides for a convolution.
 #
 # ## How do you take a time that you can trust?
 #
@@ -549,7 +549,7 @@ claim(
 )
 
 # %% [markdown]
-# So measure a service with an open loop, and count from the schedule. **Now do exercise 13.3**: the same queue with
+# So measure a service with an open loop, and count from the schedule. **Now do exercise 13.2**: the same queue with
 # several workers.
 #
 # ## Where does the time go inside the model?
@@ -837,7 +837,7 @@ claim(
 
 # %% [markdown]
 # A request that meets the pause waits for it, so the p99 can come near the period, however fast the model is. Set
-# `intra_op_num_threads` from the limit in every container. **Now do exercise 13.1**, which reads the limit.
+# `intra_op_num_threads` from the limit in every container. **Now do exercise 13.3**, which reads the limit.
 #
 # ## What we measured
 #
@@ -880,7 +880,7 @@ show.table(
          f"{network_ms[name, batch]:.3f}", REMEDY[limit[name, batch]]]
         for (name, batch), (c, a, w, m) in bounds.items()
     ],
-    caption="Lower bounds and the fastest of 15 calls, in ms; the remedy is that of the largest bound",
+    caption="Lower bounds and the fastest of 15 calls, in ms; remedies are for the largest bound",
 )  # fmt: skip
 
 # %%

@@ -274,9 +274,10 @@ print(f"20,000 requests of this queue are worth about {np.median(worth):,.0f} in
 # ## Why do requests wait at half load?
 #
 # Users do not come evenly. Two of them come within the time of one call, and the second waits. How long? First a law that
-# needs no assumption. Let $L$ be the mean number of requests in the system, $\lambda$ the rate of arrivals, and $W$ the
-# mean latency. Each request adds 1 to the number in the system for as long as it stays. So the area under that number, over
-# a time $T$, is the sum of all latencies: $L\,T = \lambda T \cdot W$. This is *Little's law*, $L = \lambda W$.
+# assumes nothing about arrivals and calls. Take a time $T$ that begins and ends with an empty system. Let $L$ be the mean
+# number of requests in the system, $\lambda$ the rate of arrivals, and $W$ the mean latency. Each request adds 1 to the
+# number in the system for as long as it stays. So the area under that number is the sum of all latencies, $L\,T = \lambda T
+# \cdot W$. This is *Little's law*, $L = \lambda W$.
 
 # %%
 due = load.poisson_arrivals(80, 20_000, seed=2)
@@ -704,8 +705,8 @@ claim(
 # %% [markdown]
 # In a log of thousands of lines that warning is lost. Many people therefore check that `session.get_providers()` holds the
 # one that they want. This check is too weak: it lists what is *registered*, not what is *used*. A provider takes only the
-# operators that it knows, and the rest falls back to the CPU, one by one, without a word. The common builds have a
-# provider that shows this everywhere: Azure's, which calls a remote service and takes none of our operators.
+# operators that it knows, and the rest falls back to the CPU without an error. The common builds have a provider that shows
+# this everywhere: Azure's, which calls a remote service and takes none of our operators.
 
 # %%
 partial = "AzureExecutionProvider" if "AzureExecutionProvider" in available else available[0]
@@ -752,9 +753,10 @@ claim(
 )
 
 # %% [markdown]
-# Put `session.disable_cpu_ep_fallback` into the service, or fail at the start if an operator that matters lies on the
-# CPU. Shape computations usually may. One of the articles says that TensorRT prunes and ONNX Runtime converts. Both run
-# models, and rewrite graphs in order to run them.
+# Put `session.disable_cpu_ep_fallback` into the service, and leave the CPU out of `providers`: to ask for both is refused
+# as a contradiction. Or look at the assignment at the start, and fail if an operator that matters lies on the CPU. Some
+# may lie there, such as those that only compute shapes. One of the articles says that TensorRT prunes and ONNX Runtime
+# converts. Both run models, and rewrite graphs in order to run them.
 #
 # ## What we measured
 
@@ -774,7 +776,7 @@ show.table(
 # ## What to remember
 #
 # - Quote a rate only with the percentile that it keeps, the load that was sent, and the number of requests.
-# - Latency grows like $1/(1 - \rho)$. A p99 of ten calls leaves a single worker half idle.
+# - Latency grows like $1/(1 - \rho)$. With exponential calls, a p99 of ten calls leaves a single worker nearly half idle.
 # - Batches feed large machines. Check that they are used: ask for the assignment, or forbid the fallback.
 #
 # ## Where this breaks down

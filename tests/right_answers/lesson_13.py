@@ -125,7 +125,7 @@ def by_what_is_still_running(due, service, workers=1):
 
 
 RIGHT = {
-    "13.1": [by_pattern, by_counting_up, by_fraction, as_a_numpy_integer, by_divmod],
-    "13.2": [by_ranges, as_a_list, group_by_group],
-    "13.3": [with_a_heap, as_a_list_of_latencies, only_as_many_workers_as_requests, by_what_is_still_running],
+    "13.1": [by_ranges, as_a_list, group_by_group],
+    "13.2": [with_a_heap, as_a_list_of_latencies, only_as_many_workers_as_requests, by_what_is_still_running],
+    "13.3": [by_pattern, by_counting_up, by_fraction, as_a_numpy_integer, by_divmod],
 }
