@@ -1,10 +1,13 @@
 """Right answers to lesson 13's exercises that differ from the solutions."""
 
 import heapq
+import math
 import re
 from fractions import Fraction
 
 import numpy as np
+
+from course_lib.measure import load
 
 
 def by_pattern(cpu_max, affinity):
@@ -93,6 +96,23 @@ def group_by_group(batch, c_in, height, width, c_out, k, stride=1, padding=0, gr
     return operations, moved
 
 
+def as_a_matrix_product(batch, c_in, height, width, c_out, k, stride=1, padding=0, groups=1):
+    _checked(height, width, c_in, c_out, k, padding, groups)
+    rows = batch * math.prod(1 + (side - k + 2 * padding) // stride for side in (height, width))
+    inner, columns = c_in * k * k // groups, c_out // groups
+    operations = groups * rows * columns * inner * 2
+    return operations, 4 * sum([batch * c_in * height * width, groups * inner * columns, groups * rows * columns])
+
+
+def by_hand_rounded_down(batch, c_in, height, width, c_out, k, stride=1, padding=0, groups=1):
+    _checked(height, width, c_in, c_out, k, padding, groups)
+    high = math.floor((height + 2 * padding - k) / stride + 1)
+    wide = math.floor((width + 2 * padding - k) / stride + 1)
+    macs = batch * c_out * high * wide * k**2 * (c_in // groups)
+    weights = c_out * k**2 * (c_in // groups)
+    return (macs + macs, 4 * batch * c_in * height * width + 4 * weights + 4 * batch * c_out * high * wide)
+
+
 def with_a_heap(due, service, workers=1):
     due, service = np.array(due, np.float64), np.array(service, np.float64)
     if len(due) != len(service) or workers < 1 or any(b < a for a, b in zip(due, due[1:])):
@@ -124,8 +144,22 @@ def by_what_is_still_running(due, service, workers=1):
     return ends - due
 
 
+def by_the_library(due, service, workers=1):
+    if len(due) == 0 and len(service) == 0 and workers >= 1:
+        return np.zeros(0)
+    if len(due) != len(service):
+        raise ValueError("lengths")
+    return load.simulate(due, service, workers=workers).latency_ms / 1000
+
+
 RIGHT = {
-    "13.1": [by_ranges, as_a_list, group_by_group],
-    "13.2": [with_a_heap, as_a_list_of_latencies, only_as_many_workers_as_requests, by_what_is_still_running],
+    "13.1": [by_ranges, as_a_list, group_by_group, as_a_matrix_product, by_hand_rounded_down],
+    "13.2": [
+        with_a_heap,
+        as_a_list_of_latencies,
+        only_as_many_workers_as_requests,
+        by_what_is_still_running,
+        by_the_library,
+    ],  # fmt: skip
     "13.3": [by_pattern, by_counting_up, by_fraction, as_a_numpy_integer, by_divmod],
 }

@@ -2,6 +2,7 @@
 
 import math
 from itertools import accumulate
+from statistics import NormalDist
 
 import numpy as np
 from scipy import special, stats
@@ -44,6 +45,18 @@ def by_bisection(share, confidence=0.99, margin=None):
 
 def as_a_numpy_integer(share, confidence=0.99, margin=None):
     return np.int64(by_scipy(share, confidence, margin))
+
+
+def in_three_steps(share, confidence=0.99, margin=None):
+    if not min(share, confidence) > 0 or not max(share, confidence) < 1:
+        raise ValueError("share")
+    if margin is None:
+        margin = 0.05 * (1 - share)
+    elif not margin > 0:
+        raise ValueError("margin")
+    variance = share * (1 - share)
+    wanted = (margin / NormalDist().inv_cdf(1 - (1 - confidence) / 2)) ** 2
+    return int(-(-variance // wanted))
 
 
 def _log(arrived, answered):
@@ -148,8 +161,24 @@ def by_polynomial(sizes, times_ms, rate_per_s, deadline_ms):
     return by_a_loop(x, alpha + beta * x, rate_per_s, deadline_ms)
 
 
+def by_inequalities(sizes, times_ms, rate_per_s, deadline_ms):
+    x, y = _line(sizes, times_ms, rate_per_s)
+    beta, alpha = np.polyfit(x, y, 1)
+    gap, nearly = 1000 / rate_per_s, 1e-9
+    most = min(math.floor((deadline_ms + gap - alpha) / (beta + gap) * (1 + nearly)), int(x.max()))
+    if gap > beta:
+        least = max(1, math.ceil(alpha / (gap - beta) * (1 - nearly)))
+    elif alpha < 0 and -alpha >= beta - gap:
+        least, most = 1, min(most, math.floor(alpha / (gap - beta))) if beta > gap else most
+    else:
+        return None
+    if most < least:
+        return None
+    return most if alpha > 1e-7 * beta else least
+
+
 RIGHT = {
-    "13b.1": [by_scipy, by_the_error_function, by_bisection, as_a_numpy_integer],
+    "13b.1": [by_scipy, by_the_error_function, by_bisection, as_a_numpy_integer, in_three_steps],
     "13b.2": [by_search, by_events, by_pairs, by_areas, as_a_list],
-    "13b.3": [by_a_loop, by_lstsq, by_scipy_regression, by_polynomial],
+    "13b.3": [by_a_loop, by_lstsq, by_scipy_regression, by_polynomial, by_inequalities],
 }
