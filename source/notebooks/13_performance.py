@@ -368,8 +368,8 @@ show.finding(
 )
 
 # %% [markdown]
-# Read the figure from left to right. The measured points first lie near a line of the bytes, and the batch costs almost
-# nothing. Then they follow the line of the operations.
+# Read the figure from left to right. The measured times first stay nearly level, as the lines of the bytes do: a larger
+# batch costs almost nothing. Then they rise as the line of the operations does.
 
 # %%
 observe(
@@ -381,8 +381,8 @@ observe(
 )
 
 # %% [markdown]
-# In between the points lie somewhat above both lines, because a kernel (the code of an operator) rarely reaches the peak.
-# So the roofline is a bound, and often a close one. The article's formula is the same bound without the bytes. It is
+# The points lie above their lines, because a *kernel* (the code of an operator) rarely reaches the peak. So the roofline
+# is a bound, and on a quiet machine often a close one. The article's formula is the same bound without the bytes. It is
 # furthest from the truth where serving often happens: at one small request at a time.
 #
 # The same measurements make the picture that gave the model its name. Read it like this: the height of a point is what
@@ -407,7 +407,8 @@ plt.xlabel("intensity (operations a byte, logarithmic)")
 plt.ylabel("GFLOP/s (logarithmic)")
 plt.legend(loc="lower right", fontsize="small")
 show.finding(
-    f"At batch 1 the layer reaches {share['warm']:.0f} % of the peak, {share['cold']:.0f} % cold",
+    f"At batch 1 the layer reaches {share['warm']:.0f} % of the peak with warm weights, "
+    f"{share['cold']:.0f} % with cold ones",
     alt="Roofline of this machine with a slope for weights in the caches and one for weights in "
     f"memory, and a dense layer at batches 1 to 64. At batch 1 it reaches {share['warm']:.1f} % "
     f"of the peak warm and {share['cold']:.1f} % cold.",
@@ -824,7 +825,7 @@ observe(
 # %% [markdown]
 # (On a machine of one processor, or where a process cannot be kept on one, there is nothing to see.) With 64 processors
 # that means 64 threads in a pod that was granted two. The quota is counted in periods, of 100 ms by default. When it is
-# used up, the kernel stops all threads until the next period. That is *throttling*. How long can 64 busy threads run?
+# used up, the operating system stops all threads until the next period. That is *throttling*. How long can 64 busy threads run?
 
 # %%
 granted, machine, period_ms = 2, 64, 100.0
