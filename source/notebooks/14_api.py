@@ -124,6 +124,7 @@ def fitted(features):
     return features.T @ np.linalg.solve(gram, np.eye(10, dtype=np.float32)[train.labels])
 
 
+# %%
 w1, w2 = weights(64, WIDTH), weights(WIDTH, WIDTH)
 hidden = np.maximum(np.maximum(train.images.reshape(-1, 64) @ w1, 0) @ w2, 0)  # (1347, 3072)
 HEAVY = """heavy (float[batch, 64] pixels) => (float[batch, 10] logits) {
@@ -136,6 +137,9 @@ HEAVY = """heavy (float[batch, 64] pixels) => (float[batch, 10] logits) {
 heavy_file = scratch / "heavy.onnx"
 size = heavy_file.write_bytes(onnx_files.from_text(HEAVY, w1=w1, w2=w2, w3=fitted(hidden)))
 
+
+# %% [markdown]
+# The text in `HEAVY` is ONNX's own text form. Does the model read digits?
 
 # %%
 heavy = open_session(heavy_file.read_bytes(), threads=1)
@@ -159,12 +163,17 @@ async def rows_of(request):
     return np.array(json.loads(await request.body())["instances"], np.float32)
 
 
+# %%
 def answer(logits):
     return JSONResponse({"predictions": logits.tolist()})
 
 
 def compute(rows):
     return heavy.run(None, {"pixels": rows})[0]
+
+
+# %% [markdown]
+# With these three, the two ways are short:
 
 
 # %%
@@ -185,6 +194,9 @@ async def threaded(request):
 question = "How long does a health check take while a call computes in `blocking`?"
 guess("health", question, low=1, high=1000, unit="ms")
 
+# %% [markdown]
+# We start one program that has both ways.
+
 # %%
 HEAVY_HEAD = f"""{HEAD}
 heavy = open_session(pathlib.Path({str(heavy_file)!r}).read_bytes(), threads=1)
@@ -204,10 +216,14 @@ def health_beside(address):
     return load.open_loop(send, np.array([0, 0.02]), workers=2).latency_ms[::-1]
 
 
+# %%
 ways = "/blocking", "/threaded"
 rounds = {name: np.array([health_beside(name) for _ in range(3)]) for name in ways}
 (blocked, call), (free, _) = (np.median(each, axis=0) for each in rounds.values())
 reveal("health", blocked, f"The call itself took {call:.0f} ms")
+
+# %% [markdown]
+# And beside a call in `threaded`?
 
 # %%
 observe(
@@ -267,6 +283,7 @@ def once(url, sent):
     return reply
 
 
+# %%
 before = {name: once(first.url, sent) for name, sent in BAD.items()}
 blamed = sum(400 <= reply.status < 500 for reply in before.values())
 silent = [name for name, reply in before.items() if reply.status == 200]
@@ -324,6 +341,7 @@ async def received(request):
     return body
 
 
+# %%
 async def checked(request):
     try:
         rows = contract(await received(request))
@@ -332,12 +350,16 @@ async def checked(request):
     return answer(model.run(None, {"pixels": rows.reshape(-1, 1, 8, 8)})[0])
 
 
+# %% [markdown]
+# We start a third server with all that, and send it the same requests.
+
 # %%
 MOST_BYTES = 1 << 20
 third = start_handlers(
     {PREDICT: checked}, scratch / "third.py", head=HEAD, beside=[contract, received, answer],
     MOST_BYTES=MOST_BYTES,
 )  # fmt: skip
+# %%
 BAD["a body of more than 1 MiB"] = b" " * (MOST_BYTES + 1)
 after = {name: once(third.url, sent) for name, sent in BAD.items()}
 show.table(
@@ -390,6 +412,10 @@ async def joined(request):
     return answer(await future)
 
 
+# %% [markdown]
+# What to take, and what to do with it:
+
+
 # %%
 def taken():
     """Requests from the front of the queue: as many as fit into MOST rows, and one at least."""
@@ -403,6 +429,7 @@ def taken():
     return batch
 
 
+# %%
 async def work():
     while True:
         await arrived.wait()
@@ -418,6 +445,7 @@ async def work():
             logits = logits[len(rows) :]
 
 
+# %%
 async def batch_sizes(request):
     return JSONResponse(batches)
 
@@ -451,6 +479,10 @@ def at_once(address, clients=24, count=200):
     return told, load.closed_loop(ask_for, count, workers=clients).throughput_per_s
 
 
+# %% [markdown]
+# First each request in a call of its own, then batched:
+
+# %%
 _, singly = at_once("/threaded")
 told, batched = at_once("/joined")
 crowd = json.loads(ask_fourth("/sizes").body)
@@ -462,6 +494,7 @@ claim(
     np.allclose(told, heavy_logits[:200], rtol=1e-3, atol=1e-3) and max(crowd) <= MOST,
     f"{np.mean(crowd):.1f} requests in a call on average",
 )
+# %%
 observe(
     "batching at least doubles the requests a second",
     batched > 2 * singly,
@@ -513,6 +546,7 @@ def beside(net, *neighbours):
     return np.array([net.run(None, {"pixels": pair})[0][0] for pair in pairs])
 
 
+# %%
 NEIGHBOURS = {"alone": [], "beside another digit": [pixels[300]],
               "beside a picture of 0 to 255": [255 * pixels[300]]}  # fmt: skip
 said = {(name, who): beside(net, *others)
@@ -525,6 +559,9 @@ show.table(
     caption="Accuracy of the same 200 pictures, by what else is in the call",
 )
 
+# %% [markdown]
+# In float32 nothing changes. In int8 the careless neighbour costs the others their answers.
+
 # %%
 plain, quantized = ([right[name, who] for who in NEIGHBOURS] for name in nets)
 claim(
@@ -533,6 +570,7 @@ claim(
     np.ptp(plain) < 1 and quantized[2] < quantized[0] - 5,
     f"{quantized[0]:.1f} % becomes {quantized[2]:.1f} %",
 )
+# %%
 by = abs(said["dynamic int8", "beside another digit"] - said["dynamic int8", "alone"]).max()
 claim("even an ordinary neighbour changes its logits", by > 1e-3, f"by up to {by:.3f}")
 
@@ -627,6 +665,7 @@ def overloaded(address, seconds=1.5):
     return due, took_ms, replies
 
 
+# %%
 def goodput(due, took_ms, replies):
     """Answers in time over the capacity, in the second half."""
     good = [reply.status == 200 for reply in replies] & (took_ms <= deadline_ms)
@@ -638,21 +677,26 @@ measured = {address: overloaded(address) for address in ("/careful", "/everythin
 shares = {address: goodput(*each) for address, each in measured.items()}
 reveal("goodput", shares["/everything"], f"With the cure: {100 * shares['/careful']:.0f} %")
 
+# %% [markdown]
+# When did each answer come?
+
 # %%
 import matplotlib.pyplot as plt
 
-for (address, (due, took_ms, replies)), colour in zip(measured.items(), (show.BLUE, show.ORANGE)):
+looks = {"/everything": (show.ORANGE, "."), "/careful": (show.BLUE, "x")}
+for address, (colour, mark) in looks.items():
+    due, took_ms, replies = measured[address]
     ok = np.array([reply.status == 200 for reply in replies])
-    plt.plot(due[ok], took_ms[ok], ".", ms=4, color=colour, label=f"{address}: answers")
+    plt.plot(due[ok], took_ms[ok], mark, ms=4, color=colour, label=f"{address}: answers")
 plt.axhline(deadline_ms, color="black", ls="--", lw=1, label="deadline")
 plt.xlabel("when the request came (s)")
 plt.ylabel("time to its answer (ms)")
 plt.legend(fontsize="small")
 show.finding(
-    "At twice the load each answer comes later than the last, unless some requests are refused",
-    alt="Time to the answer against the time of the request, at twice the load. /everything rises to "
-    f"{measured['/everything'][1].max():.0f} ms, beyond the deadline of {deadline_ms:.0f} ms. The "
-    "answers of /careful stay below it.",
+    "At twice the load answers come later and later, unless some requests are refused",
+    alt="Time to the answer against the time of the request, at twice the load. /everything rises "
+    f"to {measured['/everything'][1].max():.0f} ms, /careful to {took_ms[ok].max():.0f} ms. The "
+    f"deadline is {deadline_ms:.0f} ms.",
 )
 
 # %%
@@ -663,6 +707,7 @@ claim(
     and all(r.headers["retry-after"] == "1" for r in replies if r.status == 429),
     {code: sum(r.status == code for r in replies) for code in (200, 429, 504)},
 )
+# %%
 observe(
     "it answers at least five times as many in time as the other",
     shares["/careful"] > 5 * shares["/everything"],
@@ -784,6 +829,7 @@ def state(wires):
     return [wires.ask(*each).status for each in asked]
 
 
+# %%
 leaving = start_service(folder, scratch / "leaving.log", options=("--drain-seconds", "10"))
 to_it = load.Wires(leaving.url)
 stages = {"before": state(to_it)}
@@ -866,12 +912,14 @@ def one_by_one():
         ours.ask(f"{V1}:predict", json.dumps({"instances": [image[None].tolist()]}).encode())
 
 
+# %%
 calls = {
     "a request for each": one_by_one,
     "one call, in this process": lambda: model.run(None, {"pixels": test.images[:, None]}),
 }
 taken_ms = measure.latencies_ms(calls, rounds=3, warm_up=1)
 online, offline = (450_000 / float(np.median(ms)) for ms in taken_ms.values())
+# %%
 observe(
     "without the network the same model reads at least ten times as many pictures a second",
     offline > 10 * online,
@@ -932,7 +980,7 @@ show.table(
 # | OpenVINO Model Server | both protocols | Intel processors |
 # | BentoML, Ray Serve, LitServe | addresses of their own | Python services of several models |
 # | vLLM, SGLang | OpenAI's API | language models: continuous batching, streams |
-# | TorchServe | its own API | no longer actively maintained: choose another |
+# | TorchServe | its own API | archived in 2025, without security fixes: choose another |
 #
 # A gateway in front (Envoy, NGINX, a cloud's own) does encryption, access and rate limits. Frameworks such as FastAPI write the
 # contract as types. The course's server, `course_lib/serving/`, can be read in an evening. You have built most of its ideas.
