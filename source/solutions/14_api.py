@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 14 A model behind an API: exercises
 #
-# Four parts of a model server, each a function without a network. Fill in what is missing, run the cell, then its
+# Three parts of a model server, each a function without a network. Fill in what is missing, run the cell, then its
 # check.
 
 # %%
@@ -171,77 +171,3 @@ check("14.3", retry_after_s)
 # 413), or its client comes back for ever. A second way walks through the calls one by one; it is the one to keep when
 # calls of different models share the thread. In a real server $\alpha$ and $\beta$ drift, so it measures them as it
 # goes, and adds some chance to `Retry-After`: otherwise all who were sent away come back in the same second.
-
-# %% [markdown]
-# ## 14.4 Lengths that lie ★★★ · 20 minutes
-#
-# A scanner sends your service binary requests whose lengths do not fit: a header longer than the body, a tensor of
-# 10¹⁸ numbers in eight bytes. Read the Open Inference Protocol's binary form so that nothing is believed unchecked.
-
-
-# %%
-DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8": "|u1"}
-
-
-def read_binary(body, header_length):
-    """The tensors of a binary request, by name.
-
-    body: bytes. Its first `header_length` bytes are a JSON object in UTF-8 whose key "inputs" holds
-    a list of one tensor or more, each {"name": a text, "datatype": a key of DTYPES, "shape": a list
-    of whole numbers from 0, "parameters": {"binary_data_size": a whole number}}; other keys are
-    ignored. The tensors' bytes follow in the same order, row-major and little-endian, each as many
-    as its binary_data_size says and as shape and datatype ask for, and nothing after them. A shape
-    of [] is a single number. header_length: an int. Returns {name: array of that dtype and shape};
-    the arrays are the caller's own and may be written to. Raises ValueError, and no other error,
-    for every other body, for two tensors of one name, and without reserving memory for what a lie
-    announces.
-    """
-    # SOLUTION
-    if not 0 <= header_length <= len(body):
-        raise ValueError(f"expected a header of 0 to {len(body)} bytes, got {header_length}")
-    try:
-        request = json.loads(body[:header_length].decode())
-    except (ValueError, RecursionError):
-        raise ValueError("expected JSON in the header") from None
-    inputs = request.get("inputs") if isinstance(request, dict) else None
-    if not isinstance(inputs, list) or not inputs:
-        raise ValueError("expected an object whose key 'inputs' holds a list of tensors")
-    at, tensors = header_length, {}
-    for tensor in inputs:
-        name, dtype, shape, size = described(tensor)
-        if name in tensors:
-            raise ValueError("expected each tensor once")
-        if size != math.prod(shape) * dtype.itemsize or size > len(body) - at:
-            raise ValueError("expected a size that fits shape, datatype and body")
-        raw = body[at : at + size]
-        tensors[name] = np.frombuffer(raw, dtype).reshape(shape).copy()
-        at += size
-    if at != len(body):
-        raise ValueError(f"expected nothing after the tensors, got {len(body) - at} bytes")
-    return tensors
-
-
-# %% tags=["solution"]
-def described(tensor):
-    """Name, dtype, shape and size, each of its type."""
-    if not isinstance(tensor, dict):
-        raise ValueError("expected an object for each tensor")
-    name, kind, shape = (tensor.get(key) for key in ("name", "datatype", "shape"))
-    parameters = tensor.get("parameters")
-    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
-    if not isinstance(name, str) or not isinstance(kind, str) or kind not in DTYPES:
-        raise ValueError(f"expected a name, and a datatype of {', '.join(DTYPES)}")
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in [*shape, size]):
-        raise ValueError("expected whole numbers from 0 for shape and size")
-    return name, np.dtype(DTYPES[kind]), shape, size
-
-
-# %%
-check("14.4", read_binary)
-
-# %% [markdown] tags=["solution"]
-# Every length is checked against something that was counted: the header against the body, the size against shape and
-# datatype, the sum against what is left. `math.prod` multiplies Python's whole numbers, which do not overflow; NumPy's
-# would wrap around, and 2³² × 2³² would be 0, which fits an empty body. A shape such as (0, 10¹⁸) asks for no bytes
-# and passes. `copy()` makes the array the caller's own; `frombuffer` alone gives a view that cannot be written to and
-# keeps the whole body in memory. A second way reads from a `memoryview`, which cuts pieces without copying them first.
