@@ -1,5 +1,6 @@
 """The course's servers as processes on this machine."""
 
+import contextlib
 import inspect
 import os
 import socket
@@ -111,12 +112,15 @@ def start_handlers(
         options = {"stdout": kept, "stderr": subprocess.STDOUT, "env": os.environ | {"PYTHONPATH": path}}
         service = Service(f"http://127.0.0.1:{port}", leash.start(command, **options))
     until = time.monotonic() + START_SECONDS
-    while service.process.poll() is None and time.monotonic() < until:
-        try:
-            socket.create_connection(("127.0.0.1", port), timeout=1).close()
-            return service
-        except OSError:
+    try:
+        while service.process.poll() is None and time.monotonic() < until:
+            with contextlib.suppress(OSError):
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                return service
             time.sleep(0.02)
+    except BaseException:  # the cell was interrupted: nobody would know the server
+        service.stop()
+        raise
     service.stop()
     raise RuntimeError(f"{program.name} did not start; its log ends:\n{log.read_text(encoding='utf-8')[-1000:]}")
 

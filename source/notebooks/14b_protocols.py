@@ -50,7 +50,7 @@ ask = load.Wires(server.url).ask
 
 # %%
 told = json.loads(ask("/v2/models/digits").body)
-print(json.dumps(told, indent=1))
+print(*(f"{key}: {value}" for key, value in told.items()), sep="\n")
 
 # %% [markdown]
 # ```bash
@@ -487,7 +487,7 @@ question = "In how many of the 20 combinations does the client still get the rig
 guess("combinations", question, low=0, high=20)
 
 # %% [markdown]
-# A client works, is refused, fails on the answer, or, worst of all, goes on with wrong digits.
+# A client works, is refused, fails on the answer, or, worst of all, goes on with wrong digits. A function tells which:
 
 # %%
 right = (images[:10].reshape(10, 64) @ w).argmax(axis=1).tolist()
@@ -501,6 +501,9 @@ def fares(client, name):
     except Exception as wrong:
         return f"client fails: {type(wrong).__name__}"
 
+
+# %% [markdown]
+# All clients with all changes:
 
 # %%
 clients = {
@@ -554,6 +557,9 @@ def differences(old, new):
     told = {key: (old.get(key, "absent"), new.get(key, "absent")) for key in sorted({*old, *new})}
     return [f"{side[:-1]} {n}: {a} → {b}" for (side, n), (a, b) in told.items() if a != b]
 
+
+# %% [markdown]
+# Each version against the one before the changes:
 
 # %%
 found = {name: differences(schema("none"), schema(name)) for name in CHANGES}
