@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 14b Protocols
 #
-# At 3 a.m. an app shows a zero for every digit. Nobody has touched the app, and every answer has status 200. In the evening
-# somebody added a second output to the model, because a dashboard wanted probabilities as well.
+# At 3 a.m. an app shows a zero for every digit. Nobody has touched the app, and every answer has status 200. In the
+# evening somebody added a second output to the model, because a dashboard wanted probabilities as well.
 #
 # ## You will be able to
 #
@@ -14,8 +14,8 @@
 #
 # ## Before you start
 #
-# You need lesson 14: TensorFlow Serving's REST API, statuses, and the course's model server. *HTTP/1.1* sends requests as
-# lines of text and a body. *JSON* writes numbers as text, too.
+# You need lesson 14: TensorFlow Serving's REST API, statuses, and the course's model server. *HTTP/1.1* sends requests
+# as lines of text and a body. *JSON* writes numbers as text, too.
 
 # %%
 import json
@@ -35,9 +35,9 @@ path.picture(here="14b")
 # %% [markdown]
 # ## How do I ask a model that I know nothing about?
 #
-# With TensorFlow Serving's API a client must know a model's inputs beforehand. The *Open Inference Protocol*, version 2,
-# was agreed on by KServe, NVIDIA's Triton, MLServer and others. It says of each tensor its name, shape and type. So a
-# client can ask first. The course's server speaks it as well, under `/v2`.
+# With TensorFlow Serving's API a client must know a model's inputs beforehand. The *Open Inference Protocol*, version
+# 2, was agreed on by KServe, NVIDIA's Triton, MLServer and others. It says of each tensor its name, shape and type. So
+# a client can ask first. The course's server speaks it as well, under `/v2`.
 
 # %%
 train, test = data.digits()
@@ -96,8 +96,8 @@ claim(
 #   [{"name": "pixels", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.0, 0.0, 0.3125, …]}]}'
 # ```
 #
-# The data may be nested or flat, in *row-major* order: the last axis runs fastest. The server sends an `id` back. Here is
-# the whole protocol beside TensorFlow Serving's:
+# The data may be nested or flat, in *row-major* order: the last axis runs fastest. The server sends an `id` back. Here
+# is the whole protocol beside TensorFlow Serving's:
 #
 # | question | TensorFlow Serving | Open Inference Protocol |
 # | --- | --- | --- |
@@ -115,8 +115,8 @@ claim(
 #
 # ## How many bytes does a number take?
 #
-# Our pixels are multiples of 1/16, so they are short as text. Numbers in real life are not. We *standardise* 64 pictures:
-# mean 0, standard deviation 1. As float32 each number has 4 bytes. And as JSON?
+# Our pixels are multiples of 1/16, so they are short as text. Numbers in real life are not. We *standardise* 64
+# pictures: mean 0, standard deviation 1. As float32 each number has 4 bytes. And as JSON?
 
 # %%
 guess("text", "How many bytes does such a number take as JSON, comma included?", low=1, high=40)
@@ -128,9 +128,10 @@ text = json.dumps(standard.ravel().tolist())
 reveal("text", len(text) / standard.size, text[:66] + " …")
 
 # %% [markdown]
-# Python writes a float32 as the nearest float64, with all the digits that this needs. Nine digits would be enough to read
-# the same float32 again. The protocol's *binary extension* (from Triton) avoids the text. The JSON only announces the
-# tensors, and their bytes follow, *little-endian*: the least significant byte first. A header says where the JSON ends.
+# Python writes a float32 as the nearest float64, with all the digits that this needs. Nine digits would be enough to
+# read the same float32 again. The protocol's *binary extension* (from Triton) avoids the text. The JSON only announces
+# the tensors, and their bytes follow, *little-endian*: the least significant byte first. A header says where the JSON
+# ends.
 
 
 # %%
@@ -154,20 +155,20 @@ claim(
 )
 
 # %% [markdown]
-# A text in a `BYTES` tensor has its length in four bytes before it. Binary answers can also hold `NaN`, for which JSON has no
-# word.
+# A text in a `BYTES` tensor has its length in four bytes before it. Binary answers can also hold `NaN`, for which JSON
+# has no word.
 #
-# All these lengths come from strangers: the header, the size, the shape. A server that believes them reads the wrong bytes, or
-# reserves a terabyte. **Now do exercise 14b.3**, which reads such a body when its lengths lie. A proxy on the way must pass
-# the header on, or the body becomes unreadable.
+# All these lengths come from strangers: the header, the size, the shape. A server that believes them reads the wrong
+# bytes, or reserves a terabyte. **Now do exercise 14b.3**, which reads such a body when its lengths lie. A proxy on the
+# way must pass the header on, or the body becomes unreadable.
 #
 # ## What does gRPC send?
 #
-# *gRPC* calls functions on another machine. It sends *protocol buffers* (protobuf), Google's binary form of messages, over
-# *HTTP/2*, which carries many requests at the same time on one connection. A protobuf message is a row of fields. Each field
-# begins with a *key*: the field's number times 8, plus a *kind*. Kind 2 means that a length and so many bytes follow. Keys
-# and lengths are *varints*: seven bits in each byte, and the eighth bit says that another byte follows. That is enough to
-# write the request of the Open Inference Protocol by hand:
+# *gRPC* calls functions on another machine. It sends *protocol buffers* (protobuf), Google's binary form of messages,
+# over *HTTP/2*, which carries many requests at the same time on one connection. A protobuf message is a row of fields.
+# Each field begins with a *key*: the field's number times 8, plus a *kind*. Kind 2 means that a length and so many
+# bytes follow. Keys and lengths are *varints*: seven bits in each byte, and the eighth bit says that another byte
+# follows. That is enough to write the request of the Open Inference Protocol by hand:
 
 
 # %%
@@ -187,9 +188,9 @@ def infer_request(array):
 
 # %% [markdown]
 # The numbers come from the protocol's `.proto` file. `ModelInferRequest` has `model_name` = 1, `inputs` = 5 and
-# `raw_input_contents` = 7, and a tensor has `name` = 1, `datatype` = 2 and `shape` = 3. Is our writer right? ONNX files are
-# protobuf, too. So Google's library, which `onnx` uses, can read a message of ours: a `TensorProto`, in which the shape has
-# the number 1, the type 2 (kind 0, a bare varint; 1 means float32) and the bytes 9.
+# `raw_input_contents` = 7, and a tensor has `name` = 1, `datatype` = 2 and `shape` = 3. Is our writer right? ONNX files
+# are protobuf, too. So Google's library, which `onnx` uses, can read a message of ours: a `TensorProto`, in which the
+# shape has the number 1, the type 2 (kind 0, a bare varint; 1 means float32) and the bytes 9.
 
 # %%
 import onnx
@@ -209,9 +210,9 @@ claim(
 #
 # ## Is binary smaller than JSON, and gRPC smaller than both?
 #
-# We count what goes onto the wire, the head of the HTTP request included. For gRPC we count the message, 5 bytes of gRPC
-# before it, and 9 bytes of HTTP/2 for each *frame* of at most 16,384 bytes. HTTP/2 compresses its headers, and the result
-# depends on earlier requests, so we leave them out.
+# We count what goes onto the wire, the head of the HTTP request included. For gRPC we count the message, 5 bytes of
+# gRPC before it, and 9 bytes of HTTP/2 for each *frame* of at most 16,384 bytes. HTTP/2 compresses its headers, and the
+# result depends on earlier requests, so we leave them out.
 
 
 # %%
@@ -277,9 +278,9 @@ claim(
 )
 
 # %% [markdown]
-# For one picture, the description of the tensor costs as much as the bytes save. For many numbers the step that counts is the
-# one from text to bytes. The step from HTTP/1.1 to gRPC adds little. Bytes are only half of it: text must also be written and
-# read.
+# For one picture, the description of the tensor costs as much as the bytes save. For many numbers the step that counts
+# is the one from text to bytes. The step from HTTP/1.1 to gRPC adds little. Bytes are only half of it: text must also
+# be written and read.
 
 # %%
 as_text, (as_bytes, length) = v2_json(standard), as_binary(standard)
@@ -327,17 +328,18 @@ observe(
 # | Load balancing? | by connection or by request | must be by request |
 # | Caches, proxies, logs on the way? | can read it | need the `.proto` file to read it |
 #
-# Take the row on load balancing seriously. A Kubernetes Service balances *connections*. A gRPC client opens one connection and
-# keeps it, so all of its requests go to one replica. New replicas get nothing from it. HTTP/1.1 has the same problem, since
-# its clients keep connections open, too (*keep-alive*). But they open several, and a server may close them at any time. The
-# cure is a balancer that reads requests (Envoy, for example), or a client that chooses a replica for each request.
+# Take the row on load balancing seriously. A Kubernetes Service balances *connections*. A gRPC client opens one
+# connection and keeps it, so all of its requests go to one replica. New replicas get nothing from it. HTTP/1.1 has the
+# same problem, since its clients keep connections open, too (*keep-alive*). But they open several, and a server may
+# close them at any time. The cure is a balancer that reads requests (Envoy, for example), or a client that chooses a
+# replica for each request.
 #
 # Set a deadline in every gRPC call. By default gRPC sets none, and a call may wait forever.
 #
 # ## Would a server in Rust make my requests faster?
 #
-# Our digits network is small, so the server is most of a request's price. We time the parts of a request in this process. The
-# course's server reads HTTP with *httptools*, a Python interface to Node.js's parser, so we use the same.
+# Our digits network is small, so the server is most of a request's price. We time the parts of a request in this
+# process. The course's server reads HTTP with *httptools*, a Python interface to Node.js's parser, so we use the same.
 
 # %%
 import httptools
@@ -368,12 +370,13 @@ show.table(
 )
 
 # %% [markdown]
-# The parts are short, and their sum is far below the whole. The rest has no single cause. The operating system sends and
-# receives, two processes wake each other, and our client works, too. The server finds the version, keeps the queue, and writes
-# headers, log and metrics.
+# The parts are short, and their sum is far below the whole. The rest has no single cause. The operating system sends
+# and receives, two processes wake each other, and our client works, too. The server finds the version, keeps the queue,
+# and writes headers, log and metrics.
 #
-# Let $f$ be the share of a request's time that the server's own code takes. A server that takes no time at all would answer
-# at most $1/(1-f)$ times as many requests (*Amdahl's law*). How much is that here, if everything but the model were free?
+# Let $f$ be the share of a request's time that the server's own code takes. A server that takes no time at all would
+# answer at most $1/(1-f)$ times as many requests (*Amdahl's law*). How much is that here, if everything but the model
+# were free?
 
 # %%
 free = us["the model"] / us["the whole, over HTTP"]  # 1 − f
@@ -385,15 +388,15 @@ observe(
 )
 
 # %% [markdown]
-# So a faster web server helps small models, and hardly helps large ones. A server in Rust that computes in Python processes
-# also pays for handing each request over. Batching often saves more, because the requests of a batch share one call, one change
-# of thread, and one write to the log.
+# So a faster web server helps small models, and hardly helps large ones. A server in Rust that computes in Python
+# processes also pays for handing each request over. Batching often saves more, because the requests of a batch share
+# one call, one change of thread, and one write to the log.
 #
 # ## Which change of a model breaks its clients?
 #
-# Back to the incident. A new version can compute correctly and still break its clients. Clients depend on names, shapes and
-# types. Together these are the model's *schema*. We make five changes that look harmless, each with a reason that somebody
-# once gave. The model is one layer, fitted to the digits, in ONNX's text form:
+# Back to the incident. A new version can compute correctly and still break its clients. Clients depend on names, shapes
+# and types. Together these are the model's *schema*. We make five changes that look harmless, each with a reason that
+# somebody once gave. The model is one layer, fitted to the digits, in ONNX's text form:
 
 # %%
 flat = train.images.reshape(-1, 64)
@@ -453,8 +456,8 @@ def by_rows(name):
 
 
 # %% [markdown]
-# The first client, above, sends rows and takes the answer as it comes. The second names its input, and takes the answer as it
-# comes. The third looks up its output by name. The fourth reads bytes.
+# The first client, above, sends rows and takes the answer as it comes. The second names its input, and takes the answer
+# as it comes. The third looks up its output by name. The fourth reads bytes.
 
 
 # %%
@@ -532,12 +535,13 @@ claim(
 )
 
 # %% [markdown]
-# This is the incident. The row form leaves out the output's name if there is only one output. With a second output each row
-# becomes an object, `{"logits": […], "probabilities": […]}`. `np.argmax` of an object is 0, so every digit is a zero. "An
-# additional output breaks nobody" is true only for clients that look up outputs by name, as the third one does.
+# This is the incident. The row form leaves out the output's name if there is only one output. With a second output each
+# row becomes an object, `{"logits": […], "probabilities": […]}`. `np.argmax` of an object is 0, so every digit is a
+# zero. "An additional output breaks nobody" is true only for clients that look up outputs by name, as the third one
+# does.
 #
-# The binary client reads float64 as float32. It gets noise, and no error, because it does not look at the type that the answer
-# tells.
+# The binary client reads float64 as float32. It gets noise, and no error, because it does not look at the type that the
+# answer tells.
 #
 # ## How do I find such a change before the clients do?
 #
@@ -577,13 +581,13 @@ claim(
 )
 
 # %% [markdown]
-# A gate that asks a person about each difference is crude, and often good enough. A finer gate knows the direction. An input may
-# become *wider* (accept more than before), and an output may become *narrower* (vary less than before). The reverse breaks
-# clients. **Now do exercise 14b.2**, which writes such a gate.
+# A gate that asks a person about each difference is crude, and often good enough. A finer gate knows the direction. An
+# input may become *wider* (accept more than before), and an output may become *narrower* (vary less than before). The
+# reverse breaks clients. **Now do exercise 14b.2**, which writes such a gate.
 #
-# Some changes must break clients. Then give the model another *name*, such as `digits-v2`. Keep the old one beside it until its
-# last client has moved. The server's metrics count the requests for each model, so you know when that is. A new *version* under
-# the old name is for changes that no client can see but in the quality of the answers (lesson 19).
+# Some changes must break clients. Then give the model another *name*, such as `digits-v2`. Keep the old one beside it
+# until its last client has moved. The server's metrics count the requests for each model, so you know when that is. A
+# new *version* under the old name is for changes that no client can see but in the quality of the answers (lesson 19).
 #
 # ## What we measured
 
@@ -603,23 +607,25 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - The Open Inference Protocol tells each tensor's name, shape and type. A client can ask, and it should look at what it is told.
+# - The Open Inference Protocol tells each tensor's name, shape and type. A client can ask, and it should look at what
+#   it is told.
 # - For many numbers, send bytes. gRPC adds typed code, streams and deadlines, and wants a balancer that reads requests.
 # - Compare schemas before each release. An additional output can break a client without a single error.
 #
 # ## Where this breaks down
 #
-# Client and server share one machine, so our times contain no network. Bytes cost more on a slow link, and compression (which
-# our server does not offer) changes the comparison. Our messages are small. For requests of many megabytes, memory counts more
-# than parsing. A schema says nothing about meaning: pixels of 0 to 255 have the same schema as pixels of 0 to 1. Contracts
-# (lesson 08) and a shadow (lesson 19) look at that.
+# Client and server share one machine, so our times contain no network. Bytes cost more on a slow link, and compression
+# (which our server does not offer) changes the comparison. Our messages are small. For requests of many megabytes,
+# memory counts more than parsing. A schema says nothing about meaning: pixels of 0 to 255 have the same schema as
+# pixels of 0 to 1. Contracts (lesson 08) and a shadow (lesson 19) look at that.
 #
 # ## What real teams use
 #
-# NVIDIA Triton, KServe, MLServer and OpenVINO Model Server speak the Open Inference Protocol, over REST and gRPC. Triton's client
-# library `tritonclient` sends binary tensors unless told otherwise. TensorFlow Serving has gRPC beside its REST API. Inside a
-# cluster, many teams use gRPC between services, with a service mesh that balances requests. At the edge, for browsers and
-# partners, they use REST. For protobuf files, tools such as `buf` find breaking changes in a pull request.
+# NVIDIA Triton, KServe, MLServer and OpenVINO Model Server speak the Open Inference Protocol, over REST and gRPC.
+# Triton's client library `tritonclient` sends binary tensors unless told otherwise. TensorFlow Serving has gRPC beside
+# its REST API. Inside a cluster, many teams use gRPC between services, with a service mesh that balances requests. At
+# the edge, for browsers and partners, they use REST. For protobuf files, tools such as `buf` find breaking changes in a
+# pull request.
 #
 # ## Further reading
 #
@@ -628,4 +634,5 @@ show.table(
 # - NVIDIA Triton Inference Server, `docs/protocol/extension_binary_data.md`: the binary extension.
 # - Protocol Buffers documentation, *Encoding*: varints, keys and kinds.
 # - gRPC documentation, *gRPC over HTTP2*: the five bytes before a message. RFC 9113, *HTTP/2*, 2022: frames.
-# - G. M. Amdahl, *Validity of the single processor approach to achieving large scale computing capabilities*, AFIPS 1967.
+# - G. M. Amdahl, *Validity of the single processor approach to achieving large scale computing capabilities*, AFIPS
+#   1967.

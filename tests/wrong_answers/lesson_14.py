@@ -60,6 +60,14 @@ def takes_nan(body, size):
     return np.array(rows, np.float32)
 
 
+def up_to_the_largest_as_a_double(body, size):
+    rows = _sized(body, size)
+    most = float(np.finfo(np.float32).max)  # 3.4028235e38 lies above it, and rounds to it
+    if any(type(each) not in (int, float) or not abs(each) <= most for row in rows for each in row):
+        raise ValueError("expected numbers")
+    return np.array(rows, np.float32)
+
+
 def finite_in_python(body, size):
     rows = _sized(body, size)
     if any(type(each) not in (int, float) or not math.isfinite(each) for row in rows for each in row):
@@ -229,6 +237,7 @@ WRONG = {
         measures_anything: "each row is a list of `size` entries",
         by_isinstance: "texts, true, false and null are no numbers",
         takes_nan: "every number is finite in float32",
+        up_to_the_largest_as_a_double: "every number is finite in float32",
         finite_in_python: "every number is finite in float32",
         finite_afterwards: "nothing but ValueError is raised, whatever comes",
         tells_the_row: "no message repeats what was sent",

@@ -71,6 +71,10 @@ def reads_on_inside(message):
     return found
 
 
+def strips_the_contents(message):
+    return [(n, content if isinstance(content, int) else content.strip(b"\0")) for n, content in _read(message)]
+
+
 def slices_never_complain(message):
     return _read(message, bounded=False)
 
@@ -274,6 +278,11 @@ def guesses_the_header_s_encoding(body, header_length):
     return _tensors(body, header_length, whole=True, types=True, decode=bytes)
 
 
+def counts_from_the_end(body, header_length):
+    _inside(body, abs(header_length))
+    return _tensors(body, header_length % (len(body) + (header_length >= 0)), whole=True, types=True)
+
+
 def believes_the_sizes(body, header_length):
     _inside(body, header_length)
     return _tensors(body, header_length)
@@ -302,6 +311,7 @@ WRONG = {
         texts_and_numbers_alone: "kinds 1 and 5 have 8 and 4 bytes, without a length",
         one_of_each_number: "all fields come in their order, repeated ones too; empty contents and an empty message count",
         reads_on_inside: "a message inside a message comes back as bytes",
+        strips_the_contents: "a message inside a message comes back as bytes",
         slices_never_complain: "a message that ends inside a field is refused, wherever it ends",
         an_index_beyond_the_end: "a message that ends inside a field is refused, wherever it ends",
         any_kind: "kinds that we do not know, the number 0 and endless varints are refused",
@@ -330,6 +340,7 @@ WRONG = {
         a_view_of_the_body: "the arrays may be written to",
         fears_no_depth: "a header that does not end inside the body, or is no such object, is refused",
         guesses_the_header_s_encoding: "a header that does not end inside the body, or is no such object, is refused",
+        counts_from_the_end: "a header that does not end inside the body, or is no such object, is refused",
         believes_the_sizes: "size, shape, datatype and body must fit each other",
         reserves_what_is_announced: "numbers too large to be true are refused, not multiplied into small ones or reserved",
         believes_the_types: "each entry is of its type: no booleans, texts, negative or decimal numbers, no unknown datatype",
