@@ -87,11 +87,12 @@ reply = wires.ask(PREDICT, body)
 print(reply.status, reply.body[:90])
 
 # %% [markdown]
-# The same request, typed (with the port of `first.url`, and all 64 numbers in place of the dots):
+# The same, typed (with the port of `first.url`). The file `request.json` holds `{"instances": [[0.0, 0.0, 0.3125,
+# …]]}`, with all 64 numbers.
 #
 # ```bash
 # curl http://localhost:8000/health
-# curl -X POST http://localhost:8000/v1/models/digits:predict -d '{"instances": [[0.0, 0.0, 0.3125, …]]}'
+# curl -X POST http://localhost:8000/v1/models/digits:predict -d @request.json
 # ```
 
 # %%
@@ -764,11 +765,11 @@ ours = load.Wires(service.url)
 # %% [markdown]
 # ```bash
 # python -m course_lib.serving --models models --port 8501
-# curl -X POST http://localhost:8501/v1/models/digits:predict -d '{"inputs": [{"data": [0.1, 0.2, 0.3, 0.4, 0.5]}]}'
+# curl -X POST http://localhost:8501/v1/models/digits:predict -d @article.json
 # ```
 #
-# One of the articles behind this course ends with the second line (for a model of MNIST's pictures, 28 × 28 points). Is
-# it right? We send its body to our digits.
+# `article.json` holds `{"inputs": [{"data": [0.1, 0.2, 0.3, 0.4, 0.5]}]}`. One of the articles behind this course ends
+# with this request, to a model of MNIST's pictures (28 × 28 points). Is it right? We send it to our digits.
 
 # %%
 V1 = "/v1/models/digits"

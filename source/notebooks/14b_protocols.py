@@ -14,8 +14,8 @@
 #
 # ## Before you start
 #
-# You need lesson 14: TensorFlow Serving's REST API, statuses, and the course's model server. *HTTP/1.1* sends requests
-# as lines of text and a body. *JSON* writes numbers as text, too.
+# You need lesson 14: TensorFlow Serving's REST API, statuses, and the course's model server. Lesson 14's requests had a
+# body in *JSON*, which writes numbers as text. Here we also send bytes.
 
 # %%
 import json
@@ -35,9 +35,9 @@ path.picture(here="14b")
 # %% [markdown]
 # ## How do I ask a model that I know nothing about?
 #
-# With TensorFlow Serving's API a client must know a model's inputs beforehand. The *Open Inference Protocol*, version
-# 2, was agreed on by KServe, NVIDIA's Triton, MLServer and others. It says of each tensor its name, shape and type. So
-# a client can ask first. The course's server speaks it as well, under `/v2`.
+# Ask the server. The *Open Inference Protocol*, version 2, was agreed on by KServe, NVIDIA's Triton, MLServer and
+# others. In it each tensor comes with its name, its shape and its type: in the description of a model, in requests, and
+# in answers. The course's server speaks it under `/v2`.
 
 # %%
 train, test = data.digits()
@@ -92,8 +92,13 @@ claim(
 
 # %% [markdown]
 # ```bash
-# curl -X POST http://localhost:8501/v2/models/digits/infer -d '{"inputs":
-#   [{"name": "pixels", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.0, 0.0, 0.3125, …]}]}'
+# curl -X POST http://localhost:8501/v2/models/digits/infer -d @request.json
+# ```
+#
+# `request.json` holds this, with all 64 numbers:
+#
+# ```json
+# {"inputs": [{"name": "pixels", "datatype": "FP32", "shape": [1, 1, 8, 8], "data": [0.0, 0.0, 0.3125]}]}
 # ```
 #
 # The data may be nested or flat, in *row-major* order: the last axis runs fastest. The server sends an `id` back. Here
@@ -110,8 +115,8 @@ claim(
 # | Output names | left out, if there is one output | always told |
 # | Errors | a status, `{"error": "…"}` | the same |
 #
-# Keep two of these differences in mind: names are always told, and types are. We come back to both. For the health
-# addresses, look at the status alone, since bodies differ between servers.
+# Keep one difference in mind: this protocol always tells names and types. We come back to it. For the health addresses,
+# look at the status alone, since bodies differ between servers.
 #
 # ## How many bytes does a number take?
 #
@@ -158,16 +163,16 @@ claim(
 # A text in a `BYTES` tensor has its length in four bytes before it. Binary answers can also hold `NaN`, for which JSON
 # has no word.
 #
-# All these lengths come from strangers: the header, the size, the shape. A server that believes them reads the wrong
-# bytes, or reserves a terabyte. **Now do exercise 14b.3**, which reads such a body when its lengths lie. A proxy on the
-# way must pass the header on, or the body becomes unreadable.
+# All these lengths come from strangers: the header, the size, the shape. A server that believes them may read the wrong
+# bytes, or reserve a terabyte of memory. **Now do exercise 14b.3**, which reads such a body when its lengths lie. A
+# proxy on the way must pass the header on, or the body becomes unreadable.
 #
 # ## What does gRPC send?
 #
 # *gRPC* calls functions on another machine. It sends *protocol buffers* (protobuf), Google's binary form of messages,
-# over *HTTP/2*, which carries many requests at the same time on one connection. A protobuf message is a row of fields.
-# Each field begins with a *key*: the field's number times 8, plus a *kind*. Kind 2 means that a length and so many
-# bytes follow. Keys and lengths are *varints*: seven bits in each byte, and the eighth bit says that another byte
+# over *HTTP/2*, which carries many requests at the same time on one connection. A protobuf message is a sequence of
+# fields. Each field begins with a *key*: the field's number times 8, plus a *kind*. Kind 2 means that a length and so
+# many bytes follow. Keys and lengths are *varints*: seven bits in each byte, and the eighth bit says that another byte
 # follows. That is enough to write the request of the Open Inference Protocol by hand:
 
 
@@ -278,9 +283,9 @@ claim(
 )
 
 # %% [markdown]
-# For one picture, the description of the tensor costs as much as the bytes save. For many numbers the step that counts
-# is the one from text to bytes. The step from HTTP/1.1 to gRPC adds little. Bytes are only half of it: text must also
-# be written and read.
+# For one picture of short numbers, the description of the tensor costs as much as the bytes save. For many numbers the
+# step that counts is the one from text to bytes. The step from HTTP/1.1 to gRPC adds little. Bytes are only half of it:
+# text must also be written and read.
 
 # %%
 as_text, (as_bytes, length) = v2_json(standard), as_binary(standard)
