@@ -238,13 +238,13 @@ observe(
 # *event loop*, the one thread that runs all coroutines, can do nothing else. It accepts no connection and sends no
 # answer.
 #
-# If such a call takes two seconds, and the orchestrator gives the health check one, the orchestrator restarts a healthy
-# service, at the busiest moment. The cure is the thread. ONNX Runtime releases Python's lock while it computes. We use
-# only one such thread, so calls do not slow each other down.
+# Suppose that such a call takes two seconds, and the orchestrator waits one second for the health check. Then it
+# restarts a healthy service, at the busiest moment. The cure is the thread. ONNX Runtime releases Python's lock while
+# it computes. We use only one such thread, so calls do not slow each other down.
 #
 # ## What will clients send?
 #
-# Whatever they can. Here are requests as they come in real life: a client of an older version, a missing field, a
+# Anything. Here are requests as they come in real life: a client of an older version, a text instead of a number, a
 # picture in the range 0 to 255, a `NaN` out of somebody's division.
 
 # %%
@@ -294,9 +294,10 @@ reveal("mistakes", blamed, f"Status 200 for {len(silent)} of them: {', '.join(si
 # %% [markdown]
 # All the others got status 500. A 500 says "our fault". The client may try again what can never work, and the team on
 # duty is called for somebody else's typo. The answers with status 200 are worse. A text and `true` were taken for
-# numbers, and pixels of 0 to 255 got an answer without a warning. `NaN` shows how far a mistake can travel. JSON has no
-# such number. Python's reader accepts it all the same, the model computes with it, and only the writer of the answer
-# stops. (On some processors nothing stops it: their ReLU turns `NaN` into 0, and the status is 200.)
+# numbers, and pixels of 0 to 255 got an answer without a warning. No rows got an empty answer. `NaN` shows how far a
+# mistake can travel. JSON has no such number. Python's reader accepts it all the same, the model computes with it, and
+# only the writer of the answer stops. (On some processors nothing stops it: their ReLU turns `NaN` into 0, and the
+# status is 200.)
 #
 # So a service needs a *contract*: what a request must look like, and what the answer is if it does not. We use
 # TensorFlow Serving's form for errors, a status and `{"error": "…"}`. Lesson 08's rule holds: say what was expected,
@@ -828,7 +829,7 @@ claim(
 # ```
 #
 # With a version in the address, the same request gets the same answer tomorrow. A label leaves the choice to the
-# service's owners. They move `stable` from 1 to 2: a *release*. They move it back: a *roll-back*. No client has to
+# service's owners. They move `stable` from 1 to 2: a *release*. They move it back: a *rollback*. No client has to
 # change. Lesson 19 does it under load.
 #
 # ## Is a server that is shutting down alive, or ready?

@@ -133,7 +133,7 @@ text = json.dumps(standard.ravel().tolist())
 reveal("text", len(text) / standard.size, text[:66] + " …")
 
 # %% [markdown]
-# Python writes a float32 as the nearest float64, with all the digits that this needs. Nine digits would be enough to
+# Python turns each float32 into a float64, and writes all the digits that a float64 needs. Nine digits are enough to
 # read the same float32 again. The protocol's *binary extension* (from Triton) avoids the text. The JSON only announces
 # the tensors, and their bytes follow, *little-endian*: the least significant byte first. A header says where the JSON
 # ends.
@@ -164,8 +164,8 @@ claim(
 # has no word.
 #
 # All these lengths come from strangers: the header, the size, the shape. A server that believes them may read the wrong
-# bytes, or reserve a terabyte of memory. **Now do exercise 14b.3**, which reads such a body when its lengths lie. A
-# proxy on the way must pass the header on, or the body becomes unreadable.
+# bytes, or reserve a terabyte of memory. Exercise 14b.3 reads such a body when its lengths lie. A proxy on the way must
+# pass the header on, or the body becomes unreadable.
 #
 # ## What does gRPC send?
 #
@@ -284,8 +284,8 @@ claim(
 
 # %% [markdown]
 # For one picture of short numbers, the description of the tensor costs as much as the bytes save. For many numbers the
-# step that counts is the one from text to bytes. The step from HTTP/1.1 to gRPC adds little. Bytes are only half of it:
-# text must also be written and read.
+# step that counts is the one from text to bytes. The step from binary over HTTP/1.1 to gRPC saves little more. Bytes
+# are only half of it: text must also be written and read.
 
 # %%
 as_text, (as_bytes, length) = v2_json(standard), as_binary(standard)
@@ -320,7 +320,7 @@ observe(
 # %% [markdown]
 # ## When is gRPC worth it?
 #
-# The course installs no gRPC server, so this table is on paper:
+# The course installs no gRPC server, so nothing in this table is measured:
 #
 # | question | REST over HTTP/1.1, JSON or binary | gRPC over HTTP/2 |
 # | --- | --- | --- |
@@ -400,8 +400,8 @@ observe(
 # ## Which change of a model breaks its clients?
 #
 # Back to the incident. A new version can compute correctly and still break its clients. Clients depend on names, shapes
-# and types. Together these are the model's *schema*. We make five changes that look harmless, each with a reason that
-# somebody once gave. The model is one layer, fitted to the digits, in ONNX's text form:
+# and types. Together these are the model's *schema*. We make five changes that look harmless. The comments give the
+# reasons that people have for them. The model is one layer, fitted to the digits, in ONNX's text form:
 
 # %%
 flat = train.images.reshape(-1, 64)
@@ -586,7 +586,7 @@ claim(
 )
 
 # %% [markdown]
-# A gate that asks a person about each difference is crude, and often good enough. A finer gate knows the direction. An
+# A gate that asks a person about each difference is simple, and often good enough. A finer gate knows the direction. An
 # input may become *wider* (accept more than before), and an output may become *narrower* (vary less than before). The
 # reverse breaks clients. **Now do exercise 14b.2**, which writes such a gate.
 #
