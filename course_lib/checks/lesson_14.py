@@ -44,7 +44,7 @@ def strangers(answer: Callable) -> Iterator[Property]:
         "Which dtype does the docstring ask for, and which does NumPy choose?",
         'np.array(json.loads(body)["instances"], np.float32)',
     ])  # fmt: skip
-    yield ("what is no JSON is a ValueError, and so is what is no object with rows", lambda: refused(
+    yield ("a body that is not JSON, or not an object with rows, is a ValueError", lambda: refused(
         b"", b"instances", b"[[1, 2]]", b"3", b"null", b'"instances"', b"{}", b'{"inputs": [[1, 2]]}', _request([]),
         _request({}), _request(None), _request("12"), b'\xff{"instances": [[1, 2]]}',
         _request([[1, 2]]).decode().encode("utf-16"),
@@ -150,7 +150,7 @@ def travellers(answer: Callable) -> Iterator[Property]:
         "Sum the rows of those in the batch.",
         "rows[batch].sum() + rows[i] > most: close at this arrival, and the request opens the next.",
     ])  # fmt: skip
-    yield ("who arrives at the very moment still gets in", lambda: same([0, 5, 5, 6], [1, 1, 1, 1], 8, 5)
+    yield ("a request that arrives at the very moment still gets in", lambda: same([0, 5, 5, 6], [1, 1, 1, 1], 8, 5)
            and same([0, 0, 0, 1], [1, 1, 1, 1], 8, 0), [
         "Longest wait 5 ms, arrivals at 0 and at 5.",
         "Compare with >, not with >=.",
@@ -217,12 +217,12 @@ def door(answer: Callable) -> Iterator[Property]:
         whole = said is None or isinstance(said, int | np.integer) and not isinstance(said, bool)
         return whole and said == _retry(*case)
 
-    yield ("an idle server lets in who can be served", lambda: same(0, 1, 100, 8, 4, 0.5) and same(0, 8, 100, 8, 4, 0.5), [
+    yield ("an idle server lets in what it can answer in time", lambda: same(0, 1, 100, 8, 4, 0.5) and same(0, 8, 100, 8, 4, 0.5), [
         "One row takes 4.5 ms, the deadline is 100 ms.",
         "Return 0, an int, where the answer comes in time.",
         "end = alpha + beta × own_rows; 0 if end <= deadline",
     ])  # fmt: skip
-    yield ("those who wait are served first, `most` at a time", lambda: same(80, 1, 90, 8, 4, 0.5) and same(800, 8, 1000, 8, 8, 0.5)
+    yield ("the rows that wait are served first, `most` at a time", lambda: same(80, 1, 90, 8, 4, 0.5) and same(800, 8, 1000, 8, 8, 0.5)
            and answer(80, 1, 90, 8, 4, 0.5) == 0 and answer(800, 8, 1000, 8, 8, 0.5) == 1, [
         "80 rows before you are ten calls of 8 rows.",
         "Each call costs alpha once, each row beta.",
@@ -253,7 +253,7 @@ def door(answer: Callable) -> Iterator[Property]:
         "No waiting helps such a request. Compute its own time alone.",
         "if the time of own_rows alone is above the deadline: return None",
     ])  # fmt: skip
-    yield ("what is no number of rows, and what is negative, is refused", lambda: all(
+    yield ("no own rows, a batch of 0 and negative numbers are refused", lambda: all(
         raises(ValueError, answer, *case)
         for case in ((0, 0, 100, 8, 4, 0.5), (0, 1, 100, 0, 4, 0.5), (-1, 1, 100, 8, 4, 0.5), (0, 1, -1, 8, 4, 0.5), (0, 1, 100, 8, -4, 0.5),
                      (0, 1, 100, 8, 4, -0.5), (0, 1, 100, 8, 4, 0.5, -1))

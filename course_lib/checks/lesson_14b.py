@@ -122,13 +122,13 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
         "An empty set is set().",
         "Collect (side, name) only where something breaks.",
     ])  # fmt: skip
-    yield ("what is gone, or renamed, breaks", lambda: broken(changed("inputs", "pixels")) == {("inputs", "pixels")}
+    yield ("a field that is gone, or renamed, breaks clients", lambda: broken(changed("inputs", "pixels")) == {("inputs", "pixels")}
            and broken(changed("outputs", "sure")) == {("outputs", "sure")} and broken(changed("inputs", "pen")) == {("inputs", "pen")}, [
         "Remove an input; remove an output.",
         "An optional input that is gone breaks those who send it.",
         "name not in new[side]",
     ])  # fmt: skip
-    yield ("an output more breaks nobody, nor an optional input; a required input does",
+    yield ("an additional output or optional input breaks nobody; an additional required input does",
            lambda: broken(changed("outputs", "more", field())) == set() and broken(changed("inputs", "hint", field(optional=True))) == set()
            and broken(changed("inputs", "hint", field())) == {("inputs", "hint")}
            and broken(changed("inputs", "hint", field(optional=False))) == {("inputs", "hint")}, [
@@ -136,7 +136,7 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
         "Without the key `optional`, an input is required.",
         'not new_field.get("optional", False)',
     ])  # fmt: skip
-    yield ("another dtype breaks, on both sides", lambda: broken(changed("inputs", "pixels", dtype="float64")) == {("inputs", "pixels")}
+    yield ("another dtype breaks clients, on both sides", lambda: broken(changed("inputs", "pixels", dtype="float64")) == {("inputs", "pixels")}
            and broken(changed("outputs", "logits", dtype="float64")) == {("outputs", "logits")}, [
         "float64 holds every float32, and yet.",
         "Bytes are read as what they were.",
@@ -163,7 +163,7 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
         "The outer side None allows everything; the inner side None fits into None alone.",
         "low is None or (inner['low'] is not None and inner['low'] >= low)",
     ])  # fmt: skip
-    yield ("a size that was free and is fixed breaks an input, not an output; the reverse the other way round",
+    yield ("fixing a free size breaks an input, not an output; freeing a fixed one breaks an output, not an input",
            lambda: broken(changed("inputs", "pixels", shape=(1, 8, 8))) == {("inputs", "pixels")}
            and broken(changed("inputs", "pixels", shape=(-1, -8, 8))) == set()
            and broken(changed("outputs", "logits", shape=(1, 10))) == set()
@@ -181,7 +181,7 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
         "-2 fits into -1, not the other way round.",
         "b < 0 and abs(a) >= -b",
     ])  # fmt: skip
-    yield ("an axis more or less breaks", lambda: broken(changed("inputs", "pixels", shape=(-1, 8))) == {("inputs", "pixels")}
+    yield ("one axis more or less breaks clients", lambda: broken(changed("inputs", "pixels", shape=(-1, 8))) == {("inputs", "pixels")}
            and broken(changed("outputs", "logits", shape=(-1, 10, 1))) == {("outputs", "logits")}, [
         "zip() stops at the shorter one.",
         "Compare the numbers of axes first.",

@@ -749,7 +749,8 @@ observe(
 # So far the format was our own, and clients would have to read our code to know it. *TensorFlow Serving's REST API* is
 # a format for which clients, gateways and load tests exist already. The course's own server speaks it, and does all of
 # the above. (It also speaks the Open Inference Protocol, which lesson 14b explains.) We give it a folder with two
-# versions of a model, and *labels*: names that point to versions.
+# versions of a model, and *labels*: names that point to versions. (Our server reads them from `serving.json`,
+# TensorFlow Serving from its model configuration.)
 
 # %%
 folder = scratch / "models"
@@ -810,7 +811,7 @@ show.table(
     ["request", "status", "version", "answer"],
     [[f"{'POST' if sent else 'GET'} {where}", r.status, r.headers.get("x-model-version", "–"),
       r.body[:60].decode()] for (where, sent), r in zip(tries, replies)],
-    caption="The answer's header X-Model-Version tells which version computed it",
+    caption="Our server tells the version that computed an answer in a header, X-Model-Version",
 )  # fmt: skip
 
 # %%
@@ -836,8 +837,9 @@ claim(
 #
 # An orchestrator asks two questions. *Liveness*: does the process answer at all? If not, restart it. *Readiness*:
 # should it get requests now? A server that loads a model, or is about to end, is alive and not ready. If you restart it
-# for that, it may never become ready. We ask ours to end, and watch. With `--drain-seconds 10` it goes on answering for
-# ten seconds, in which the others stop sending to it.
+# for that, it may never become ready. We ask our server to end, and watch. The addresses are those of lesson 14b's
+# protocol; TensorFlow Serving's REST API has no address for health, only the model's status. With `--drain-seconds 10`
+# it goes on answering for ten seconds, in which the others stop sending to it.
 
 
 # %%
@@ -957,7 +959,7 @@ show.table(
     ["step", "before", "after"],
     [
         ["a thread computes: health check beside a call (ms)", f"{blocked:.0f}", f"{free:.0f}"],
-        ["a contract: mistakes answered with 4xx, of 12", blamed, len(after)],
+        ["a contract: mistakes answered with 4xx", f"{blamed} of 11", f"{len(after)} of 12"],
         ["batching: requests a second, 24 clients", f"{singly:.0f}", f"{batched:.0f}"],
         ["deadlines and a bounded queue: answers in time at twice the load, of the capacity",
          *(f"{shares[name]:.2f}" for name in ("/everything", "/careful"))],
