@@ -397,6 +397,57 @@ observe(
 # processes also pays for handing each request over. Batching often saves more, because the requests of a batch share
 # one call, one change of thread, and one write to the log.
 #
+# ## When do I need no server at all?
+#
+# The cheapest request is the one that nobody sends. Suppose that all 450 pictures are there from the start, as in a
+# nightly job over yesterday's uploads. We read them in three ways: one request for each, requests of 64 in binary, and
+# one call in this process.
+
+
+# %%
+def one_by_one():
+    for image in images:
+        sent = json.dumps({"instances": [image.tolist()]}).encode()
+        ask("/v1/models/digits:predict", sent)
+
+
+def by_64():
+    for i in range(0, 450, 64):
+        ask(INFER, *as_binary(images[i : i + 64]))
+
+
+# %%
+ways = {
+    "a request for each, JSON": one_by_one,
+    "requests of 64, binary": by_64,
+    "one call, in this process": lambda: digits.run(None, {"pixels": images}),
+}
+ways_ms = measure.latencies_ms(ways, rounds=3, warm_up=1)
+per_second = {name: 450_000 / float(np.median(ms)) for name, ms in ways_ms.items()}
+show.table(
+    ["way", "pictures a second"],
+    [[name, f"{each:,.0f}"] for name, each in per_second.items()],
+    caption="The same model, the same pictures",
+)
+
+# %%
+online, _, offline = per_second.values()
+observe(
+    "without a network the same model reads at least ten times as many pictures a second",
+    offline > 10 * online,
+    f"{offline / online:.0f} times",
+)
+
+# %% [markdown]
+# - *Batch job*: the inputs are known before, and nobody waits. Use a program over a file. It needs no queue and no
+#   deadline, and if it fails it runs again.
+# - *In process*: one application uses the model, in a language that has a runtime for it. A library call has no
+#   time-outs. The price: model and application are released together.
+# - *On the device*: the picture may not leave the phone, or there is no network. Lessons 06 and 07 make the files. The
+#   price: old versions live for years on devices that you do not control.
+# - *Online service*: many applications share one model, which changes more often than they do, or they share costly
+#   hardware. The rest of this part is about that.
+#
 # ## Which change of a model breaks its clients?
 #
 # Back to the incident. A new version can compute correctly and still break its clients. Clients depend on names, shapes
