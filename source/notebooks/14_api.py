@@ -193,7 +193,7 @@ async def threaded(request):
 # restarted. We send one large request of 900 pictures, and 20 ms later ask `/health`.
 
 # %%
-guess("health", "How long does it take beside a call in `blocking`?", low=1, high=1000, unit="ms")
+guess("health", "How long does `/health` take beside `blocking`?", low=1, high=1000, unit="ms")
 
 # %% [markdown]
 # One program has both:
@@ -463,7 +463,7 @@ async def batch_sizes(request):
 # if 24 clients ask all the time, each for one picture?
 
 # %%
-guess("batching", "How many times the requests a second, with batches?", low=1, high=20)
+guess("batching", "With batches: how many times the requests a second?", low=1, high=20)
 
 # %%
 fourth = start_handlers(
@@ -586,7 +586,7 @@ claim(
 # sleeps for 10 ms, as if it waited for a GPU. It serves requests in order, and knows nothing of deadlines.
 
 # %%
-guess("goodput", "Which share of its capacity does it answer in time?", share=True)
+guess("goodput", "At twice the load: which share of the capacity is in time?", share=True)
 
 
 # %%
