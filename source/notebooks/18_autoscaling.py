@@ -423,7 +423,7 @@ reveal("first_look", str(first))
 
 # %%
 claim(
-    "one full pod makes the rule want 2 pods, whatever the load; at twice the capacity 4 are needed",
+    "one full pod makes the rule want 2, whatever the load; at twice the capacity 4 are needed",
     first == 2 and wanted(1, 200) == 4,
     f"1 · 100/{TARGET} and 1 · 200/{TARGET}, rounded up",
 )
