@@ -35,6 +35,7 @@ import yaml
 
 from course_lib import data, models, show
 from course_lib.idioms import begin, claim, claim_gone, guess, live, observe, own, path, reveal
+from course_lib.ops.http import DIRECT, ask
 
 scratch = begin("18")
 path.picture(here="18")
@@ -226,8 +227,6 @@ print(f"the first pod was ready {deployed['seconds']:.0f} s after the rest was a
 # %%
 def counters(url):
     """The server's counters that we need, and when they were read."""
-    from course_lib.ops.http import DIRECT
-
     wanted = {
         "process_cpu_seconds_total": "cpu_s",
         "model_server_request_duration_seconds_sum": "stay_s",
@@ -506,7 +505,6 @@ guess(
 @live("docker", "kubernetes")
 def follow():
     from course_lib.ops import kubernetes as k8s
-    from course_lib.ops.http import ask
     from course_lib.ops.traffic import traffic
     from course_lib.ops.watch import autoscaler_state, autoscalers, metrics_window, watching
 
