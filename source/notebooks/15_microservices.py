@@ -34,6 +34,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
 import psutil
+import tenacity
 from prometheus_client.parser import text_string_to_metric_families
 
 # %%
@@ -323,9 +324,11 @@ refused, others = int((~fine & drawn).sum()), int((~fine & ~drawn).sum())
 # %%
 for kind, name, colour in ((~drawn, "pixels", show.BLUE), (drawn, "drawings", show.ORANGE)):
     for which, mark, end in ((kind & fine, ".", "answered"), (kind & ~fine, "x", "refused")):
-        plt.plot(due_s[which], taken_ms[which], mark, color=colour, label=f"{name}, {end}")
+        if which.any():
+            plt.plot(due_s[which], taken_ms[which], mark, color=colour, label=f"{name}, {end}")
+plt.axvspan(0.8, 1.6, color=show.GREY, alpha=0.2, lw=0)
 plt.yscale("log")
-plt.xlabel("when the request was due (s)")
+plt.xlabel("when the request was due (s); grey: from the kill to the new start")
 plt.ylabel("time to the answer (ms)")
 plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 show.finding(
@@ -559,7 +562,8 @@ reveal("storm", naive[1] / naive[0], f"{naive[1]} of {naive[0]} in the last ten 
 figure, panels = plt.subplots(1, 4, figsize=(11, 3), sharex=True, sharey=True)
 for axes, (name, (made, good)) in zip(panels, ways.items()):
     axes.axvspan(10, 12, color=show.GREY, alpha=0.3, lw=0)
-    axes.stairs(np.histogram(made, np.arange(61))[0], color=show.ORANGE, label="tries")
+    tried = np.histogram(made, np.arange(61))[0]
+    axes.stairs(tried, color=show.ORANGE, baseline=None, label="tries")
     axes.stairs(
         np.histogram(good, np.arange(61))[0], color=show.BLUE, fill=True, label="answered in time"
     )
@@ -599,7 +603,6 @@ preprocess.process.wait()
 for gate in (generous, thrifty):
     wires = load.Wires(gate.url)
     load.closed_loop(lambda i: post(wires, "/digits", drawings[i]), 60, workers=4)
-preprocess = start("preprocess", port=int(preprocess.url.rpartition(":")[2]))
 
 # %%
 sent_to_dead = [tries(gate)["preprocess", "unreachable"] for gate in (generous, thrifty)]
@@ -612,8 +615,34 @@ claim(
 )
 
 # %% [markdown]
-# `curl --retry 3` retries after 1, 2 and 4 seconds, without jitter. In Python, the library `tenacity` has back-off with
-# jitter, but no budget. **Now do exercise 15.2**: back-off that respects a deadline.
+# How do you write a retry in Python? The library `tenacity` has back-off with full jitter, though no budget. The service
+# is still dead. We start it again, and meanwhile a client keeps trying, for 30 seconds at the most. It tries again after
+# 502 and 503 only. After 400 the next try would fail too, and after 504 the client's time is over.
+
+# %%
+patiently = tenacity.Retrying(
+    retry=tenacity.retry_if_result(lambda status: status in (502, 503)),
+    wait=tenacity.wait_random_exponential(multiplier=0.1, max=1),
+    stop=tenacity.stop_before_delay(30),
+)
+preprocess.process.kill()
+preprocess.process.wait()
+with ThreadPoolExecutor(1) as background:
+    port = int(preprocess.url.rpartition(":")[2])
+    started = background.submit(start, "preprocess", port=port)
+    status = patiently(post, clients, "/digits", drawings[0])
+preprocess = started.result()
+
+# %%
+claim(
+    "the client's first tries are refused, the last one is answered",
+    status == 200 and patiently.statistics["attempt_number"] > 1,
+    f"{patiently.statistics['attempt_number']} tries",
+)
+
+# %% [markdown]
+# In a shell, `curl --retry 3` waits 1, 2 and 4 seconds, without jitter. **Now do exercise 15.2**: back-off that respects
+# a deadline.
 #
 # ## When should a client stop asking?
 #
@@ -703,6 +732,36 @@ claim(
 
 # %% [markdown]
 # **Now do exercise 15.3**: the breaker as a state machine. It is harder than it looks, because calls overlap.
+#
+# ## Why is everything slow when each part is fast?
+#
+# A page that asks $n$ services at once (*fan-out*) is as slow as the slowest of them. Let each be slow with probability
+# $p$, independently. Then the page is slow with probability $1 - (1 - p)^n$. With 100 services that are each slow once
+# in 100 times, this is 63 %.
+#
+# A *hedged request* helps: if no answer has come after the time that 95 % of the answers take, ask another copy too.
+# Take the answer that comes first. This costs one request more in twenty. We simulate times of 2 to 5 ms, of which one
+# in fifty is 100 ms longer.
+
+# %%
+rng = np.random.default_rng(4)
+usual_ms = rng.lognormal(1, 0.3, (2, 200_000))
+two_copies_ms = np.where(rng.random(usual_ms.shape) < 0.02, usual_ms + 100, usual_ms)
+first_ms, other_ms = two_copies_ms
+patience_ms = np.quantile(first_ms, 0.95)
+hedged_ms = np.where(
+    first_ms > patience_ms, np.minimum(first_ms, patience_ms + other_ms), first_ms
+)
+p99_ms = np.quantile(first_ms, 0.99), np.quantile(hedged_ms, 0.99)
+claim(
+    "5 % more requests bring the p99 (99 % of the times are below it) to less than a fifth",
+    p99_ms[1] < p99_ms[0] / 5,
+    f"{p99_ms[0]:.0f} ms, then {p99_ms[1]:.0f} ms; 63 % by the formula: {1 - 0.99**100:.1%}",
+)
+
+# %% [markdown]
+# A hedged request is a retry before the failure. So it needs a budget too, and it must be harmless to do it twice. When
+# is that so?
 #
 # ## What if the work was done, but the answer was lost?
 #
@@ -808,7 +867,8 @@ show.table(
 #
 # Often a monolith, for a long time. Then an existing gateway: Envoy, NGINX, or a cloud's own. Inside a cluster, a
 # *service mesh* (Istio, Linkerd) puts a proxy beside each service; time-outs, retries and breakers are then
-# configuration, not code. In Python, `tenacity` for retries and `purgatory` for breakers. For breaking things on
+# configuration, not code. In Python, `tenacity` for retries
+# and `purgatory` for breakers. For breaking things on
 # purpose: Toxiproxy, Chaos Mesh, Litmus.
 #
 # ## Further reading
