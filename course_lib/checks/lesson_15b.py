@@ -193,6 +193,7 @@ def keys(answer: Callable) -> Iterator[Property]:
         "Python salts hash() of text and bytes anew in each process.",
         "hashlib.sha256(…).hexdigest() knows no salt.",
     ])  # fmt: skip
+
     def bits() -> float:
         told = [key(x=np.full(3, i, np.float32)) for i in range(500)]
         return sum(math.log2(len(set(letters))) for letters in zip_longest(*told))
@@ -246,6 +247,7 @@ def keys(answer: Callable) -> Iterator[Property]:
         "And what if their arrays are exchanged?",
         "for name in sorted(inputs): …, and the name goes into it.",
     ])  # fmt: skip
+
     def borders() -> bool:
         for sign in ("", "|", ",", ":", ";", "/", "-", "_", ".", " ", "=", "\n", "\t", "\0"):
             if key(f"a{sign}1", 2, x=flat) == key("a", 1, **{f"2{sign}x": flat}) or \

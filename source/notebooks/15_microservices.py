@@ -60,6 +60,7 @@ options.intra_op_num_threads = 1
 session = onnxruntime.InferenceSession(models.path("digits_cnn", 3), options)
 
 
+# %%
 def read_digit(bitmap):
     pixels = data.from_bitmap(bitmap)  # (8, 8): counts the ink in blocks of 4 × 4
     return int(session.run(None, {"pixels": pixels[None, None]})[0].argmax())
@@ -110,6 +111,7 @@ shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 predictor = start_service(scratch / "models", scratch / "predictor.log")
 
 
+# %%
 def start(name, *arguments, **more):
     log = scratch / f"{name}-{time.monotonic_ns()}.log"
     return start_module(f"course_lib.services.{name}", arguments, log, **more)
@@ -193,6 +195,9 @@ claim(
     Counter(said) == {200: 160, 201: 40} and list(sent.values()) == [120, 160, 40],
     ", ".join(f"{name} {n}" for name, n in sent.items()),
 )
+
+# %% [markdown]
+# The same as a map:
 
 # %%
 axes = plt.figure(figsize=(7, 2.8)).gca()
@@ -474,7 +479,11 @@ with frozen(preprocess):
         "/digits", json.dumps(drawings[0]).encode(), {"X-Request-Timeout-Ms": "100"}
     )
 said = json.loads(late.body)["error"]
-claim("the answer is 504, and it says whose time was over", late.status == 504 and "client" in said, said)
+claim(
+    "the answer is 504, and it says whose time was over",
+    late.status == 504 and "client" in said,
+    said,
+)
 
 # %% [markdown]
 # gRPC (lesson 14b) has deadlines in its protocol. But a call has no deadline until you set one. From a service to the
@@ -548,15 +557,21 @@ def full_jitter(k, rng):
     return rng.uniform(0, 0.1 * 2**k)
 
 
+# %%
 ways = {
     "no retry": simulate(1),
     "4 tries, at once": simulate(4),
     "4 tries, full jitter": simulate(4, full_jitter),
     "jitter and a budget of 1 in 10": simulate(4, full_jitter, budget=0.1),
 }
+
+# %%
 last = {name: [int((each >= 50).sum()) for each in times] for name, times in ways.items()}
 naive = last["4 tries, at once"]
 reveal("storm", naive[1] / naive[0], f"{naive[1]} of {naive[0]} in the last ten seconds")
+
+# %% [markdown]
+# How did the minute go, second by second?
 
 # %%
 figure, panels = plt.subplots(1, 4, figsize=(11, 3), sharex=True, sharey=True)
@@ -600,9 +615,8 @@ common = ["--predictor", predictor.url, *behind, "--breaker-failures", "1000", "
 generous, thrifty = (start("gateway", *common, "--retry-share", each) for each in ("2", "0.1"))
 preprocess.process.kill()
 preprocess.process.wait()
-for gate in (generous, thrifty):
-    wires = load.Wires(gate.url)
-    load.closed_loop(lambda i: post(wires, "/digits", drawings[i]), 60, workers=4)
+for wires in map(load.Wires, (generous.url, thrifty.url)):
+    load.closed_loop(lambda i, to=wires: post(to, "/digits", drawings[i]), 60, workers=4)
 
 # %%
 sent_to_dead = [tries(gate)["preprocess", "unreachable"] for gate in (generous, thrifty)]
@@ -662,11 +676,13 @@ gates = [start("gateway", *hasty, "--breaker-failures", failures) for failures i
 due_s = np.arange(160) / 40
 
 
+# %%
 def sent_to(gate, service):
     found = {outcome: n for (to, outcome), n in tries(gate).items() if to == service}
     return sum(n for outcome, n in found.items() if outcome not in ("open", "full"))
 
 
+# %%
 def under_a_freeze(gate):
     wires, said = load.Wires(gate.url), np.zeros(160, int)
 
@@ -677,12 +693,17 @@ def under_a_freeze(gate):
     return said, taken_ms, sent_to(gate, "preprocess")
 
 
+# %% [markdown]
+# `sent_to` leaves out what the gateway refused itself. Now the freeze, from second 1 to 2.5:
+
 # %%
 with ThreadPoolExecutor(2) as both:
     running = [both.submit(under_a_freeze, gate) for gate in gates]
     time.sleep(1)
     with frozen(preprocess):
         time.sleep(1.5)
+
+# %%
 bare, guarded = (each.result() for each in running)
 waits = [int((said == 504).sum()) for said, _, _ in (bare, guarded)]
 for gate in gates:
@@ -706,6 +727,9 @@ show.finding(
     alt=f"Time until each user knows, without and with a breaker. {waits[0]} and {waits[1]} users "
     f"wait for the time-out; with the breaker {(guarded[0] == 503).sum()} are refused before.",
 )
+
+# %% [markdown]
+# After the freeze the breaker stays open a little longer, until its next trial succeeds.
 
 # %%
 claim(
@@ -783,6 +807,7 @@ def stored():
     return len(ask(feedback.url + "/feedback?limit=1000")["feedback"])
 
 
+# %%
 def lose_the_answer(news, key):
     rows = stored()
     wire = http.client.HTTPConnection(gateway.url.removeprefix("http://"), timeout=10)
@@ -792,15 +817,24 @@ def lose_the_answer(news, key):
     wire.close()  # nobody has read the answer
 
 
+# %% [markdown]
+# The second time, the client reads the answer.
+
+
 # %%
-def say(news, key_of_try):
-    lose_the_answer(news, key_of_try(0))
-    return post(clients, "/feedback", news, {"Idempotency-Key": key_of_try(1)})
+def say_twice(label, first_key, second_key):
+    lose_the_answer({"label": label}, first_key)
+    return post(clients, "/feedback", {"label": label}, {"Idempotency-Key": second_key})
 
 
+def new_key():
+    return uuid.uuid4().hex
+
+
+# %%
 before, until_s = stored(), time.monotonic() + 60
-keys = [uuid.uuid4().hex for _ in range(10)]
-statuses = [say({"label": i}, lambda number: keys[i]) for i in range(10)]
+keys = [new_key() for _ in range(10)]
+statuses = [say_twice(i, key, key) for i, key in enumerate(keys)]
 claim(
     "each of ten requests is sent twice and stored once; the second answer is 200, not 201",
     stored() - before == 10 and set(statuses) == {200},
@@ -813,7 +847,7 @@ claim(
 
 # %%
 before, until_s = stored(), time.monotonic() + 60
-_ = [say({"label": i}, lambda number: uuid.uuid4().hex) for i in range(10)]
+_ = [say_twice(i, new_key(), new_key()) for i in range(10)]
 claim(
     "with a new key for each try, ten requests become twenty rows",
     stored() - before == 20,
@@ -839,8 +873,15 @@ claim(
 show.table(
     ["what", "without", "with"],
     [
-        ["time for one drawing: one process, split", *(f"{list(designs.values())[i]:.2f} ms" for i in (0, 2))],
-        ["pixel requests refused while drawings hang: bulkhead", 20 - without[1][200], 20 - bulkhead[1][200]],
+        [
+            "time for one drawing: one process, split",
+            *(f"{list(designs.values())[i]:.2f} ms" for i in (0, 2)),
+        ],
+        [
+            "pixel requests refused while drawings hang: bulkhead",
+            20 - without[1][200],
+            20 - bulkhead[1][200],
+        ],
         ["tries for 60 requests to a dead service: retry budget", *sent_to_dead],
         ["waits for a time-out: breaker", *waits],
         ["rows for ten pieces of feedback, each sent twice: one key", 20, 10],

@@ -24,6 +24,7 @@
 import contextlib
 import inspect
 import json
+import os
 import shutil
 import sqlite3
 import subprocess
@@ -36,14 +37,23 @@ from collections import Counter, OrderedDict
 import matplotlib.pyplot as plt
 import numpy as np
 import onnxruntime
-from prometheus_client.parser import text_string_to_metric_families
 
 # %%
 from course_lib import data, models
-from course_lib.idioms import begin, claim, claim_gone, guess, live, observe, own, path, reveal, show
+from course_lib.idioms import (
+    begin,
+    claim,
+    claim_gone,
+    guess,
+    live,
+    observe,
+    own,
+    path,
+    reveal,
+    show,
+)
 from course_lib.measure import load
 from course_lib.ops import leash
-from course_lib.ops.http import DIRECT
 from course_lib.ops.service import start_module, start_service
 
 scratch = begin("15b")
@@ -71,8 +81,15 @@ gateway = start()
 # ## What if the work takes longer than a client waits?
 #
 # Reading an archive of scans takes hours. No time-out fits. So the service answers at once, with status 202,
-# "accepted", and an address where the result will be. The work waits in a *queue* until a *worker* takes it. The service
-# has then promised that accepted work will be done, even if a worker dies.
+# "accepted", and an address where the result will be:
+#
+# ```text
+# POST /jobs       →  202, Location: /jobs/17
+# GET  /jobs/17    →  202 while it waits, later 200 {"digit": 3}
+# ```
+#
+# The work waits in a *queue* until a *worker* takes it. The service has promised that accepted work will be done, even
+# if a worker dies.
 #
 # A queue has three operations: put, take, finish. *Take* must not remove the job, because a worker that dies would lose
 # it. Instead, the worker gets a *lease*: the job is its own for some time. If the worker has not finished by then, the
@@ -86,6 +103,7 @@ TABLE = """CREATE TABLE IF NOT EXISTS jobs (
 WAITING = "digit IS NULL AND dead IS NULL"
 
 
+# %%
 def take(queue, now_s, lease_s):
     """Leases the oldest job that waits and is not leased; (id, body), or None."""
     return queue.execute(
@@ -106,8 +124,8 @@ def waiting(queue):
 
 
 # %% [markdown]
-# One SQL statement finds a job and leases it. So two workers cannot take the same one. The worker is a program of its
-# own. Many workers look like this one:
+# `take` finds a job and leases it in one SQL statement. So two workers cannot take the same job. The worker is a program
+# of its own. Many workers look like this one:
 
 
 # %%
@@ -117,6 +135,7 @@ def read_job(url, body):
     return json.load(answer)["digits"][0]
 
 
+# %%
 def work(queue, url, lease_s, read):
     while waiting(queue):
         time.sleep(0.01)
@@ -144,9 +163,13 @@ def program(name, functions, call):
     return scratch / name
 
 
+# %%
 def start_worker(file):
     return leash.start([sys.executable, str(file)])  # ends with this notebook
 
+
+# %% [markdown]
+# The queue holds one job for each scan.
 
 # %%
 queue = sqlite3.connect(FILE, isolation_level=None, timeout=10)
@@ -162,7 +185,13 @@ def fill(bodies):
 
 
 # %%
-guess("lost", "100 jobs wait, and we kill the worker after 30. How many are lost?", low=0, high=100)
+guess(
+    "lost", "100 jobs wait, and we kill the worker after 30. How many are lost?", low=0, high=100
+)
+
+# %% [markdown]
+# We start one worker, and kill it while it holds a job. In a terminal that is `kill -KILL PID`. Nobody tells the queue.
+# Then a second worker begins.
 
 # %%
 PARTS = [read_job, take, finish, waiting, work]
@@ -184,6 +213,11 @@ results = [digit for (digit,) in queue.execute("SELECT digit FROM jobs ORDER BY 
 deliveries = queue.execute("SELECT sum(deliveries) FROM jobs").fetchone()[0]
 session = onnxruntime.InferenceSession(models.path("digits_cnn", 3))
 right = session.run(None, {"pixels": test.images[:100, None]})[0].argmax(axis=1).tolist()
+
+# %% [markdown]
+# What became of the 100 jobs? The model tells us the right digits.
+
+# %%
 reveal("lost", results.count(None), f"{done_at_kill} were done when the worker was killed")
 
 # %%
@@ -196,8 +230,9 @@ observe(
 )
 
 # %% [markdown]
-# The job that the dead worker held is delivered again, unless the worker had just finished it. Sellers promise
-# "exactly once". What they have is at-least-once delivery of idempotent work, as `finish` is.
+# The job that the dead worker held is delivered again, unless the worker had just finished it. If a product promises
+# "exactly once", look closely. Often it is at-least-once delivery, and your part of the work must be idempotent, as
+# `finish` is.
 #
 # Choose the lease with care. If it is too short, a second worker starts a job while the first still works on it. If it
 # is too long, a dead worker's job lies around.
@@ -228,6 +263,7 @@ def read_or_die(url, body):
     return read_job(url, body)
 
 
+# %%
 def supervise(file, seconds):
     """Keeps one worker running until no job waits or the time is over; how often it died."""
     until_s, died = time.monotonic() + seconds, 0
@@ -242,11 +278,12 @@ def supervise(file, seconds):
     return died
 
 
+# %% [markdown]
+# How far does the careless worker get in three seconds?
+
 # %%
 POISON = ['{"pixels": [[[0, 1]]]}', "bomb"]
-careless = program(
-    "careless.py", [*PARTS, read_or_die], "work(queue, url, 0.05, read_or_die)"
-)
+careless = program("careless.py", [*PARTS, read_or_die], "work(queue, url, 0.05, read_or_die)")
 fill([*POISON, *scans[:20]])
 died = supervise(careless, 3)
 bad, bomb = (row[0] for row in queue.execute("SELECT deliveries FROM jobs ORDER BY id LIMIT 2"))
@@ -270,7 +307,15 @@ observe(
 #    and 429, "too many", are the exceptions.) Such a job needs no second try.
 #
 # Both kinds go to the *dead letters*, a place that no worker reads. A person does. Here it is a column of the table,
-# with the reason.
+# with the reason. So a job's life looks like this:
+#
+# ```text
+# put → waiting → taken, leased ──→ finished: done
+#          ↑           │
+#          │           ├──→ refused with 4xx ───────────────────→ dead letter
+#          │           ↓                                               ↑
+#          └── lease over without a result: once, twice; the third time ┘
+# ```
 
 
 # %%
@@ -381,6 +426,7 @@ popularity /= popularity.sum()
 asked_for = np.random.default_rng(2).choice(450, 20_000, p=popularity).tolist()
 
 
+# %%
 def lru_hits(questions, room):
     kept, hits = OrderedDict(), 0
     for each in questions:
@@ -392,6 +438,9 @@ def lru_hits(questions, room):
     return hits
 
 
+# %% [markdown]
+# How often does it hit with room for 45 answers, and with other sizes?
+
 # %%
 rooms = (5, 10, 20, 45, 90, 180, 450)
 rates = [lru_hits(asked_for, room) / len(asked_for) for room in rooms]
@@ -399,7 +448,9 @@ bounds = [popularity[:room].sum() for room in rooms]
 reveal("hits", rates[3])
 
 # %%
-plt.plot(rooms, 100 * np.array(bounds), "s--", color=show.GREY, label="the most popular ones, kept")
+plt.plot(
+    rooms, 100 * np.array(bounds), "s--", color=show.GREY, label="the most popular ones, kept"
+)
 plt.plot(rooms, 100 * np.array(rates), "o-", color=show.BLUE, label="LRU")
 plt.xscale("log")
 plt.xticks(rooms, rooms)
@@ -410,7 +461,8 @@ plt.ylabel("hit rate (%)")
 plt.legend()
 show.finding(
     f"Room for a tenth of the answers catches {100 * rates[3]:.0f} % of the questions",
-    alt="Hit rate against room: " + ", ".join(f"{k}: {100 * r:.0f} %" for k, r in zip(rooms, rates)),
+    alt="Hit rate against room: "
+    + ", ".join(f"{k}: {100 * r:.0f} %" for k, r in zip(rooms, rates)),
 )
 
 # %% [markdown]
@@ -439,7 +491,9 @@ claim(
     hits == lru_hits(asked_for[:400], 45),
     f"{hits} of 400",
 )
-observe("a hit is answered faster than a miss", hit_ms < miss_ms, f"{hit_ms:.2f} and {miss_ms:.2f} ms")
+observe(
+    "a hit is answered faster than a miss", hit_ms < miss_ms, f"{hit_ms:.2f} and {miss_ms:.2f} ms"
+)
 
 # %% [markdown]
 # ## What must a cache's key hold?
@@ -454,6 +508,7 @@ question = json.dumps({"instances": test.images[:1, None].tolist()}).encode()
 careless_cache = {}
 
 
+# %%
 def cached(body):
     if body not in careless_cache:
         careless_cache[body] = predict(predictor.url, body)
@@ -464,7 +519,11 @@ def predict(url, body):
     return json.loads(load.Wires(url).ask(PREDICT, body).body)
 
 
+# %%
 old = [cached(question), predict(caching.url, question)]
+
+# %% [markdown]
+# Both have the old answer now. The new model comes as version 4.
 
 # %%
 newer = scratch / "newer" / "digits_cnn" / "4"
@@ -501,22 +560,27 @@ caching.stop()
 # until the disk has written. The setting `synchronous = NORMAL` syncs at checkpoints only.
 
 # %%
-guess("wal", "WAL with NORMAL, against the default: how many times the rows a second?", low=1, high=1000)
+guess(
+    "wal",
+    "WAL with NORMAL, against the default: how many times the rows a second?",
+    low=1,
+    high=1000,
+)
 
 
 # %%
-def writes_a_second(journal, synchronous, rows_a_commit, rows=200):
+def writes_a_second(journal, synchronous, rows_a_commit, commits=200):
     file = scratch / f"writes-{journal}-{synchronous}-{rows_a_commit}.db"
     with contextlib.closing(sqlite3.connect(file, isolation_level=None)) as base:
         base.execute(f"PRAGMA journal_mode = {journal}")
         base.execute(f"PRAGMA synchronous = {synchronous}")
         base.execute("CREATE TABLE IF NOT EXISTS feedback (id INTEGER PRIMARY KEY, label INTEGER)")
         start_s = time.perf_counter()
-        for _ in range(rows // rows_a_commit):
+        for _ in range(commits):
             base.execute("BEGIN")
             base.executemany("INSERT INTO feedback (label) VALUES (?)", [(7,)] * rows_a_commit)
             base.execute("COMMIT")
-        return rows / (time.perf_counter() - start_s)
+        return commits * rows_a_commit / (time.perf_counter() - start_s)
 
 
 # %%
@@ -706,6 +770,10 @@ def middleware():
         return {**seen, "allowed": sum(passed), "ping_ms": ping_ms, "stream": stream(store)}
 
 
+# %% [markdown]
+# All three in one run:
+
+# %%
 redis_seen = middleware()
 
 # %%
@@ -765,11 +833,20 @@ for each in (gateway, predictor):
 show.table(
     ["what", "figure"],
     [
-        ["jobs accepted, results, deliveries with one worker killed", f"100, {len(results)}, {deliveries}"],
+        [
+            "jobs accepted, results, deliveries with one worker killed",
+            f"100, {len(results)}, {deliveries}",
+        ],
         ["dead letters, deliveries of each", ", ".join(str(n) for _, n, _ in letters)],
-        ["longest wait in 20 s of overload: no bound, a bound of 50", f"{endless_s.max():.1f} s, {max(waits):.2f} s"],
+        [
+            "longest wait in 20 s of overload: no bound, a bound of 50",
+            f"{endless_s.max():.1f} s, {max(waits):.2f} s",
+        ],
         ["hit rate with room for a tenth of the answers", f"{100 * rates[3]:.0f} %"],
-        ["rows a second: default, WAL with NORMAL", f"{speed['rollback journal, the default']:,.0f}, {speed['WAL, NORMAL']:,.0f}"],
+        [
+            "rows a second: default, WAL with NORMAL",
+            f"{speed['rollback journal, the default']:,.0f}, {speed['WAL, NORMAL']:,.0f}",
+        ],
     ],
     caption="Queue, cache, database",
 )
@@ -791,7 +868,8 @@ show.table(
 #
 # ## What real teams use
 #
-# Amazon SQS, where dead letters are a *redrive policy* with `maxReceiveCount`; RabbitMQ with *quorum queues*, a
+# Amazon SQS, where the lease is the *visibility timeout* and dead letters are a *redrive policy* with
+# `maxReceiveCount`; RabbitMQ with *quorum queues*, a
 # `delivery-limit` and a *dead letter exchange*; Kafka for logs that several teams read; Celery for jobs in Python.
 # Redis or Valkey for caches and limits. PostgreSQL for data, and for queues as well, with `SELECT … FOR UPDATE SKIP
 # LOCKED`.

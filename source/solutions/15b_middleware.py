@@ -25,7 +25,7 @@ scratch = begin("15b")
 def verdict(status, deliveries, most):
     """What becomes of a job after a try.
 
-    status: the HTTP status of the answer, or None where none came (a broken connection, a time-out).
+    status: the HTTP status of the answer, or None where none came (broken connection, time-out).
     deliveries: how often the job has been given out, this time included, from 1.
     most: the maximum of deliveries, from 1.
     Returns a str:
@@ -63,8 +63,9 @@ check("15b.1", verdict)
 def take(jobs, now_s, lease_s, most):
     """Gives out the next job of a queue. Changes `jobs` in place.
 
-    jobs: a list of dicts, in any order, each {"id": int, "leased_until": seconds, "deliveries": int,
-    "state": "waiting", "done" or "dead"}. now_s, lease_s: seconds. most: deliveries at the most.
+    jobs: a list of dicts, in any order, each {"id": int, "leased_until": seconds,
+    "deliveries": int, "state": "waiting", "done" or "dead"}. now_s, lease_s: seconds. most:
+    deliveries at the most.
     A job is free if it is waiting and its lease is over: leased_until <= now_s.
     First, every free job with `most` deliveries or more becomes "dead". Then the free job with the
     smallest id is leased until now_s + lease_s, and its deliveries rise by one.

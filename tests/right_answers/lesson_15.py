@@ -179,7 +179,14 @@ class Breaker:
     """The form for production, driven by a trace."""
 
     def __init__(self, threshold, open_s):
-        self.threshold, self.open_s, self.state, self.count, self.since, self.number = threshold, open_s, "closed", 0, 0, 0
+        self.threshold, self.open_s, self.state, self.count, self.since, self.number = (
+            threshold,
+            open_s,
+            "closed",
+            0,
+            0,
+            0,
+        )
 
     def allow(self, now):
         if self.state == "open" and now - self.since >= self.open_s:

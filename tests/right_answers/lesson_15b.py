@@ -178,7 +178,9 @@ def by_pickle(model, version, inputs):
 
 
 def by_uuid(model, version, inputs):
-    parts = [(name, str(array.dtype), list(array.shape), array.tobytes().hex()) for name, array in sorted(inputs.items())]
+    parts = [
+        (name, str(array.dtype), list(array.shape), array.tobytes().hex()) for name, array in sorted(inputs.items())
+    ]
     return "digits:" + str(uuid.UUID(bytes=hashlib.sha256(repr([model, version, parts]).encode()).digest()[:16]))
 
 

@@ -69,7 +69,11 @@ def _take(jobs, now_s, lease_s, most, **how):
     dying = jobs if how.get("also_done") else [job for job in jobs if free(job) or how.get("at_once")]
     for job in dying if not how.get("no_maximum") else []:
         waits = job["state"] == "waiting" or how.get("also_done")
-        if waits and job["deliveries"] >= most + how.get("more", 0) and (free(job) or how.get("at_once") or how.get("also_done")):
+        if (
+            waits
+            and job["deliveries"] >= most + how.get("more", 0)
+            and (free(job) or how.get("at_once") or how.get("also_done"))
+        ):
             job["state"] = "dead"
     able = [job for job in jobs if free(job)]
     if not able:
