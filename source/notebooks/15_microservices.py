@@ -370,7 +370,7 @@ claim(
 #
 # $$L = \lambda W .$$
 #
-# This is *Little's law*. With 100 requests a second and a time-out of 30 s, 3,000 requests wait. With a time-out of
+# This is *Little's law* (lesson 13b measures it). With 100 requests a second and a time-out of 30 s, 3,000 requests wait. With a time-out of
 # 0.2 s, 20 wait.
 #
 # Each waiting request holds memory, a connection, and a place in some limit. Our gateway admits 50 requests at once.
@@ -462,8 +462,8 @@ claim(
 )
 
 # %% [markdown]
-# Set two time-outs, a short one for the connection and one for the whole request. A host on your network accepts a
-# connection within milliseconds, or it is dead:
+# Set two time-outs, a short one for the connection and one for the whole request. A healthy host on your network accepts
+# a connection within milliseconds:
 #
 # ```bash
 # curl --connect-timeout 0.5 --max-time 2 http://127.0.0.1:8080/digits -d @drawing.json
@@ -549,7 +549,8 @@ def simulate(attempts, wait_s=lambda k, rng: 0.0, budget=None, seconds=60):
 # - up to 4 tries, at once;
 # - *exponential back-off with full jitter*: the longest wait doubles, 0.1 s, 0.2 s, 0.4 s. The wait itself is drawn
 #   evenly between 0 and that. Clients that failed together then do not come back together;
-# - the same with a *retry budget*: each first try earns a tenth of a retry, and a client without a whole one gives up.
+# - the same with a *retry budget*: each first try earns a tenth of a retry, up to a reserve of 10. When less than one
+#   retry is left, the client gives up.
 
 
 # %%
@@ -617,9 +618,9 @@ preprocess.process.kill()
 preprocess.process.wait()
 for wires in map(load.Wires, (generous.url, thrifty.url)):
     load.closed_loop(lambda i, to=wires: post(to, "/digits", drawings[i]), 60, workers=4)
+sent_to_dead = [tries(gate)["preprocess", "unreachable"] for gate in (generous, thrifty)]
 
 # %%
-sent_to_dead = [tries(gate)["preprocess", "unreachable"] for gate in (generous, thrifty)]
 for gate in (generous, thrifty):
     gate.stop()
 claim(

@@ -251,7 +251,7 @@ claim(
 
 # %% [markdown]
 # The gateway answers 400 to a picture of the wrong shape, and it will do so at every try. There is a worse kind of
-# poison: a job that kills its worker, such as a picture that needs more memory than there is. No `except` clause ever
+# poison: a job that kills its worker, such as a picture that needs more memory than there is. No `except` clause
 # sees that. We let the word "bomb" stand for such a picture, and end the process as the kernel would, with status 137.
 # Behind these two jobs wait 20 good ones. `supervise` restarts a worker that died, as Kubernetes does.
 
@@ -343,7 +343,7 @@ def work_carefully(queue, url, lease_s, most, read):
             finish(queue, job[0], read(url, job[1]))
         except urllib.error.HTTPError as refused:
             if refused.code // 100 == 4 and refused.code not in (408, 429):
-                reject(queue, job[0], f"{refused.code} {refused.read().decode()[:80]}")
+                reject(queue, job[0], f"{refused.code} {json.load(refused)['error'][:120]}")
         except OSError:
             pass  # no answer: the lease ends, and the job comes again
 
@@ -545,7 +545,6 @@ claim(
     cached(question) == old[0] != new and predict(caching.url, question) == new != old[1],
     "the gateway's key: server, version, path, body",
 )
-caching.stop()
 
 # %% [markdown]
 # For a moment after the change, the gateway may still give an old answer, until it asks for the version again. Where
@@ -642,7 +641,7 @@ for each in (first, second):
 #
 # *Redis* is a server that keeps strings, counters and logs in memory. It executes one command at a time, so each is
 # *atomic*: no other command comes between. (Valkey is a fork of it under its earlier, open licence.) There is an
-# official image. This page was built where none can be fetched, so we make one from Debian's package:
+# official image, `redis`. We make a small one from Debian's package, so that you see all that is in it:
 
 # %%
 DOCKERFILE = """\
@@ -823,7 +822,7 @@ claim_gone("the container and the image are gone", remove_image())
 
 # %%
 queue.close()
-for each in (gateway, predictor):
+for each in (gateway, caching, predictor):
     each.stop()
 
 # %% [markdown]
