@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 15 Microservices
 #
-# At 3 a.m. the service that turns drawings into pixels hangs. Soon nobody gets an answer, not even the clients that send
-# pixels and do not need it. Somebody restarts it. Now all clients try again at once, and it goes down a second time.
+# At 3 a.m. the service that turns drawings into pixels hangs. Soon nobody gets an answer, not even the clients that
+# send pixels and do not need it. Somebody restarts it. Now all clients try again at once, and it goes down a second
+# time.
 #
 # ## You will be able to
 #
@@ -67,8 +68,8 @@ def read_digit(bitmap):
 
 
 # %% [markdown]
-# Our test images are such counts already. To get drawings, we go back: a count of 5 becomes 5 black points in its
-# block.
+# Our test images hold such counts, not drawings. To get drawings, we go back: a count of 5 becomes 5 black points in
+# its block.
 
 
 # %%
@@ -80,7 +81,7 @@ def bitmap_of(image):
 bitmaps = [bitmap_of(image) for image in test.images]
 
 # %% [markdown]
-# *Microservices* are an application split into processes that call each other over a network. There are four good
+# With *microservices*, an application is split into processes that call each other over a network. There are four good
 # reasons to split:
 #
 # - the parts need different *machines*, such as a GPU for the model alone;
@@ -370,8 +371,8 @@ claim(
 #
 # $$L = \lambda W .$$
 #
-# This is *Little's law* (lesson 13b measures it). With 100 requests a second and a time-out of 30 s, 3,000 requests wait. With a time-out of
-# 0.2 s, 20 wait.
+# This is *Little's law* (lesson 13b measures it). With 100 requests a second and a time-out of 30 s, 3,000 requests
+# wait. With a time-out of 0.2 s, 20 wait.
 #
 # Each waiting request holds memory, a connection, and a place in some limit. Our gateway admits 50 requests at once.
 # When frozen drawings hold all 50 places, no place is left for pixels. A *bulkhead* is a smaller limit for each service
@@ -462,8 +463,8 @@ claim(
 )
 
 # %% [markdown]
-# Set two time-outs, a short one for the connection and one for the whole request. A healthy host on your network accepts
-# a connection within milliseconds:
+# Set two time-outs, a short one for the connection and one for the whole request. A healthy host on your network
+# accepts a connection within milliseconds:
 #
 # ```bash
 # curl --connect-timeout 0.5 --max-time 2 http://127.0.0.1:8080/digits -d @drawing.json
@@ -486,8 +487,8 @@ claim(
 )
 
 # %% [markdown]
-# gRPC (lesson 14b) has deadlines in its protocol. But a call has no deadline until you set one. From a service to the
-# next, gRPC passes the deadline on by itself in Java and Go. In C++ you must ask for that at each call.
+# gRPC (lesson 14b) has deadlines in its protocol. But a call has no deadline until you set one. In Java and Go, gRPC
+# passes the deadline on from one service to the next by itself. In C++, you must ask for it.
 #
 # ## Should a client try again?
 #
@@ -630,9 +631,9 @@ claim(
 )
 
 # %% [markdown]
-# How do you write a retry in Python? The library `tenacity` has back-off with full jitter, though no budget. The service
-# is still dead. We start it again, and meanwhile a client keeps trying, for 30 seconds at the most. It tries again after
-# 502 and 503 only. After 400 the next try would fail too, and after 504 the client's time is over.
+# How do you write a retry in Python? The library `tenacity` has back-off with full jitter, though no budget. The
+# service is still dead. We start it again, and meanwhile a client keeps trying, for 30 seconds at the most. It tries
+# again after 502 and 503 only. After 400 the next try would fail too, and after 504 the client's time is over.
 
 # %%
 patiently = tenacity.Retrying(
@@ -656,8 +657,8 @@ claim(
 )
 
 # %% [markdown]
-# In a shell, `curl --retry 3` waits 1, 2 and 4 seconds, without jitter. **Now do exercise 15.2**: back-off that respects
-# a deadline.
+# In a shell, `curl --retry 3` waits 1, 2 and 4 seconds, without jitter. **Now do exercise 15.2**: back-off that
+# respects a deadline.
 #
 # ## When should a client stop asking?
 #
@@ -669,7 +670,8 @@ claim(
 #
 # Users then do not wait for a time-out that will come anyway, and the service gets time to recover. We freeze the
 # preprocessing service for 1.5 s. Two gateways with a time-out of 200 ms get the same drawings, 40 a second. The second
-# one's breaker opens when 5 of the last 10 calls have failed, for half a second.
+# one's breaker opens when 5 of the last 10 calls have failed, for half a second. It counts a share, because a service
+# that answers every fifth call never fails five times in a row.
 
 # %%
 hasty = ["--predictor", predictor.url, *behind, "--timeout-ms", "200", "--breaker-seconds", "0.5"]
@@ -794,7 +796,8 @@ claim(
 # twice has the same effect as doing it once. Feedback is not. Stored twice, it counts twice in the next training.
 #
 # An *idempotency key* solves this. The client makes up a random name for what it wants, and sends the same name with
-# each try. The store has one row for each key, and the database enforces that (`UNIQUE` in `feedback.py`).
+# each try. The store has one row for each key, and the database enforces that (`UNIQUE` in `feedback.py`). Our gateway
+# repeats feedback only if it has a key.
 #
 # ```bash
 # curl http://127.0.0.1:8080/feedback -H 'Idempotency-Key: 6f1c9b…' -d '{"label": 7}'
@@ -909,8 +912,7 @@ show.table(
 #
 # Often a monolith, for a long time. Then an existing gateway: Envoy, NGINX, or a cloud's own. Inside a cluster, a
 # *service mesh* (Istio, Linkerd) puts a proxy beside each service; time-outs, retries and breakers are then
-# configuration, not code. In Python, `tenacity` for retries
-# and `purgatory` for breakers. For breaking things on
+# configuration, not code. In Python, `tenacity` for retries and `purgatory` for breakers. For breaking things on
 # purpose: Toxiproxy, Chaos Mesh, Litmus.
 #
 # ## Further reading

@@ -124,8 +124,8 @@ def waiting(queue):
 
 
 # %% [markdown]
-# `take` finds a job and leases it in one SQL statement. So two workers cannot take the same job. The worker is a program
-# of its own. Many workers look like this one:
+# `take` finds a job and leases it in one SQL statement. So two workers cannot take the same job. The worker is a
+# program of its own. Many workers look like this one:
 
 
 # %%
@@ -310,11 +310,11 @@ observe(
 # with the reason. So a job's life looks like this:
 #
 # ```text
-# put → waiting → taken, leased ──→ finished: done
-#          ↑           │
-#          │           ├──→ refused with 4xx ───────────────────→ dead letter
-#          │           ↓                                               ↑
-#          └── lease over without a result: once, twice; the third time ┘
+# put ──→ waiting ──→ leased ──→ done
+#            ↑          │
+#            │          ├── refused with 4xx ────────→ dead letter
+#            │          └── lease over, third time ──→ dead letter
+#            └───────────── lease over, before that
 # ```
 
 
@@ -385,8 +385,8 @@ claim(
 # ## How long may a queue become?
 #
 # If more work comes in than goes out, a longer queue helps nobody. With $n$ jobs in the queue and $\mu$ done a second,
-# a new job waits $n / \mu$ seconds. So give the queue a bound. When it is full, answer 429. This is *back-pressure*: the
-# sender learns that it must slow down. We simulate 20 s of overload: 120 jobs a second arrive, 100 can be done.
+# a new job waits $n / \mu$ seconds. So give the queue a bound. When it is full, answer 429. This is *back-pressure*:
+# the sender learns that it must slow down. We simulate 20 s of overload: 120 jobs a second arrive, 100 can be done.
 
 # %%
 arrive = load.poisson_arrivals(120, 2400, seed=3)
@@ -469,8 +469,8 @@ show.finding(
 # The dashed line is the best that a cache can do on average when questions are independent: keep the most popular
 # answers. LRU does not know which they are.
 #
-# Our gateway has such a cache, with `--cache 45`. Does it hit where the simulation hits? It tells in the header
-# `X-Cache`:
+# Our gateway has such a cache, with `--cache 45`. Does it hit where the simulation hits? The header `X-Cache`
+# tells:
 #
 # ```bash
 # curl -i http://127.0.0.1:8080/digits -d '{"pixels": [[[[0, 0.25, …], …]]]}'
@@ -553,10 +553,10 @@ claim(
 #
 # ## When is a database file enough?
 #
-# *SQLite* is a library that keeps a database in one file. It needs no server. It must survive a crash in the middle of a
-# change. By default it saves the old content in a second file first, the *rollback journal*. With a *write-ahead log*
-# (WAL), it appends changes to a log and moves them into the database later, at a *checkpoint*. To *sync* means to wait
-# until the disk has written. The setting `synchronous = NORMAL` syncs at checkpoints only.
+# *SQLite* is a library that keeps a database in one file. It needs no server. It must survive a crash in the middle of
+# a change. By default it saves the old content in a second file first, the *rollback journal*. With a *write-ahead
+# log* (WAL), it appends changes to a log and moves them into the database later, at a *checkpoint*. To *sync* means to
+# wait until the disk has written. The setting `synchronous = NORMAL` syncs at checkpoints only.
 
 # %%
 guess(
@@ -656,8 +656,8 @@ REDIS = own("course-redis:local")
 OURS = {"course-lesson": own("15b")}  # a label on the container
 
 # %% [markdown]
-# `own` adds letters of your copy of the course to a name, so that others on the same engine do not remove it. In a
-# terminal:
+# `own` adds a few letters to a name, the same ones in your whole copy of the course. Nobody else on the same engine
+# then uses or removes your image. In a terminal:
 #
 # ```bash
 # docker build -t course-redis:local - < redis.Dockerfile
@@ -717,7 +717,15 @@ def rate_limit(store, name, most):
 # %% [markdown]
 # Third, a queue. A Redis *stream* leases entries to a *consumer* and counts their deliveries. What a consumer has not
 # acknowledged (`XACK`) after some time, another may claim (`XAUTOCLAIM`). But a stream has no maximum of deliveries and
-# no dead letters. We write them, into a second stream. One consumer takes ten jobs and dies. Job 50 always fails.
+# no dead letters. We write them, into a second stream. One consumer takes ten jobs and dies. Job 50 always fails. As
+# typed:
+#
+# ```bash
+# redis-cli XADD jobs '*' number 50
+# redis-cli XREADGROUP GROUP readers lives COUNT 25 STREAMS jobs '>'
+# redis-cli XPENDING jobs readers - + 100
+# redis-cli XAUTOCLAIM jobs readers lives 50 0
+# ```
 
 
 # %%
@@ -868,10 +876,9 @@ show.table(
 # ## What real teams use
 #
 # Amazon SQS, where the lease is the *visibility timeout* and dead letters are a *redrive policy* with
-# `maxReceiveCount`; RabbitMQ with *quorum queues*, a
-# `delivery-limit` and a *dead letter exchange*; Kafka for logs that several teams read; Celery for jobs in Python.
-# Redis or Valkey for caches and limits. PostgreSQL for data, and for queues as well, with `SELECT … FOR UPDATE SKIP
-# LOCKED`.
+# `maxReceiveCount`; RabbitMQ with *quorum queues*, a `delivery-limit` and a *dead letter exchange*; Kafka for logs
+# that several teams read; Celery for jobs in Python. Redis or Valkey for caches and limits. PostgreSQL for data, and
+# for queues as well, with `SELECT … FOR UPDATE SKIP LOCKED`.
 #
 # ## Further reading
 #
