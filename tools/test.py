@@ -2,7 +2,8 @@
 
 A lesson's live cells run live where an engine or a cluster is within reach, and once more replayed. Every run that is
 not live is offline: with neither engine nor cluster, with the network cut where that can be, and each cell twice in a
-row. Lessons that compare runtimes run once more under each of several instruction sets.
+row. Lessons that compare runtimes run once more under each of several instruction sets. A live run that fails is tried
+once more, since engine and cluster are shared with whatever else the machine does, and the summary tells of both tries.
 """
 
 import argparse
@@ -33,7 +34,7 @@ CELL_SECONDS = 300
 JOB_SECONDS, UNITS_SECONDS = 900, 3600
 """How long a job may take before it is ended: notebooks and the build check, and unit tests."""
 
-TAIL_LINES = 40
+TAIL_LINES = 60
 WORKERS = 2
 
 FOLDERS = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}
@@ -77,13 +78,14 @@ class Job:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job went. `counts` has passed, failed and skipped; a notebook counts as one."""
+    """How a job went. `counts` has passed, failed and skipped; a notebook counts as one. again: at the second try."""
 
     job: Job
     counts: Counter
     mode: str
     seconds: float
     tail: str
+    again: bool = False
 
 
 def notebooks(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
@@ -210,6 +212,12 @@ class Running:
             processes.stop([process], quiet=True)
             return None
 
+    @property
+    def stopped(self) -> bool:
+        """Whether `stop` was called."""
+        with self._lock:
+            return self._stopped
+
     def stop(self) -> None:
         """Interrupt all, and wait until they have ended."""
         with self._lock:
@@ -247,6 +255,18 @@ def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
     return Outcome(job, counts, _mode(log), seconds, tail)
 
 
+def run_live_twice_if_needed(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
+    """Like `run`; but a live run that failed is tried once more, and its first failure stays in the tail."""
+    first = run(job, checkout, scratch, running)
+    if job.offline or not job.live or not first.counts["failed"] or running.stopped:
+        return first
+    second = run(job, checkout, scratch, running)
+    tail = f"the first try, after {first.seconds:.1f} s:\n{first.tail}"
+    if second.tail:
+        tail += f"\n\nthe second try:\n{second.tail}"
+    return replace(second, seconds=first.seconds + second.seconds, tail=tail, again=True)
+
+
 def _unit_counts(xml: Path, code: int | None) -> Counter:
     """What pytest counted; a run that ended without a count, or failed without a failed test, is one failure."""
     counts: Counter = Counter()
@@ -271,18 +291,23 @@ def _mode(log: Path) -> str:
 
 
 def _tail(said: str, kind: str) -> str:
-    """The end of what a failed job said: of unit tests with the list of all that failed, else the one failure itself."""
+    """What a failed job said: of unit tests the end, with the list of all that failed; else the one failure's begin and end."""
     said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", said)
     if kind != "units":
         said = re.split(r"^=+ short test summary info =+$", said, flags=re.MULTILINE)[0]
-    return "\n".join(said.rstrip().splitlines()[-TAIL_LINES:])
+        said = re.split(r"^=+ FAILURES =+$", said, flags=re.MULTILINE)[-1]
+    lines = said.rstrip().splitlines()
+    if kind == "units" or len(lines) <= TAIL_LINES:
+        return "\n".join(lines[-TAIL_LINES:])
+    # Of a notebook, which cell failed stands first, and why it failed last.
+    return "\n".join([*lines[: TAIL_LINES // 2], "…", *lines[-TAIL_LINES // 2 :]])
 
 
 def line(outcome: Outcome) -> str:
     """An outcome in a line."""
     job, counts = outcome.job, outcome.counts
     verdict = "FAILED" if counts["failed"] else "skipped" if job.skipped else "passed"
-    more = job.skipped
+    more = job.skipped or ("at the second try" if outcome.again else "")
     if job.kind == "units":
         more = ", ".join(f"{counts[each]} {each}" for each in ("passed", "failed", "skipped") if counts[each])
     how = job.setting or outcome.mode
@@ -312,7 +337,7 @@ def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print
             await_all({pool.submit(run, job, checkout, Path(scratch), running) for job in jobs if not job.alone})
             for job in jobs:
                 if job.alone:
-                    await_all({pool.submit(run, job, checkout, Path(scratch), running)})
+                    await_all({pool.submit(run_live_twice_if_needed, job, checkout, Path(scratch), running)})
         except BaseException:  # Ctrl-C; or nobody reads what is shown
             pool.shutdown(wait=False, cancel_futures=True)
             running.stop()
@@ -321,10 +346,12 @@ def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """The last line: how many passed, failed and were skipped."""
+    """The last line: how many passed, failed and were skipped, and how many live runs needed a second try."""
     total = sum((outcome.counts for outcome in outcomes), Counter())
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
-    return f"{total['passed']} passed, {total['failed']} failed{skipped}"
+    again = sum(outcome.again and not outcome.counts["failed"] for outcome in outcomes)
+    tries = f"; {again} of them passed at the second try" if again else ""
+    return f"{total['passed']} passed, {total['failed']} failed{skipped}{tries}"
 
 
 def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:

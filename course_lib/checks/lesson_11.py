@@ -49,9 +49,10 @@ def exact_mask(answer: Callable) -> Iterator[Property]:
         "No threshold can cut through equal numbers: they all lie on one side of it.",
         "np.argsort gives ranks: the first round(sparsity * n) of them go.",
     ])  # fmt: skip
-    yield ("the number is rounded as Python rounds", lambda: [len(gone(np.arange(1.0, 8), s)) for s in (0.5, 0.2, 0.36, 0.64)] == [4, 1, 3, 4], [
-        "Seven weights at 50 %, 20 %, 36 % and 64 %: 3.5, 1.4, 2.52 and 4.48.",
-        "int() cuts off, ceil rounds up.",
+    yield ("the number is rounded as Python rounds", lambda: [len(gone(np.arange(1.0, 8), s)) for s in (0.5, 0.2, 0.36, 0.64)] == [4, 1, 3, 4]
+           and len(gone(np.arange(1.0, 6), 0.5)) == 2, [
+        "Seven weights at 50 %, 20 %, 36 % and 64 %: 3.5, 1.4, 2.52 and 4.48; and five weights at 50 %: 2.5.",
+        "int() cuts off, ceil rounds up; Python rounds a half to the even number.",
         "round(sparsity * weights.size)",
     ])  # fmt: skip
     tied = np.tile([2.0, -1.0, 1.0], 200)
@@ -66,17 +67,18 @@ def exact_mask(answer: Callable) -> Iterator[Property]:
     small = np.array([-128, 127, 1, -2, 0], np.int8)
     yield ("in every dtype, the int8 number -128 included", lambda: gone(small, 0.6) == [2, 3, 4] and all(
         gone(np.array([3, -1, 2]).astype(kind), 1 / 3) == [1] for kind in (np.float16, np.float32, np.int32)
-    ), [
-        "Print np.abs(np.int8(-128)).",
+    ) and gone(np.array([-32768, 30_000, 5], np.int16), 2 / 3) == [1, 2], [
+        "Print np.abs(np.int8(-128)), and np.abs(np.int16(-32768)).",
         "int8 ends at 127: the magnitude does not fit, and comes out as -128.",
         "np.abs(weights.astype(np.float64))",
     ])  # fmt: skip
+    large = np.array([-(2**31), 2**31 - 1, 2**24 + 1, 2**24, -3], np.int32)
     near = np.array([1.0003, -1.0001, 1.0002, 3e-9, -1e-9, 2e-9, 7e4, 9e4])
     yield ("magnitudes are ranked with all of their digits, and in their whole range", lambda: all(
         gone(near.astype(kind), count / 8) == sorted([4, 5, 3, 1, 2, 0, 6][:count]) for kind in (np.float32, np.float64) for count in range(1, 8)
-    ) and gone(1 + 1e-12 * np.array([3, 1, 2]), 1 / 3) == [1], [
-        "Try the float32 weights 1.0003, -1.0001 and 1.0002, then 3e-9 and -1e-9, then 70,000 and 90,000.",
-        "float16 keeps three digits, is 0 below 3e-8, and ends at 65,504; float32 keeps seven digits of a float64.",
+    ) and gone(1 + 1e-12 * np.array([3, 1, 2]), 1 / 3) == [1] and all(gone(large, count / 5) == [1, 2, 3, 4][-count:] for count in range(1, 5)), [
+        "Try the float32 weights 1.0003, -1.0001 and 1.0002, then 3e-9 and -1e-9, then 70,000 and 90,000; and the int32 weights -2**31, 2**24 + 1 and 2**24.",
+        "float16 keeps three digits, is 0 below 3e-8, and ends at 65,504; float32 keeps seven digits of a float64 or an int32.",
         "np.abs(weights.astype(np.float64)), or np.abs in the float dtype that came",
     ])  # fmt: skip
     strided = random.normal(size=(6, 8))[::2, ::-1]
@@ -147,6 +149,12 @@ def scan_shares(answer: Callable) -> Iterator[Property]:
         "It is 0.010000000000000009, which is more than 0.01.",
         "… > tolerance + 1e-9",
     ])  # fmt: skip
+    near = np.array([[0.9, 0.89 - 3e-10, 0.89 - 1e-8, 0.9, 0.9]])
+    yield ("a difference of less than 1e-9 counts as equal, a larger one does not", lambda: shares(near) == [0.2], [
+        "With a tolerance of 0.01, try losses of 0.01 + 3e-10 and 0.01 + 1e-8.",
+        "np.isclose allows 1e-8 and more unless you pass atol and rtol, and np.round(loss, 6) hides a difference of 1e-8.",
+        "… > tolerance + 1e-9",
+    ])  # fmt: skip
     yield ("the total weighs each layer with its size", lambda: math.isclose(answer(steps, falling, sizes, 0.01)[1], 0.76, abs_tol=1e-9)
            and math.isclose(answer(steps, falling, sizes[::-1], 0.01)[1], 0.44, abs_tol=1e-9), [
         "40 % of 100 weights and 80 % of 900 weights: how many of 1,000?",
@@ -209,9 +217,10 @@ def formats(answer: Callable) -> Iterator[Property]:
         "The end of the last row is stored too.",
         "values * (item + column_width) + (R + 1) * start_width",
     ])  # fmt: skip
-    yield ("negative values and NaN are values, -0.0 is none", lambda: answer(np.float32([[np.nan, -0.0, -7, 0]]))["CSR"] == 2 * 4 + 2 + 2, [
-        "[NaN, -0.0, -7, 0] holds two values.",
-        "weights > 0 misses -7, and NaN > anything is false.",
+    yield ("negative and tiny values and NaN are values, -0.0 is none", lambda: answer(np.float32([[np.nan, -0.0, -7, 0]]))["CSR"] == 2 * 4 + 2 + 2
+           and answer(np.float32([[1e-30, 0, -1e-12, 0]]))["CSR"] == 2 * 4 + 2 + 2, [
+        "[NaN, -0.0, -7, 0] holds two values, and [1e-30, 0, -1e-12, 0] two as well.",
+        "weights > 0 misses -7, NaN > anything is false, and np.isclose(weights, 0) is true for 1e-12.",
         "np.count_nonzero(weights)",
     ])  # fmt: skip
     yield ("a column takes the smallest width that holds C - 1", lambda: [
@@ -321,11 +330,12 @@ def channels_out(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
     def fresh() -> bool:
-        kept = [each.copy() for each in (weight, bias, flattened)]
-        got = answer(weight, bias, flattened, np.arange(4))
-        for each in got:
-            each[...] = 0
-        return all(np.array_equal(a, b) for a, b in zip(kept, (weight, bias, flattened)))
+        old = [each + 1 for each in (weight, bias, flattened)]
+        kept = [each.copy() for each in old]
+        for chosen in (np.arange(4), keep):
+            for each in answer(*old, chosen):
+                each[...] = 0
+        return all(np.array_equal(a, b) for a, b in zip(kept, old))
 
     yield ("new arrays: writing into them leaves the old network alone", fresh, [
         "Keep all four channels, write zeros into the result, and look at the old arrays.",
@@ -333,7 +343,7 @@ def channels_out(answer: Callable) -> Iterator[Property]:
         "Indexing with an array of ints copies; .copy() does too.",
     ])  # fmt: skip
     yield ("any dtype stays, and a strided view will do", lambda: [each.dtype for each in answer(weight, bias, flattened.astype(np.float16), keep)]
-           == [np.float32, np.float32, np.float16] and np.array_equal(answer(filters[:, ::-1], bias, flattened[::2, ::-1], [1])[2], flattened[::2, ::-1][:, 6:12]), [
+           == [np.float32, np.float32, np.float16] and np.array_equal(answer(filters[:, ::-1], bias, flattened[::2, ::-1], np.array([1]))[2], flattened[::2, ::-1][:, 6:12]), [
         "float32, float16, and a view whose columns run backwards.",
         "np.zeros makes float64.",
         "Index the arrays that came; build none of your own.",

@@ -35,9 +35,12 @@ def matrix_of_gaps(answer: Callable) -> Iterator[Property]:
         "Do not drop entries whose value is 0 before you add up the gaps.",
     ])  # fmt: skip
     wide = np.array([255, 255, 254, 3], np.uint8)
-    yield ("gaps in uint8, up to 255", lambda: np.flatnonzero(answer(wide, np.ones(4, np.float32), (2, 400))).tolist() == [255, 511, 766, 770]
-           and np.flatnonzero(answer(wide.astype(np.int16), np.ones(4, np.float32), (2, 400))).tolist() == [255, 511, 766, 770], [
-        "In uint8, 255 + 1 is 0.",
+    narrow, long = np.array([127, 0, 127], np.int8), np.array([70_000, 1])
+    yield ("gaps of any integer dtype and any size", lambda: np.flatnonzero(answer(wide, np.ones(4, np.float32), (2, 400))).tolist() == [255, 511, 766, 770]
+           and np.flatnonzero(answer(wide.astype(np.int16), np.ones(4, np.float32), (2, 400))).tolist() == [255, 511, 766, 770]
+           and np.flatnonzero(answer(narrow, np.ones(3, np.float32), (2, 400))).tolist() == [127, 128, 256]
+           and np.flatnonzero(answer(long, np.ones(2, np.float32), (200, 400))).tolist() == [70_000, 70_002], [
+        "In uint8, 255 + 1 is 0; in int8, 127 + 1 is -128; and int16 has no 70,000.",
         "np.cumsum widens its sum, but gaps + 1 is computed before.",
         "gaps.astype(np.int64) + 1",
     ])  # fmt: skip
@@ -104,8 +107,8 @@ def huffman_bits(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     uneven = np.repeat([0, 1, 2, 3, 4, 5], [45, 13, 12, 16, 9, 5])
     yield ("counts that are no powers of two: the shortest code, not each logarithm rounded up", lambda: answer(uneven, 3)["Huffman"] == 224 + 64
-           and answer(np.repeat([0, 1, 2, 3, 4], 3), 3)["Huffman"] == 36 + 64, [
-        "Counts 45, 13, 12, 16, 9, 5 take 224 bits.",
+           and answer(np.repeat([0, 1, 2, 3, 4], 3), 3)["Huffman"] == 36 + 64 and answer(np.repeat([0, 1, 2, 3, 4], [15, 7, 6, 6, 5]), 3)["Huffman"] == 87 + 64, [
+        "Counts 45, 13, 12, 16, 9, 5 take 224 bits; 15, 7, 6, 6, 5 take 87, not the 89 of a split into halves.",
         "What was joined goes back among the others, in order: it may be joined again before they are.",
         "A heap: pop two, add their sum to the total, push the sum.",
     ])  # fmt: skip
@@ -222,8 +225,8 @@ def decoding(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     whole = _encode(lengths, [4] * 6)
     yield ("bytes that end too early are refused", lambda: all(raises(ValueError, answer, lengths, raw, 6) for raw in (whole[:2], whole[:1], b""))
-           and raises(ValueError, answer, [1], b"\x00", 9), [
-        "Three bytes were sent, two arrived.",
+           and raises(ValueError, answer, [1], b"\x00", 9) and raises(ValueError, answer, [1, 1], b"\xff", 9) and raises(ValueError, answer, [1, 1], b"", 1), [
+        "Three bytes were sent, two arrived. And what if no byte arrives?",
         "An IndexError or a StopIteration is not what the docstring promises, and zeros in place of missing bits are made up.",
         "if no bit is left: raise ValueError(…)",
     ])  # fmt: skip
@@ -233,7 +236,8 @@ def decoding(answer: Callable) -> Iterator[Property]:
         "Once the bits are longer than the longest code, nothing can match any more.",
         "if n > longest: raise ValueError(…)",
     ])  # fmt: skip
-    yield ("lengths that are no code are refused", lambda: all(raises(ValueError, answer, bad, b"\x00\x00", 1) for bad in ([1, 1, 1], [1, 2, 2, 2], [1, 1, 60], [2] * 5)), [
+    yield ("lengths that are no code are refused", lambda: all(raises(ValueError, answer, bad, b"\x00\x00", 1) for bad in ([1, 1, 1], [1, 2, 2, 2], [1, 1, 60], [2] * 5))
+           and raises(ValueError, answer, [1, 1, 1], b"", 0), [
         "Three codes of one bit: 0, 1, and then?",
         "The sum of 2^-length over the symbols may not exceed 1. In floats, 1 + 2^-60 is 1.",
         "sum(2 ** (60 - n) for n in lengths if n) > 2**60, before the first bit is read",

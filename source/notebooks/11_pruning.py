@@ -8,8 +8,8 @@
 #
 # - remove weights by magnitude, and say how far each layer can be pruned with a sensitivity scan;
 # - retrain a pruned network without losing its zeros, and choose a schedule for deep cuts;
-# - say when zeros save bytes and when they save time: plain file, gzip, CSR, 2:4;
-# - take whole filters out of a network, and count the parameters, operations and time that go.
+# - say when zeros save bytes and when they save time;
+# - take whole filters out of a network, and measure the parameters, operations and time that this saves.
 #
 # ## Before you start
 #
@@ -52,7 +52,7 @@ path.picture(here="11")
 
 # %%
 guess(
-    "half", "The smaller half of the weights is set to zero. Test accuracy afterwards?", share=True
+    "half", "The smaller half of the weights becomes zero. What is the test accuracy?", share=True
 )
 
 # %%
@@ -119,22 +119,22 @@ show.table(["removed", "test accuracy"], rows, caption="The network without half
 
 # %%
 claim(
-    "without the smaller half of its weights the network loses at most 2 points, without a "
-    "random half or the larger half more than 20",
+    "without the smaller half of its weights, the network loses at most 2 points; without a "
+    "random half, or without the larger half, it loses more than 20",
     accuracy_of(network) - after["smallest"] <= 0.02
     and accuracy_of(network) - max(after["drawn at random"], after["largest"]) > 0.2,
     ", ".join(f"{who} {100 * a:.1f} %" for who, a in after.items()),
 )
 
 # %% [markdown]
-# The answers of this network hardly depend on half of its weights.
+# The answers of this network hardly depend on the smaller half of its weights.
 #
 # ## What does "weights below a threshold" remove?
 #
 # **Where this goes wrong.** One of the articles that this course grew from gives pruning as a formula: *remove
-# neurons with weights less than threshold*. It has two mistakes. A weight of −3 is *less than* 0.1, and yet it is a
-# large weight. And a neuron has many weights, so "a neuron with weights less than" does not say which of them count.
-# We run the formula as written, on weights:
+# neurons with weights less than threshold*. It has two mistakes. A weight of −3 is *less than* 0.1, but its magnitude
+# is large. And a neuron has many weights: the formula does not say which of them count. We apply it to single
+# weights, as written:
 
 # %%
 threshold = float(torch.cat([m.flatten() for m in magnitudes(network)]).median())
@@ -152,12 +152,12 @@ claim(
 )
 
 # %% [markdown]
-# Two different methods are mixed up in that sentence:
+# The formula mixes two methods:
 #
 # - *Unstructured* pruning removes single weights by their magnitude. The shapes stay. The zeros are scattered.
 # - *Structured* pruning removes whole neurons or filters, by a norm of all their weights. The shapes shrink.
 #
-# Only one of the two makes an ordinary network faster. We measure both below.
+# Smaller shapes can save time with ordinary software. Scattered zeros need special software. We measure both below.
 #
 # ## How far can each layer be pruned?
 #
@@ -175,7 +175,7 @@ sizes = np.array([w.numel() for w in weights_of(network)])
 
 
 # %% [markdown]
-# `cut` prunes each layer to a sparsity of its own.
+# `cut` prunes each layer to its own sparsity. `s * np.eye(4)[k]` means: `s` for layer `k`, 0 for the others.
 
 
 # %%
@@ -217,16 +217,16 @@ claim(
 )
 
 # %% [markdown]
-# The scan gives a rule: prune each layer as far as it loses at most one point *alone*. How many points does the network
-# lose if all four layers are pruned that far at once?
+# The scan suggests a rule: stop in each layer before pruning it *alone* costs more than one point. How many points
+# does the network lose if all four layers are pruned that far at once?
 
 # %%
-guess("together", "Each layer alone costs 1 point at most. All four together?", low=0, high=50)
+guess("together", "Each layer alone costs 1 point at most. What do all four cost?", low=0, high=50)
 
 
 # %% [markdown]
-# `chosen_shares` takes from each curve the last step before it loses more than a point. We compare the result with two
-# other rules, at the same total sparsity.
+# `chosen_shares` takes the last step of each curve before the accuracy falls by more than one point. We compare the
+# result with two other rules, at the same total sparsity.
 
 
 # %%
@@ -281,14 +281,13 @@ claim(
 )
 
 # %% [markdown]
-# Together the layers lose more than the sum of what each may lose alone. So a scan tells you where there is room. It
-# does not tell you the accuracy of the whole network; measure that afterwards.
+# Pruned together, the layers cost more than four points, the sum of what each may cost alone. So a scan tells you
+# where there is room. It does not tell you the accuracy of the whole network; measure that afterwards.
 #
-# The last row needs no scan. It ranks all weights of the network together: *global* pruning. Here it is the best
-# rule, and it finds by itself that the small layers have no room. But it compares weights of different layers, and
-# that comparison can be meaningless. Divide the weights and biases of the first layer by 64, and multiply the second
-# layer's weights by 64. No answer changes, because ReLU keeps a positive factor as it is. What does each rule do to
-# this network?
+# The last row needs no scan. *Global* pruning ranks all weights of the network together. In our table it has the best
+# mean. But it compares weights of different layers, and that comparison can be meaningless. Divide the weights and
+# biases of the first layer by 64, and multiply the second layer's weights by 64. No answer changes, because
+# $\mathrm{ReLU}(cx) = c\,\mathrm{ReLU}(x)$ for $c > 0$. How does each rule prune this network?
 
 # %%
 rescaled = copy.deepcopy(network)
@@ -304,7 +303,7 @@ scanned = accuracy_of(cut(rescaled, by_scan[0]))
 # %%
 claim(
     "the rescaled network gives the same answers; global pruning removes all of its first "
-    "filters; shares for each layer prune it as before, to 1 point",
+    "filters; with the scan's shares it is as accurate as before, to within 1 point",
     bool(np.allclose(*same, atol=1e-3))
     and kept == 0
     and abs(scanned - test_of["shares from the scan"][0]) < 0.01,
@@ -313,13 +312,13 @@ claim(
 )
 
 # %% [markdown]
-# So look at the shares that global pruning keeps in each layer before you trust it. Scales can differ like this where
-# batch normalisation follows a layer, since it makes the layer's own scale irrelevant. **Now do exercises 11.1 and
-# 11.2**: an exact mask, and shares from a scan.
+# So look at the shares that global pruning keeps in each layer before you trust it. Scales can differ like this if
+# batch normalisation follows a layer, because it divides the layer's scale out. **Now do exercises 11.1 and 11.2**:
+# an exact mask, and shares from a scan.
 #
 # ## Does retraining repair the damage?
 #
-# After the cut we train on. This is called *fine-tuning*. There is a trap: the optimizer does not know which weights
+# After the cut we train the network further. This is called *fine-tuning*. The optimizer does not know which weights
 # should stay zero.
 
 
@@ -348,9 +347,9 @@ def tune(network, after_step=None, *, epochs=6, seed=0):
 
 
 # %% [markdown]
-# It is the loop of lesson 04 with one addition. After each step of the optimizer it calls `after_step`, which may set
-# weights to zero again. `holding` makes such a function from masks. First we tune one network for one epoch without
-# masks. Then we tune all three with masks, cut to 80 % over all layers.
+# An epoch has 17 batches of 64 pictures. The only addition to lesson 04's loop is `after_step`, called after each
+# step of the optimizer. It may set weights to zero again. `holding` makes such a function from masks. First we tune
+# one network for one epoch without masks. Then we tune all three with masks, cut to 80 % over all layers.
 
 
 # %%
@@ -380,7 +379,8 @@ claim(
 )
 
 # %% [markdown]
-# A weight of zero has a gradient like any other weight, so the optimizer moves it. Zeros that should stay must be held.
+# A weight of zero has a gradient like any other weight, so the optimizer moves it. You must hold the zeros that
+# should stay.
 
 # %%
 claim(
@@ -391,8 +391,8 @@ claim(
 )
 
 # %% [markdown]
-# PyTorch has this as `torch.nn.utils.prune`. It keeps the mask beside the weights and multiplies at each call. Is the
-# file of such a network smaller?
+# PyTorch's module for this is `torch.nn.utils.prune`. It keeps the mask beside the weights and multiplies at each
+# call. Is the file of such a network smaller?
 
 # %%
 from torch.nn.utils import prune
@@ -413,15 +413,15 @@ def bytes_of(name):
 # %%
 with_masks = bytes_of("with_masks.safetensors") / bytes_of("dense.safetensors")
 claim(
-    "the library's weights are ours, and its file is nearly twice as large as the dense one",
+    "the library's weights equal ours; its file is nearly twice as large as the dense one",
     same and with_masks > 1.9,
     f"{with_masks:.2f} times: {', '.join(sorted(library.state_dict())[1:3])}, …",
 )
 
 # %% [markdown]
 # The file holds `weight_orig` and `weight_mask` in place of `weight`. Call `prune.remove(layer, "weight")` before you
-# save: it multiplies once and drops the mask. The file then has its old size. Why it is not smaller is a question for
-# later.
+# save: it multiplies once and drops the mask. The file then has its old size. A later section explains why it is not
+# smaller.
 #
 # ## Should I prune at once or gradually?
 #
@@ -442,9 +442,9 @@ def sparsity_at(tau, final, initial=0.0, power=3):
 
 # %% [markdown]
 # We compare the methods in a race with equal conditions: the same trained networks and the same number of steps. Only
-# the moments of the cuts differ. That takes many trainings, so we use a smaller network with 64, 100, 50 and 10 numbers
-# in its layers. `course_lib.torch_stacks` trains many of these side by side. It ranks the weights of each network over
-# all layers and holds the masks, as we did above.
+# the schedule of the cuts differs. That takes many trainings, so we use a smaller network: 64 inputs, dense layers of
+# 100 and 50, and 10 outputs. `course_lib.torch_stacks` trains many of these side by side. It ranks the weights of
+# each network over all layers and holds the masks, as we did above.
 #
 # Six networks from six seeds are trained for 20 epochs and then pruned to 80 % and to 98 %, during 16 epochs more. The
 # gradual schedules reach the final sparsity after 70 % of these steps. All methods renew their masks every 4 steps.
@@ -503,13 +503,13 @@ claim(
 )
 
 # %% [markdown]
-# Schedules matter where pruning is hard. For 80 % you need none.
+# The schedule matters where pruning is hard. This network does not need one for 80 %.
 #
 # Why does the cubic schedule lead at 98 %? A common explanation is that the other methods have too little training
 # left after their large cuts. But one shot makes its cut at the very start and trains on for 16 epochs. And line and
-# cubic stop cutting at the same time. We test another explanation: what counts is how much of *what is left* a single
-# cut takes. If so, the cubic schedule must lose some of its lead when its cuts are larger. With a cut every 17 steps,
-# once in an epoch, all schedules end as sparse as before, and at about the same time.
+# cubic stop cutting at the same time. We test another explanation: a cut does harm if it removes a large share of
+# *the weights that are left*. If so, larger cuts must shrink the cubic schedule's lead. So we cut every 17 steps,
+# once in an epoch. All schedules end as sparse as before, and at about the same time.
 
 # %%
 seldom = {name: race(schedule, every=17) for name, schedule in schedules.items()}
@@ -545,13 +545,13 @@ claim(
 )
 
 # %% [markdown]
-# The lead falls because the cubic schedule gets worse; one shot changes less. The same amount of training is left in
-# both races, so that cannot be the reason. The size of the single cuts can. It is not the whole story: compare the
-# line with a cut every 4 steps and the cubic schedule with one every 17. Their largest cuts are alike. Their
-# accuracies need not be: the largest cut does not tell how many others follow it.
+# The lead falls because the cubic schedule gets worse; one shot changes less. Both races leave the same amount of
+# training, so that cannot be the reason. Larger cuts can be. But the largest cut does not explain everything. Compare
+# the line, cut every 4 steps, with the cubic schedule, cut every 17: their largest cuts are alike, their accuracies
+# are not. So it may also matter when the large cuts come.
 #
-# **Your turn:** run `race(schedules["cubic"], every=8)[1].mean()` in a new cell. Between which two accuracies will it
-# be?
+# **Your turn:** run `race(schedules["cubic"], every=8)[1].mean()` in a new cell. Guess first: is it closer to the
+# accuracy with 4 steps or to that with 17?
 #
 # ### Where this goes wrong: the article's pruning call
 #
@@ -583,8 +583,8 @@ claim(
 )
 
 # %% [markdown]
-# Here is what the listing intends, half of the weights, gradually, in PyTorch. The schedule runs from a tenth to seven
-# tenths of the steps.
+# In PyTorch, we now do what the listing intends: remove half of the weights gradually. The schedule runs from a tenth
+# to seven tenths of the steps.
 
 
 # %%
@@ -607,15 +607,15 @@ claim(
 )
 
 # %% [markdown]
-# In Keras 3 the same fits into a callback: in `on_train_batch_end`, call `layer.kernel.assign(layer.kernel * mask)` for
+# In Keras 3, a callback can do the same: in `on_train_batch_end`, call `layer.kernel.assign(layer.kernel * mask)` for
 # each layer.
 #
 # ## What do zeros buy?
 #
-# Back to the network with 80 % zeros, tuned with its masks held. We write its file and measure its time.
+# We return to the network with 80 % zeros, tuned with its masks held. We write its file and measure its time.
 
 # %%
-guess("bytes", "80 % of the weights are zero. The file's bytes, of the dense file's?", share=True)
+guess("bytes", "80 % zeros: how large is the file, compared with the dense one?", share=True)
 
 # %% [markdown]
 # We also pack both files with gzip.
@@ -637,14 +637,14 @@ show.table(
 # %%
 claim(
     "the file has exactly as many bytes as the dense one; packed by gzip, it has less than half "
-    "of the dense one's",
+    "of the bytes of the packed dense one",
     bytes_of(files[1]) == bytes_of(files[0]) and bytes_of(files[3]) < 0.5 * bytes_of(files[2]),
     f"{bytes_of(files[1]):,}; packed {bytes_of(files[3]):,} against {bytes_of(files[2]):,}",
 )
 
 # %% [markdown]
-# `measure.latencies_ms` calls both networks in turn, so that a slow moment of the machine meets both. We take the ratio
-# within each round, and then its median.
+# `measure.latencies_ms` calls both networks in turn, so a slow moment of the machine affects both. We take the ratio
+# within each round, and then the median.
 
 # %%
 pictures = torch.from_numpy(test.images)[:, None]
@@ -674,9 +674,9 @@ observe(
 )
 
 # %% [markdown]
-# A zero takes four bytes like any other number, and it is multiplied like any other number. You save something only
-# if a *format* or a *kernel* uses the zeros. (A kernel is the routine that does the arithmetic.) gzip is such a
-# format, for the file on its way. Unpacked in memory, the model is as large as ever.
+# A zero takes four bytes like any other number, and it is multiplied like any other number. Zeros save something only
+# if a *format* leaves them out, or a *kernel* skips them. (A kernel is the routine that does the arithmetic.) gzip is
+# such a format, for a file that is stored or sent. Unpacked in memory, the model is as large as before.
 
 # %%
 difference = np.abs(
@@ -702,9 +702,9 @@ for form, file in (("80 % zeros", files[1]), ("80 % zeros, gzip", files[3])):
 # $$\underbrace{4\,dRC}_{\text{values}} + \underbrace{4\,dRC}_{\text{columns}}
 # + \underbrace{4\,(R+1)}_{\text{row starts}} \quad\text{bytes instead of}\quad 4\,RC .$$
 #
-# So it breaks even just below $d = 1/2$. For time there is no such formula. A dense product reads memory in order and
-# uses the processor's widest instructions; a sparse product jumps. We measure a random layer of 1,024 × 1,024, with
-# one picture and with 32.
+# So CSR breaks even just below $d = 1/2$. For time there is no such formula. A dense product reads memory in order
+# and uses the processor's widest instructions. A sparse product jumps through memory. We measure a random layer of
+# 1,024 × 1,024, with one picture and with 32: PyTorch's dense product against SciPy's CSR product.
 
 # %%
 from scipy import sparse as formats
@@ -766,15 +766,15 @@ observe(
 #
 # ## What is 2:4 sparsity, and what does it cost?
 #
-# Hardware is fast with zeros only where it knows their places. In *2:4 sparsity*, two of every four neighbouring
-# weights are zero. Each weight that is left needs 2 bits to say where in its group it lies. NVIDIA's sparse tensor
-# cores multiply this pattern, and so do AMD's newer data-centre GPUs; PyTorch reaches both through its CUDA and ROCm
-# builds. NVIDIA promises up to twice the arithmetic. Ordinary processors do not have it, so we cannot measure its
-# time here. But we can measure what the pattern costs in accuracy.
+# Hardware can skip zeros easily if their places follow a fixed pattern. In *2:4 sparsity*, two of every four
+# neighbouring weights are zero. Each weight that is left needs 2 bits to say where in its group it lies. NVIDIA's
+# sparse tensor cores multiply this pattern, and so do AMD's newer data-centre GPUs; PyTorch reaches both through its
+# CUDA and ROCm builds. NVIDIA promises up to twice the arithmetic. Ordinary processors lack this, so we cannot
+# measure the time here. We measure the accuracy that the pattern costs.
 #
-# A fair comparison has the same share in each layer. So we compare 2:4 with the smaller half of *each layer*,
-# anywhere in it. The smaller half of the whole network is shown as well, but it is another rule: it spares the small
-# layers.
+# For a fair comparison, both rules must remove the same share of each layer. So we compare 2:4 with removing the
+# smaller half of *each layer*. The table also shows global pruning of half of the network, which may remove different
+# shares.
 
 
 # %%
@@ -791,7 +791,7 @@ def in_pattern(network):  # the first filters have 9 inputs, which 4 does not di
 
 
 # %% [markdown]
-# All of these networks are pruned without training, except in the last row, where the pattern is held.
+# Only the last row is trained after the cut, with the pattern held.
 
 # %%
 patterned = [pruned(each, in_pattern(each)) for each in networks]
@@ -816,8 +816,8 @@ show.table(
 # %%
 whole, anywhere, pattern, tuned_pattern = mean_of.values()
 claim(
-    "without training, the pattern costs less against half of each layer than against half of "
-    "the network; tuned, it is within 2 points of the dense networks",
+    "without training, 2:4 is behind half of each layer, and further behind half of the network; "
+    "tuned, it is within 2 points of the dense networks",
     0 < anywhere - pattern < whole - pattern and dense.mean() - tuned_pattern <= 0.02,
     f"{100 * (anywhere - pattern):.1f} and {100 * (whole - pattern):.1f} points; "
     f"tuned {100 * tuned_pattern:.1f} %",
@@ -829,7 +829,7 @@ claim(
 # $$\frac{2b + 4}{4b} = \frac12 + \frac1b \quad\text{of the dense bytes:}\qquad b = 16:\ 0.5625, \quad b = 8:\ 0.625 .$$
 #
 # (For float32, NVIDIA's pattern is 1:2, one of two neighbours.) We pack the first dense layer in float16. Four places
-# of two bits share a byte: `<<` shifts bits to the left, `|` lays numbers over one another.
+# of two bits share a byte: `<<` shifts bits to the left, `|` combines numbers bit by bit.
 
 # %%
 mask = two_of_four(network[7].weight).numpy()
@@ -853,19 +853,19 @@ claim(
 )
 
 # %% [markdown]
-# The file never gets smaller than half. In exchange, the machine can multiply the pattern.
+# By this formula the file keeps more than half of its bytes. In exchange, the hardware can multiply the packed form.
 #
 # ## What if I remove whole filters?
 #
-# Then you need no format and no kernel. You build a smaller network. Filter $j$ of a convolution makes output channel
-# $j$. So three things go together: the filter with its bias, the slice of the *next* layer's weights that reads the
-# channel, and, after `Flatten`, the columns of the dense layer that read it. Here a channel has $4 \times 4 = 16$ of
-# them, in a row.
+# Then you need no special format and no special kernel. You build a smaller network. Filter $j$ of a convolution
+# makes output channel $j$. So three things go together: the filter with its bias, the slice of the *next* layer's
+# weights that reads the channel, and, after `Flatten`, the columns of the dense layer that read it. Here a channel
+# has $4 \times 4 = 16$ of them, in a row.
 #
 # We remove half of the filters in both convolutions.
 
 # %%
-guess("macs", "Half of the filters in both convolutions go. Operations left?", share=True)
+guess("macs", "Half of the filters go. What share of the operations is left?", share=True)
 
 
 # %%
@@ -891,8 +891,8 @@ def narrower(network, first_count, second_count):
 
 
 # %% [markdown]
-# Is this the network that we think it is? We test it with an independent witness: the large network, with the same
-# filters *and their biases* set to zero. Such a channel is 0 everywhere and adds nothing to what follows.
+# Is this the network that we intended? We compare it with the large network, with the dropped filters *and their
+# biases* set to zero. Such a channel is 0 everywhere and adds nothing to the next layer.
 
 # %%
 small, zeroed = narrower(network, 8, 16), copy.deepcopy(network)
@@ -907,8 +907,8 @@ claim("small and zeroed network give the same logits", apart < 1e-4, f"apart by 
 
 # %% [markdown]
 # Now we count. A multiplication with its addition is one *multiply-accumulate*, MAC. A layer does one for each of its
-# weights, and a convolution repeats that at each of its $H \times W$ output points. A hook on each layer sees the shape
-# that leaves it.
+# weights, and a convolution repeats that at each of its $H \times W$ output points. A *hook*, a function that PyTorch
+# calls after a layer, sees the shape of its output.
 
 
 # %%
@@ -944,8 +944,8 @@ claim(
 )
 
 # %% [markdown]
-# Operations fall with the product of the widths: half of the inputs times half of the outputs is a quarter. What about
-# accuracy and time?
+# The second convolution does most of the operations. Half of its inputs times half of its outputs is a quarter. What
+# about accuracy and time?
 
 # %%
 narrow_accuracies = [np.array([accuracy_of(each) for each in some]) for some in (narrow, tuned)]
@@ -980,12 +980,12 @@ ledger.record(
 )
 
 # %% [markdown]
-# This takes an ordinary file and ordinary kernels. With one picture, most of a call is overhead, which pruning does not
-# touch. **Now do exercise 11.4**: take the channels out.
+# This takes an ordinary file and ordinary kernels. But a quarter of the operations is not a quarter of the time: each
+# call has overhead, which weighs most with one picture. **Now do exercise 11.4**: take the channels out.
 #
-# Larger networks have two more constraints. In a residual block the output is added to the input, so only the
-# channels *inside* the block are free to go. And where batch normalisation follows a filter, the filter's size alone
-# says little. Rank by the size times the normalisation's factor.
+# Larger networks have two more constraints. In a residual block the output is added to the input, so you can freely
+# remove only the channels *inside* the block. If batch normalisation follows a filter, the filter's size alone says
+# little. Rank by the size times $\gamma / \sigma$, the factor that the normalisation applies.
 #
 # ## What we measured
 
@@ -1013,23 +1013,24 @@ show.table(
 #
 # ## What to remember
 #
-# - Zeros save something only where a format or a kernel uses them. Ask for the file and the time, not for the sparsity.
-# - A scan shows where there is room. Hold the masks, train on, and keep single cuts small where pruning is hard.
-# - For time on ordinary processors, remove filters.
+# - Zeros save something only if a format or a kernel uses them. Ask for the file's bytes and the time, not for the
+#   sparsity.
+# - A scan shows where there is room. Hold the masks, fine-tune, and keep single cuts small where pruning is hard.
+# - To save time on ordinary processors, remove filters.
 #
 # ## Where this breaks down
 #
-# These networks are far too large for their task, and such networks prune well. A compact one has less to give.
+# These networks are larger than their task needs, so they prune well. In a compact network, fewer weights can go.
 # Accuracy is a mean. Pruning can hurt rare classes first, which 450 balanced digits cannot show; measure your own
-# groups. Ranking by magnitude assumes that scales are comparable. And retraining needs data and time; for large
-# language models, SparseGPT and Wanda cut without it.
+# groups. Ranking by magnitude assumes comparable scales. Retraining needs data and time. SparseGPT and Wanda prune
+# large language models without it.
 #
 # ## What real teams use
 #
-# `torch.nn.utils.prune` for experiments. Torch-Pruning for filters, since it follows residual additions and
-# concatenations by itself. On GPUs, 2:4 through `torch.sparse` or TensorRT. For language models, Minitron removes whole
-# parts and retrains what is left by distillation, with a small share of the original tokens. More often, teams quantize
-# first (lessons 09 and 10) or train a smaller network (lesson 12), and prune last.
+# Teams use `torch.nn.utils.prune` for experiments. For filters, Torch-Pruning follows residual additions and
+# concatenations. On GPUs, `torch.sparse` and TensorRT support 2:4. For language models, Minitron removes whole parts
+# and retrains the rest by distillation, with a small share of the original tokens. Quantization (lessons 09 and 10)
+# or a smaller network (lesson 12) often takes less work, so try them first.
 #
 # ## Further reading
 #

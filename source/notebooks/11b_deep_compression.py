@@ -1,15 +1,16 @@
 # %% [markdown]
 # # 11b Deep Compression
 #
-# At 3 a.m. the firmware update fails on ten thousand devices: the new model does not fit into the radio link's window.
-# The network is pruned already. How much smaller can its file get, and does the device get the same network back?
+# At 3 a.m. the firmware update fails on ten thousand devices. The radio link is open for a few minutes a night, and
+# the new model takes longer to send. The network is pruned already. How much smaller can its file get, and does the
+# device get the same network back?
 #
 # ## You will be able to
 #
 # - compress a network by pruning, weight sharing and Huffman coding, and decode it from its file alone;
-# - compute what a place, a shared value and a code cost in bits, and compare that with a bound;
-# - judge a compression rate by what it is compared with;
-# - say what a pruned network's mask is worth without its first weights: the *lottery ticket* experiment.
+# - compute how many bits a weight's place and its value take, and compare codes with their lower bound, the entropy;
+# - judge a compression rate by the baseline behind it;
+# - say how well a pruned network trains with the same mask but new first weights: the *lottery ticket* experiment.
 #
 # ## Before you start
 #
@@ -36,20 +37,21 @@ path.picture(here="11b")
 # %% [markdown]
 # ## How small can the file of a network become?
 #
-# *Deep Compression* (Han, Mao and Dally, 2016) has three stages, and each works on what the one before has left. First
-# prune. Then let the remaining weights *share* a few values. Then give frequent symbols short codes.
+# *Deep Compression* (Han, Mao and Dally, 2016) has three stages. Each works on the result of the one before. First,
+# prune the network. Second, let the remaining weights *share* a few values. Third, give short codes to frequent
+# symbols.
 #
 # The paper's small example is LeNet-300-100: 784 inputs, hidden layers of 300 and 100, 10 outputs. It reads MNIST's
-# pictures of 28 × 28 points. MNIST does not ship with the course, so we draw our digits with 28 × 28 points. The
+# pictures of 28 × 28 points. MNIST does not ship with the course, so we enlarge our digits to 28 × 28 points. The
 # section "Smaller than what?" says what that changes.
 
 # %%
 guess("rate", "How many times smaller can this network's file become?", low=1, high=100)
 
 # %% [markdown]
-# Each of the 784 points is a weighted mean of the old 64. Such a map is a matrix $E$ of shape $(64, 784)$, and its row
-# $i$ is the enlarged picture that has a 1 at point $i$ and 0 elsewhere. So we enlarge the 64 pictures of the identity
-# matrix once, and then a product enlarges whole batches.
+# Each of the 784 points is a weighted mean of the old 64. So enlarging is a product with a matrix $E$, of shape
+# $(64, 784)$. Take the picture with a 1 at point $i$ and 0 elsewhere, and enlarge it: that is row $i$ of $E$. We
+# enlarge these 64 pictures once. After that, one product enlarges a whole batch.
 
 # %%
 train_part, test = data.digits()
@@ -80,8 +82,9 @@ def right(network):
 
 
 # %% [markdown]
-# The training loop is that of lesson 11. It takes the function that it trains, since we will also train a network that
-# is made of a table of values. `after_step` may prune after each step.
+# The training loop is that of lesson 11, with 17 batches in an epoch. It takes the network's function and its
+# parameters separately, because later we train a network whose weights come from a table. `after_step` may prune
+# after each step.
 
 
 # %%
@@ -104,8 +107,8 @@ def train_on(forward, parameters, *, epochs, rate, seed=0, after_step=None):
 
 
 # %% [markdown]
-# First the dense network. It gets more epochs than the pruning after it, because a poor baseline would flatter the
-# compression. Its file is the 100 % of everything that follows.
+# First we train the dense network. It gets more epochs than the pruning after it, because a poor baseline would
+# flatter the compression. All later files are compared with its file.
 
 
 # %%
@@ -129,14 +132,14 @@ print(f"{100 * right(whole).mean():.1f} % right, {size['dense']:,} bytes")
 # %% [markdown]
 # ## Stage 1: how many bits does it take to say where the weights are?
 #
-# We remove 90 % of the weights on the cubic schedule, with a cut every 17 steps, during 60 % of the steps. (The paper
-# pruned this network to 8 % of its weights.)
+# We remove 90 % of the weights on the cubic schedule, with one cut in each epoch, during the first 60 % of the
+# training. (The paper pruned this network to 8 % of its weights.)
 
 
 # %%
 def pruned(network, final=0.9, epochs=24):
-    network, weights = copy.deepcopy(network), []
-    weights[:] = weights_of(network)
+    network = copy.deepcopy(network)
+    weights = weights_of(network)
     masks = [torch.ones_like(weight) for weight in weights]
 
     def after_step(done, steps):
@@ -161,13 +164,14 @@ print(
 )
 
 # %% [markdown]
-# CSR in lesson 11 spent 32 bits on the column of each weight. The paper spends 5. Read the matrix row by row, and write
-# for each weight how many zeros precede it. This is its *gap*. Most gaps are small. Five bits hold gaps up to 31. Where
-# more zeros follow one another, we store a zero as a *filler*. It bridges 31 zeros and stands on the next one.
+# CSR in lesson 11 spent 32 bits on the column of each weight. For layers like ours, the paper spends 5. Read the
+# matrix row by row. For each weight, write how many zeros lie between it and the weight before it. This number is its
+# *gap*. Five bits hold gaps up to 31. A longer run of zeros needs a *filler*, an entry with the value 0. A filler
+# skips 31 zeros and takes the place of the next one.
 #
-# An example with 2 bits, so with gaps up to 3: the row 0 0 5 0 0 0 0 0 7. The 5 has gap 2. Five zeros precede the 7,
-# which is too many. A filler with gap 3 stands on the fourth of them, and one zero is left. So we store the gaps 2,
-# 3, 1 and the values 5, 0, 7.
+# Here is an example with 2 bits, so with gaps up to 3: the row 0 0 5 0 0 0 0 0 7. The 5 has gap 2. Five zeros precede
+# the 7, which is too many. So a filler with gap 3 takes the place of the fourth zero, and one zero is left. We store
+# the gaps 2, 3, 1 and the values 5, 0, 7.
 
 
 # %%
@@ -191,14 +195,14 @@ gaps, where = relative(np.array([0, 0, 5, 0, 0, 0, 0, 0, 7]), bits=2)
 print("gaps", gaps, "places", where)
 
 # %% [markdown]
-# **Your turn:** change `bits=2` to `bits=3`. Is a filler still needed? Then the same for our three layers, with 5 bits:
+# **Your turn:** change `bits=2` to `bits=3`. Is a filler still needed? Next we code our three layers, with 5 bits:
 
 # %%
 coded = [relative(matrix) for matrix in matrices]
 weights_left = sum(np.count_nonzero(matrix) for matrix in matrices)
 bits_for_places = 5 * sum(len(gaps) for gaps, _ in coded) / weights_left
 claim(
-    "a place costs 5 bits and a few fillers: less than a fifth of CSR's 32",
+    "fillers included, a place costs less than a fifth of CSR's 32 bits",
     bits_for_places < 32 / 5,
     f"{bits_for_places:.2f} bits for each weight that is left",
 )
@@ -221,13 +225,14 @@ claim(
 )
 
 # %% [markdown]
-# They are not: they come in runs, with long gaps in between. A likely reason is that neighbouring points were
-# interpolated from the same old points, so they carry almost the same information. This will help in stage 3.
+# The weights are not spread evenly. They come in runs, with long gaps in between. A likely reason is that
+# neighbouring points were interpolated from the same old points, so they carry almost the same information. The runs
+# will help in stage 3.
 #
-# Now the file. For each layer we write rows, columns and the number of entries, 4 bytes each, then the biases, the
-# gaps with 5 bits each, and the values with 4 bytes each, fillers included. A reader who knows this order needs no
-# separators. `"<u4"` and `"<f4"` are NumPy's names for 4-byte unsigned integers and floats, lowest byte first, on
-# every machine.
+# Now we write the file. Each layer begins with its rows, its columns and the number of entries, 4 bytes each. Then
+# come the biases, the gaps with 5 bits each, and the values with 4 bytes each, fillers included. A program that knows
+# this order needs no separators. `"<u4"` and `"<f4"` are NumPy's names for 4-byte unsigned integers and floats,
+# lowest byte first, on every machine.
 
 
 # %%
@@ -264,16 +269,17 @@ write("1_pruned.bin", "pruned", parts)
 #
 # ## Stage 2: how few values can the weights share?
 #
-# Most of the bytes that are left are float32 values. Replace the values of each layer by 31 *centroids*. A weight is
-# then a number of 5 bits, its *cluster*. (31, because the filler's zero takes one of the 32 numbers.) With $n$
-# weights of $b$ bits and $k$ clusters, the rate is
+# Most of the remaining bytes are float32 values. Replace each value by the nearest of 31 shared values, the
+# *centroids* of its layer. Then a weight is stored as a number of 5 bits, its *cluster*. (There are 31 centroids,
+# because the filler's zero takes one of the 32 numbers.) The list of centroids is the *codebook*. With $n$ weights of
+# $b$ bits and $k$ clusters, the values become smaller by the factor
 #
 # $$r = \frac{n b}{n \log_2 k + k b},$$
 #
-# where $kb$ is the codebook. *k-means* finds the centroids: assign each value to the nearest centroid, move each
-# centroid to the mean of its values, and repeat. In one dimension, the nearest is found by a search between
-# midpoints. The paper starts with evenly spread centroids, so that the few large weights, which matter most, get some
-# of their own.
+# where $kb$ is the size of the codebook in bits. *k-means* finds the centroids: assign each value to the nearest
+# centroid, move each centroid to the mean of its values, and repeat. In one dimension, the nearest centroid changes
+# at the midpoints between centroids, so a sorted search finds it. The paper starts with evenly spread centroids, so
+# that the few large weights get some of their own: it finds that large weights matter more.
 
 
 # %%
@@ -289,8 +295,8 @@ def clustered(values, count=31, rounds=40):
 
 
 # %% [markdown]
-# A cluster without values keeps its centroid. `clusters` holds, in a layer's shape, which of 32 numbers each weight
-# became. `with_codebooks` looks the values up again.
+# A cluster without values keeps its centroid. `clusters` has the shape of a layer's weights and holds a number from 0
+# to 31 for each of them. `with_codebooks` replaces the numbers by their values again.
 
 
 # %%
@@ -326,12 +332,13 @@ claim(
 
 # %% [markdown]
 # The centroids can be trained. Let $I_{ij}$ be the cluster of weight $w_{ij}$, and $q_c$ the centroid of cluster $c$,
-# so that $w_{ij} = q_{I_{ij}}$. By the chain rule, the gradient of a centroid is the sum over its weights:
+# so that $w_{ij} = q_{I_{ij}}$. By the chain rule, the gradient with respect to a centroid is the sum of the
+# gradients with respect to its weights:
 #
 # $$\frac{\partial L}{\partial q_c} = \sum_{i,j:\, I_{ij} = c} \frac{\partial L}{\partial w_{ij}} .$$
 #
-# Indexing `q[I]` makes autograd compute this sum. `by_codebook` is the network with the codebooks as its only
-# parameters. Entry 0 is fixed at zero, so what was pruned stays pruned.
+# If the weights are computed as `q[I]`, autograd computes this sum. `by_codebook` is the network with the codebooks
+# as its only parameters. Entry 0 is fixed at zero, so pruned weights stay zero.
 
 
 # %%
@@ -371,8 +378,8 @@ apart = max(
 claim("autograd's gradient of the centroids is the formula's", apart < 1e-4, f"{apart:.0e}")
 
 # %% [markdown]
-# We train the codebooks for five epochs and write the file. Where stage 1 had 32 bits for a value, there are 5 now, and
-# the 31 centroids once for each layer.
+# We train the codebooks for five epochs and write the file. Stage 1 stored each value in 32 bits. Now its cluster
+# takes 5 bits, and each layer stores its 31 centroids once.
 
 # %%
 books = parameters_from(codebooks)  # from the start, when this cell runs again
@@ -399,7 +406,7 @@ write("2_clustered.bin", "clustered", parts)
 # Every symbol still takes 5 bits, however frequent it is.
 
 # %%
-guess("bits", "With short codes for frequent gaps: bits for a gap, first layer?", low=1, high=5)
+guess("bits", "How many bits will a gap of the first layer take on average?", low=1, high=5)
 
 # %% [markdown]
 # How frequent are the gaps?
@@ -409,7 +416,7 @@ counts = np.bincount(streams[0][0], minlength=32)
 frequency = counts / counts.sum()
 plt.bar(np.arange(32), 100 * frequency, color=show.BLUE)
 plt.axhline(100 / 32, color=show.ORANGE, ls="--", label="32 symbols used evenly")
-plt.xlabel("gap before an entry of the first layer")
+plt.xlabel("gap before an entry of the first layer (zeros)")
 plt.ylabel("share of the entries (%)")
 plt.legend()
 show.finding(
@@ -421,21 +428,22 @@ show.finding(
 
 # %% [markdown]
 # Let symbol $s$ have probability $p_s$ and a code of $\ell_s$ bits. The mean length is $\bar\ell = \sum_s p_s
-# \ell_s$. If no code begins another, you can tell them apart without separators, and the lengths obey *Kraft's
-# inequality*, $\sum_s 2^{-\ell_s} \le 1$. With the *entropy* $H = \sum_s p_s \log_2 \frac{1}{p_s}$,
+# \ell_s$. If no code is the beginning of another, you can tell them apart without separators, and the lengths obey
+# *Kraft's inequality*, $\sum_s 2^{-\ell_s} \le 1$. With the *entropy* $H = \sum_s p_s \log_2 \frac{1}{p_s}$,
 #
 # $$H - \bar\ell = \sum_s p_s \log_2 \frac{2^{-\ell_s}}{p_s} \;\le\; \log_2 \sum_s 2^{-\ell_s} \;\le\; 0 .$$
 #
 # The first "≤" holds because the logarithm is concave: the mean of logarithms is at most the logarithm of the mean.
-# So no code is shorter than the entropy. *Huffman's* code comes within one bit of it. It joins the two rarest symbols
-# to one, again and again. Each join makes the codes of what it joins one bit longer.
+# So the mean length of such a code is at least the entropy. The mean length of *Huffman's* code is less than one bit
+# above it. His method joins the two rarest symbols into one, again and again. Each join makes the codes of all
+# symbols in it one bit longer.
 #
-# An example: the symbols a to e have the counts 8, 4, 2, 1, 1. Join d and e; together they count 2. Join that and c,
-# which gives 4. Join that and b, which gives 8. Join that and a, and all 16 are one. Symbol a was in one join, b in two,
-# c in three, d and e in four. These are the lengths of their codes.
+# An example: the symbols a to e have the counts 8, 4, 2, 1, 1. Join d and e; together they count 2. Join this pair
+# with c, which gives 4. Join the result with b, which gives 8. Join the result with a, which gives 16, and nothing is
+# left to join. Symbol a was in one join, b in two, c in three, d and e in four. These are the lengths of their codes.
 #
-# A *heap* is a list that yields its smallest element quickly. Each of our entries is a count, a symbol that breaks
-# ties in the same way everywhere, and the symbols that were joined.
+# A *heap* is a list that yields its smallest element quickly. Each of our entries holds a count, a symbol, and the
+# list of joined symbols. If two counts are equal, the smaller symbol comes first, on every machine.
 
 
 # %%
@@ -453,8 +461,8 @@ def huffman_lengths(counts):
 
 
 # %% [markdown]
-# Lengths are not codes yet. Sort the symbols by length, then by number. The first code is all zeros. Each next one is
-# the one before plus 1, with zeros appended where the length grows.
+# Lengths are not codes yet. Sort the symbols by length, then by number. The first code is all zeros. Each later code
+# is the one before it plus 1. If the length grows, append zeros.
 
 
 # %%
@@ -473,8 +481,9 @@ example = huffman_lengths([8, 4, 2, 1, 1])
 print("lengths", example, "codes", canonical(example))
 
 # %% [markdown]
-# Such a code is called *canonical*. The lengths alone determine it, so 32 bytes are all that a reader needs. gzip's
-# format does the same. We have six streams: gaps and clusters of three layers.
+# Such a code is called *canonical*. The lengths alone determine it. So the file needs only 32 bytes for each code,
+# one length for each symbol. gzip's format does the same. We have six streams: the gaps and the clusters of three
+# layers.
 
 # %%
 rows, bounds = [], []
@@ -502,7 +511,7 @@ claim(
 
 # %% [markdown]
 # The last file holds, for each layer, the head as before, the centroids, the lengths of its two codes, and then the
-# codes of all gaps and all clusters in one row of bits.
+# codes of all gaps and all clusters in one sequence of bits.
 
 # %%
 parts = []
@@ -517,13 +526,13 @@ for k, both in enumerate(streams):
 write("3_huffman.bin", "Huffman", parts)
 
 # %% [markdown]
-# **Now do exercise 11b.2**: what a Huffman code would save, before you write one.
+# **Now do exercise 11b.2**: compute what a Huffman code would save before you write one.
 #
 # ## How do I get the network back from the file alone?
 #
-# A compressed file is worth only what a reader can get out of it. This reader knows the format and nothing else.
-# `array` takes numbers of a fixed size. `decoded` adds one bit after another until what it has is a code, notes the
-# symbol, and begins again.
+# A compressed file is useful only if a program can rebuild the network from it. Our reader gets the file. It knows
+# the format and the architecture, and none of the network's numbers. `array` reads numbers of a fixed size. `decoded`
+# adds one bit after another until the bits are a code. It notes the symbol and begins again.
 
 
 # %%
@@ -554,11 +563,11 @@ class Reader:
 
 
 # %% [markdown]
-# This reader trusts its file. If the bytes end too early, its loop never ends. **Now do exercise 11b.3**, which reads a
-# damaged file safely.
+# This reader trusts its file. If the bytes end in the middle of the codes, its loop never ends. **Now do exercise
+# 11b.3**, which reads a damaged file safely.
 #
-# From gaps to places is one line: an entry lies its gap and one place further than the entry before. So its place in
-# the flattened matrix is the running sum of `gaps + 1`, less 1. A filler writes the zero that is there already.
+# Gaps become places in one line. An entry lies `gap + 1` places after the entry before it. So its place in the
+# flattened matrix is the running sum of `gaps + 1`, minus 1. A filler writes a zero where a zero is already.
 
 
 # %%
@@ -590,7 +599,7 @@ claim(
 )
 
 # %% [markdown]
-# All stages side by side: the bytes on disk, and the accuracy of the network that each stage leaves.
+# The table compares all stages: the bytes on disk, and the accuracy of the network after each stage.
 
 # %%
 stages = {"dense": whole, "pruned": lean, "clustered": shared, "Huffman": decoded}
@@ -631,8 +640,8 @@ for name, each in stages.items():
 # ## Does compression cost accuracy?
 #
 # On 450 pictures one mistake is 0.22 points, and both networks are right about nearly all of them. So we count the
-# pictures on which exactly one of the two is right, and we do it for three seeds. (For the two further seeds the
-# centroids are not trained and no file is written; decoding changes no bit, as we saw.)
+# pictures on which exactly one of the two is right, for three seeds. (For the second and third seed we do not train
+# the centroids and write no file. Decoding changes no bit, as we saw.)
 
 
 # %%
@@ -662,15 +671,15 @@ claim(
 )
 
 # %% [markdown]
-# The compressed network was trained longer in all, which may pay for part of what pruning costs. We only know that
-# it loses at most a point, on this task. "No loss" would need many more pictures.
+# The compressed network was trained longer in all, which may hide part of what pruning costs. We only know that it
+# lost at most a point, with these seeds, on this task. To claim "no loss", you would need many more pictures.
 #
 # ## Smaller than what?
 #
-# The paper reports 1,070 kB → 27 kB for this architecture on MNIST, 40 times, at an error that did not rise. Our rate
-# looks similar. But our pictures were interpolated from 64 points. A linear layer after a linear map can absorb it:
-# $W(Ex) = (WE)x$, with the picture $x$ as a column and $E$ transposed accordingly. So the trained network can be
-# folded into one that reads the 64 original points. Are its answers the same?
+# The paper reports 1,070 kB → 27 kB for this architecture on MNIST, 40 times, and the error did not rise. Our rate
+# looks similar. But our pictures were interpolated from 64 points. A linear layer can absorb a linear map before it:
+# $W(E^\top x) = (W E^\top)\,x$, with the original picture $x \in \mathbb{R}^{64}$ as a column. So the trained network
+# can be folded into one that reads the 64 original points. Are its answers the same?
 
 # %%
 folded = nn.Sequential(nn.Linear(64, 300), *copy.deepcopy(list(whole[1:])))
@@ -691,11 +700,11 @@ claim(
 )
 
 # %% [markdown]
-# A factor of five was free, without pruning a single weight, because our baseline was inflated. MNIST's 784 points
-# carry more information, though its border is empty as well. A compression rate depends on what you divide by what.
-# Always ask: *smaller than what?*
+# We got a factor of five without pruning a single weight, because our baseline was inflated. MNIST's 784 points carry
+# more information, though its border is empty as well. A compression rate depends on its baseline. Always ask:
+# *smaller than what?*
 #
-# And when the model runs?
+# How much memory does the network take when it runs?
 
 # %%
 in_use = sum(p.numel() * p.element_size() for p in decoded.parameters())
@@ -706,14 +715,15 @@ claim(
 )
 
 # %% [markdown]
-# Deep Compression makes a file small for its way: an app store, a radio link, a firmware update. To gain time from
-# it, a processor must compute on the compressed form. The authors designed such a chip, *EIE*, and simulated it.
+# Deep Compression makes a file smaller to send: through an app store, a radio link, a firmware update. To gain time
+# as well, a processor must compute on the compressed form. The authors designed such a chip, *EIE*, and simulated it.
 #
 # ## Could I have trained the small network from the start?
 #
 # A pruned network works with a fraction of the weights. So why train the large one? Frankle and Carbin took the mask
-# of a pruned network and trained with that mask from the beginning, in two ways. *Rewinding*: each remaining weight
-# gets the value that it had *before* training. *Reinitialising*: it gets a new random value.
+# of a pruned network and trained with that mask from the beginning, in two ways. With *rewinding*, each remaining
+# weight starts from the value that it had *before* training. With *reinitialising*, it starts from a new random
+# value.
 
 # %%
 guess(
@@ -724,9 +734,9 @@ guess(
 
 # %% [markdown]
 # *Iterative* pruning finds the mask: train, remove the smallest 45 % of what is left, rewind, train again. Six rounds
-# lead to $0.55^6$, about 3 % of the weights. As in lesson 11, small dense networks are trained side by side, here
-# twelve in each round: six from their first values, and six from new ones, with the same masks. We also note the
-# accuracy after three epochs.
+# lead to $0.55^6$, about 3 % of the weights. As in lesson 11, small networks are trained side by side, here twelve in
+# each round. Six start from their first values, and six from new ones, with the same masks. We also note the accuracy
+# after three epochs.
 
 # %%
 flat, flat_test = fit.images.reshape(-1, 64), test.images.reshape(-1, 64)
@@ -761,7 +771,8 @@ for _ in range(6):
     current = [each[:6] for each in trained]
 
 # %% [markdown]
-# `results` holds the accuracies of each round, start and network.
+# `results` holds an accuracy for each round, start and network. The figure shows the mean of the six networks, and a
+# band from the lowest to the highest.
 
 # %%
 share, results = 100 * np.array(left), np.array(results)
@@ -797,7 +808,7 @@ claim(
 )
 
 # %% [markdown]
-# Two more readings of the figure: how far the first values carry, and whether the difference shows early.
+# Two questions are left. How far can you prune with rewinding? And does the difference show early in the training?
 
 # %%
 dense_mean, tenth = 100 * results[0, 0].mean(), 100 * results[4, 0].mean()
@@ -810,32 +821,34 @@ claim(
 # %%
 sooner = 100 * after_three[3].mean(axis=1)  # in the fourth round
 claim(
-    f"after three epochs, with {share[4]:.0f} % of the weights, they are more than 10 points ahead",
+    f"after three epochs, with {share[4]:.0f} % of the weights, the rewound networks are more than "
+    "10 points ahead",
     sooner[0] - sooner[1] > 10,
     f"{sooner[0]:.0f} % against {sooner[1]:.0f} %",
 )
 
 # %% [markdown]
 # The mask alone is not enough. Mask and first values belong together; Frankle and Carbin call such a pair a *winning
-# ticket*. There are two cautions. To find it, we trained the large network and five smaller ones first, so no
-# training was saved. And in larger networks, rewinding to step 0 fails: people rewind to an early step, or only
-# rewind the learning rate.
+# ticket*. There are two cautions. To find this mask, we trained the large network and five smaller ones first, so we
+# saved no training. And in larger networks, rewinding to step 0 often fails. Then people rewind to an early step, or
+# rewind only the learning rate.
 #
 # ## Where does the cubic schedule come from?
 #
 # Lesson 11 used the schedule of Zhu and Gupta without a reason. Here is one. Let $\tau \in [0, 1]$ be the time as a
-# share of the pruning phase, $s(\tau)$ the sparsity, $s_i$ and $s_f$ its first and last value, and $r = s_f - s$ what
-# is still to be pruned. Pruning at a constant pace so that it ends in time has the rate $r / (1 - \tau)$: what is
-# left to do, over the time that is left. Early on there are many weights to choose from, so prune $p$ times as fast:
+# share of the pruning phase. Let $s(\tau)$ be the sparsity, $s_i$ and $s_f$ its first and last value, and
+# $r = s_f - s$ the share still to be pruned. At a constant pace, the rate would be $r / (1 - \tau)$: the remaining
+# share, divided by the remaining time. But early there are many weights to choose from, so we prune $p$ times as
+# fast:
 #
 # $$\frac{dr}{d\tau} = -p\,\frac{r}{1-\tau} \;\Longrightarrow\; \frac{dr}{r} = -p\,\frac{d\tau}{1-\tau}
 # \;\Longrightarrow\; \ln r = p \ln(1-\tau) + c .$$
 #
-# At $\tau = 0$, $r = s_f - s_i$, which fixes $c$. With $s = s_f - r$,
+# At $\tau = 0$ we have $r = s_f - s_i$, which gives $c$. With $s = s_f - r$ we get
 #
 # $$s(\tau) = s_f + (s_i - s_f)\,(1-\tau)^p .$$
 #
-# To check the steps, we follow the first equation in small steps and compare with the last.
+# To check the derivation, we follow the first equation in small steps and compare the result with the last equation.
 
 # %%
 ends = np.linspace(0, 0.99, 10_000)
@@ -846,7 +859,7 @@ gap = np.abs(np.array(followed) - 0.9 * (1 - ends) ** 3).max()
 claim("followed in 9,999 steps, the equation gives the cubic", gap < 1e-3, f"apart by {gap:.0e}")
 
 # %% [markdown]
-# The reason is plausible, but it fixes no power. Zhu and Gupta chose $p = 3$.
+# The reason is plausible, but it does not say which power is best. Zhu and Gupta chose $p = 3$.
 #
 # ## What we measured
 
@@ -862,20 +875,21 @@ show.table(["file", "bytes, of the dense"], table, caption="LeNet-300-100 on dig
 # %% [markdown]
 # ## What to remember
 #
-# - For bytes: prune, share values, code. Most of the gain comes before the codes.
-# - A file counts as compressed when a reader gets the network back from it alone, and a damaged file is refused.
-# - Ask of every rate: smaller than what, and at which accuracy, counted on how many pictures?
+# - To save bytes, prune, share values and code, in this order. Most of the gain comes before the codes.
+# - Decode the network from the file alone before you report a rate, and refuse a damaged file.
+# - Ask about every rate: smaller than what, at which accuracy, and measured on how many pictures?
 #
 # ## Where this breaks down
 #
-# Decoded, the network is as large and as slow as before. The stages assume that most weights can go; in a compact
-# network they cannot. Codes without a checksum do not notice a flipped bit.
+# Decoded, the network takes as much memory as before, and an ordinary product multiplies every zero. The stages
+# assume that most weights can go. In a compact network, fewer can. Without a checksum, a flipped bit can go
+# unnoticed.
 #
 # ## What real teams use
 #
-# For files on their way, int8 or int4 weights and a general packer such as zstd or gzip. Codebooks live on: Core ML
-# calls them *palettization*, and NF4, a 4-bit format for language models, is a fixed codebook of 16 values. Entropy
-# coding of weights is standardised as ISO/IEC 15938-17, *neural network coding*.
+# To send a file, teams use int8 or int4 weights and a general packer such as zstd or gzip. Codebooks are still in
+# use: Core ML calls them *palettization*, and NF4, a 4-bit format for language models, is a fixed codebook of 16
+# values. Entropy coding of weights is standardised as ISO/IEC 15938-17, *neural network coding*.
 #
 # ## Further reading
 #

@@ -15,8 +15,8 @@ scratch = begin("11")
 # ## 11.1 Exactly this many ★☆☆ · 10 minutes
 #
 # A release gate demands that 80 % of the weights are zero. A colleague compares magnitudes with a quantile. The float
-# model passes. The int8 model fails, because hundreds of its weights have the same magnitude, and all of them fall on
-# one side of the threshold. Write the mask that removes exactly as many weights as it was asked to.
+# model passes. The int8 model fails: hundreds of its weights have the same magnitude, and all of them fall on one
+# side of the threshold. Write a mask that removes exactly as many weights as you ask for.
 
 
 # %%
@@ -54,8 +54,8 @@ check("11.1", magnitude_mask)
 # ## 11.2 Shares from a scan ★★☆ · 10 minutes
 #
 # A script chooses how far each layer is pruned. It takes the largest sparsity at which the layer alone passed. One
-# layer failed at 60 % and 70 %, and passed at 80 % by luck. The release was pruned to 80 % there. Write the rule that
-# stops before the first failure, and that says how sparse the whole network becomes.
+# layer failed at 60 % and 70 %, and passed at 80 % by luck. So the script pruned it to 80 % in the release. Write the
+# rule that stops before the first failure, and compute how sparse the whole network becomes.
 
 
 # %%
@@ -149,8 +149,8 @@ check("11.3", bytes_by_format)
 # ## 11.4 Take the channels out ★★☆ · 15 minutes
 #
 # A filter is gone only when nothing reads its channel any more. A team removed filters and forgot that `Flatten`
-# stands between the convolution and the dense layer. The shapes happened to fit, and the accuracy was that of a
-# guess. Write the step for both kinds of next layer.
+# stands between the convolution and the dense layer. The shapes happened to fit, and the accuracy was no better than
+# guessing. Write the step for both kinds of next layer.
 
 
 # %%

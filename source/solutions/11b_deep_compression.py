@@ -16,9 +16,9 @@ scratch = begin("11b")
 # %% [markdown]
 # ## 11b.1 From gaps to a matrix ★☆☆ · 10 minutes
 #
-# After an update, a device gives nonsense answers. One gap in its file was damaged, and the decoder wrote a weight to a
-# place that does not exist; a negative place counts from the end in NumPy. Write the step from gaps to the matrix, and
-# refuse what cannot be right.
+# After an update, a device gives nonsense answers. One gap in its file was damaged and became negative. The decoder
+# computed a negative place, and NumPy counts negative places from the end, without an error. Write the step from gaps
+# to the matrix, and refuse gaps that cannot be right.
 
 
 # %%
@@ -52,13 +52,13 @@ check("11b.1", from_gaps)
 # so it is enough to compare the last place with the end. Widen the gaps first: 5-bit gaps fit into uint8, and so does
 # 255, but 255 + 1 does not. `matrix.ravel()` is a view here, because a new array lies in memory row by row.
 #
-# A second way is a loop with a position: `at += gap + 1`. It is slower and as right.
+# A second way is a loop with a position: `at += int(gap) + 1`. It is slower and just as correct.
 
 # %% [markdown]
 # ## 11b.2 What would a Huffman code save? ★★☆ · 15 minutes
 #
 # A colleague wants to code every stream of the file. For long streams that pays. For short ones, the table of code
-# lengths may cost more than the codes save. Write the comparison. No code needs to be built.
+# lengths may cost more than the codes save. Write the comparison. You need not build the codes.
 
 
 # %%
@@ -96,8 +96,8 @@ check("11b.2", coded_bits)
 
 # %% [markdown] tags=["solution"]
 # Each join adds one bit to every occurrence of every symbol in it. So the length of the whole stream is the sum of
-# the joined counts, and the codes themselves are not needed. For the 277 entries of the lesson's last layer, the
-# table of 32 bytes eats a good part of what the codes save.
+# the joined counts, and the codes themselves are not needed. The lesson's last layer has only about 300 entries. For
+# its clusters, the table of 32 bytes costs most of what the codes save.
 #
 # A second way computes the lengths as in the lesson and sums `counts * lengths`. Rounding $\log_2 \frac{1}{p_s}$ up
 # gives valid code lengths too (Shannon's code), but not the shortest.
@@ -106,7 +106,7 @@ check("11b.2", coded_bits)
 # ## 11b.3 A firmware update arrives cut off ★★★ · 20 minutes
 #
 # A device receives the Huffman-coded model over a radio link. Half of the last packet is missing. The decoder must say
-# so. It must not return weights that it made up, and it must not search for the missing bits without end.
+# so. It must not return weights that it made up, and it must not search forever for the missing bits.
 
 
 # %%
@@ -149,10 +149,10 @@ def huffman_decode(lengths, raw, count):
 check("11b.3", huffman_decode)
 
 # %% [markdown] tags=["solution"]
-# The key is the pair (length, value), since `0` and `00` have the same value. Two checks make a stranger's file
-# harmless. Kraft's sum is taken *before* decoding, in integers. And bits are looked up no further than the longest
-# code, so the loop always ends. Neither check can see a flipped bit inside valid codes. That takes a checksum over
-# the file.
+# The key is the pair (length, value), since `0` and `00` have the same value. Two checks protect the decoder against
+# a damaged file. It checks Kraft's sum *before* it decodes, in integers. And it looks no further than the longest
+# code, so the loop always ends. Neither check notices a flipped bit that leaves valid codes. That takes a checksum
+# over the file.
 #
 # A second way needs no dictionary: for each length, keep the first code and the place of its first symbol. A code of
 # that length belongs to symbol `first_place + code - first_code`, if that is in range. Decoders of RFC 1951 work like

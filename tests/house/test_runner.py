@@ -155,6 +155,41 @@ def test_a_live_run_that_is_required_is_tried_without_an_engine(
     assert [job.offline for job in runner.choose(["live"], checkout)] == [False, True]
 
 
+FAIL_ONCE = """
+import os
+from pathlib import Path
+if os.environ["COURSE_REQUIRE_LIVE"] == "{}":
+    tried = Path({!r})
+    first = not tried.exists()
+    tried.touch()
+    assert not first
+"""
+
+
+@pytest.mark.parametrize("which", ["live", "replayed"])
+def test_a_live_run_that_fails_is_tried_once_more_and_the_summary_tells_of_both_tries(
+    which: str, checkout: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    required = "1" if which == "live" else "0"
+    write(checkout / "notebooks/01_good.ipynb", FAIL_ONCE.format(required, str(tmp_path / "tried")))
+    monkeypatch.setenv("COURSE_REQUIRE_LIVE", required)
+    code = runner.main(["01"], checkout)
+    said = capsys.readouterr().out
+    assert (code, "passed at the second try" in said, "the first try, after" in said) == (
+        (0, True, True) if which == "live" else (1, False, False)
+    )
+
+
+def test_a_live_run_that_fails_twice_fails_and_shows_both_failures(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    write(checkout / "notebooks/01_good.ipynb", "raise ValueError('the engine is gone')")
+    monkeypatch.setenv("COURSE_REQUIRE_LIVE", "1")
+    assert runner.main(["01"], checkout) == 1
+    said = capsys.readouterr().out
+    assert said.count("the second try:") == 1 and "passed at the second try" not in said
+
+
 def test_what_is_not_live_sees_neither_engine_nor_cluster_nor_network_and_need_not_run_live(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:

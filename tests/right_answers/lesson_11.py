@@ -1,5 +1,7 @@
 """Right answers to lesson 11's exercises that differ from the solutions."""
 
+import heapq
+import itertools
 import math
 
 import numpy as np
@@ -49,6 +51,35 @@ def squares_in_longdouble(weights, sparsity):
     keep = np.ones(size.size, bool)
     keep[np.argsort(size, kind="mergesort")[: round(sparsity * size.size)]] = False
     return keep.reshape(weights.shape)
+
+
+def by_heap(weights, sparsity):
+    _in_range(sparsity)
+    sizes = [abs(float(each)) for each in np.ravel(weights)]
+    keep = np.full(len(sizes), True)
+    keep[heapq.nsmallest(round(sparsity * len(sizes)), range(len(sizes)), key=lambda i: (sizes[i], i))] = False
+    return keep.reshape(weights.shape)
+
+
+def into_ones_like(weights, sparsity):
+    _in_range(sparsity)
+    mask = np.ones_like(weights, dtype=bool)
+    size = np.abs(weights if weights.dtype.kind == "f" else weights.astype("i8"))
+    mask.flat[np.argsort(size, axis=None, kind="stable")[: int(np.rint(sparsity * weights.size))]] = False
+    return mask
+
+
+def level_by_level(weights, sparsity):
+    _in_range(sparsity)
+    size = np.abs(weights.astype(float))
+    left, keep = round(sparsity * size.size), np.ones(size.shape, bool)
+    for level in np.unique(size):
+        chosen = np.argwhere(size == level)[:left]
+        keep[tuple(chosen.T)] = False
+        left -= len(chosen)
+        if left == 0:
+            break
+    return keep
 
 
 def _fits(sparsities, accuracies, sizes, tolerance):
@@ -101,6 +132,23 @@ def with_isclose(sparsities, accuracies, sizes, tolerance):
     bad = np.hstack([bad, np.ones((len(bad), 1), bool)])
     shares = sparsities[bad.argmax(axis=1) - 1]
     return shares, float(np.dot(shares, sizes) / np.sum(sizes))
+
+
+def with_takewhile(sparsities, accuracies, sizes, tolerance):
+    _fits(sparsities, accuracies, sizes, tolerance)
+    shares = []
+    for losses in accuracies[:, :1] - accuracies:
+        passed = itertools.takewhile(lambda step: step[0] < tolerance + 1e-9, zip(losses, sparsities))
+        shares.append(max(s for _, s in passed))
+    return np.array(shares, float), sum(s * n for s, n in zip(shares, sizes)) / sum(sizes)
+
+
+def by_searching_the_worst_so_far(sparsities, accuracies, sizes, tolerance):
+    _fits(sparsities, accuracies, sizes, tolerance)
+    worst = np.maximum.accumulate(accuracies[:, :1].astype(float) - accuracies, axis=1)
+    places = [np.searchsorted(row, tolerance + 1e-9, side="right") - 1 for row in worst]
+    shares = np.take(sparsities, places)
+    return shares, float(np.average(shares, weights=sizes))
 
 
 def by_np_result(weights):
@@ -164,6 +212,21 @@ def through_nonzero(weights):
     }
 
 
+def by_truth_values(weights):
+    if weights.ndim != 2:
+        raise ValueError("expected a matrix")
+    values = int(weights.astype(bool).sum())
+
+    def width(largest):
+        return int(np.array([1, 2, 4])[np.searchsorted([2**8 - 1, 2**16 - 1], largest)])
+
+    return {
+        "dense": weights.size * weights.itemsize,
+        "CSR": values * (weights.itemsize + width(weights.shape[1] - 1)) + (len(weights) + 1) * width(values),
+        "bitmap": math.ceil(weights.size / 8) + values * weights.itemsize,
+    }
+
+
 def _channels(weight, following, keep):
     channels, keep = len(weight), [int(k) for k in keep]
     if not keep or len(set(keep)) != len(keep) or min(keep) < 0 or max(keep) >= channels:
@@ -205,9 +268,31 @@ def by_one_hot(weight, bias, following, keep):
     return np.stack(stacked), np.array([bias[k] for k in keep], bias.dtype), np.hstack([parts[k] for k in keep])
 
 
+def takes_keep_for_an_array(weight, bias, following, keep):
+    if keep.size == 0 or np.unique(keep).size < keep.size or keep.min() < 0 or keep.max() >= len(weight):
+        raise ValueError("keep")
+    points, rest = divmod(following.shape[1], len(weight))
+    if rest or (following.ndim == 4 and points != 1):
+        raise ValueError("following")
+    columns = (keep[:, None] * points + np.arange(points)).flatten()
+    return weight[keep], bias[keep], following[:, columns]
+
+
+def into_an_empty_array(weight, bias, following, keep):
+    keep = _channels(weight, following, keep)
+    points = following.shape[1] // len(weight)
+    read = np.empty((len(following), points * len(keep), *following.shape[2:]), following.dtype)
+    for i, k in enumerate(keep):
+        read[:, i * points : (i + 1) * points] = following[:, k * points : (k + 1) * points]
+    return np.copy(weight[keep]), np.copy(bias[keep]), read
+
+
 RIGHT = {
-    "11.1": [by_partition, by_lexsort, by_sorted_pairs, squares_in_longdouble],
-    "11.2": [by_loops, by_cumprod, by_accumulated_losses, a_list_of_shares, with_isclose],
-    "11.3": [by_np_result, by_packbits, by_counting_rows, through_nonzero],
-    "11.4": [by_columns, by_take, with_ix, by_one_hot],
+    "11.1": [by_partition, by_lexsort, by_sorted_pairs, squares_in_longdouble, by_heap, into_ones_like, level_by_level],
+    "11.2": [
+        *(by_loops, by_cumprod, by_accumulated_losses, a_list_of_shares, with_isclose),
+        *(with_takewhile, by_searching_the_worst_so_far),
+    ],
+    "11.3": [by_np_result, by_packbits, by_counting_rows, through_nonzero, by_truth_values],
+    "11.4": [by_columns, by_take, with_ix, by_one_hot, takes_keep_for_an_array, into_an_empty_array],
 }

@@ -1,5 +1,6 @@
 """Right answers to lesson 11b's exercises that differ from the solutions."""
 
+import heapq
 import math
 from collections import Counter
 from itertools import accumulate
@@ -61,6 +62,26 @@ def through_unravel(gaps, values, shape):
     places = np.cumsum(1 + gaps.astype(np.uint64).astype(np.int64)) - 1
     matrix = np.zeros(shape, values.dtype)
     matrix[np.unravel_index(places, shape) if len(places) else ...] = values if len(places) else 0
+    return matrix
+
+
+def by_bincount(gaps, values, shape):
+    if len(gaps) != len(values) or (np.asarray(gaps) < 0).any():
+        raise ValueError("gaps")
+    places = np.cumsum(gaps, dtype=np.int64) + np.arange(len(gaps))
+    if (places >= math.prod(shape)).any():
+        raise ValueError("places")
+    return np.bincount(places, weights=values, minlength=math.prod(shape)).astype(values.dtype).reshape(shape)
+
+
+def lets_the_index_tell(gaps, values, shape):
+    if len(gaps) != len(values) or any(gap < 0 for gap in gaps):
+        raise ValueError("gaps")
+    matrix = np.zeros(shape, values.dtype)
+    try:
+        matrix.flat[np.cumsum([int(gap) + 1 for gap in gaps], dtype=int) - 1] = values
+    except IndexError as beyond:
+        raise ValueError("places") from beyond
     return matrix
 
 
@@ -126,6 +147,20 @@ def by_unique(symbols, width):
         raise ValueError("out of range")
     found, counts = np.unique(wide, return_counts=True)
     return by_two_queues(np.repeat(found, counts), width)
+
+
+def by_a_tree_of_pairs(symbols, width):
+    nodes = [(count, i, None) for i, count in enumerate(_counts(symbols, width).values())]
+    heapq.heapify(nodes)
+    alone = len(nodes) == 1
+    for i in range(len(nodes), 2 * len(nodes) - 1):
+        pair = heapq.heappop(nodes), heapq.heappop(nodes)
+        heapq.heappush(nodes, (pair[0][0] + pair[1][0], i, pair))
+
+    def bits(node, depth):
+        return node[0] * depth if node[2] is None else sum(bits(each, depth + 1) for each in node[2])
+
+    return _with(_counts(symbols, width), width, bits(nodes[0], int(alone)) if nodes else 0)
 
 
 def by_places(lengths, raw, count):
@@ -230,8 +265,33 @@ def with_a_sentinel_bit(lengths, raw, count):
     return np.array(found, np.int64)
 
 
+def by_overflow(lengths, raw, count):
+    """A code that does not fit into its length: that is Kraft's sum above 1."""
+    codes, code, before = {}, 0, 0
+    for n, symbol in sorted((int(n), s) for s, n in enumerate(lengths) if n):
+        code <<= n - before
+        if code >> n:
+            raise ValueError("no code")
+        codes[n, code] = symbol
+        code, before = code + 1, n
+    number, total, at, found = int.from_bytes(raw, "big"), 8 * len(raw), 0, []
+    while len(found) < count:
+        for n in range(1, min(before, total - at) + 1):
+            window = number >> (total - at - n) & (1 << n) - 1
+            if (n, window) in codes:
+                found.append(codes[n, window])
+                at += n
+                break
+        else:
+            raise ValueError("damaged")
+    return np.array(found, np.int64)
+
+
 RIGHT = {
-    "11b.1": [by_a_loop, by_accumulate, by_repeated_zeros, by_row_and_column, through_unravel],
-    "11b.2": [by_sorting_again, by_lengths, by_two_queues, by_unique],
-    "11b.3": [by_places, by_prefix_strings, by_a_tree, with_a_sentinel_bit],
+    "11b.1": [
+        *(by_a_loop, by_accumulate, by_repeated_zeros, by_row_and_column, through_unravel),
+        *(by_bincount, lets_the_index_tell),
+    ],
+    "11b.2": [by_sorting_again, by_lengths, by_two_queues, by_unique, by_a_tree_of_pairs],
+    "11b.3": [by_places, by_prefix_strings, by_a_tree, with_a_sentinel_bit, by_overflow],
 }

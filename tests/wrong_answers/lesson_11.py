@@ -57,6 +57,25 @@ def magnitude_in_float32(weights, sparsity):
     return _ranked(weights, round(sparsity * weights.size), np.abs(np.ravel(weights).astype(np.float32)))
 
 
+def rounds_a_half_up(weights, sparsity):
+    return _ranked(weights, int(sparsity * weights.size + 0.5))
+
+
+def ints_in_int16(weights, sparsity):
+    wide = weights.astype(np.int16) if weights.dtype == np.int8 else weights
+    return _ranked(weights, round(sparsity * weights.size), np.abs(np.ravel(wide)))
+
+
+def ints_in_int32(weights, sparsity):
+    wide = weights.astype(np.int32) if weights.dtype.kind == "i" else weights
+    return _ranked(weights, round(sparsity * weights.size), np.abs(np.ravel(wide)))
+
+
+def ints_in_float32(weights, sparsity):
+    wide = weights.astype(np.float32) if weights.dtype.kind == "i" else weights
+    return _ranked(weights, round(sparsity * weights.size), np.abs(np.ravel(wide)))
+
+
 def needs_a_weight(weights, sparsity):
     mask = _ranked(weights, round(sparsity * weights.size))
     np.abs(weights).max()
@@ -136,6 +155,12 @@ def a_view_of_all(weight, bias, following, keep):
     return weight[keep], bias[keep], _blocks(weight, following, keep)
 
 
+def zeroes_the_rest_as_well(weight, bias, following, keep):
+    taken = weight[keep], bias[keep], _blocks(weight, following, keep)
+    weight[np.setdiff1d(np.arange(len(weight)), keep)] = 0
+    return taken
+
+
 def always_float64(weight, bias, following, keep):
     return tuple(each.astype(float) for each in (weight[keep], bias[keep], _blocks(weight, following, keep)))
 
@@ -188,6 +213,10 @@ def no_last_row_start(weights):
 
 def positive_only(weights):
     return _bytes(weights, int((np.abs(weights) > 0).sum()))
+
+
+def whatever_is_not_close_to_zero(weights):
+    return _bytes(weights, int((~np.isclose(weights, 0)).sum()))
 
 
 def the_number_of_columns(weights):
@@ -268,6 +297,19 @@ def no_room_for_rounding(sparsities, accuracies, sizes, tolerance):
     return _with_total(sparsities[_first(too_far) - 1], sizes)
 
 
+def numpys_isclose(sparsities, accuracies, sizes, tolerance):
+    _scan(sparsities, accuracies, sizes, tolerance)
+    loss = accuracies[:, :1] - accuracies
+    too_far = (loss > tolerance) & ~np.isclose(loss, tolerance)
+    return _with_total(sparsities[_first(too_far) - 1], sizes)
+
+
+def rounded_to_three_digits(sparsities, accuracies, sizes, tolerance):
+    _scan(sparsities, accuracies, sizes, tolerance)
+    too_far = np.round(accuracies[:, :1] - accuracies, 3) > tolerance
+    return _with_total(sparsities[_first(too_far) - 1], sizes)
+
+
 def the_mean_of_the_shares(sparsities, accuracies, sizes, tolerance):
     shares = sparsities[_first(_scan(sparsities, accuracies, sizes, tolerance)) - 1]
     return shares, float(shares.mean())
@@ -306,9 +348,13 @@ WRONG = {
         inverted: "magnitudes decide, not signs",
         by_quantile: "as many go as were asked for, where magnitudes are equal too",
         cut_off: "the number is rounded as Python rounds",
+        rounds_a_half_up: "the number is rounded as Python rounds",
         last_equals_first: "among equals, the first in row-major order go",
         memory_order: "among equals, the first in row-major order go",
         magnitude_in_int8: "in every dtype, the int8 number -128 included",
+        ints_in_int16: "in every dtype, the int8 number -128 included",
+        ints_in_float32: "magnitudes are ranked with all of their digits, and in their whole range",
+        ints_in_int32: "magnitudes are ranked with all of their digits, and in their whole range",
         magnitude_in_float16: "magnitudes are ranked with all of their digits, and in their whole range",
         magnitude_in_float32: "magnitudes are ranked with all of their digits, and in their whole range",
         needs_a_weight: "a strided view, four axes, and no weight at all",
@@ -324,6 +370,8 @@ WRONG = {
         a_gain_is_a_loss: "each layer loses against its own first accuracy, and a gain is no loss",
         compares_neighbours: "each layer loses against its own first accuracy, and a gain is no loss",
         no_room_for_rounding: "a loss of exactly the tolerance is allowed, rounding included",
+        numpys_isclose: "a difference of less than 1e-9 counts as equal, a larger one does not",
+        rounded_to_three_digits: "a difference of less than 1e-9 counts as equal, a larger one does not",
         the_mean_of_the_shares: "the total weighs each layer with its size",
         believes_the_sparsities: "sparsities that do not ascend from 0 are refused",
         broadcasts_the_sizes: "shapes that do not fit are refused",
@@ -334,7 +382,8 @@ WRONG = {
         half_a_byte: "bitmap: a bit for each weight, filled to whole bytes, and the values",
         rows_of_whole_bytes: "bitmap: a bit for each weight, filled to whole bytes, and the values",
         no_last_row_start: "CSR: values, columns and R + 1 row starts",
-        positive_only: "negative values and NaN are values, -0.0 is none",
+        positive_only: "negative and tiny values and NaN are values, -0.0 is none",
+        whatever_is_not_close_to_zero: "negative and tiny values and NaN are values, -0.0 is none",
         the_number_of_columns: "a column takes the smallest width that holds C - 1",
         starts_below_the_count: "a row start takes the smallest width that holds the number of values",
         four_byte_halves: "float16 and a strided view are counted as they are",
@@ -350,6 +399,7 @@ WRONG = {
         points_first: "behind Flatten, a channel is a block of columns",
         sorted_keep: "the order is that of `keep`, in all three",
         a_view_of_all: "new arrays: writing into them leaves the old network alone",
+        zeroes_the_rest_as_well: "new arrays: writing into them leaves the old network alone",
         always_float64: "any dtype stays, and a strided view will do",
         numpy_will_tell: "no channel, one named twice, or one that is not there is refused",
         successor_unchecked: "a next layer that does not read C channels is refused",

@@ -44,6 +44,14 @@ def adds_in_uint8(gaps, values, shape):
     return _placed(np.cumsum(gaps + 1) - 1, values, shape)
 
 
+def widens_uint8_alone(gaps, values, shape):
+    return _placed(np.cumsum((gaps.astype(np.int16) if gaps.dtype == np.uint8 else gaps) + 1) - 1, values, shape)
+
+
+def adds_in_int16(gaps, values, shape):
+    return _placed(np.cumsum(gaps.astype(np.int16) + 1) - 1, values, shape)
+
+
 def always_float64(gaps, values, shape):
     return _placed(_places(gaps), values.astype(float), shape)
 
@@ -135,6 +143,22 @@ def each_logarithm_rounded_up(symbols, width):
         if (counts > 0).sum() == 1:
             return counts.sum()
         return sum(c * math.ceil(math.log2(counts.sum() / c)) for c in counts if c)
+
+    return _bits_of(symbols, width, codes=codes)
+
+
+def splits_into_halves(symbols, width):
+    """The code of Shannon and Fano: from the top down, each time as evenly as it goes."""
+
+    def bits(counts):
+        if len(counts) < 2:
+            return 0
+        at = min(range(1, len(counts)), key=lambda i: abs(2 * sum(counts[:i]) - sum(counts)))
+        return sum(counts) + bits(counts[:at]) + bits(counts[at:])
+
+    def codes(counts):
+        counts = sorted((int(c) for c in counts if c), reverse=True)
+        return counts[0] if len(counts) == 1 else bits(counts)
 
     return _bits_of(symbols, width, codes=codes)
 
@@ -263,6 +287,17 @@ def zeros_for_what_is_missing(lengths, raw, count):
     return _read(_codes(lengths), _bits(raw) + "0" * 64 * count, count, max(lengths, default=0))
 
 
+def a_bit_for_no_byte(lengths, raw, count):
+    _kraft(lengths)
+    bits = bin(int.from_bytes(raw, "big"))[2:].zfill(8 * len(raw))
+    return _read(_codes(lengths), bits, count, max(lengths, default=0))
+
+
+def a_one_behind_the_end(lengths, raw, count):
+    _kraft(lengths)
+    return _read(_codes(lengths), _bits(raw) + "1", count, max(lengths, default=0))
+
+
 def runs_out_with_an_index_error(lengths, raw, count):
     _kraft(lengths)
     return _read(_codes(lengths), _bits(raw), count, max(lengths, default=0), end=IndexError)
@@ -291,6 +326,12 @@ def believes_the_lengths(lengths, raw, count):
     return _read(_codes(lengths), _bits(raw), count, max(lengths, default=0))
 
 
+def lengths_seen_while_decoding(lengths, raw, count):
+    if count:
+        _kraft(lengths)
+    return _read(_codes(lengths), _bits(raw), count, max(lengths, default=0))
+
+
 def kraft_in_floats(lengths, raw, count):
     if sum(2.0**-n for n in lengths if n) > 1:
         raise ValueError
@@ -303,7 +344,9 @@ WRONG = {
         one_place_too_far: "gaps 2 and 1 put 5 and 7 at the places 2 and 4",
         begins_at_one: "a gap of 0 means the very next place, at the beginning too",
         drops_the_fillers: "a filler moves on and leaves a zero",
-        adds_in_uint8: "gaps in uint8, up to 255",
+        adds_in_uint8: "gaps of any integer dtype and any size",
+        widens_uint8_alone: "gaps of any integer dtype and any size",
+        adds_in_int16: "gaps of any integer dtype and any size",
         column_by_column: "gaps 2 and 1 put 5 and 7 at the places 2 and 4",
         always_float64: "a matrix of 300 × 400, back bit for bit, in its dtype",
         looks_at_the_last_place: "no entry at all, and no place at all",
@@ -319,6 +362,7 @@ WRONG = {
         the_table_forgotten: "Huffman: the codes, and a byte of table for each possible symbol",
         a_table_of_what_occurs: "Huffman: the codes, and a byte of table for each possible symbol",
         each_logarithm_rounded_up: "counts that are no powers of two: the shortest code, not each logarithm rounded up",
+        splits_into_halves: "counts that are no powers of two: the shortest code, not each logarithm rounded up",
         joins_in_one_chain: "Huffman: the codes, and a byte of table for each possible symbol",
         a_lone_symbol_is_free: "a lone symbol takes one bit each time",
         divides_by_none: "no symbol at all: the table alone",
@@ -334,9 +378,12 @@ WRONG = {
         to_the_end: "`count` ends it: what follows is ignored",
         codes_of_32_bits: "codes of 40 bits, too",
         zeros_for_what_is_missing: "bytes that end too early are refused",
+        a_bit_for_no_byte: "bytes that end too early are refused",
+        a_one_behind_the_end: "bytes that end too early are refused",
         runs_out_with_an_index_error: "bytes that end too early are refused",
         skips_what_is_no_code: "bits that begin no code are refused, at once",
         believes_the_lengths: "lengths that are no code are refused",
+        lengths_seen_while_decoding: "lengths that are no code are refused",
         kraft_in_floats: "lengths that are no code are refused",
     },
 }
