@@ -96,13 +96,12 @@ bitmaps = [bitmap_of(image) for image in test.images]
 # - the *predictor* is lesson 14's server, unchanged;
 # - the *feedback store* keeps the users' corrections in a database (`feedback.py`).
 #
-# In a terminal you would type:
+# In a terminal you would type the following, with `--feedback http://127.0.0.1:8082` at the end of the last line:
 #
 # ```bash
 # python -m course_lib.services.preprocess --port 8081
 # python -m course_lib.services.feedback --port 8082 --file feedback.db
-# python -m course_lib.services.gateway --port 8080 --predictor http://127.0.0.1:8501 \
-#     --preprocess http://127.0.0.1:8081 --feedback http://127.0.0.1:8082
+# python -m course_lib.services.gateway --port 8080 --predictor http://127.0.0.1:8501 --preprocess http://127.0.0.1:8081
 # ```
 
 # %%
@@ -125,10 +124,11 @@ patient = ["--timeout-ms", "5000", "--breaker-seconds", "1", "--max-under-way", 
 gateway = start("gateway", "--predictor", predictor.url, *behind, *patient)
 
 # %% [markdown]
-# Does the split service give the same answers? We ask it for the first drawing.
+# Does the split service give the same answers? We ask it for the first drawing. As typed, with the drawing in a file as
+# `{"bitmaps": [[[0, 0, 1, …], …]]}`:
 #
 # ```bash
-# curl http://127.0.0.1:8080/digits -d '{"bitmaps": [[[0, 0, 1, …], …]]}'
+# curl -d @drawing.json http://127.0.0.1:8080/digits
 # ```
 
 # %%
@@ -467,12 +467,12 @@ claim(
 # accepts a connection within milliseconds:
 #
 # ```bash
-# curl --connect-timeout 0.5 --max-time 2 http://127.0.0.1:8080/digits -d @drawing.json
+# curl --connect-timeout 0.5 --max-time 2 -d @drawing.json http://127.0.0.1:8080/digits
 # ```
 #
 # A *deadline* is the moment at which the client stops waiting. It must travel with the request. Otherwise the services
 # behind go on computing for a client that has left. Our services send the time left in `X-Request-Timeout-Ms`, and a
-# client may set it too:
+# client may set it too, with `curl -H "X-Request-Timeout-Ms: 100"`:
 
 # %%
 with frozen(preprocess):
@@ -800,7 +800,7 @@ claim(
 # repeats feedback only if it has a key.
 #
 # ```bash
-# curl http://127.0.0.1:8080/feedback -H 'Idempotency-Key: 6f1c9b…' -d '{"label": 7}'
+# curl -H "Idempotency-Key: 6f1c9b2e" -d @feedback.json http://127.0.0.1:8080/feedback
 # ```
 #
 # We send feedback, wait until it is stored, and hang up without reading the answer. Then we send it again.

@@ -473,7 +473,7 @@ show.finding(
 # tells:
 #
 # ```bash
-# curl -i http://127.0.0.1:8080/digits -d '{"pixels": [[[[0, 0.25, …], …]]]}'
+# curl -i -d @scan.json http://127.0.0.1:8080/digits
 # ```
 
 # %%
@@ -660,7 +660,7 @@ OURS = {"course-lesson": own("15b")}  # a label on the container
 # then uses or removes your image. In a terminal:
 #
 # ```bash
-# docker build -t course-redis:local - < redis.Dockerfile
+# docker build -t course-redis:local -f redis.Dockerfile .
 # docker run --rm -d -p 127.0.0.1:6379:6379 --read-only --memory 128m --cap-drop ALL course-redis:local
 # ```
 
@@ -721,8 +721,8 @@ def rate_limit(store, name, most):
 # typed:
 #
 # ```bash
-# redis-cli XADD jobs '*' number 50
-# redis-cli XREADGROUP GROUP readers lives COUNT 25 STREAMS jobs '>'
+# redis-cli XADD jobs "*" number 50
+# redis-cli XREADGROUP GROUP readers lives COUNT 25 STREAMS jobs ">"
 # redis-cli XPENDING jobs readers - + 100
 # redis-cli XAUTOCLAIM jobs readers lives 50 0
 # ```
