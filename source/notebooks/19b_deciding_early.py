@@ -9,6 +9,7 @@
 #
 # - compute how many requests a canary needs for a given regression;
 # - show why looking at an ordinary test every minute breaks its promise, and use a test that allows it;
+# - test without naming a regression, and read how sure you are at any moment;
 # - say what a controller with three tests and a deadline may conclude, and what not;
 # - compare two versions at the same time without knowing the usual share of errors, and name the two mistakes that spoil
 #   such a comparison.
@@ -87,6 +88,10 @@ def mistakes(p0, p1, alpha=0.05, runs=20_000):
     return n, false.mean(), missed.mean()
 
 
+# %% [markdown]
+# Five regressions, from tiny to gross:
+
+# %%
 regressions = [(0.001, 0.002), (0.01, 0.011), (0.01, 0.02), (0.01, 0.05), (0.02, 0.2)]
 drawn = [mistakes(*each) for each in regressions]
 fixed = needed(0.01, 0.02)
@@ -171,14 +176,42 @@ claim(
 # most, however often we look. If the candidate is better than $p_0$, the mean of the factor is below 1, and the bound
 # still holds. Turned around, $1/\Lambda$ is a fair game under $p_1$. So promoting at $\Lambda_n \le \beta$ lets a bad
 # candidate pass with probability $\beta$ at most. This is A. Wald's *sequential probability ratio test*, with slightly
-# wider bounds. `course_lib` holds it as `canary.evidence`. We try it on the same candidates:
+# wider bounds. `course_lib` holds it as `canary.evidence`. First we look at a few candidates.
+
+# %%
+steps = np.arange(0, 3001, 20)
+for truth, colour, style in (
+    (0.01, show.BLUE, "-"),
+    (0.015, show.GREY, "--"),
+    (0.03, show.RED, "-."),
+):
+    for run in range(4):
+        failures = np.append(0, random.binomial(20, truth, len(steps) - 1)).cumsum()
+        walk = canary.evidence(failures, steps, 0.01, 0.02)
+        label = f"true share {truth:.1%}" if run == 0 else None
+        plt.plot(steps, walk, color=colour, ls=style, lw=1, label=label)
+for bound, text in ((math.log(1 / 0.05), "roll back"), (math.log(0.1), "promote")):
+    plt.axhline(bound, color="black", lw=1)
+    plt.text(3000, bound, f"{text} ", ha="right", va="bottom", fontsize=9)
+plt.ylim(-15, 15)
+plt.xlabel("requests to the canary")
+plt.ylabel("evidence ln Λ for 2 % against 1 %")
+plt.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+show.finding(
+    "Good candidates drift down, bad ones up, and those in between wander",
+    alt="Evidence against requests for four simulated candidates each: with a true share of 1 % it "
+    "falls, with 3 % it rises, with 1.5 % it stays near zero and wanders.",
+)
+
+# %% [markdown]
+# And now the 4,000 good candidates of above. Does the sequential test keep its promise, with as many looks?
 
 # %%
 known = canary.evidence(wrong, n, 0.01, 0.02)
 over = np.maximum.accumulate(known, axis=1) >= math.log(1 / 0.05)
 sequential = over.mean(axis=0)
 claim(
-    "looking as often at ln Λ sends at most 5 % back (1.5 points are left for the simulation)",
+    "looking as often at ln Λ sends at most 5 % back (we allow 1.5 points for chance)",
     sequential[-1] <= 0.05 + 0.015,
     f"{sequential[-1]:.1%}",
 )
@@ -245,12 +278,17 @@ show.table(
 )
 
 # %%
-by_wald = {0.01: math.log(0.1) / drift(0.01), 0.02: math.log(1 / 0.05) / drift(0.02)}
 claim(
     "on average it needs fewer requests than the fixed test, for good and for bad candidates",
     max(mean_n[0.01], mean_n[0.02]) < fixed,
     f"{mean_n[0.01]:,.0f} and {mean_n[0.02]:,.0f}; fixed {fixed:,}",
 )
+
+# %% [markdown]
+# Does Wald's identity tell the averages?
+
+# %%
+by_wald = {0.01: math.log(0.1) / drift(0.01), 0.02: math.log(1 / 0.05) / drift(0.02)}
 claim(
     "Wald's identity tells the averages to a fifth",
     all(abs(mean_n[p] / expected - 1) < 0.2 for p, expected in by_wald.items()),
@@ -263,6 +301,81 @@ claim(
 # On average, looking costs nothing. It even saves requests, since the test stops early where the case is clear. The price
 # is that you do not know in advance when it ends. The last column helps you plan. At a true share of 1.5 % the drift is
 # near zero. There the test takes long and decides about like a coin. Neither answer is wrong there.
+#
+# ## What if I do not want to name a regression?
+#
+# The test above needs $p_1$. A trick takes the choice away. Each $p_1$ gives a fair game under $p_0$. An *average* of fair
+# games is a fair game as well, so Ville's inequality holds for it too. Average over all $p_1$ from 0 to 1, each with the
+# same weight. The integral has a closed form with the *beta function* $B$:
+#
+# $$\Lambda_n = \int_0^1 \frac{q^{K_n}(1-q)^{n-K_n}}{p_0^{K_n}(1-p_0)^{n-K_n}}\,dq
+#   = \frac{B(K_n+1,\; n-K_n+1)}{p_0^{K_n}(1-p_0)^{n-K_n}} .$$
+#
+# It rejects $p_0$ at $\Lambda_n \ge 1/\alpha$, however often you look. Now ask this of *every* $p_0$. Those that are not
+# rejected form an interval around the share that was seen. It contains the true share at all looks together, with a
+# probability of at least $1-\alpha$. Such a sequence of intervals is called a *confidence sequence*. A usual confidence
+# interval promises this for a single look only.
+
+
+# %%
+GRID = np.linspace(0.0001, 0.2, 2000)  # the shares that we ask about
+
+
+def sequence(wrong, n, alpha=0.05):
+    """The lowest and the highest share that are not rejected after n requests."""
+    log_beta = math.lgamma(wrong + 1) + math.lgamma(n - wrong + 1) - math.lgamma(n + 2)
+    known = log_beta - wrong * np.log(GRID) - (n - wrong) * np.log(1 - GRID)
+    kept = GRID[known < math.log(1 / alpha)]
+    return kept[0], kept[-1]
+
+
+# %%
+looks = 50 * np.arange(1, 61)
+failures = random.binomial(50, 0.02, (300, 60)).cumsum(axis=1)  # 300 canaries, true share 2 %
+bands = np.array([[sequence(k, n) for k, n in zip(each, looks)] for each in failures])
+error = 1.96 * np.sqrt(failures / looks * (1 - failures / looks) / looks)
+usual = np.abs(failures / looks - 0.02) <= error
+
+# %%
+always = ((bands[..., 0] <= 0.02) & (bands[..., 1] >= 0.02)).all(axis=1).mean()
+claim(
+    "at all 60 looks together the confidence sequence holds the truth in at least 95 % of the "
+    "canaries (we allow 3 points for chance), usual intervals in less than 85 %",
+    always >= 0.95 - 0.03 and usual.all(axis=1).mean() < 0.85,
+    f"{always:.0%} and {usual.all(axis=1).mean():.0%}",
+)
+
+# %% [markdown]
+# One of these canaries as a picture:
+
+# %%
+share = failures[0] / looks
+plt.fill_between(
+    looks, *(100 * bands[0].T), color=show.SKY, alpha=0.4, label="confidence sequence"
+)
+plt.plot(looks, 100 * share, color=show.BLUE, label="share seen")
+for side in (-1, 1):
+    ends = 100 * np.maximum(share + side * error[0], 0)
+    plt.plot(
+        looks, ends, color=show.GREY, ls="--", lw=1, label="usual interval" if side < 0 else None
+    )
+plt.axhline(2, color="black", lw=1)
+plt.text(3000, 2.1, "true share ", ha="right", fontsize=9)
+plt.ylim(0, 12)
+plt.xlabel("requests to the canary")
+plt.ylabel("share that goes wrong (%)")
+plt.legend()
+show.finding(
+    "An interval that holds at every look is wider than one for a single look",
+    alt="Confidence sequence of one canary against requests. After 500 requests "
+    f"{bands[0][9][0]:.1%} to {bands[0][9][1]:.1%}, after 3,000 {bands[0][-1][0]:.1%} to "
+    f"{bands[0][-1][1]:.1%}; the usual interval is narrower at each look.",
+)
+
+# %% [markdown]
+# The sequence is wider, and that is the price of looking whenever you like. It also gives a number to report at any
+# moment: "between 1 % and 4 % of the requests go wrong". You may stop as soon as the whole interval lies above or below
+# what you accept.
 #
 # ## What may a controller conclude from three tests?
 #
@@ -289,6 +402,14 @@ guess(
 LIMITS = {"failed": (0.005, 0.05), "slow": (0.02, 0.2), "different": (0.03, 0.1)}  # p0, p1
 
 
+# %% [markdown]
+# `verdicts` follows 4,000 candidates. It looks every ten requests, and keeps what comes first: all three tests fine, or
+# one of them bad.
+
+
+# %%
+
+
 def verdicts(candidate, looks=80, every=10, runs=4000):
     """The shares with no verdict yet and sent back, after each look. Tests of the limits alone."""
     known = []
@@ -309,6 +430,8 @@ kinds = {
     "never": dict.fromkeys(allowed, 0.0),
 }
 waits = {name: verdicts(each) for name, each in kinds.items()}
+
+# %%
 for (name, (n, waiting, _)), style in zip(waits.items(), ("-", "--", ":")):
     plt.plot(n, 100 * waiting.mean(axis=0), style, label=f"goes wrong {name}")
 plt.xlabel("requests to the canary when the deadline comes")
@@ -322,6 +445,9 @@ show.finding(
     alt="Share of good candidates without a verdict against requests. Just allowed: "
     + ", ".join(f"{share:.0%} after {n}" for n, share in at.items()),
 )
+
+# %% [markdown]
+# And the false alarms?
 
 # %%
 reveal("deadline", at[100])
@@ -387,6 +513,8 @@ claim(
     "most go back on a day with 5 %",
     max(compared for compared, _ in days.values()) <= 0.05 + 0.015 and days[0.05][1] > 0.5,
 )
+
+# %%
 worse = sent_back(0.005, times=10)
 claim(
     "a candidate that fails ten times as often still goes back", worse[0] > 0.9, f"{worse[0]:.1%}"
@@ -408,24 +536,24 @@ claim(
 night = (2, 200), (38, 3800)  # candidate and stable: (how many failed, of how many)
 morning = (100, 1000), (100, 1000)
 pooled = tuple((a + c, b + d) for (a, b), (c, d) in zip(night, morning))
-known = {name: canary.blame(*each, 10) for name, each in
-         (("night", night), ("morning", morning), ("both in one", pooled))}  # fmt: skip
 show.table(
-    ["counts", "candidate fails in", "stable fails in", "evidence against it"],
+    ["counts", "candidate fails in", "stable fails in", "evidence for three times as often"],
     [
-        [name, f"{c[0] / c[1]:.1%}", f"{s[0] / s[1]:.1%}", f"{known[name]:.0f}"]
+        [name, f"{c[0] / c[1]:.1%}", f"{s[0] / s[1]:.1%}", f"{canary.blame(c, s, 3):.0f}"]
         for name, (c, s) in (("night", night), ("morning", morning), ("both in one", pooled))
     ],
     caption="Two equally good versions, counted apart and together",
 )
 
 # %%
-three = sum(canary.blame(*each, 3) for each in (night, morning)), canary.blame(*pooled, 3)
+apart, together = (
+    sum(canary.blame(*each, 3) for each in (night, morning)),
+    canary.blame(*pooled, 3),
+)
 claim(
-    "counted apart, nothing speaks against the candidate; in one pot it looks almost three times "
-    "as bad, and a test for three times as bad raises an alarm",
-    three[0] < math.log(0.01) and three[1] > math.log(1 / canary.ALPHA),
-    f"evidence for three times as bad: {three[0]:.0f} apart, {three[1]:.0f} together",
+    "counted apart, nothing speaks against the candidate; in one pot it raises an alarm",
+    apart < math.log(canary.BETA) and together > math.log(1 / canary.ALPHA),
+    f"evidence {apart:.0f} apart, {together:.0f} together",
 )
 
 # %% [markdown]
@@ -445,8 +573,11 @@ clients = np.arange(1, 401)
 by_request = canary.evidence(10 * fates.cumsum(axis=1), 10 * clients, 0.01, 0.02)
 by_client = canary.evidence(fates.cumsum(axis=1), clients, 0.01, 0.02)
 alarms = [(each.max(axis=1) >= math.log(1 / 0.05)).mean() for each in (by_request, by_client)]
+
+# %%
 claim(
-    "counted by request, the test breaks its promise of 5 % many times over; by client, it keeps it",
+    "counted by request, the test sends back more than 30 % of the good candidates; counted by "
+    "client, it keeps its promise of 5 %",
     alarms[0] > 0.3 and alarms[1] <= 0.05 + 0.015,
     f"{alarms[0]:.0%} and {alarms[1]:.1%} of the good candidates are sent back",
 )
@@ -491,9 +622,10 @@ show.table(
 #
 # ## What real teams use
 #
-# Argo Rollouts and Flagger compare a query with a fixed bound at intervals, and let a few looks fail. Netflix and Google
-# published Kayenta, which compares the candidate with a fresh *baseline* of the stable version of the same size. Experiment
-# platforms use sequential tests with confidence sequences that need no $p_1$. Many teams keep a long-running A/A test, to
+# Argo Rollouts and Flagger can compare a query with a fixed bound at intervals, and let a few looks fail. Netflix and
+# Google published Kayenta. It compares the candidate with a fresh *baseline* of the stable version, which gets as many
+# requests. Netflix also describes sequential tests that compare whole distributions of latencies. Experiment
+# platforms use sequential tests with confidence sequences. Many teams keep a long-running A/A test, to
 # know the alarms of their own pipeline.
 #
 # ## Further reading
@@ -503,6 +635,8 @@ show.table(
 #   comparison by shares.
 # - R. Johari, P. Koomen, L. Pekelis, D. Walsh, *Peeking at A/B Tests: Why it matters, and what to do about it*, KDD
 #   2017.
+# - M. Lindon, C. Sanden, V. Shirikian, *Rapid Regression Detection in Software Deployments through Sequential Testing*,
+#   2022, arXiv:2205.14762.
 # - A. Ramdas, P. Grünwald, V. Vovk, G. Shafer, *Game-Theoretic Statistics and Safe Anytime-Valid Inference*,
 #   Statistical Science 38(4), 2023.
 # - B. Beyer et al. (eds.), *The Site Reliability Workbook*, O'Reilly 2018, chapter 16: Canarying Releases.

@@ -25,8 +25,8 @@ scratch = begin("19")
 def in_canary(client, percent, release):
     """Whether a client meets the candidate of a release.
 
-    client: its id, a text that is not empty. percent: from 0 to 100, fractions allowed. This share of
-    all clients meets the candidate: at 0 none, at 100 all. release: the release's name, a text.
+    client: its id, a text that is not empty. percent: from 0 to 100, fractions allowed. This share
+    of all clients meets the candidate: at 0 none, at 100 all. release: its name, a text.
     The answer is the same at each call and in every process. A client that is in at a percentage is
     in at each higher one of the same release. Another release draws anew, independently, even where
     the names look alike: release "web" with client "2-7", and release "web2" with client "-7".
@@ -166,8 +166,9 @@ def http_route(name, gateway, stable, candidate, percent):
     apiVersion gateway.networking.k8s.io/v1, kind HTTPRoute. Two rules: one matches requests with
     the header X-Canary of the exact value "always", and sends them to the candidate alone; one
     matches everything else and splits, both Services named, their weights whole numbers that
-    make 100. Nothing else keeps a request away or changes it. Raises ValueError for another percent (True is no number), and for a name that is no
-    RFC 1123 label (1 to 63 of a to z, 0 to 9 and -, no - at either end).
+    make 100. Nothing else keeps a request away or changes it. Raises ValueError for another percent
+    (True is no number), and for a name that is no RFC 1123 label (1 to 63 of a to z, 0 to 9 and -,
+    no - at either end).
     """
     # SOLUTION
     letters = set("abcdefghijklmnopqrstuvwxyz0123456789-")
