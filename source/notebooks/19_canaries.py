@@ -657,6 +657,10 @@ claim(
 )
 
 
+# %% [markdown]
+# Which version answered when? `by_version` draws the answers of each half second.
+
+
 # %%
 def by_version(outcome, title):
     """Answers a second over time, stacked by version; dashed: what was done."""
