@@ -768,52 +768,62 @@ guess(
 def apply_again():
     from course_lib.ops import kubernetes
 
-    def diff(version):
+    def told(*words, version):  # what kubectl says of the image, given the files for this version
         files = kubernetes.the("Deployment", releases.documents(version), "digits")
         try:
-            kubernetes.kubectl("diff", "-n", NAMESPACE, "-f", "-", stdin=json.dumps(files))
-            return []  # no difference
-        except kubernetes.KubectlFailed as found:  # kubectl ends with 1 if there are differences
-            return [
-                line for line in str(found).splitlines() if line[0] in "+-" and "image:" in line
-            ]
+            said = kubernetes.kubectl(*words, "-n", NAMESPACE, "-f", "-", stdin=json.dumps(files))
+        except kubernetes.KubectlFailed as wrong:  # diff ends with 1 if there are differences
+            said = str(wrong)
+        return [line for line in said.splitlines() if " image:" in line or "conflict:" in line]
 
-    def applied(version):  # the files as they are, for this version
+    def applied(version):
         kubernetes.apply(releases.documents(version), NAMESPACE)
         kubernetes.wait_for_rollout(NAMESPACE, "digits")
         pods = kubernetes.pods(NAMESPACE, "app=digits")
         return [each["image"] for each in pods if not each["leaving"]]
 
-    return {"diff": diff(1), "old_file": applied(1), "new_file": applied(3), "diff_after": diff(3)}
+    before = [told("diff", version=1), told("apply", "--server-side", version=1)]
+    ran = {"old files": applied(1), "new files": applied(3)}
+    return {"before": before, "ran": ran, "after": told("diff", version=3)}
 
 
 # %%
 again = apply_again()
-ran = {
-    step: {image.split("-19-")[1][0] for image in again[step]} for step in again if "file" in step
-}
-reveal("apply", " and ".join(f"version {version}" for version in sorted(ran["old_file"])))
+differs, conflict = again["before"]
+ran = {step: {image.split("-19-")[1][0] for image in again["ran"][step]} for step in again["ran"]}
+reveal("apply", " and ".join(f"version {version}" for version in sorted(ran["old files"])))
 claim(
     "the next apply of the old files takes the promotion back, without any warning",
-    ran["old_file"] == {"1"},
-    "; ".join(again["diff"]),
+    ran["old files"] == {"1"},
 )
 claim(
     "with the new image written into the files, an apply leaves version 3 in place",
-    ran["new_file"] == {"3"} and again["diff_after"] == [],
+    ran["new files"] == {"3"} and again["after"] == [],
 )
 
 # %% [markdown]
 # `kubectl apply` makes the cluster equal to the files, and the files still name the old image. The promotion stood only in
-# the cluster. Three habits prevent this:
+# the cluster. Four habits prevent this:
 #
 # 1. *Write the promotion into the files.* The controller's last step, or the person after it, runs
-#    `kustomize edit set image digits-service=digits-service:3` and commits. The second half of the cell did this.
-# 2. *Look before you apply.* `kubectl diff -k k8s/overlays/canary -n NAMESPACE` prints what an apply would change. Its
-#    two lines about the image stand above. It ends with exit status 1 if there is a difference, so a pipeline can stop there.
-# 3. *Give each field one writer.* A field that a controller sets does not stand in the files. Lesson 18 does this with
-#    `replicas`, and a route whose weights a controller moves needs the same.
+#    `kustomize edit set image digits-service=digits-service:3` and commits. The second apply of the cell had such files.
+# 2. *Look before you apply.* `kubectl diff -k k8s/overlays/canary -n NAMESPACE` prints what an apply would change, and
+#    ends with exit status 1 if that is anything. So a pipeline can stop there.
+# 3. *Let the API server refuse.* `kubectl apply --server-side` records who set which field. It fails if the files would
+#    overwrite a field that somebody else set since.
+# 4. *Give each field one writer.* A field that a controller sets does not stand in the files. Lesson 18 does this with
+#    `replicas`.
 #
+# The second and the third ran before the old files were applied. This is what they said:
+
+# %%
+print(*differs, *conflict, sep="\n")
+claim(
+    "diff shows both images, and a server-side apply is refused because of the image",
+    len(differs) == 2 and ".image" in "".join(conflict),
+)
+
+# %% [markdown]
 # Compare what the registry says with what the cluster runs, too. After the old apply they disagreed, and nothing said so.
 # **Now do exercise 19.3**: say what an apply will change.
 #

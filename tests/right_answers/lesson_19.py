@@ -112,6 +112,48 @@ def in_two_functions(candidate, stable, p0, p1, alpha, beta):
     return "unknown"
 
 
+def by_products(candidate, stable, p0, p1, alpha, beta):
+    """Logarithms of each request, one by one."""
+    _checked(candidate, stable, p0, p1, alpha, beta)
+
+    def known(wrong, fine, low, high):
+        return sum([math.log(high / low)] * wrong) + sum([math.log((1 - high) / (1 - low))] * fine)
+
+    (k, n), (j, m) = map(tuple, (candidate, stable))
+    if n == 0:
+        return "unknown"
+    both = [known(k, n - k, p0, p1)]
+    if m:
+        q0 = n / (n + m)
+        both += [known(k, j, q0, 1 / (1 + (1 / q0 - 1) * p0 / p1))]
+    return "fine" if min(both) <= math.log(beta) else "bad" if both[-1] >= -math.log(alpha) else "unknown"
+
+
+def by_named_counts(candidate, stable, p0, p1, alpha, beta):
+    from collections import namedtuple
+
+    Counts = namedtuple("Counts", "wrong count")
+    mine, other = Counts(*candidate), Counts(*stable)
+    if any(each.wrong < 0 or each.count < each.wrong for each in (mine, other)):
+        raise ValueError("no counts")
+    if not (0 < p0 and p0 < p1 and p1 < 1 and alpha > 0 and alpha < 1 and beta > 0 and beta < 1):
+        raise ValueError("no test")
+    if mine.count == 0:
+        return "unknown"
+    good = mine.count - mine.wrong
+    alone = mine.wrong * math.log(p1 / p0) + good * math.log((1 - p1) / (1 - p0))
+    if alone <= math.log(beta):
+        return "fine"
+    if other.count == 0:
+        return "bad" if alone >= math.log(1 / alpha) else "unknown"
+    q0 = mine.count / (mine.count + other.count)
+    q1 = (p1 / p0) * q0 / ((p1 / p0) * q0 + 1 - q0)
+    compared = mine.wrong * math.log(q1 / q0) + other.wrong * math.log((1 - q1) / (1 - q0))
+    if compared <= math.log(beta):
+        return "fine"
+    return "bad" if compared >= math.log(1 / alpha) else "unknown"
+
+
 # 19.3
 
 
@@ -161,6 +203,38 @@ def in_one_loop(files, last_applied, live):
     return found
 
 
+def by_json_paths(files, last_applied, live):
+    def walk(tree):
+        for key, value in tree.items():
+            if isinstance(value, dict):
+                for rest, leaf in walk(value):
+                    yield [key, *rest], leaf
+            else:
+                yield [key], value
+
+    wanted, before, now = ({tuple(path): leaf for path, leaf in walk(tree)} for tree in (files, last_applied, live))
+    missing = object()
+    found = {path: (now.get(path), value) for path, value in wanted.items() if now.get(path, missing) != value}
+    found.update({path: (now[path], None) for path in before.keys() & now.keys() - wanted.keys()})
+    return found
+
+
+def by_applying(files, last_applied, live):
+    import copy
+
+    after = _values(copy.deepcopy(live))
+    for path in _values(last_applied):
+        if path not in _values(files):
+            after.pop(path, None)
+    after.update(_values(files))
+    now = _values(live)
+    return {
+        path: (now.get(path), after.get(path))
+        for path in sorted({*now, *after}, key=str)
+        if now.get(path) != after.get(path)
+    }
+
+
 # 19.4
 
 
@@ -198,9 +272,50 @@ def stable_at_zero_for_testers(name, gateway, stable, candidate, percent):
     return route
 
 
+def testers_first(name, gateway, stable, candidate, percent):
+    route = with_kinds_and_paths(name, gateway, stable, candidate, percent)
+    route["spec"]["rules"].reverse()
+    return route
+
+
+def without_weights_for_testers(name, gateway, stable, candidate, percent):
+    import re
+
+    for each in (name, gateway, stable, candidate):
+        if len(each) > 63 or not re.fullmatch(r"[a-z0-9](?:[a-z0-9-]*[a-z0-9])?", each):
+            raise ValueError(each)
+    if percent.__class__ is not int or percent < 0 or percent > 100:
+        raise ValueError(percent)
+    header = dict(name="X-CANARY", value="always")
+    testers = dict(matches=[dict(headers=[header])], backendRefs=[dict(name=candidate, port=80)])
+    weights = {stable: 100 - percent, candidate: percent}
+    rest = dict(backendRefs=[dict(name=each, port=80, weight=weight) for each, weight in weights.items()])
+    return dict(apiVersion="gateway.networking.k8s.io/v1", kind="HTTPRoute", metadata=dict(name=name),
+                spec=dict(parentRefs=[dict(name=gateway)], rules=[testers, rest]))  # fmt: skip
+
+
+def from_yaml(name, gateway, stable, candidate, percent):
+    import yaml
+
+    without_weights_for_testers(name, gateway, stable, candidate, percent)  # raises
+    return yaml.safe_load(f"""
+apiVersion: gateway.networking.k8s.io/v1
+kind: HTTPRoute
+metadata: {{name: "{name}"}}
+spec:
+  parentRefs: [{{name: "{gateway}", kind: Gateway}}]
+  rules:
+    - matches: [{{headers: [{{name: X-Canary, value: always, type: Exact}}]}}]
+      backendRefs: [{{name: "{candidate}", port: 80, weight: 1}}]
+    - backendRefs:
+        - {{name: "{stable}", port: 80, weight: {100 - percent}}}
+        - {{name: "{candidate}", port: 80, weight: {percent}}}
+""")
+
+
 RIGHT = {
     "19.1": [by_length, by_key, by_digest_of_digests, by_repr, by_person],
-    "19.2": [by_counts_of_fine_ones, in_numpy, in_two_functions],
-    "19.3": [by_recursion, by_a_stack, in_one_loop],
-    "19.4": [with_kinds_and_paths, stable_at_zero_for_testers],
+    "19.2": [by_counts_of_fine_ones, in_numpy, in_two_functions, by_products, by_named_counts],
+    "19.3": [by_recursion, by_a_stack, in_one_loop, by_json_paths, by_applying],
+    "19.4": [with_kinds_and_paths, stable_at_zero_for_testers, testers_first, without_weights_for_testers, from_yaml],
 }
