@@ -484,7 +484,8 @@ claim(
 # $p_1$. `canary.blame` computes it. (For large shares the sequence is not quite independent: the candidate cannot go
 # wrong more often than $n_c$ times. That makes the count steadier, not wilder.)
 #
-# We try it on good candidates, on days that differ by a factor of 100. The candidate gets 20 % of the requests.
+# We try it on good candidates, on days that differ by a factor of 100, and on one that turns bad halfway. The candidate
+# gets 20 % of the requests.
 
 
 # %%
@@ -501,10 +502,12 @@ def sent_back(p, times=1.0, looks=100, runs=2000, ratio=10):
 
 
 # %%
-days = {p: sent_back(p) for p in (0.003, 0.01, 0.05, 0.3)}
+shares = {"0.3 %": 0.003, "1 %": 0.01, "5 %": 0.05, "30 %": 0.3}
+shares["1 %, later 20 %"] = np.repeat([0.01, 0.2], 50)  # a look each
+days = {name: sent_back(p) for name, p in shares.items()}
 show.table(
     ["everything fails in", "sent back, compared", "sent back, fixed p0"],
-    [[f"{p:.1%}", *(f"{share:.1%}" for share in each)] for p, each in days.items()],
+    [[name, *(f"{share:.1%}" for share in each)] for name, each in days.items()],
     caption="Good candidates, 1,000 requests each, α = 5 %",
 )
 
@@ -512,7 +515,7 @@ show.table(
 claim(
     "compared, at most 5 % of the good candidates go back on any day; with a fixed p0 of 1 % "
     "most go back on a day with 5 %",
-    max(compared for compared, _ in days.values()) <= 0.05 + 0.015 and days[0.05][1] > 0.5,
+    max(compared for compared, _ in days.values()) <= 0.05 + 0.015 and days["5 %"][1] > 0.5,
 )
 
 # %% [markdown]
@@ -555,7 +558,7 @@ apart, together = (
     canary.blame(*pooled, 3),
 )
 claim(
-    "counted apart, nothing speaks against the candidate; in one pot it raises an alarm",
+    "counted apart, nothing speaks against the candidate; counted together, there is an alarm",
     apart < math.log(canary.BETA) and together > math.log(1 / canary.ALPHA),
     f"evidence {apart:.0f} apart, {together:.0f} together",
 )
@@ -604,7 +607,7 @@ show.table(
          f"{peeking[-1]:.0%}, {sequential[-1]:.1%}"],
         ["good ones without a verdict after 100 requests", f"{at[100]:.0%}"],
         ["good ones sent back if everything fails in 5 %: fixed p0, compared",
-         f"{days[0.05][1]:.0%}, {days[0.05][0]:.1%}"],
+         f"{days['5 %'][1]:.0%}, {days['5 %'][0]:.1%}"],
         ["good ones sent back if ten requests share a fate", f"{alarms[0]:.0%}"],
     ],
     caption="Deciding early",
