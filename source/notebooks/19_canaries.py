@@ -410,6 +410,8 @@ def met(new, percent, rounds=1):
 (first, second), seen = met(slow, 20, rounds=2)
 (wider,), _ = met(candidate, 50)
 few, many = ({i for i, version in enumerate(each) if version == 3} for each in (first, wider))
+
+# %%
 for each in (slow, candidate, stable):
     each.stop()
 claim(
@@ -693,8 +695,8 @@ by_version(good, "Version 3 takes over from version 1 while the answers go on")
 
 # %% [markdown]
 # At "20 %" all gateways with the new weights are ready; the first of them begins a little earlier. At "promote" the tests
-# are done. At "promoted" all stable pods have the new image, and at "gone" the candidate is gone. The total goes up and
-# down with the other work of the machine, such as starting pods.
+# are done. At "promoted" all new stable pods are ready, and the old ones go on answering for some seconds. At "gone" the
+# candidate is gone. The total goes up and down with the other work of the machine, such as starting pods.
 #
 # Only after the verdict is the registry updated. The alias must name the version that answers.
 

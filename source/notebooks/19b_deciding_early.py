@@ -194,10 +194,10 @@ for bound, text in ((math.log(1 / 0.05), "roll back"), (math.log(0.1), "promote"
     plt.axhline(bound, color="black", lw=1)
     plt.text(3060, bound, text, va="center", fontsize=9)
 plt.xlim(0, 3000)
-plt.ylim(-15, 22)
+plt.ylim(-21, 21)
 plt.xlabel("requests to the canary")
 plt.ylabel("evidence ln Λ for 2 % against 1 %")
-plt.legend(loc="upper right")
+plt.legend(loc="lower left")
 show.finding(
     "Good candidates drift down, bad ones up, and those in between wander",
     alt="Evidence against requests for four simulated candidates each: with a true share of 1 % it "
