@@ -55,9 +55,21 @@ def canary_members(answer: Callable) -> Iterator[Property]:
         "One place for each client and release, compared with the percentage.",
     ])  # fmt: skip
     fine = [f"c{i}" for i in range(50_000)]
-    yield ("a tenth of a percent is not nothing", lambda: 20 <= len(members(0.1, among=fine)) <= 90, [
+
+    def coarse() -> bool:
+        """Whether the percentages at which clients come in are all multiples of 0.01."""
+        found = []
+        for client in clients[:20]:
+            low, high = 0.0, 100.0
+            for _ in range(45):
+                middle = (low + high) / 2
+                low, high = (low, middle) if answer(client, middle, "r") else (middle, high)
+            found.append(abs(100 * high - round(100 * high)) < 1e-6)
+        return all(found)
+
+    yield ("a tenth of a percent is not nothing, nor is a thousandth", lambda: 20 <= len(members(0.1, among=fine)) <= 90 and not coarse(), [
         "Of 50,000 clients, 0.1 % should be near 50.",
-        "A hundred places are too few: `% 100` knows whole percents alone.",
+        "A hundred places are too few: `% 100` knows whole percents alone, `% 10_000` hundredths of one.",
         "Use 64 bits of the hash.",
     ])  # fmt: skip
 
@@ -258,6 +270,16 @@ def next_apply(answer: Callable) -> Iterator[Property]:
         "What neither the files nor the last apply hold stays.",
         "Look at the values of the files first.",
     ])  # fmt: skip
+
+    def tuples() -> bool:
+        found = ask(files, files, with_(live, image, "digits:3"))
+        return len(found) == 1 and all(isinstance(each, tuple) for pair in found.items() for each in pair)
+
+    yield ("a path is a tuple of keys, and beside it stand two values: before and after", tuples, [
+        "The image differs: one entry is expected.",
+        "Not a text with dots, and not a list, which cannot be a key.",
+        '{("spec", "image"): (before, after)}',
+    ])  # fmt: skip
     yield ("a promotion that stands in the cluster alone is taken back", lambda: ask(files, files, with_(live, image, "digits:3")) == {image: ("digits:3", "digits:1")}
            and ask(files, files, with_(live, replicas, 9)) == {replicas: (9, 2)}, [
         "The files are as they were. And yet the live value differs from them.",
@@ -342,7 +364,7 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
 
     def split(percent: int) -> dict:
         _, (rest,) = rules(percent)
-        return {each["name"]: each["weight"] for each in rest["backendRefs"]}
+        return {each["name"]: each["weight"] for each in rest["backendRefs"] if type(each["weight"]) is int}
 
     yield ("one rule splits everything, stable and candidate", lambda: split(5) == {"digits": 95, "digits-canary": 5} and split(50) == {"digits": 50, "digits-canary": 50}, [
         "A rule without `matches` takes all requests.",
@@ -382,7 +404,7 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
         "A backend without a weight has weight 1.",
         "Write weight 0; leave nobody out.",
     ])  # fmt: skip
-    yield ("each backend has its port", lambda: all(each["port"] == 80 for group in rules() for rule in group for each in rule["backendRefs"]), [
+    yield ("each backend has its port", lambda: all(each["port"] == 80 and type(each["port"]) is int for group in rules() for rule in group for each in rule["backendRefs"]), [
         "A Service needs a port, in both rules.",
         "A number, not a text.",
         '"port": 80',

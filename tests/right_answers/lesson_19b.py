@@ -221,6 +221,20 @@ def by_matrix(p, n, p0, p1, alpha, beta):
     return {"roll back": np.float64(sum(back)), "promote": np.float64(sum(promote)), "go on": alive.sum()}
 
 
+def in_single_precision(p, n, p0, p1, alpha, beta):
+    if not (0 <= p <= 1 and n >= 0 and 0 < p0 < p1 < 1 and 0 < alpha < 1 and 0 < beta < 1):
+        raise ValueError
+    alive, k = np.zeros(n + 1, np.float32), np.arange(n + 1)
+    alive[0], ended = 1, {"promote": np.float32(0), "roll back": np.float32(0)}
+    for seen in range(1, n + 1):
+        alive = (1 - p) * alive + p * np.append(np.float32(0), alive[:-1])
+        known = k * math.log(p1 / p0) + (seen - k) * math.log((1 - p1) / (1 - p0))
+        for name, over in (("roll back", known >= -math.log(alpha)), ("promote", known <= math.log(beta))):
+            ended[name] += alive[over].sum()
+            alive[over] = 0
+    return {**ended, "go on": alive.sum()}
+
+
 def over_a_recursion(p, n, p0, p1, alpha, beta):
     if not (0 <= p <= 1 and n >= 0 and 0 < p0 < p1 < 1 and 0 < alpha < 1 and 0 < beta < 1):
         raise ValueError
@@ -230,5 +244,5 @@ def over_a_recursion(p, n, p0, p1, alpha, beta):
 RIGHT = {
     "19b.1": [by_adding_requests, by_scipy, by_fractions, by_logarithms, bound_anew_each_time],
     "19b.2": [by_counting, by_accumulating, by_while_and_next, in_bits_as_a_list, with_numpy_numbers],
-    "19b.3": [by_dictionary, by_limits_of_k, by_bounds_of_k, by_matrix, over_a_recursion],
+    "19b.3": [by_dictionary, by_limits_of_k, by_bounds_of_k, by_matrix, over_a_recursion, in_single_precision],
 }

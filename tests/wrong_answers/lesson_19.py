@@ -53,6 +53,11 @@ def whole_percents(client, percent, release):
     return int(_place(json.dumps([release, client])) * 100) < int(percent)
 
 
+def hundredths_of_a_percent(client, percent, release):
+    _ask(client, percent)
+    return int(_place(json.dumps([release, client])) * 10_000) < percent * 100
+
+
 def client_alone(client, percent, release):
     _ask(client, percent)
     return _place(client) * 100 < percent
@@ -284,6 +289,14 @@ def lists_as_sets(files, last_applied, live):
             if not (isinstance(a, list) and isinstance(b, list) and sorted(a) == sorted(b))}  # fmt: skip
 
 
+def dotted_paths(files, last_applied, live):
+    return {".".join(path): pair for path, pair in _changes(files, last_applied, live).items()}
+
+
+def lists_of_two(files, last_applied, live):
+    return {path: list(pair) for path, pair in _changes(files, last_applied, live).items()}
+
+
 def first_change(files, last_applied, live):
     return dict(list(_changes(files, last_applied, live).items())[:1])
 
@@ -405,6 +418,13 @@ def names_of_any_length(*given):
     return _route(*given, pattern="[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
+def weights_as_floats(*given):
+    route = _route(*given)
+    for each in route["spec"]["rules"][0]["backendRefs"]:
+        each["weight"] = float(each["weight"])
+    return route
+
+
 def redirects_the_rest(*given):
     route = _route(*given)
     redirect = {"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.example"}}
@@ -446,7 +466,8 @@ WRONG = {
         drawn_each_time: "the same client gets the same answer, in another process too",
         pythons_hash: "the same client gets the same answer, in another process too",
         percent_in_the_hash: "who is in at 5 % is in at 25 % and at 60 %",
-        whole_percents: "a tenth of a percent is not nothing",
+        whole_percents: "a tenth of a percent is not nothing, nor is a thousandth",
+        hundredths_of_a_percent: "a tenth of a percent is not nothing, nor is a thousandth",
         client_alone: "another release draws anew",
         put_together: "names that look alike are not alike",
         with_a_colon: "names that look alike are not alike",
@@ -478,9 +499,11 @@ WRONG = {
     },
     "19.3": {
         replaces_the_object: "nothing changed, nothing changes",
-        files_against_last_apply: "a promotion that stands in the cluster alone is taken back",
+        files_against_last_apply: "a path is a tuple of keys, and beside it stand two values: before and after",
         one_level: "nothing changed, nothing changes",
         before_is_what_was_applied: "a promotion that stands in the cluster alone is taken back",
+        dotted_paths: "a path is a tuple of keys, and beside it stand two values: before and after",
+        lists_of_two: "a path is a tuple of keys, and beside it stand two values: before and after",
         never_removes: "what was applied and is no longer in the files is removed",
         removes_what_is_gone: "what somebody else set, and what is gone already, stays as it is",
         only_what_is_true: "0, False, an empty text and a list are values",
@@ -503,6 +526,7 @@ WRONG = {
         true_is_one: "other percentages are refused",
         names_with_underscores: "names that a cluster refuses are refused here, all four",
         names_of_any_length: "names that a cluster refuses are refused here, all four",
+        weights_as_floats: "one rule splits everything, stable and candidate",
         redirects_the_rest: "and nothing else is done to a request: no redirect, no filter",
         filters_at_a_backend: "and nothing else is done to a request: no redirect, no filter",
         mirrors_for_testers: "and nothing else is done to a request: no redirect, no filter",
