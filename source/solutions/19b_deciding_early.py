@@ -15,7 +15,7 @@ scratch = begin("19b")
 # %% [markdown]
 # ## 19b.1 How many requests, exactly? ★★☆ · 20 minutes
 #
-# "Twenty requests, no failure, ship it." The normal approximation is useless for twenty requests. Compute it from
+# "Twenty requests, no failure, ship it." For twenty requests the normal approximation is useless. Compute the number from
 # the binomial distribution itself.
 
 
@@ -23,11 +23,11 @@ scratch = begin("19b")
 def requests_needed(p0, p1, alpha, power):
     """The shortest canary that keeps both promises, and how many failures it forgives.
 
-    Of n independent requests, K fail; the candidate goes back where K > most. p0 < p1: the chance
-    of a failure where the candidate is fine (0 allowed), and where it is not (below 1).
+    Of n independent requests, K fail. The candidate goes back if K > most. p0 < p1: the chance of a
+    failure if the candidate is fine (0 allowed), and if it is not (below 1).
     Promises: P(K > most | p0) ≤ alpha and P(K > most | p1) ≥ power, both between 0 and 1. Returns
     (n, most): the smallest n for which some `most` keeps both, and the smallest such `most`.
-    n of some hundreds must not take longer than a few seconds.
+    An n of some hundreds takes a few seconds at most.
     Raises ValueError unless 0 ≤ p0 < p1 < 1, 0 < alpha < 1 and 0 < power < 1.
     """
     # SOLUTION
@@ -66,12 +66,12 @@ check("19b.1", requests_needed)
 def watch(outcomes, p0, p1, alpha, beta):
     """Wald's sequential test, one request after the other.
 
-    outcomes: an iterable of truth values, True where the request went wrong; perhaps endless, so
-    nothing is read after the decision. p0 < p1: the shares that are fine, and that are not, both
-    between 0 and 1. alpha, beta: the chances of a false alarm and of a miss, between 0 and 1.
-    After each request: Λ is the probability of what was seen under p1 over that under p0. At
-    Λ ≥ 1/alpha the answer is "roll back"; at Λ ≤ beta "promote".
-    Returns (answer, requests read); ("go on", n) where the n outcomes end before that.
+    outcomes: an iterable of truth values, True if the request went wrong. It may be endless, so
+    nothing is read after the decision. p0 < p1: the share that is fine, and the share to be
+    noticed. alpha, beta: the chances of a false alarm and of a miss. All are between 0 and 1.
+    After each request, Λ is the probability of what was seen under p1, divided by that under p0. At
+    Λ ≥ 1/alpha the answer is "roll back", at Λ ≤ beta "promote".
+    Returns (answer, requests read), or ("go on", n) if the n outcomes end before that.
     Thousands of requests may pass. Raises ValueError unless 0 < p0 < p1 < 1, 0 < alpha < 1 and
     0 < beta < 1.
     """
@@ -93,11 +93,10 @@ def watch(outcomes, p0, p1, alpha, beta):
 check("19b.2", watch)
 
 # %% [markdown] tags=["solution"]
-# Sums of logarithms instead of products, so that nothing overflows. What is fine counts as well: each good request
-# takes a little of the evidence away, and without that no candidate is ever promoted. Wald's own bounds, (1 − β)/α
-# and β/(1 − α), are a little closer together and decide a little sooner; ours need one line of proof. With counters
-# instead of a stream, `K ln(p1/p0) + (n − K) ln((1 − p1)/(1 − p0))` gives the same number, since the order does not
-# matter.
+# We add logarithms instead of multiplying, so that nothing overflows. A good request counts as well: it takes a little of
+# the evidence away, and without that no candidate is ever promoted. Wald's own bounds, (1 − β)/α and β/(1 − α), are a
+# little closer together and decide a little sooner. Ours need one line of proof. With counters instead of a stream,
+# `K ln(p1/p0) + (n − K) ln((1 − p1)/(1 − p0))` gives the same number, since the order does not matter.
 
 # %% [markdown]
 # ## 19b.3 How often does the deadline decide? ★★★ · 20 minutes
