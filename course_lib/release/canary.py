@@ -50,18 +50,17 @@ def blame(candidate: tuple[float, float], stable: tuple[float, float], ratio: fl
 def judge(
     candidate: tuple[float, float], limits: tuple[float, float], stable: tuple[float, float] | None = None
 ) -> str:
-    """ "fine", "bad" or "unknown": one measure of the candidate.
+    """One measure of the candidate: "fine", "bad" or "unknown".
 
-    candidate, stable: (how many went wrong, of how many); None where there is nothing to compare with. limits: the share
-    that is fine, and the share to be seen, which is also seen in being so many times the stable version's.
+    candidate, stable: (how many requests went wrong, of how many); None where there is nothing to compare with. limits: p0,
+    the share that is fine, and p1, the share to be noticed; so is going wrong p1 / p0 times as often as the stable version.
     """
     p0, p1 = limits
-    grounds = [evidence(*candidate, p0, p1)]
-    if stable and stable[1]:
-        grounds.append(blame(candidate, stable, p1 / p0))
-    if min(grounds) <= math.log(BETA):
+    alone = evidence(*candidate, p0, p1)
+    compared = blame(candidate, stable, p1 / p0) if stable and stable[1] else alone
+    if min(alone, compared) <= math.log(BETA):
         return "fine"
-    return "bad" if grounds[-1] >= math.log(1 / ALPHA) else "unknown"
+    return "bad" if compared >= math.log(1 / ALPHA) else "unknown"
 
 
 def decide(

@@ -854,8 +854,8 @@ print(analysis[analysis.index("  metrics:") :])
 # ## How does a blue–green release work?
 #
 # In a *blue–green* release the new version (green) runs at full strength beside the old one (blue). Then the Service's
-# selector is switched. All clients change at once, and the way back is as quick as the way there. It costs twice the
-# pods. Here blue is version 3, and green is version 1. As typed:
+# selector is switched. All new connections change at once, and the way back is as quick as the way there. It costs twice
+# the pods. Here blue is version 3, and green is version 1. As typed:
 #
 # ```bash
 # kubectl set image deployment/digits-canary service=digits-service:1
