@@ -415,7 +415,7 @@ few, many = ({i for i, version in enumerate(each) if version == 3} for each in (
 for each in (slow, candidate, stable):
     each.stop()
 claim(
-    "each client meets the same version again, and whoever meets 3 at 20 % does so at 50 %",
+    "each client meets the same version again, and a client of 3 at 20 % is one at 50 %",
     first == second and few <= many,
     f"{len(few)} and {len(many)} of 200 clients",
 )

@@ -124,7 +124,7 @@ claim(
 # ## May I look before the end?
 #
 # The rule says "after 3,000 requests", and the dashboard is open from the first one. Take candidates that are exactly as
-# good as the stable version, $p = 1$ %. Look every 100 requests, and stop as soon as the test of above raises an alarm.
+# good as the stable version, $p = 1$ %. Look every 100 requests, and stop as soon as the test above raises an alarm.
 # A single look is wrong in 5 % of the cases.
 
 # %%
@@ -205,7 +205,7 @@ show.finding(
 )
 
 # %% [markdown]
-# And now the 4,000 good candidates of above. Does the sequential test keep its promise, with as many looks?
+# And now the 4,000 good candidates from before. Does the sequential test keep its promise, with as many looks?
 
 # %%
 known = canary.evidence(wrong, n, 0.01, 0.02)
