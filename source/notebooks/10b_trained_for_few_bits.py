@@ -1,0 +1,641 @@
+# %% [markdown]
+# # 10b Trained for few bits
+#
+# At 3 a.m. a training job is in its third night. It teaches the model to live with weights of 2 bits, because "rounding
+# it afterwards gave 14 %". Nobody asked which rounding that was. A better one gives 97 % in a minute, without training.
+#
+# ## You will be able to
+#
+# - say which numbers float16, bfloat16, FP8 and FP4 hold, and when a float type is better than int8;
+# - name the two mistakes that turn numbers in FP8 into 0 or NaN, and avoid them with a scale;
+# - compare the speed of two types fairly, with one library for both;
+# - train a network with the rounding, and compare it with the best rounding without training;
+# - find the layers that should stay in float.
+#
+# ## Before you start
+#
+# You need lesson 09 (scale, symmetric grid, signal-to-noise ratio). From 09b we take three results, which are in the
+# course's library: grids of least error for weights, clips of least error for activations, and levels that keep a layer's
+# output. The network is again version 3 of the digits network. Its layers with weights have the numbers 0, 2, 7 and 9.
+
+# %%
+import copy
+
+import matplotlib.pyplot as plt
+import ml_dtypes
+import numpy as np
+import torch
+from torch import nn
+
+from course_lib import data, measure, models, torch_models
+from course_lib.idioms import begin, claim, guess, ledger, observe, path, reveal, show
+from course_lib.quantization import least_error, least_error_clip, levels_for_output, symmetric
+
+scratch = begin("10b")
+torch.set_num_threads(1)  # the network is small: more threads would only wait
+path.picture(here="10b")
+
+# %%
+train_part, test = data.digits()
+fit, validation = data.hold_out(train_part)
+network = torch_models.load_digits_cnn()
+LAYERS = {0: "first convolution", 2: "second convolution", 7: "first dense", 9: "second dense"}
+
+
+def accuracy(net, part=test):
+    return float((torch_models.logits_of(net, part.images).argmax(axis=1) == part.labels).mean())
+
+
+def percent(share):
+    return f"{100 * share:.1f} %"
+
+
+# %% [markdown]
+# ## Which numbers can a small float hold?
+#
+# A float has a sign, $E$ bits for the *exponent* $e$ and $M$ bits for the *fraction* $m$. With the *bias* $B = 2^{E-1} - 1$
+# it stands for
+#
+# $$x = \pm \Big(1 + \frac{m}{2^M}\Big)\, 2^{\,e - B} \quad (e \ge 1), \qquad
+# x = \pm\, \frac{m}{2^M}\, 2^{\,1 - B} \quad (e = 0) .$$
+#
+# The numbers with $e = 0$ are the *subnormal values*: evenly spaced, from 0 up to the smallest normal number. Above
+# that, the spacing doubles with each exponent. *FP8* is the name of two floating-point types with 8 bits, E4M3 and E5M2.
+# *FP4* has 4 bits, E2M1. The name gives $E$ and $M$.
+
+
+# %%
+def numbers(E, M):
+    """All numbers from 0 on that these bits stand for, if no code is set aside."""
+    bias = 2 ** (E - 1) - 1
+    e, m = np.divmod(np.arange(2 ** (E + M)), 2**M)
+    return np.where(e > 0, (1 + m / 2**M) * 2.0 ** (e - bias), m / 2**M * 2.0 ** (1 - bias))
+
+
+print("E2M1:", numbers(2, 1))
+
+# %% [markdown]
+# That is all of FP4: eight numbers and their negatives. In the larger types some codes do not stand for numbers. float16,
+# bfloat16 and E5M2 use the last exponent for infinity and NaN ("not a number"). E4M3 sets only its last code aside, for
+# NaN. What is its largest number?
+
+# %%
+guess("largest", "What is the largest number in E4M3?", low=1, high=100_000)
+
+# %%
+TYPES = {  # the exponent's bits, the fraction's, codes set aside at the end, the type in ml_dtypes
+    "float16": (5, 10, 2**10, np.float16),
+    "bfloat16": (8, 7, 2**7, ml_dtypes.bfloat16),
+    "FP8 E5M2": (5, 2, 2**2, ml_dtypes.float8_e5m2),
+    "FP8 E4M3": (4, 3, 1, ml_dtypes.float8_e4m3fn),
+    "FP4 E2M1": (2, 1, 0, ml_dtypes.float4_e2m1fn),
+}
+ours = {name: numbers(E, M)[: 2 ** (E + M) - aside] for name, (E, M, aside, _) in TYPES.items()}
+theirs = {}
+for name, (E, M, aside, kind) in TYPES.items():
+    codes = np.arange(len(ours[name]), dtype=np.uint8 if E + M < 8 else np.uint16)
+    theirs[name] = codes.view(kind).astype(np.float64)
+
+# %%
+claim(
+    "code by code, our numbers are those of the library ml_dtypes, in all five types",
+    all(np.array_equal(ours[name], theirs[name]) for name in TYPES),
+    ", ".join(f"{name}: {len(each):,}" for name, each in ours.items()),
+)
+reveal("largest", float(ours["FP8 E4M3"][-1]))
+
+# %%
+show.table(
+    ["type", "largest", "smallest normal", "smallest above 0", "next after 1"],
+    [[name, f"{x[-1]:.3g}", f"{x[2**M]:.2g}", f"{x[1]:.2g}", f"1 + {x[x > 1][0] - 1:.2g}"]
+     for (name, x), (_, M, *_) in zip(ours.items(), TYPES.values())],
+    caption="Five small floating-point types",
+)  # fmt: skip
+
+# %% [markdown]
+# bfloat16 has the exponent of float32 and two decimal digits. float16 has three digits and ends at 65,504. So float16
+# is the more exact one for a finished network, whose range is known. Gradients in training may leave that range, so
+# training usually takes bfloat16.
+#
+# ## Is FP8 better than int8?
+#
+# Both have 8 bits. An integer grid has equal steps, so its error is the same everywhere. A float's step grows with
+# the number, so its error is the same *share* of the number. We round numbers of all sizes, and measure the error as a
+# share of the number, in each octave (a factor of two) below the largest.
+
+
+# %%
+def as_float(values, name):
+    """Values rounded to a type, with a scale for each row that brings its peak to the largest."""
+    scale = peaks(values) / ours[name][-1]
+    return (values / scale).astype(TYPES[name][3]).astype(np.float32) * scale
+
+
+def as_int(values, bits=8):
+    return symmetric(peaks(values), bits).rounded(values)
+
+
+def peaks(values):
+    return np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
+
+
+# %%
+octaves = np.arange(16)
+between = 2.0 ** np.linspace(-1, 0, 2001)[1:]  # one octave, up to 1
+sizes = np.float32([[*(between * 2.0**-k for k in octaves)]]).reshape(1, -1)
+rounded_to = {"int8": as_int(sizes), **{n: as_float(sizes, n) for n in ("FP8 E4M3", "FP8 E5M2")}}
+error = {
+    name: np.sqrt((((back - sizes) / sizes) ** 2).reshape(16, -1).mean(axis=1))
+    for name, back in rounded_to.items()
+}
+
+# %%
+for (name, each), colour, mark in zip(error.items(), show.PALETTE, "osD"):
+    plt.plot(octaves, 100 * each, f"{mark}-", color=colour, label=name)
+plt.yscale("log")
+plt.xlabel("octaves below the largest number")
+plt.ylabel("typical error (% of the number)")
+plt.legend()
+cross = int((error["int8"] > error["FP8 E4M3"]).argmax())
+show.finding(
+    f"int8 is more exact than E4M3 for large numbers; from {cross} octaves down it is the other way",
+    alt="Typical rounding error in percent of the number, against octaves below the largest. "
+    + "; ".join(f"{n}: {100 * e[0]:.2g} % at the top, {100 * e[8]:.2g} % eight octaves down"
+                for n, e in error.items()),
+)  # fmt: skip
+
+# %% [markdown]
+# Three bits of fraction give about the same error over many octaves. int8 is better at the top, and loses a factor of two
+# with each octave. So the answer depends on how widely the numbers spread. We take our widest layer, the same layer with
+# an outlier in each row, and numbers with a long tail (Student's t distribution with 3 degrees of freedom).
+
+# %%
+dense = network[7].weight.detach().numpy()  # (20, 512)
+with_outlier, usual = dense.copy(), np.arange(512) != 100
+with_outlier[:, 100] = 8 * np.abs(dense).max(axis=1)
+long_tail = np.random.default_rng(0).standard_t(3, (20, 5120)).astype(np.float32)
+cases = {"our layer": dense, "with an outlier in each row": with_outlier, "long tail": long_tail}
+
+
+# %%
+def snr_db(values, back):
+    if values is with_outlier:  # the noise of the others
+        values, back = values[:, usual], back[:, usual]
+    return 10 * np.log10((values.astype(np.float64) ** 2).mean() / ((back - values) ** 2).mean())
+
+
+roundings = {
+    "int8": as_int,
+    "FP8 E4M3": lambda w: as_float(w, "FP8 E4M3"),
+    "FP8 E5M2": lambda w: as_float(w, "FP8 E5M2"),
+    "int4": lambda w: as_int(w, 4),
+    "FP4 E2M1": lambda w: as_float(w, "FP4 E2M1"),
+}
+db = {(kind, case): snr_db(w, f(w)) for kind, f in roundings.items() for case, w in cases.items()}
+
+# %%
+show.table(
+    ["type, a scale for each row", *cases],
+    [[kind, *(f"{db[kind, case]:.1f}" for case in cases)] for kind in roundings],
+    caption="Signal to noise (dB)",
+)
+claim(
+    "int8 beats E4M3 on our layer by 6 dB or more; with outliers and on the long tail E4M3 wins",
+    db["int8", "our layer"] > db["FP8 E4M3", "our layer"] + 6
+    and all(db["FP8 E4M3", case] > db["int8", case] + 3 for case in list(cases)[1:]),
+    f"E4M3: {min(db['FP8 E4M3', c] for c in cases):.1f} to "
+    f"{max(db['FP8 E4M3', c] for c in cases):.1f} dB in the three cases",
+)
+claim(
+    "with 4 bits, FP4 beats int4 in all three",
+    all(db["FP4 E2M1", case] > db["int4", case] for case in cases),
+    ", ".join(f"{db['FP4 E2M1', c] - db['int4', c]:+.1f} dB" for c in cases),
+)
+
+# %% [markdown]
+# E4M3 has nearly the same ratio in all three cases, and nobody had to choose a range. That is why FP8 is used where
+# outliers are common, in transformers above all. Weights without outliers are better off in int8. And with 4 bits the
+# few numbers are better placed near 0, where most weights are.
+#
+# ### Where this goes wrong: FP8 without a scale
+#
+# A cast needs no scale: `w.astype(float8_e4m3fn)`. What happens to numbers that are too large or too small for it?
+
+# %%
+large = np.float32([448, 460, 500])
+by_numpy = large.astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
+by_torch = torch.from_numpy(large).to(torch.float8_e4m3fn).float().numpy()
+print("ml_dtypes:", by_numpy, " PyTorch:", by_torch)
+claim(
+    "beyond the end one library returns NaN, the other the largest number",
+    np.isnan(by_numpy[2]) and by_torch[2] == 448,
+    "500 becomes NaN in ml_dtypes, 448 in PyTorch",
+    pinned="torch",
+)
+
+# %% [markdown]
+# Two libraries, one type, two answers, and no error. At the other end, we cast weights that are a thousand times
+# smaller, as they can be after a batch normalisation was merged (lesson 09):
+
+
+# %%
+def cast(net, name, factor, scaled):
+    changed = copy.deepcopy(net)
+    for i in LAYERS:
+        w = network[i].weight.detach().numpy() * np.float32(factor)
+        back = as_float(w, name) if scaled else w.astype(TYPES[name][3]).astype(np.float32)
+        changed[i].weight.data = torch.from_numpy(back / np.float32(factor))
+    return accuracy(changed)
+
+
+forms = [("as trained", 1), ("1,000 times smaller", 1e-3)]
+casts = {
+    (name, words, scaled): cast(network, name, factor, scaled)
+    for name in ("FP8 E4M3", "FP8 E5M2", "FP4 E2M1")
+    for words, factor in forms
+    for scaled in (False, True)
+}
+
+# %%
+show.table(
+    ["type", *(f"{words}, {'with' if s else 'without'} scale" for words, _ in forms for s in (0, 1))],
+    [[name, *(percent(casts[name, words, s]) for words, _ in forms for s in (False, True))]
+     for name in ("FP8 E4M3", "FP8 E5M2", "FP4 E2M1")],
+    caption="Test accuracy, weights in small floats",
+)  # fmt: skip
+claim(
+    "with a scale for each channel, FP8 and FP4 weights lose less than a point; without one, small "
+    "weights vanish in E4M3",
+    min(share for (*_, scaled), share in casts.items() if scaled) > accuracy(network) - 0.01
+    and casts["FP8 E4M3", "1,000 times smaller", False] < 0.3,
+    f"float32 {percent(accuracy(network))}",
+)
+
+# %% [markdown]
+# So a small float still needs a scale, and it has to fit less exactly than that of an integer. FP4 needs one for each
+# small group of numbers. The MX formats of the Open Compute Project have a power of two for every 32 numbers, NVIDIA's
+# NVFP4 has an E4M3 number for every 16. **Now do exercise 10b.1**, which reads the codes of such types.
+#
+# ## Is bfloat16 faster than float32?
+#
+# Compare like with like. On x86, PyTorch may multiply float32 matrices with one library (MKL) and bfloat16 matrices with
+# another (oneDNN). Such a comparison shows two libraries, not two types. A convolution goes to oneDNN in both types. (The
+# environment variable `ONEDNN_VERBOSE=1` prints each call.) Another variable, `ONEDNN_MAX_CPU_ISA`, withholds
+# instructions from oneDNN. So one machine can play an older one.
+
+# %%
+CONVOLUTION = """
+import os
+os.environ["ONEDNN_MAX_CPU_ISA"] = {allowed!r}  # before PyTorch is imported
+import numpy as np, torch
+from course_lib import measure
+torch.set_num_threads(1)
+x, w = torch.randn(8, 128, 16, 16), torch.randn(128, 128, 3, 3)
+calls = {{}}
+for kind in (torch.float32, torch.bfloat16):
+    a, b = (each.to(kind, memory_format=torch.channels_last) for each in (x, w))
+    calls[str(kind)[6:]] = lambda a=a, b=b: torch.nn.functional.conv2d(a, b, padding=1)
+with torch.inference_mode():
+    ms = measure.latencies_ms(calls, rounds=8, warm_up=2)
+result = {{kind: float(np.median(each)) for kind, each in ms.items()}}
+"""
+
+# %%
+SETS = {"AVX512_CORE": "AVX-512 alone", "AVX512_CORE_BF16": "and its bfloat16 products"}
+ms = {name: measure.fresh_process(CONVOLUTION.format(allowed=name)).result for name in SETS}
+show.table(
+    ["oneDNN may use", "float32 (ms)", "bfloat16 (ms)", "times as fast"],
+    [[words, f"{ms[n]['float32']:.1f}", f"{ms[n]['bfloat16']:.1f}",
+      f"{ms[n]['float32'] / ms[n]['bfloat16']:.2f}"] for n, words in SETS.items()],
+    caption="One convolution in two types, one thread",
+)  # fmt: skip
+old, new = (ms[name]["float32"] / ms[name]["bfloat16"] for name in SETS)
+observe(
+    "without its instruction bfloat16 is slower than float32, with it faster",
+    old < 1 < new,
+    f"{old:.2f} and {new:.2f} times as fast",
+    either=True,
+)
+
+# %% [markdown]
+# If that holds here, the same library made bfloat16 slower and faster than float32, depending on one instruction. (Not
+# all x86 processors have AVX-512, and not all that have it know bfloat16. Intel's AMX multiplies whole tiles. On ARM
+# oneDNN is not what computes.) Lesson 10's float16 file saves bytes only: on x86, ONNX Runtime turns it back into float32.
+#
+# ## How does training with rounding work?
+#
+# *Post-training quantization* (PTQ) rounds a network that never learned of it. *Quantization-aware training* (QAT) rounds in
+# the forward pass, so that the loss feels it. The obstacle is the gradient. On a grid with step $s$ and levels
+# $q_{min}$ to $q_{max}$,
+#
+# $$\hat x = s\,\operatorname{clip}\big(\operatorname{round}(x/s),\, q_{min},\, q_{max}\big), \qquad
+# \frac{d\hat x}{dx} = 0 \text{ almost everywhere},$$
+#
+# because rounding is a staircase. Nothing would be learned. The *straight-through estimator* (Bengio et al., 2013)
+# takes another slope on the way back: 1 inside the range of the grid, which is the staircase's slope on average, and 0
+# outside. In code, we clip $x$, and add the rounding error as a constant.
+
+
+# %%
+def rounded(x, step, least, greatest):
+    inside = torch.clamp(x, least * step, greatest * step)
+    on_grid = (inside / step).round() * step
+    return inside + (on_grid - inside).detach()  # the value of on_grid, the gradient of inside
+
+
+# %%
+x = torch.tensor([-2.0, -0.26, 0.1, 0.26, 0.9], requires_grad=True)
+y = rounded(x, torch.tensor(0.25), -2, 2)
+y.sum().backward()
+show.table(
+    ["x", "rounded", "gradient"],
+    [[f"{a:.2f}", f"{b:.2f}", f"{c:.0f}"] for a, b, c in zip(x.tolist(), y.tolist(), x.grad.tolist())],
+    caption="Rounded to quarters from −0.5 to 0.5",
+)  # fmt: skip
+
+# %% [markdown]
+# **Now do exercise 10b.2**: the same in NumPy, with a step for each channel.
+#
+# We wrap each convolution and each dense layer. The weights get a symmetric grid with a step for each output channel.
+# The inputs, which are never negative here, get an unsigned grid from 0 to a clip.
+
+
+# %%
+class Rounded(nn.Module):
+    """A layer that rounds its weights and its inputs. bits: of the weights, of the inputs."""
+
+    def __init__(self, layer, bits, step, clip):
+        super().__init__()
+        self.layer, self.step = layer, torch.from_numpy(step)
+        self.of_weights, self.of_inputs = 2 ** (bits[0] - 1) - 1, 2 ** bits[1] - 1
+        self.input_step = torch.tensor(clip / self.of_inputs, dtype=torch.float32)
+
+    def forward(self, x):
+        w = rounded(self.layer.weight, self.step, -self.of_weights, self.of_weights)
+        x = rounded(x, self.input_step, 0, self.of_inputs)
+        return torch.func.functional_call(self.layer, {"weight": w}, (x,))
+
+
+# %%
+def quantized(net, bits, way="least error", in_float=()):
+    """The network with rounded layers, all but those in_float; ranges from 256 images."""
+    net, seen, layers = copy.deepcopy(net), torch_models.inputs_of(net, fit.images[:256]), []
+    for i, layer in enumerate(net):
+        if i in LAYERS and i not in in_float:
+            w, x = layer.weight.detach().numpy(), seen[i]
+            peak = way == "up to the largest"
+            grid = symmetric(peaks(w), bits[0]) if peak else least_error(w, bits[0])
+            if way == "levels for the output":
+                rows = torch_models.rows_for(layer, x)
+                layer.weight.data = torch.from_numpy(levels_for_output(w, grid, rows))
+            clip = float(x.max()) if peak else least_error_clip(x, bits[1])
+            layer = Rounded(layer, bits, grid.scale, clip)
+        layers.append(layer)
+    return nn.Sequential(*layers).eval()
+
+
+# %% [markdown]
+# Training goes on for six epochs. Its schedule and its shifted images are those of lesson 04.
+
+
+# %%
+def tuned(net, seed, epochs=6):
+    """A copy of the network, trained further."""
+    torch.manual_seed(seed)
+    net, steps = copy.deepcopy(net), epochs * (len(fit.labels) // 64)
+    inputs, labels = (
+        torch.from_numpy(fit.images.reshape(-1, 1, 8, 8)),
+        torch.from_numpy(fit.labels),
+    )
+    optimizer = torch.optim.Adam(net.parameters())
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
+    net.train()
+    for _ in range(steps):
+        chosen = torch.randint(len(labels), (64,))
+        logits = net(torch_models.shifted(inputs[chosen]))
+        loss = nn.functional.cross_entropy(logits, labels[chosen])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        schedule.step()
+    return net.eval()
+
+
+# %% [markdown]
+# ## Does training beat the best rounding without it?
+#
+# Three ways without training: ranges up to the largest value; ranges of least error; and the same with levels for the
+# output. Two ways with it: QAT on the ranges up to the largest value, and on those of least error. Last, a control. The
+# float network gets the same six epochs, and is then rounded in the best way. If the control were as good as QAT, the gain
+# would come from more training. Everything that trains runs with three seeds.
+#
+# With weights of 2 bits and inputs of 4, which is better?
+
+# %%
+options = ["QAT, ranges up to the largest", "no training, levels for the output"]
+guess("better", "2-bit weights, 4-bit inputs: which network is better?", choices=options)
+
+# %%
+PAIRS, SEEDS = [(8, 8), (3, 3), (2, 4), (2, 2)], (0, 1, 2)
+PTQ = ["up to the largest", "least error", "levels for the output"]
+longer = [tuned(network, seed) for seed in SEEDS]
+reached = {(way, b): [accuracy(quantized(network, b, way))] for way in PTQ for b in PAIRS}
+for b in PAIRS:
+    reached["more training, then the third", b] = [
+        accuracy(quantized(n, b, PTQ[2])) for n in longer
+    ]
+    for way in PTQ[:2]:
+        start = quantized(network, b, way)
+        reached[f"QAT, {way}", b] = [accuracy(tuned(start, seed)) for seed in SEEDS]
+WAYS = list(dict.fromkeys(way for way, _ in reached))
+mean = {key: float(np.mean(each)) for key, each in reached.items()}
+
+# %%
+show.table(
+    ["way", *(f"{w} and {a} bits" for w, a in PAIRS)],
+    [[way, *(percent(mean[way, b]) for b in PAIRS)] for way in WAYS],
+    caption="Test accuracy: bits of weights and of inputs; with training: mean of three seeds",
+)
+few = (2, 4)
+reveal("better", options[int(mean[PTQ[2], few] > mean[f"QAT, {PTQ[0]}", few])])
+
+# %%
+looks = zip(WAYS, (show.GREY, show.SKY, show.BLUE, show.GREEN, show.ORANGE, show.RED), "^sovDP")
+for way, colour, mark in looks:
+    dashed = "--" if way.startswith(("QAT", "more")) else "-"
+    shares = [100 * mean[way, b] for b in PAIRS]
+    plt.plot(range(len(PAIRS)), shares, mark + dashed, color=colour, label=way)
+plt.xticks(range(len(PAIRS)), [f"{w} and {a}" for w, a in PAIRS])
+plt.xlabel("bits of the weights and of the inputs")
+plt.ylabel("test accuracy (%)")
+plt.ylim(60, 101)
+plt.legend(loc="lower left", fontsize="small", title="dashed: with training", framealpha=1)
+show.finding(
+    "Training on a poor range does worse than good rounding without training",
+    alt="Test accuracy by bits of weights and inputs; the axis begins at 60 %. "
+    + "; ".join(f"{w}: {', '.join(percent(mean[w, b]) for b in PAIRS)}" for w in WAYS),
+)
+
+# %%
+best, aware, poor = (mean[way, few] for way in (PTQ[2], f"QAT, {PTQ[1]}", f"QAT, {PTQ[0]}"))
+claim(
+    "at 8 and 8 bits, and at 3 and 3, QAT on ranges of least error and the best rounding without "
+    "training are within 1 point",
+    all(abs(mean[f"QAT, {PTQ[1]}", b] - max(mean[w, b] for w in PTQ)) <= 0.01 for b in PAIRS[:2]),
+    "; ".join(percent(mean[f"QAT, {PTQ[1]}", b]) for b in PAIRS[:2]),
+)
+claim(
+    "at 2 and 4 bits, rounding for the output beats QAT on ranges up to the largest; QAT on ranges "
+    "of least error beats it by 0.5 to 4 points",
+    best > poor and 0.005 < aware - best < 0.04,
+    f"{percent(best)}, {percent(poor)}, {percent(aware)}",
+)
+
+# %%
+control, first = mean["more training, then the third", few], mean[PTQ[0], few]
+claim(
+    "more training without rounding does not explain it: the control stays behind QAT by a point",
+    control < aware - 0.01,
+    f"{percent(control)} and {percent(aware)}; compared with {percent(first)}, the rounding up to "
+    f"the largest value, QAT would seem to win {100 * (aware - first):.0f} points",
+)
+
+# %% [markdown]
+# So ask three questions when someone reports a gain from QAT. Which rounding was it compared with? On which ranges did it
+# train? And what did the same training do without the rounding? At 8 bits here, nothing was left to win. This is a
+# simulation: the rounded numbers are computed in float32, and the biases are not rounded.
+#
+# ## Which layers should stay in float?
+#
+# Not all layers suffer alike. A *sensitivity scan* rounds one layer at a time. Because we choose by the result, we
+# use the validation images. We round to the nearest levels, at 2 and 4 bits.
+
+# %%
+guess("layer", "Which layer suffers most?", choices=list(LAYERS.values()))
+
+# %%
+alone = {
+    i: accuracy(quantized(network, few, in_float=[j for j in LAYERS if j != i]), validation)
+    for i in LAYERS
+}
+worst = sorted(alone, key=alone.get)[:2]
+weights = {i: network[i].weight.numel() for i in LAYERS}
+reveal("layer", LAYERS[worst[0]])
+show.table(
+    ["layer", "weights", "validation accuracy, only this layer rounded"],
+    [[LAYERS[i], f"{weights[i]:,}", percent(alone[i])] for i in LAYERS],
+    caption=f"A scan at 2 and 4 bits; float32 has {percent(accuracy(network, validation))}",
+)
+
+# %%
+share = sum(weights[i] for i in worst) / sum(weights.values())
+claim(
+    "the first and the last layer suffer most, and hold less than 3 % of the weights",
+    set(worst) == {0, 9} and share < 0.03,
+    f"{100 * share:.1f} %",
+)
+
+# %% [markdown]
+# They are cheap to keep in float. The first layer has nine weights for each output, so one rounded weight matters. The
+# last one makes the logits. How much do we win on the test images, without training and with it?
+
+# %%
+kept = {"no layer": [], "first and last": worst}
+final = {}
+for words, in_float in kept.items():
+    for way in PTQ[1:]:
+        final[way, words] = accuracy(quantized(network, few, way, in_float))
+    starts = [quantized(network, few, PTQ[1], in_float)] * len(SEEDS)
+    trained = [accuracy(tuned(start, seed)) for start, seed in zip(starts, SEEDS)]
+    final["QAT, least error", words] = float(np.mean(trained))
+
+# %%
+show.table(
+    ["in float", *PTQ[1:], "QAT, least error"],
+    [
+        [words, *(percent(final[way, words]) for way in (*PTQ[1:], "QAT, least error"))]
+        for words in kept
+    ],
+    caption="Test accuracy at 2 and 4 bits; QAT: mean of three seeds",
+)
+claim(
+    "with the first and the last layer in float, rounding for the output is within 1.5 points of "
+    "float32, without training",
+    final[PTQ[2], "first and last"] > accuracy(network) - 0.015,
+    f"{percent(final[PTQ[2], 'first and last'])}",
+)
+
+# %% [markdown]
+# Two layers in float, and no training is needed. That is the cheapest way of all. Try it before you train. A scan looks
+# at one layer at a time, and errors of several layers can add up or cancel. **Now do exercise 10b.3**: a search that
+# puts layers back until the accuracy is good enough.
+#
+# ## What we measured
+#
+# We store the weights in FP8 with a float32 scale for each channel, read the file back, and add it to the ledger.
+
+# %%
+from safetensors.torch import load_file, save_file
+
+stored = {name: p.detach() for name, p in network.named_parameters() if name.endswith("bias")}
+for i in LAYERS:
+    w = network[i].weight.detach()
+    scale = torch.from_numpy(peaks(w.numpy()) / np.float32(ours["FP8 E4M3"][-1]))
+    stored[f"{i}.weight"], stored[f"{i}.scale"] = (w / scale).to(torch.float8_e4m3fn), scale
+save_file(stored, scratch / "fp8.safetensors")
+
+# %%
+file, in_fp8 = load_file(scratch / "fp8.safetensors"), copy.deepcopy(network)
+for i in LAYERS:
+    in_fp8[i].weight.data = file[f"{i}.weight"].float() * file[f"{i}.scale"]
+logits, before = (torch_models.logits_of(net, test.images) for net in (in_fp8, network))
+size = (scratch / "fp8.safetensors").stat().st_size
+moved = measure.parity(before, logits).max_abs_diff
+ledger.record(
+    "digits_cnn", "FP8 weights", accuracy=accuracy(in_fp8), bytes=size, max_abs_diff=moved
+)
+
+# %%
+float_size = models.path("digits_cnn", 3, "weights.safetensors").stat().st_size
+claim(
+    "the FP8 file takes at most 0.3 of the bytes, and loses less than a point",
+    size <= 0.3 * float_size and accuracy(in_fp8) > accuracy(network) - 0.01,
+    f"{size:,} of {float_size:,} bytes; {percent(accuracy(in_fp8))}",
+)
+ledger.picture(
+    "FP8 weights: about the bytes of int8, within a point of float32", model="digits_cnn"
+)
+
+# %% [markdown]
+# ## What to remember
+#
+# - A float's error is a share of the number, an integer's is a share of the range. FP8 helps against outliers, and still
+#   needs a scale.
+# - Compare training with the best rounding without it, on the same ranges, with a control.
+# - Before you train, scan. Often the first and the last layer are worth leaving in float.
+#
+# ## Where this breaks down
+#
+# One small network, 450 easy images, three seeds. The order of the ways may differ elsewhere; the questions stay. QAT
+# needs the training data, the recipe, and time. Our steps stayed fixed; with learned steps (LSQ) it may do better. The
+# levels for the output need inputs that resemble those in use. And for 2 and 3 bits neither of lesson 10's runtimes has
+# an operator, so a file would have to unpack them first. The convolution was one shape, on one machine.
+#
+# ## What real teams use
+#
+# In PyTorch: torchao, for QAT and for PTQ of exported programs (`quantize_pt2e`). For Keras, the TensorFlow Model
+# Optimization toolkit did QAT for Keras 2. Learned steps: LSQ. For language models post-training methods are the rule:
+# GPTQ, AWQ, MXFP4 or NVFP4. FP8 is used for training and serving on NVIDIA's and AMD's GPUs. NVIDIA's Transformer Engine
+# takes E4M3 for the forward pass and E5M2 for gradients by default, with a scale for each tensor or block. Sensitivity scans
+# are a tool in NNCF, TensorRT's Model Optimizer and ONNX Runtime (`qdq_loss_debug`).
+#
+# ## Further reading
+#
+# - Y. Bengio, N. Léonard, A. Courville, *Estimating or Propagating Gradients Through Stochastic Neurons for Conditional
+#   Computation*, arXiv:1308.3432, 2013, for the straight-through estimator.
+# - B. Jacob et al., *Quantization and Training of Neural Networks for Efficient Integer-Arithmetic-Only Inference*,
+#   CVPR 2018.
+# - S. Esser et al., *Learned Step Size Quantization*, ICLR 2020 (LSQ).
+# - P. Micikevicius et al., *FP8 Formats for Deep Learning*, arXiv:2209.05433, 2022.
+# - Open Compute Project, *OCP Microscaling Formats (MX) Specification*, version 1.0, 2023.
+# - A. Kuzmin et al., *FP8 Quantization: The Power of the Exponent*, NeurIPS 2022.
