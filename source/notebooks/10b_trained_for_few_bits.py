@@ -127,7 +127,7 @@ show.table(
 # %%
 def as_float(values, name):
     """Values rounded to a type, with a scale for each row that brings its peak to the largest."""
-    scale = peaks(values) / ours[name][-1]
+    scale = peaks(values) / np.float32(ours[name][-1])
     return (values / scale).astype(TYPES[name][3]).astype(np.float32) * scale
 
 
@@ -214,8 +214,8 @@ claim(
 
 # %% [markdown]
 # E4M3 has nearly the same ratio in all three cases, and nobody had to choose a range. That is why FP8 is used where
-# outliers are common, in transformers above all. Weights without outliers are better off in int8. And with 4 bits the
-# few numbers are better placed near 0, where most weights are.
+# outliers are common, in transformers above all. Our weights have none and are better off in int8. With 4 bits, FP4 puts
+# more of its few numbers near 0, where most weights are.
 #
 # ### Where this goes wrong: FP8 without a scale
 #
@@ -318,9 +318,10 @@ observe(
 )
 
 # %% [markdown]
-# If that holds here, the same library made bfloat16 slower and faster than float32, depending on one instruction. (Not
-# all x86 processors have AVX-512, and not all that have it know bfloat16. Intel's AMX multiplies whole tiles. On ARM
-# oneDNN is not what computes.) Lesson 10's float16 file saves bytes only: on x86, ONNX Runtime turns it back into float32.
+# If that holds here, bfloat16 is slower or faster than float32 in the same library, depending on one instruction. (Not
+# all x86 processors have AVX-512, and not all of those have the instruction for bfloat16. Newer ones from Intel also have
+# AMX, which multiplies whole tiles. Elsewhere the two rows are alike.) Ask which library computes, and with which
+# instructions, before you promise a speed.
 #
 # ## How does training with rounding work?
 #
@@ -436,7 +437,7 @@ options = ["QAT, ranges up to the largest", "no training, levels for the output"
 guess("better", "2-bit weights, 4-bit inputs: which network is better?", choices=options)
 
 # %%
-PAIRS, SEEDS = [(8, 8), (3, 3), (2, 4), (2, 2)], (0, 1, 2)
+PAIRS, SEEDS = [(8, 8), (3, 3), (2, 4)], (0, 1, 2)
 PTQ = ["up to the largest", "least error", "levels for the output"]
 longer = [tuned(network, seed) for seed in SEEDS]
 reached = {(way, b): [accuracy(quantized(network, b, way))] for way in PTQ for b in PAIRS}
@@ -460,20 +461,17 @@ few = (2, 4)
 reveal("better", options[int(mean[PTQ[2], few] > mean[f"QAT, {PTQ[0]}", few])])
 
 # %%
-looks = zip(WAYS, (show.GREY, show.SKY, show.BLUE, show.GREEN, show.ORANGE, show.RED), "^sovDP")
-for way, colour, mark in looks:
-    dashed = "--" if way.startswith(("QAT", "more")) else "-"
-    shares = [100 * mean[way, b] for b in PAIRS]
-    plt.plot(range(len(PAIRS)), shares, mark + dashed, color=colour, label=way)
-plt.xticks(range(len(PAIRS)), [f"{w} and {a}" for w, a in PAIRS])
-plt.xlabel("bits of the weights and of the inputs")
-plt.ylabel("test accuracy (%)")
-plt.ylim(60, 101)
-plt.legend(loc="lower left", fontsize="small", title="dashed: with training", framealpha=1)
+plt.figure(figsize=(8, 3))
+colours = [show.ORANGE if way.startswith(("QAT", "more")) else show.BLUE for way in WAYS]
+bars = plt.barh(WAYS, [100 * mean[way, few] for way in WAYS], color=colours)
+plt.bar_label(bars, fmt="%.1f", padding=3)
+plt.gca().invert_yaxis()
+plt.xlim(0, 110)
+plt.xlabel("test accuracy (%), weights of 2 bits, inputs of 4 (orange: with training)")
 show.finding(
     "Training on a poor range does worse than good rounding without training",
-    alt="Test accuracy by bits of weights and inputs; the axis begins at 60 %. "
-    + "; ".join(f"{w}: {', '.join(percent(mean[w, b]) for b in PAIRS)}" for w in WAYS),
+    alt="Test accuracy at 2 and 4 bits. "
+    + "; ".join(f"{w}: {percent(mean[w, few])}" for w in WAYS),
 )
 
 # %%
@@ -540,29 +538,21 @@ claim(
 # last one makes the logits. How much do we win on the test images, without training and with it?
 
 # %%
-kept = {"no layer": [], "first and last": worst}
-final = {}
-for words, in_float in kept.items():
-    for way in PTQ[1:]:
-        final[way, words] = accuracy(quantized(network, few, way, in_float))
-    starts = [quantized(network, few, PTQ[1], in_float)] * len(SEEDS)
-    trained = [accuracy(tuned(start, seed)) for start, seed in zip(starts, SEEDS)]
-    final["QAT, least error", words] = float(np.mean(trained))
-
-# %%
+starts = {way: quantized(network, few, way, in_float=worst) for way in PTQ[1:]}
+trained = [accuracy(tuned(starts["least error"], seed)) for seed in SEEDS]
+with_floats = [*map(accuracy, starts.values()), float(np.mean(trained))]
+columns = [*PTQ[1:], "QAT, least error"]
 show.table(
-    ["in float", *PTQ[1:], "QAT, least error"],
-    [
-        [words, *(percent(final[way, words]) for way in (*PTQ[1:], "QAT, least error"))]
-        for words in kept
-    ],
+    ["in float", *columns],
+    [["no layer", *(percent(mean[way, few]) for way in columns)],
+     ["first and last", *map(percent, with_floats)]],
     caption="Test accuracy at 2 and 4 bits; QAT: mean of three seeds",
-)
+)  # fmt: skip
 claim(
     "with the first and the last layer in float, rounding for the output is within 1.5 points of "
     "float32, without training",
-    final[PTQ[2], "first and last"] > accuracy(network) - 0.015,
-    f"{percent(final[PTQ[2], 'first and last'])}",
+    with_floats[1] > accuracy(network) - 0.015,
+    percent(with_floats[1]),
 )
 
 # %% [markdown]
@@ -623,11 +613,12 @@ ledger.picture(
 #
 # ## What real teams use
 #
-# In PyTorch: torchao, for QAT and for PTQ of exported programs (`quantize_pt2e`). For Keras, the TensorFlow Model
-# Optimization toolkit did QAT for Keras 2. Learned steps: LSQ. For language models post-training methods are the rule:
+# In PyTorch: torchao, for QAT and for PTQ of exported programs (`quantize_pt2e`). For Keras 2, the TensorFlow Model
+# Optimization toolkit. For language models post-training methods are the rule:
 # GPTQ, AWQ, MXFP4 or NVFP4. FP8 is used for training and serving on NVIDIA's and AMD's GPUs. NVIDIA's Transformer Engine
-# takes E4M3 for the forward pass and E5M2 for gradients by default, with a scale for each tensor or block. Sensitivity scans
-# are a tool in NNCF, TensorRT's Model Optimizer and ONNX Runtime (`qdq_loss_debug`).
+# takes E4M3 for the forward pass and E5M2 for gradients by default, with a scale for each tensor or block. NNCF's
+# `quantize_with_accuracy_control` puts layers back into float until an accuracy is reached. ONNX Runtime's
+# `qdq_loss_debug` compares activations layer by layer.
 #
 # ## Further reading
 #
