@@ -325,7 +325,7 @@ observe(
 #
 # ## How does training with rounding work?
 #
-# *Post-training quantization* (PTQ) rounds a network that never learned of it. *Quantization-aware training* (QAT) rounds in
+# Post-training quantization (PTQ, lesson 09b) rounds a network that never learned of it. *Quantization-aware training* (QAT) rounds in
 # the forward pass, so that the loss feels it. The obstacle is the gradient. On a grid with step $s$ and levels
 # $q_{min}$ to $q_{max}$,
 #
