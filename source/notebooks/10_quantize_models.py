@@ -113,6 +113,13 @@ def accuracy_of(logits):
     return float((logits.argmax(axis=1) == test.labels).mean())
 
 
+def percent(share):
+    return f"{100 * share:.1f} %"
+
+
+# %% [markdown]
+# The float32 files are what everything else is compared with.
+
 # %%
 reference = {name: logits_of(name, fp32[name]) for name in NETWORKS}
 bytes_of = {name: fp32[name].stat().st_size for name in NETWORKS}
@@ -120,9 +127,11 @@ numbers = {
     name: sum(int(np.prod(each.dims)) for each in onnx.load(fp32[name]).graph.initializer)
     for name in NETWORKS
 }
+
+# %%
 show.table(
     ["network", "numbers in the file", "file", "test accuracy"],
-    [[n, f"{numbers[n]:,}", show.bytes_text(bytes_of[n]), f"{100 * accuracy_of(reference[n]):.1f} %"]
+    [[n, f"{numbers[n]:,}", show.bytes_text(bytes_of[n]), percent(accuracy_of(reference[n]))]
      for n in NETWORKS],
     caption="Three networks in float32",
 )  # fmt: skip
@@ -189,7 +198,7 @@ small = {name: file.stat().st_size for name, file in dynamic.items()}
 reveal("share", small["digits_cnn"] / bytes_of["digits_cnn"])
 show.table(
     ["network", "float32 bytes", "int8 bytes", "share", "a byte for each number", "all else"],
-    [[n, f"{bytes_of[n]:,}", f"{small[n]:,}", f"{100 * small[n] / bytes_of[n]:.1f} %",
+    [[n, f"{bytes_of[n]:,}", f"{small[n]:,}", percent(small[n] / bytes_of[n]),
       f"{numbers[n]:,}", f"{small[n] - numbers[n]:,}"] for n in NETWORKS],
     caption="Dynamic int8",
 )  # fmt: skip
@@ -199,7 +208,7 @@ claim(
     "the wide network's file shrinks to 26 % or less, the digits network's to more than 30 %",
     small["wide"] <= 0.26 * bytes_of["wide"]
     and small["digits_cnn"] > 0.3 * bytes_of["digits_cnn"],
-    ", ".join(f"{n} {100 * small[n] / bytes_of[n]:.1f} %" for n in NETWORKS),
+    ", ".join(f"{n} {percent(small[n] / bytes_of[n])}" for n in NETWORKS),
 )
 
 # %% [markdown]
@@ -282,16 +291,17 @@ def profile(name, file, entries=(), calls=5):
 
 # %%
 def show_profiles(forms, most=4):
-    words = {
-        form: ", ".join(f"{n} × {op} {ms:.2f} ms" for op, (ms, n) in [*profiles[form].items()][:most])
-        for form in forms
-    }  # fmt: skip
-    return show.table(
-        ["form", "operators, slowest first"],
-        words.items(),
-        caption="small_resnet, one call with 32 images",
-    )
+    """The slowest operators of each form: how many ran, and their milliseconds."""
+    rows = []
+    for form in forms:
+        top = list(profiles[form].items())[:most]
+        rows.append([form, ", ".join(f"{n} × {op} {ms:.2f} ms" for op, (ms, n) in top)])
+    return show.table(["form", "operators"], rows, caption="small_resnet, a call with 32 images")
 
+
+# %% [markdown]
+# We profile the float file and the dynamic one. A third file differs from the second only in the type of its weights:
+# uint8 instead of int8.
 
 # %%
 unsigned = scratch / "small_resnet_unsigned.onnx"
@@ -309,6 +319,7 @@ def took(form, operator):
     return profiles[form].get(operator, (0, 0))[0]
 
 
+# %%
 slow = took("dynamic, int8 weights", "ConvInteger")
 total = sum(ms for ms, _ in profiles["dynamic, int8 weights"].values())
 observe(
@@ -317,16 +328,20 @@ observe(
     f"{100 * slow / total:.0f} % of {total:.1f} ms",
     either=True,
 )
+
+# %%
+in_float, unsigned_ms = took("float32", "Conv"), took("dynamic, uint8 weights", "ConvInteger")
 observe(
     "with unsigned weights it takes less than half of that, and still more than the float Conv",
-    took("float32", "Conv") < took("dynamic, uint8 weights", "ConvInteger") < slow / 2,
-    f"{took('dynamic, uint8 weights', 'ConvInteger'):.1f} ms; Conv {took('float32', 'Conv'):.1f} ms",
+    in_float < unsigned_ms < slow / 2,
+    f"{slow:.1f} ms, unsigned {unsigned_ms:.1f} ms; Conv {in_float:.1f} ms",
     either=True,
 )
 
 # %% [markdown]
-# If the first line holds on your machine too, rounding and its way back are cheap, and the integer convolution is slow. The maintainers of ONNX Runtime said the same in 2022: they had not optimised `ConvInteger`, and recommend the
-# static method for convolutions (issue 12854). It is the kernel that is slow, not the idea.
+# If these lines hold on your machine too, rounding and the way back are cheap, and the integer convolution is slow. The
+# maintainers of ONNX Runtime said the same in 2022: they had not optimised `ConvInteger`, and recommended the static
+# method for convolutions (issue 12854).
 #
 # ## What does static quantization fix in advance?
 #
@@ -401,21 +416,23 @@ def ran(form, operator):
     return profiles[form].get(operator, (0, 0))[1]
 
 
+reveal("fused", ran("static, s8s8", "QLinearConv"))
 claim(
     "the file holds nine float convolutions and no integer one",
     nodes["Conv"] == 9 and nodes["QLinearConv"] == 0,
     f"{nodes['Conv']} Conv, {nodes['QuantizeLinear']} QuantizeLinear",
 )
-reveal("fused", ran("static, s8s8", "QLinearConv"))
 
 # %%
 observe(
-    "u8s8 runs all nine convolutions in whole numbers, s8s8 does so only when the setting allows it",
+    "u8s8 runs all nine convolutions in whole numbers; s8s8 only when the setting allows it",
     ran("static, u8s8", "QLinearConv") == 9
     and ran("static, s8s8", "QLinearConv") < 9 == ran("static, s8s8, allowed", "QLinearConv"),
     ", ".join(f"{form[8:]}: {ran(form, 'QLinearConv')}" for form in profiles if "8s8" in form),
     either=True,
 )
+
+# %%
 slow, fast = (took(form, "QLinearConv") for form in ("static, s8s8, allowed", "static, u8s8"))
 observe(
     "allowed, s8s8 takes more than five times as long as u8s8",
@@ -425,12 +442,12 @@ observe(
 )
 
 # %% [markdown]
-# By default the runtime allows it on ARM, and not on x86. The reason is the kernels. The byte instructions of x86 multiply
-# unsigned by signed numbers, and in this version the s8s8 convolution has no fast kernel there. So on x86 the runtime
-# leaves most of an s8s8 file in float, and even that is faster than its s8s8 kernel. The docstring of `quantize_static`
-# recommends u8s8 for x86, and s8s8 for ARM and GPUs. But s8s8 is the default everywhere. Nothing tells you that you
-# shipped a float model with rounding added: no error, no warning. (If the lines above say "not so", your processor has
-# other kernels.)
+# By default the runtime allows it on ARM, and not on x86. The reason is the kernels. Most byte instructions of x86 multiply
+# unsigned by signed numbers, and on our machine the s8s8 convolution takes a slow kernel. So on x86 the runtime leaves most
+# of an s8s8 file in float, and even that is faster. (If the lines above say "not so", your processor has other kernels.)
+#
+# The docstring of `quantize_static` recommends u8s8 for x86, and s8s8 for ARM and GPUs. But s8s8 is the default
+# everywhere. No error and no warning tells you that you shipped a float model with rounding added.
 
 # %%
 groups = {
@@ -477,7 +494,7 @@ collapsed = accuracy_of(logits_of("digits_cnn", too_bright))
 claim(
     "calibrated on images 255 times as bright, the digits network loses more than 50 points",
     collapsed < accuracy_of(reference["digits_cnn"]) - 0.5,
-    f"{100 * collapsed:.1f} %",
+    percent(collapsed),
 )
 
 # %% [markdown]
@@ -490,9 +507,11 @@ for name in ("digits_cnn", "wide"):
     for many in counts:
         answer = logits_of(name, static(name, fit_pixels[name][:many], label="count"))
         effect[name, many] = (answer, measure.parity(reference[name], answer))
+
+# %%
 show.table(
     ["network", "images", "accuracy", "same class as float32", "largest change of a logit"],
-    [[n, f"{many:,}", f"{100 * accuracy_of(answer):.1f} %", f"{100 * p.agreement:.1f} %",
+    [[n, f"{many:,}", percent(accuracy_of(answer)), percent(p.agreement),
       f"{p.max_abs_diff:.2f}"] for (n, many), (answer, p) in effect.items()],
     caption="Static int8, by the number of calibration images",
 )  # fmt: skip
@@ -526,8 +545,7 @@ claim(
 # most cases, and the class is right. But a threshold on probabilities reads the logits, and so does a distillation loss.
 # So compare logits, not only classes. (These grids reach from the smallest to the largest value seen, the tool's
 # default. Lesson 09b has other rules.)
-
-# %% [markdown]
+#
 # ## What does LiteRT make of the same networks?
 #
 # LiteRT (lesson 07) is Google's runtime for phones and small devices. TensorFlow's converter writes its files, and can
@@ -604,11 +622,15 @@ def litert(name, form, batch):
     return lite, given, answer
 
 
+# %%
 def called(lite, given, answer, values):
     lite.set_tensor(given["index"], values)
     lite.invoke()
     return lite.get_tensor(answer["index"])
 
+
+# %% [markdown]
+# First a check: do both runtimes start from the same networks?
 
 # %%
 LITE = ("float32", "dynamic", "int8")
@@ -646,6 +668,7 @@ def types(form):
     return [form, f"{size:,}", *(tensors[kind] for kind in ("float32", "float16", "int8")), *ends]
 
 
+# %%
 rows = [types(form) for form in ("float32", "float16", "dynamic", "int8", "int8 ends")]
 show.table(
     ["form", "bytes", "float32 tensors", "float16", "int8", "input", "output"],
@@ -675,6 +698,8 @@ whole, given, answer = litert("digits_keras", "int8 ends", len(test.labels))
 scale, zero_point = given["quantization"]
 images = last_axis["digits_keras"]
 by_the_file = np.clip(np.rint(images / scale) + zero_point, -128, 127).astype(np.int8)
+
+# %%
 ways = {
     "astype(int8)": images.astype(np.int8),
     "times 127": (127 * images).astype(np.int8),
@@ -686,15 +711,20 @@ reveal("times 127", read["times 127"])
 # %%
 show.table(
     ["pixels turned into int8 by", "test accuracy"],
-    [[way, f"{100 * share:.1f} %"] for way, share in read.items()],
+    [[way, percent(share)] for way, share in read.items()],
     caption="Three callers of one int8 model",
 )
+
+# %%
 claim(
     "only the file's own scale and zero point keep the accuracy; the others lose 5 points or more",
     read["x / scale + zero point"] > 0.97
     and max(read["astype(int8)"], read["times 127"]) < read["x / scale + zero point"] - 0.05,
     f"scale {scale:.5f}, zero point {zero_point}",
 )
+
+# %% [markdown]
+# What if you pass the floats as they are?
 
 # %%
 try:
@@ -731,7 +761,8 @@ def paired(before, after):
 
 
 # %% [markdown]
-# One more form of ONNX Runtime joins, float16. It needs no calibration and halves the file.
+# One more form of ONNX Runtime joins, float16. It needs no calibration and halves the file. But expect no speed from it on
+# x86: ONNX Runtime computes nearly everything there in float32, and casts.
 
 # %%
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -881,9 +912,7 @@ for (name, form), (was, now, file) in smaller.items():
 claim(
     "in each of these files a digits model stays within 1 point of its float32 accuracy",
     all(abs(accuracy_of(now) - accuracy_of(was)) <= 0.01 for was, now, _ in smaller.values()),
-    ", ".join(
-        f"{form} {100 * accuracy_of(now):.1f} %" for (_, form), (_, now, _) in smaller.items()
-    ),
+    ", ".join(f"{form} {percent(accuracy_of(now))}" for (_, form), (_, now, _) in smaller.items()),
 )
 ledger.picture(
     "Two to four times smaller, within a point of the same accuracy",
@@ -900,7 +929,7 @@ ledger.picture(
 # ## Where this breaks down
 #
 # These networks are almost always right on 450 easy images, so no loss could be seen. Harder tasks often lose accuracy.
-# The times are those of one machine, with one thread and networks that fit into its caches. Where weights of gigabytes
+# The times are those of one machine, one thread and small networks. Where weights of gigabytes
 # come from memory, int8 weights help even if each is turned into a float before the product. Whether a processor has the
 # byte instructions of lesson 09b (VNNI on x86, dot products on ARM) decides much of int8's speed.
 #

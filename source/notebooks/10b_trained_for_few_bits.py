@@ -42,6 +42,7 @@ network = torch_models.load_digits_cnn()
 LAYERS = {0: "first convolution", 2: "second convolution", 7: "first dense", 9: "second dense"}
 
 
+# %%
 def accuracy(net, part=test):
     return float((torch_models.logits_of(net, part.images).argmax(axis=1) == part.labels).mean())
 
@@ -77,7 +78,7 @@ print("E2M1:", numbers(2, 1))
 # %% [markdown]
 # That is all of FP4: eight numbers and their negatives. In the larger types some codes do not stand for numbers. float16,
 # bfloat16 and E5M2 use the last exponent for infinity and NaN ("not a number"). E4M3 sets only its last code aside, for
-# NaN. What is its largest number?
+# NaN. So what is its largest number?
 
 # %%
 guess("largest", "What is the largest number in E4M3?", low=1, high=100_000)
@@ -91,20 +92,23 @@ TYPES = {  # the exponent's bits, the fraction's, codes set aside at the end, th
     "FP4 E2M1": (2, 1, 0, ml_dtypes.float4_e2m1fn),
 }
 ours = {name: numbers(E, M)[: 2 ** (E + M) - aside] for name, (E, M, aside, _) in TYPES.items()}
+
+# %% [markdown]
+# The library `ml_dtypes` has all five as types of NumPy. We turn the same codes into numbers with it.
+
+# %%
 theirs = {}
 for name, (E, M, aside, kind) in TYPES.items():
     codes = np.arange(len(ours[name]), dtype=np.uint8 if E + M < 8 else np.uint16)
     theirs[name] = codes.view(kind).astype(np.float64)
-
-# %%
 claim(
     "code by code, our numbers are those of the library ml_dtypes, in all five types",
     all(np.array_equal(ours[name], theirs[name]) for name in TYPES),
     ", ".join(f"{name}: {len(each):,}" for name, each in ours.items()),
 )
-reveal("largest", float(ours["FP8 E4M3"][-1]))
 
 # %%
+reveal("largest", float(ours["FP8 E4M3"][-1]))
 show.table(
     ["type", "largest", "smallest normal", "smallest above 0", "next after 1"],
     [[name, f"{x[-1]:.3g}", f"{x[2**M]:.2g}", f"{x[1]:.2g}", f"1 + {x[x > 1][0] - 1:.2g}"]
@@ -121,7 +125,7 @@ show.table(
 #
 # Both have 8 bits. An integer grid has equal steps, so its error is the same everywhere. A float's step grows with
 # the number, so its error is the same *share* of the number. We round numbers of all sizes, and measure the error as a
-# share of the number, in each octave (a factor of two) below the largest.
+# share of the number, in each *octave*, a factor of two, below the largest.
 
 
 # %%
@@ -131,6 +135,7 @@ def as_float(values, name):
     return (values / scale).astype(TYPES[name][3]).astype(np.float32) * scale
 
 
+# %%
 def as_int(values, bits=8):
     return symmetric(peaks(values), bits).rounded(values)
 
@@ -138,6 +143,9 @@ def as_int(values, bits=8):
 def peaks(values):
     return np.abs(values).max(axis=tuple(range(1, values.ndim)), keepdims=True)
 
+
+# %% [markdown]
+# The numbers cover 16 octaves, 2,000 in each.
 
 # %%
 octaves = np.arange(16)
@@ -156,9 +164,8 @@ plt.yscale("log")
 plt.xlabel("octaves below the largest number")
 plt.ylabel("typical error (% of the number)")
 plt.legend()
-cross = int((error["int8"] > error["FP8 E4M3"]).argmax())
 show.finding(
-    f"int8 is more exact than E4M3 for large numbers; from {cross} octaves down it is the other way",
+    "int8 is more exact for the largest numbers, E4M3 for all smaller ones",
     alt="Typical rounding error in percent of the number, against octaves below the largest. "
     + "; ".join(f"{n}: {100 * e[0]:.2g} % at the top, {100 * e[8]:.2g} % eight octaves down"
                 for n, e in error.items()),
@@ -177,13 +184,18 @@ long_tail = np.random.default_rng(0).standard_t(3, (20, 5120)).astype(np.float32
 cases = {"our layer": dense, "with an outlier in each row": with_outlier, "long tail": long_tail}
 
 
+# %% [markdown]
+# Where there are outliers, the ratio is that of all other numbers.
+
+
 # %%
 def snr_db(values, back):
-    if values is with_outlier:  # the noise of the others
+    if values is with_outlier:
         values, back = values[:, usual], back[:, usual]
     return 10 * np.log10((values.astype(np.float64) ** 2).mean() / ((back - values) ** 2).mean())
 
 
+# %%
 roundings = {
     "int8": as_int,
     "FP8 E4M3": lambda w: as_float(w, "FP8 E4M3"),
@@ -199,6 +211,11 @@ show.table(
     [[kind, *(f"{db[kind, case]:.1f}" for case in cases)] for kind in roundings],
     caption="Signal to noise (dB)",
 )
+
+# %% [markdown]
+# Compare the first two rows, and then the last two.
+
+# %%
 claim(
     "int8 beats E4M3 on our layer by 6 dB or more; with outliers and on the long tail E4M3 wins",
     db["int8", "our layer"] > db["FP8 E4M3", "our layer"] + 6
@@ -206,6 +223,8 @@ claim(
     f"E4M3: {min(db['FP8 E4M3', c] for c in cases):.1f} to "
     f"{max(db['FP8 E4M3', c] for c in cases):.1f} dB in the three cases",
 )
+
+# %%
 claim(
     "with 4 bits, FP4 beats int4 in all three",
     all(db["FP4 E2M1", case] > db["int4", case] for case in cases),
@@ -226,6 +245,8 @@ large = np.float32([448, 460, 500])
 by_numpy = large.astype(ml_dtypes.float8_e4m3fn).astype(np.float32)
 by_torch = torch.from_numpy(large).to(torch.float8_e4m3fn).float().numpy()
 print("ml_dtypes:", by_numpy, " PyTorch:", by_torch)
+
+# %%
 claim(
     "beyond the end one library returns NaN, the other the largest number",
     np.isnan(by_numpy[2]) and by_torch[2] == 448,
@@ -234,8 +255,8 @@ claim(
 )
 
 # %% [markdown]
-# Two libraries, one type, two answers, and no error. At the other end, we cast weights that are a thousand times
-# smaller, as they can be after a batch normalisation was merged (lesson 09):
+# Two libraries, one type, two answers, and no error. Now the other end. Lesson 09 multiplied channels by factors that
+# the next layer took back. We do the same with all weights and 1/1,000: scale them down, cast, scale them up.
 
 
 # %%
@@ -248,6 +269,7 @@ def cast(net, name, factor, scaled):
     return accuracy(changed)
 
 
+# %%
 forms = [("as trained", 1), ("1,000 times smaller", 1e-3)]
 casts = {
     (name, words, scaled): cast(network, name, factor, scaled)
@@ -258,11 +280,13 @@ casts = {
 
 # %%
 show.table(
-    ["type", *(f"{words}, {'with' if s else 'without'} scale" for words, _ in forms for s in (0, 1))],
+    ["type", *(f"{words}, {s} scale" for words, _ in forms for s in ("without", "with"))],
     [[name, *(percent(casts[name, words, s]) for words, _ in forms for s in (False, True))]
      for name in ("FP8 E4M3", "FP8 E5M2", "FP4 E2M1")],
     caption="Test accuracy, weights in small floats",
 )  # fmt: skip
+
+# %%
 claim(
     "with a scale for each channel, FP8 and FP4 weights lose less than a point; without one, small "
     "weights vanish in E4M3",
@@ -309,6 +333,8 @@ show.table(
       f"{ms[n]['float32'] / ms[n]['bfloat16']:.2f}"] for n, words in SETS.items()],
     caption="One convolution in two types, one thread",
 )  # fmt: skip
+
+# %%
 old, new = (ms[name]["float32"] / ms[name]["bfloat16"] for name in SETS)
 observe(
     "without its instruction bfloat16 is slower than float32, with it faster",
@@ -325,9 +351,9 @@ observe(
 #
 # ## How does training with rounding work?
 #
-# Post-training quantization (PTQ, lesson 09b) rounds a network that never learned of it. *Quantization-aware training* (QAT) rounds in
-# the forward pass, so that the loss feels it. The obstacle is the gradient. On a grid with step $s$ and levels
-# $q_{min}$ to $q_{max}$,
+# Post-training quantization (PTQ, lesson 09b) rounds a network that never learned of it. *Quantization-aware training*
+# (QAT) rounds in the forward pass, so that the loss includes the rounding. The obstacle is the gradient. On a grid with
+# step $s$ and levels $q_{min}$ to $q_{max}$,
 #
 # $$\hat x = s\,\operatorname{clip}\big(\operatorname{round}(x/s),\, q_{min},\, q_{max}\big), \qquad
 # \frac{d\hat x}{dx} = 0 \text{ almost everywhere},$$
@@ -349,10 +375,10 @@ x = torch.tensor([-2.0, -0.26, 0.1, 0.26, 0.9], requires_grad=True)
 y = rounded(x, torch.tensor(0.25), -2, 2)
 y.sum().backward()
 show.table(
-    ["x", "rounded", "gradient"],
-    [[f"{a:.2f}", f"{b:.2f}", f"{c:.0f}"] for a, b, c in zip(x.tolist(), y.tolist(), x.grad.tolist())],
+    ["x", *(f"{each:.2f}" for each in x.tolist())],
+    [["rounded", *y.tolist()], ["gradient", *x.grad.tolist()]],
     caption="Rounded to quarters from −0.5 to 0.5",
-)  # fmt: skip
+)
 
 # %% [markdown]
 # **Now do exercise 10b.2**: the same in NumPy, with a step for each channel.
@@ -378,25 +404,31 @@ class Rounded(nn.Module):
 
 
 # %%
+def ranges(w, x, bits, way):
+    """The grid of the weights and the clip of the inputs."""
+    if way == "up to the largest":
+        return symmetric(peaks(w), bits[0]), float(x.max())
+    return least_error(w, bits[0]), least_error_clip(x, bits[1])
+
+
+# %%
 def quantized(net, bits, way="least error", in_float=()):
     """The network with rounded layers, all but those in_float; ranges from 256 images."""
     net, seen, layers = copy.deepcopy(net), torch_models.inputs_of(net, fit.images[:256]), []
     for i, layer in enumerate(net):
         if i in LAYERS and i not in in_float:
             w, x = layer.weight.detach().numpy(), seen[i]
-            peak = way == "up to the largest"
-            grid = symmetric(peaks(w), bits[0]) if peak else least_error(w, bits[0])
+            grid, clip = ranges(w, x, bits, way)
             if way == "levels for the output":
-                rows = torch_models.rows_for(layer, x)
-                layer.weight.data = torch.from_numpy(levels_for_output(w, grid, rows))
-            clip = float(x.max()) if peak else least_error_clip(x, bits[1])
+                levels = levels_for_output(w, grid, torch_models.rows_for(layer, x))
+                layer.weight.data = torch.from_numpy(levels)
             layer = Rounded(layer, bits, grid.scale, clip)
         layers.append(layer)
     return nn.Sequential(*layers).eval()
 
 
 # %% [markdown]
-# Training goes on for six epochs. Its schedule and its shifted images are those of lesson 04.
+# Training goes on for six epochs, with lesson 04's schedule and its shifted images.
 
 
 # %%
@@ -404,10 +436,8 @@ def tuned(net, seed, epochs=6):
     """A copy of the network, trained further."""
     torch.manual_seed(seed)
     net, steps = copy.deepcopy(net), epochs * (len(fit.labels) // 64)
-    inputs, labels = (
-        torch.from_numpy(fit.images.reshape(-1, 1, 8, 8)),
-        torch.from_numpy(fit.labels),
-    )
+    inputs = torch.from_numpy(fit.images.reshape(-1, 1, 8, 8))
+    labels = torch.from_numpy(fit.labels)
     optimizer = torch.optim.Adam(net.parameters())
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=2e-3, total_steps=steps)
     net.train()
@@ -425,44 +455,55 @@ def tuned(net, seed, epochs=6):
 # %% [markdown]
 # ## Does training beat the best rounding without it?
 #
-# Three ways without training: ranges up to the largest value; ranges of least error; and the same with levels for the
-# output. Two ways with it: QAT on the ranges up to the largest value, and on those of least error. Last, a control. The
-# float network gets the same six epochs, and is then rounded in the best way. If the control were as good as QAT, the gain
-# would come from more training. Everything that trains runs with three seeds.
+# We compare six ways. Three have no training:
 #
-# With weights of 2 bits and inputs of 4, which is better?
+# - ranges *up to the largest* value;
+# - ranges of *least error*;
+# - the same, with *levels for the output*.
+#
+# Three train, each with three seeds:
+#
+# - QAT on ranges up to the largest value;
+# - QAT on ranges of least error;
+# - a control: the float network gets the same six epochs, and is then rounded in the third way. If this were as good as
+#   QAT, the gain would come from more training, not from the rounding in it.
+#
+# With weights of 2 bits and inputs of 4, which of these two is better?
 
 # %%
 options = ["QAT, ranges up to the largest", "no training, levels for the output"]
 guess("better", "2-bit weights, 4-bit inputs: which network is better?", choices=options)
 
 # %%
-PAIRS, SEEDS = [(8, 8), (3, 3), (2, 4)], (0, 1, 2)
+PAIRS, SEEDS, few = [(8, 8), (3, 3), (2, 4)], (0, 1, 2), (2, 4)
 PTQ = ["up to the largest", "least error", "levels for the output"]
+CONTROL, POOR, AWARE = "more training, then the third", f"QAT, {PTQ[0]}", f"QAT, {PTQ[1]}"
 longer = [tuned(network, seed) for seed in SEEDS]
+
+# %%
 reached = {(way, b): [accuracy(quantized(network, b, way))] for way in PTQ for b in PAIRS}
 for b in PAIRS:
-    reached["more training, then the third", b] = [
-        accuracy(quantized(n, b, PTQ[2])) for n in longer
-    ]
-    for way in PTQ[:2]:
+    reached[CONTROL, b] = [accuracy(quantized(each, b, PTQ[2])) for each in longer]
+    for qat, way in ((POOR, PTQ[0]), (AWARE, PTQ[1])):
         start = quantized(network, b, way)
-        reached[f"QAT, {way}", b] = [accuracy(tuned(start, seed)) for seed in SEEDS]
-WAYS = list(dict.fromkeys(way for way, _ in reached))
+        reached[qat, b] = [accuracy(tuned(start, seed)) for seed in SEEDS]
 mean = {key: float(np.mean(each)) for key, each in reached.items()}
 
 # %%
+reveal("better", options[int(mean[PTQ[2], few] > mean[POOR, few])])
+WAYS = [*PTQ, CONTROL, POOR, AWARE]
 show.table(
     ["way", *(f"{w} and {a} bits" for w, a in PAIRS)],
     [[way, *(percent(mean[way, b]) for b in PAIRS)] for way in WAYS],
     caption="Test accuracy: bits of weights and of inputs; with training: mean of three seeds",
 )
-few = (2, 4)
-reveal("better", options[int(mean[PTQ[2], few] > mean[f"QAT, {PTQ[0]}", few])])
+
+# %% [markdown]
+# In the last column the ways differ most. Drawn:
 
 # %%
 plt.figure(figsize=(8, 3))
-colours = [show.ORANGE if way.startswith(("QAT", "more")) else show.BLUE for way in WAYS]
+colours = [show.BLUE] * 3 + [show.ORANGE] * 3
 bars = plt.barh(WAYS, [100 * mean[way, few] for way in WAYS], color=colours)
 plt.bar_label(bars, fmt="%.1f", padding=3)
 plt.gca().invert_yaxis()
@@ -475,28 +516,32 @@ show.finding(
 )
 
 # %%
-best, aware, poor = (mean[way, few] for way in (PTQ[2], f"QAT, {PTQ[1]}", f"QAT, {PTQ[0]}"))
+best, aware, poor = (mean[way, few] for way in (PTQ[2], AWARE, POOR))
 claim(
-    "at 8 and 8 bits, and at 3 and 3, QAT on ranges of least error and the best rounding without "
-    "training are within 1 point",
-    all(abs(mean[f"QAT, {PTQ[1]}", b] - max(mean[w, b] for w in PTQ)) <= 0.01 for b in PAIRS[:2]),
-    "; ".join(percent(mean[f"QAT, {PTQ[1]}", b]) for b in PAIRS[:2]),
+    "at 8 and 8 bits, and at 3 and 3, the better QAT is within 1 point of the best PTQ",
+    all(abs(mean[AWARE, b] - max(mean[w, b] for w in PTQ)) <= 0.01 for b in PAIRS[:2]),
+    "; ".join(percent(mean[AWARE, b]) for b in PAIRS[:2]),
 )
+
+# %%
 claim(
-    "at 2 and 4 bits, rounding for the output beats QAT on ranges up to the largest; QAT on ranges "
-    "of least error beats it by 0.5 to 4 points",
+    "at 2 and 4 bits, levels for the output beat QAT on ranges up to the largest; QAT on ranges of "
+    "least error beats both, the levels by 0.5 to 4 points",
     best > poor and 0.005 < aware - best < 0.04,
     f"{percent(best)}, {percent(poor)}, {percent(aware)}",
 )
 
+# %% [markdown]
+# So training helps here, by one or two points. Is that because of the rounding in it, or because of more training?
+
 # %%
-control, first = mean["more training, then the third", few], mean[PTQ[0], few]
+control, first = mean[CONTROL, few], mean[PTQ[0], few]
 claim(
-    "more training without rounding does not explain it: the control stays behind QAT by a point",
+    "the control stays a point or more behind QAT: more training alone does not explain the gain",
     control < aware - 0.01,
-    f"{percent(control)} and {percent(aware)}; compared with {percent(first)}, the rounding up to "
-    f"the largest value, QAT would seem to win {100 * (aware - first):.0f} points",
+    f"{percent(control)} and {percent(aware)}",
 )
+print(f"Compared with the first way, QAT seems to win {100 * (aware - first):.0f} points.")
 
 # %% [markdown]
 # So ask three questions when someone reports a gain from QAT. Which rounding was it compared with? On which ranges did it
@@ -505,8 +550,8 @@ claim(
 #
 # ## Which layers should stay in float?
 #
-# Not all layers suffer alike. A *sensitivity scan* rounds one layer at a time. Because we choose by the result, we
-# use the validation images. We round to the nearest levels, at 2 and 4 bits.
+# Not all layers suffer alike. A sensitivity scan (lesson 11 does it for pruning) rounds one layer at a time. We choose by
+# its result, so we use the validation images. We take ranges of least error, at 2 and 4 bits.
 
 # %%
 guess("layer", "Which layer suffers most?", choices=list(LAYERS.values()))
@@ -517,8 +562,10 @@ alone = {
     for i in LAYERS
 }
 worst = sorted(alone, key=alone.get)[:2]
-weights = {i: network[i].weight.numel() for i in LAYERS}
 reveal("layer", LAYERS[worst[0]])
+
+# %%
+weights = {i: network[i].weight.numel() for i in LAYERS}
 show.table(
     ["layer", "weights", "validation accuracy, only this layer rounded"],
     [[LAYERS[i], f"{weights[i]:,}", percent(alone[i])] for i in LAYERS],
@@ -541,13 +588,17 @@ claim(
 starts = {way: quantized(network, few, way, in_float=worst) for way in PTQ[1:]}
 trained = [accuracy(tuned(starts["least error"], seed)) for seed in SEEDS]
 with_floats = [*map(accuracy, starts.values()), float(np.mean(trained))]
-columns = [*PTQ[1:], "QAT, least error"]
+
+# %%
+columns = [*PTQ[1:], AWARE]
 show.table(
     ["in float", *columns],
     [["no layer", *(percent(mean[way, few]) for way in columns)],
      ["first and last", *map(percent, with_floats)]],
     caption="Test accuracy at 2 and 4 bits; QAT: mean of three seeds",
 )  # fmt: skip
+
+# %%
 claim(
     "with the first and the last layer in float, rounding for the output is within 1.5 points of "
     "float32, without training",
@@ -578,6 +629,8 @@ save_file(stored, scratch / "fp8.safetensors")
 file, in_fp8 = load_file(scratch / "fp8.safetensors"), copy.deepcopy(network)
 for i in LAYERS:
     in_fp8[i].weight.data = file[f"{i}.weight"].float() * file[f"{i}.scale"]
+
+# %%
 logits, before = (torch_models.logits_of(net, test.images) for net in (in_fp8, network))
 size = (scratch / "fp8.safetensors").stat().st_size
 moved = measure.parity(before, logits).max_abs_diff
@@ -592,6 +645,8 @@ claim(
     size <= 0.3 * float_size and accuracy(in_fp8) > accuracy(network) - 0.01,
     f"{size:,} of {float_size:,} bytes; {percent(accuracy(in_fp8))}",
 )
+
+# %%
 ledger.picture(
     "FP8 weights: about the bytes of int8, within a point of float32", model="digits_cnn"
 )
@@ -608,14 +663,13 @@ ledger.picture(
 #
 # One small network, 450 easy images, three seeds. The order of the ways may differ elsewhere; the questions stay. QAT
 # needs the training data, the recipe, and time. Our steps stayed fixed; with learned steps (LSQ) it may do better. The
-# levels for the output need inputs that resemble those in use. And for 2 and 3 bits neither of lesson 10's runtimes has
-# an operator, so a file would have to unpack them first. The convolution was one shape, on one machine.
+# levels for the output need inputs that resemble those in use. The few bits were simulated: to save time with them, a
+# runtime needs a kernel that unpacks them. The convolution had one shape, and one machine computed it.
 #
 # ## What real teams use
 #
 # In PyTorch: torchao, for QAT and for PTQ of exported programs (`quantize_pt2e`). For Keras 2, the TensorFlow Model
-# Optimization toolkit. For language models post-training methods are the rule:
-# GPTQ, AWQ, MXFP4 or NVFP4. FP8 is used for training and serving on NVIDIA's and AMD's GPUs. NVIDIA's Transformer Engine
+# Optimization toolkit. Language models are mostly rounded after training: by GPTQ or AWQ, or to MXFP4 or NVFP4. FP8 is used for training and serving on NVIDIA's and AMD's GPUs. NVIDIA's Transformer Engine
 # takes E4M3 for the forward pass and E5M2 for gradients by default, with a scale for each tensor or block. NNCF's
 # `quantize_with_accuracy_control` puts layers back into float until an accuracy is reached. ONNX Runtime's
 # `qdq_loss_debug` compares activations layer by layer.

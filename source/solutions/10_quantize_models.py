@@ -23,12 +23,12 @@ scratch = begin("10")
 def to_int8(values, scale, zero_point):
     """The whole numbers that stand for values.
 
-    values: float16, float32 or float64, of any shape, empty too. They stay as they were.
-    scale: float, finite, above 0. zero_point: int, -128 to 127.
-    Divides by the scale in float64, rounds to the nearest whole number, ties to the even one, and then
-    adds the zero point. What lies outside -128 to 127, infinities included, goes to the nearer end.
-    Returns a new int8 array of the same shape. Raises ValueError for NaN among the values, for another
-    scale and for another zero point.
+    values: float16, float32 or float64, of any shape, empty too. They stay as they were. scale:
+    float, finite, above 0. zero_point: int, -128 to 127. Divides by the scale in float64,
+    rounds to the nearest whole number, ties to the even one, and then adds the zero point. What
+    lies outside -128 to 127, infinities included, goes to the nearer end. Returns a new int8
+    array of the same shape. Raises ValueError for NaN among the values, for another scale and
+    for another zero point.
     """
     # SOLUTION
     if not 0 < scale < np.inf or not -128 <= zero_point <= 127:

@@ -23,12 +23,13 @@ scratch = begin("10b")
 def decode(codes, exponent_bits, fraction_bits):
     """The numbers that codes of a small float stand for.
 
-    codes: unsigned integers of any shape and width, empty too. From the top: a sign bit, exponent_bits
-    bits e, fraction_bits bits m; bits above these are 0. exponent_bits: 1 to 8. fraction_bits: 0 to 10.
-    With bias = 2**(exponent_bits - 1) - 1, a code stands for (1 + m / 2**fraction_bits) * 2**(e - bias),
-    or, if e is 0, for m / 2**fraction_bits * 2**(1 - bias); negative if the sign bit is 1. The sign
-    bit alone is -0.0. No code is an infinity or NaN.
-    Returns a new float64 array of the same shape. Raises ValueError if a code has a bit above the sign.
+    codes: unsigned integers of any shape and width, empty too. From the top: a sign bit,
+    exponent_bits bits e, fraction_bits bits m; bits above these are 0. exponent_bits: 1 to 8.
+    fraction_bits: 0 to 10. With bias = 2**(exponent_bits - 1) - 1, a code stands for (1 + m /
+    2**fraction_bits) * 2**(e - bias), or, if e is 0, for m / 2**fraction_bits * 2**(1 - bias);
+    negative if the sign bit is 1. The sign bit alone is -0.0. No code is an infinity or NaN.
+    Returns a new float64 array of the same shape. Raises ValueError if a code has a bit above
+    the sign.
     """
     # SOLUTION
     codes = np.asarray(codes).astype(np.int64)  # in uint8, e - bias would wrap around
@@ -105,13 +106,13 @@ check("10b.2", fake_quantize)
 def back_to_float(layers, score, least):
     """The layers to leave in float, found one after another.
 
-    layers: a list of different names. It stays as it was. score: a function of a frozenset of the layers
-    that are in float; it returns a number, higher is better. It is slow, so each set is asked at most once.
-    least: the score that is enough.
-    Starts with no layer in float. While the score is below least, one more layer joins: the one with which
-    the score is highest, the first of them in `layers` where several are equal. It joins even if the score
-    does not rise. Returns the layers in the order in which they joined, [] if none has to.
-    Raises ValueError if the score is below least with all layers in float.
+    layers: a list of different names. It stays as it was. score: a function of a frozenset of
+    the layers that are in float; it returns a number, higher is better. It is slow, so each set
+    is asked at most once. least: the score that is enough. Starts with no layer in float. While
+    the score is below least, one more layer joins: the one with which the score is highest, the
+    first of them in `layers` where several are equal. It joins even if the score does not rise.
+    Returns the layers in the order in which they joined, [] if none has to. Raises ValueError
+    if the score is below least with all layers in float.
     """
     # SOLUTION
     chosen, reached = [], score(frozenset())
