@@ -222,6 +222,10 @@ options = ["both", "only wide", "only small_resnet", "neither"]
 guess("faster", "Which of the two becomes faster by dynamic int8?", choices=options)
 
 
+# %% [markdown]
+# We time each pair of forms in turns, so that a slow moment of the machine meets both.
+
+
 # %%
 def onnx_call(file, name, batch):
     """A function that answers a batch of test images."""
@@ -318,6 +322,9 @@ show_profiles(profiles)
 def took(form, operator):
     return profiles[form].get(operator, (0, 0))[0]
 
+
+# %% [markdown]
+# Two questions: does one operator take the time, and does the type of the weights matter?
 
 # %%
 slow = took("dynamic, int8 weights", "ConvInteger")
@@ -431,6 +438,9 @@ observe(
     ", ".join(f"{form[8:]}: {ran(form, 'QLinearConv')}" for form in profiles if "8s8" in form),
     either=True,
 )
+
+# %% [markdown]
+# So we can make the runtime use its integer kernel for s8s8. Does that help?
 
 # %%
 slow, fast = (took(form, "QLinearConv") for form in ("static, s8s8, allowed", "static, u8s8"))
@@ -698,6 +708,9 @@ whole, given, answer = litert("digits_keras", "int8 ends", len(test.labels))
 scale, zero_point = given["quantization"]
 images = last_axis["digits_keras"]
 by_the_file = np.clip(np.rint(images / scale) + zero_point, -128, 127).astype(np.int8)
+
+# %% [markdown]
+# The two careless ways, and this one:
 
 # %%
 ways = {

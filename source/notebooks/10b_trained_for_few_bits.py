@@ -269,6 +269,9 @@ def cast(net, name, factor, scaled):
     return accuracy(changed)
 
 
+# %% [markdown]
+# Three types, two sizes of weights, with and without a scale for each channel:
+
 # %%
 forms = [("as trained", 1), ("1,000 times smaller", 1e-3)]
 casts = {
@@ -474,6 +477,9 @@ def tuned(net, seed, epochs=6):
 options = ["QAT, ranges up to the largest", "no training, levels for the output"]
 guess("better", "2-bit weights, 4-bit inputs: which network is better?", choices=options)
 
+# %% [markdown]
+# The whole comparison: three pairs of bits, six ways.
+
 # %%
 PAIRS, SEEDS, few = [(8, 8), (3, 3), (2, 4)], (0, 1, 2), (2, 4)
 PTQ = ["up to the largest", "least error", "levels for the output"]
@@ -564,6 +570,9 @@ alone = {
 worst = sorted(alone, key=alone.get)[:2]
 reveal("layer", LAYERS[worst[0]])
 
+# %% [markdown]
+# How many weights does each layer have?
+
 # %%
 weights = {i: network[i].weight.numel() for i in LAYERS}
 show.table(
@@ -629,6 +638,9 @@ save_file(stored, scratch / "fp8.safetensors")
 file, in_fp8 = load_file(scratch / "fp8.safetensors"), copy.deepcopy(network)
 for i in LAYERS:
     in_fp8[i].weight.data = file[f"{i}.weight"].float() * file[f"{i}.scale"]
+
+# %% [markdown]
+# What did the rounding change?
 
 # %%
 logits, before = (torch_models.logits_of(net, test.images) for net in (in_fp8, network))
