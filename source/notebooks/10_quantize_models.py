@@ -248,6 +248,9 @@ for name in NETWORKS:
         first[name, batch] = {form: ms.median for form, ms in timed(calls).items()}
 gained = {key: ms["float32"] / ms["int8"] for key, ms in first.items()}
 
+# %% [markdown]
+# One image a call, and 32:
+
 # %%
 show.table(
     ["network", "images a call", "float32 (ms)", "dynamic int8 (ms)", "times as fast"],
