@@ -808,8 +808,8 @@ claim(
 )
 
 # %% [markdown]
-# That is true of these 450 images. The interval speaks about others. With no disagreement at all it still reaches half a
-# point to each side. **Now do exercise 10.3**, the same for a release gate.
+# That is true of these 450 images. The interval speaks about others. Even with no disagreement at all it reaches 0.4 points
+# to each side. **Now do exercise 10.3**, the same for a release gate.
 #
 # ## What we measured
 #

@@ -111,7 +111,7 @@ claim(
 reveal("largest", float(ours["FP8 E4M3"][-1]))
 show.table(
     ["type", "largest", "smallest normal", "smallest above 0", "next after 1"],
-    [[name, f"{x[-1]:.3g}", f"{x[2**M]:.2g}", f"{x[1]:.2g}", f"1 + {x[x > 1][0] - 1:.2g}"]
+    [[name, f"{x[-1]:.6g}", f"{x[2**M]:.2g}", f"{x[1]:.2g}", f"1 + {x[x > 1][0] - 1:.3g}"]
      for (name, x), (_, M, *_) in zip(ours.items(), TYPES.values())],
     caption="Five small floating-point types",
 )  # fmt: skip
@@ -167,7 +167,7 @@ plt.legend()
 show.finding(
     "int8 is more exact for the largest numbers, E4M3 for all smaller ones",
     alt="Typical rounding error in percent of the number, against octaves below the largest. "
-    + "; ".join(f"{n}: {100 * e[0]:.2g} % at the top, {100 * e[8]:.2g} % eight octaves down"
+    + "; ".join(f"{n}: {100 * e[0]:.3g} % at the top, {100 * e[8]:.3g} % eight octaves down"
                 for n, e in error.items()),
 )  # fmt: skip
 
@@ -299,9 +299,9 @@ claim(
 )
 
 # %% [markdown]
-# So a small float still needs a scale, and it has to fit less exactly than that of an integer. FP4 needs one for each
-# small group of numbers. The MX formats of the Open Compute Project have a power of two for every 32 numbers, NVIDIA's
-# NVFP4 has an E4M3 number for every 16. **Now do exercise 10b.1**, which reads the codes of such types.
+# So a small float still needs a scale. For FP8 a rough one is enough. FP4 usually gets one for each small group: the MX
+# formats of the Open Compute Project have a power of two for every 32 numbers, NVIDIA's NVFP4 has an E4M3 number for
+# every 16. **Now do exercise 10b.1**, which reads the codes of such types.
 #
 # ## Is bfloat16 faster than float32?
 #
