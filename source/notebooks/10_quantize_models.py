@@ -496,6 +496,9 @@ show.finding(
 # So profile the file that you deploy, on the processor that serves. **Now do exercise 10.2**, a reader for such
 # profiles.
 #
+# **Your turn:** make `mine = static("wide", fit_pixels["wide"][:200], QuantType.QInt8, "mine")`, and look at
+# `profile("wide", mine)`. Which operator multiplies now, and does the setting change it?
+#
 # ## How many images does calibration need?
 #
 # Calibration images must be prepared as the model's inputs are. Ours are divided by 16, so they lie in 0 to 1. What if
@@ -562,9 +565,9 @@ claim(
 # ## What does LiteRT make of the same networks?
 #
 # LiteRT (lesson 07) is Google's runtime for phones and small devices. TensorFlow's converter writes its files, and can
-# quantize on the way. We use four of its forms. *float16* keeps the weights in 2 bytes. *Dynamic range* is dynamic
-# quantization. *Full integer* is static quantization; its calibration images are called a *representative dataset*. The
-# last form also takes and returns int8. (The converter knows more forms, such as 16-bit activations.)
+# quantize on the way. Beside float32 we use four of its forms. *float16* keeps the weights in 2 bytes. *Dynamic range* is
+# dynamic quantization. *Full integer* is static quantization. Its calibration images are called a *representative
+# dataset*. The last form also takes and returns int8. (The converter knows more, such as 16-bit activations.)
 #
 # The converter runs in a process of its own, on Keras twins of our networks with the same weights.
 #
@@ -698,7 +701,8 @@ claim(
 # %% [markdown]
 # This keeps existing callers working, and the file begins with a step that rounds. An accelerator for whole numbers
 # cannot run that step. For it you set `inference_input_type`, as in our last form, and round the input yourself. The
-# dynamic form rounds two of the four weights; the converter leaves those with fewer than 1,024 numbers as they are.
+# dynamic form rounds the weights of two of the four layers. By a rule in its source, the converter leaves weights of fewer
+# than 1,024 numbers as they are.
 #
 # **Where this goes wrong.** The caller has floats, the model wants int8, and NumPy has `astype`. Another caller
 # multiplies by 127 first. What is the accuracy of the second?
@@ -939,22 +943,22 @@ ledger.picture(
 # ## What to remember
 #
 # - int8 is as fast as its kernel. Profile the file that you deploy, on the processor that serves.
-# - On x86 ask ONNX Runtime's static quantizer for u8s8. Its default, s8s8, runs in float there.
+# - On x86 ask ONNX Runtime's static quantizer for u8s8. Its default, s8s8, runs mostly in float there.
 # - Calibrate on a few hundred images, prepared as in use, and compare logits. Classes hide what rounding does.
 #
 # ## Where this breaks down
 #
 # These networks are almost always right on 450 easy images, so no loss could be seen. Harder tasks often lose accuracy.
-# The times are those of one machine, one thread and small networks. Where weights of gigabytes
-# come from memory, int8 weights help even if each is turned into a float before the product. Whether a processor has the
-# byte instructions of lesson 09b (VNNI on x86, dot products on ARM) decides much of int8's speed.
+# The times are those of one machine, one thread and small networks. Where weights of gigabytes come from memory, int8
+# weights can help even if each is turned into a float before the product. Much of int8's speed depends on whether the
+# processor has the byte instructions of lesson 09b: VNNI on x86, dot products on ARM.
 #
 # ## What real teams use
 #
 # On x86 servers: ONNX Runtime's static quantization, or OpenVINO with NNCF. On NVIDIA GPUs: TensorRT, with int8 or FP8
-# (lesson 10b). On phones and microcontrollers: LiteRT. Its makers now recommend to convert to float32 first and to quantize
-# that file with a separate tool, LiteRT Quantizer; they call quantization in the converter deprecated. In PyTorch:
-# torchao. Teams leave sensitive layers in float, often the first and the last (`nodes_to_exclude`; lesson 10b has a
+# (lesson 10b). On phones and microcontrollers: LiteRT. Its documentation now calls quantization in the converter
+# deprecated. It recommends to convert to float32 first, and then to quantize that file with a tool of its own, LiteRT
+# Quantizer. In PyTorch: torchao. Teams leave sensitive layers in float, often the first and the last (`nodes_to_exclude`; lesson 10b has a
 # scan). A release then waits for a gate on parity, accuracy and latency, on the hardware that serves.
 #
 # ## Further reading
