@@ -204,8 +204,7 @@ print(f"{peak / 1e9:.0f} GFLOP/s with one thread")
 # Here we take the *best* of several runs on purpose. A limit is what the machine can do when nothing disturbs it.
 #
 # And how many bytes a second? Between the processor and its memory lie the *caches*, small fast memories that keep what
-# was used last. So the answer depends on how much data there is. We read arrays of growing size, each of them again and
-# again.
+# was used last. So the answer depends on how much data there is. We read arrays of growing size, again and again.
 
 
 # %%
@@ -242,9 +241,8 @@ show.finding(
 )
 
 # %% [markdown]
-# The *bandwidth*, the bytes a second that can be moved, falls where the arrays outgrow a cache. (The left end of the
-# curve says little about memory. The smallest arrays are read in a microsecond or two, and each reading pays for a call
-# from Python.)
+# The *bandwidth*, the bytes a second that can be moved, falls where the arrays outgrow a cache. (The left end says
+# little about memory: those arrays are read in a microsecond or two, and each reading pays for a call from Python.)
 #
 # The last constant is the cost of a call. How long does ONNX Runtime take to do almost nothing, with 1 operator and
 # with 21?
@@ -440,8 +438,8 @@ observe(
 # print(f"Inference time: {end_time - start_time} seconds")
 # ```
 #
-# This prints one number, the time of the first call. The clock may be set back while it runs. What does one number
-# hide? We make 300 calls.
+# This prints one number, the time of the first call, by a clock that may be set back. What does one number hide? We
+# make 300 calls.
 
 # %%
 start = time.perf_counter()
@@ -514,8 +512,13 @@ service[2_000] = 2.0
 done, previous = np.empty(6_000), 0.0
 for i in range(6_000):
     previous = done[i] = max(due[i], previous) + service[i]
+
+# %% [markdown]
+# In the closed loop each latency is the work alone, and after the stall all requests are sent later.
+
+# %%
 open_ms, closed_ms = 1000 * (done - due), 1000 * service
-sent = np.cumsum(np.maximum(service, 0.010)) - np.maximum(service, 0.010)  # in the closed loop
+sent = np.cumsum(np.maximum(service, 0.010)) - np.maximum(service, 0.010)
 slow = int((open_ms > 10).sum())
 reveal("waited", slow)
 
@@ -619,8 +622,8 @@ for kind, times in (("Gemm", 1_000_000), ("Conv", 4)):
 # %% [markdown]
 # ## What does the runtime do to the graph?
 #
-# The profile lists operators that are not in the file, and does not list all that are. The reason is that ONNX Runtime
-# rewrites the graph when it makes a session. You can choose among five levels, each of which includes those before it:
+# The profile lists operators that are not in the file, and does not list all that are. ONNX Runtime rewrites the graph
+# when it makes a session. You can choose among five levels, each of which includes those before it:
 #
 # - *disabled*: as in the file;
 # - *basic*: constants are computed ahead, operators without effect are dropped, and the first *fusions* take place. A
@@ -839,7 +842,7 @@ observe(
 # (On a machine of one core, or where a process cannot be kept on one processor, there is nothing to see.) On a machine
 # of 64 cores that means 64 threads in a pod that was granted two processors. The quota is counted in periods, of 100 ms
 # by default. When it is used up, the operating system stops all threads until the next period. That is *throttling*.
-# On a quota of 2, 64 busy threads run for 2 × 100 / 64 = 3 ms, and stand still for the other 97.
+# With a quota of 2, 64 busy threads run for 2 × 100 / 64, about 3 ms, and stand still for the other 97 ms.
 #
 # A request that arrives in the pause waits for its end. So the p99 can come near the length of a period, however fast
 # the model is. Set `intra_op_num_threads` from the limit in every container. **Now do exercise 13.3**, which reads the

@@ -589,8 +589,8 @@ show.finding(
 
 # %%
 claim(
-    "at 1.5 arrivals a ms the p99 one by one is more than a second; in batches it stays below 10 ms "
-    "up to 4 arrivals a ms",
+    "at 1.5 arrivals a ms the p99 one by one is more than a second; in batches it stays below "
+    "10 ms up to 4 arrivals a ms",
     tail[1][4] > 1000 and max(tail[32]) < 10,
     f"p99 {tail[1][4]:,.0f} ms after 15,000 requests, and {max(tail[32]):.1f} ms at most",
 )
