@@ -670,13 +670,13 @@ claim(
 # keep it busy. (Lesson 18b counts the cost of a million answers.) A small model such as `digits_cnn` gains less on any
 # of them, since no faster arithmetic shortens the call.
 #
-# On a GPU, a time is easily measured wrongly. A call only puts the work into a queue, and returns. If you stop the
-# clock then, you have timed the queueing, not the work. In PyTorch:
+# On a GPU, a time is easily measured wrongly. A call only hands the work over to the GPU, and returns. If you stop the
+# clock then, you have timed the hand-over, not the work. In PyTorch:
 #
 # ```python
 # torch.cuda.synchronize(); start = time.perf_counter()
 # network(x)
-# torch.cuda.synchronize(); seconds = time.perf_counter() - start   # without this line: the queueing alone
+# torch.cuda.synchronize(); seconds = time.perf_counter() - start   # without this line: the hand-over alone
 # ```
 #
 # ## Is the GPU used at all?
