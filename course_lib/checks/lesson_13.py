@@ -45,9 +45,9 @@ def cost_of_convolution(answer: Callable) -> Iterator[Property]:
         "4 × (inputs + weights + outputs)",
     ])  # fmt: skip
     yield ("padding and stride decide how many points there are, in each direction", lambda: all(
-        operations(1, 3, h, w, 8, k, s, p) for h, w, k, s, p in ((8, 8, 3, 1, 1), (9, 7, 3, 2, 1), (10, 32, 5, 3, 0), (1, 1, 3, 1, 1))
+        operations(1, 3, h, w, 8, k, s, p) for h, w, k, s, p in ((8, 8, 3, 1, 1), (9, 7, 3, 2, 1), (10, 32, 5, 3, 0), (1, 1, 3, 1, 1), (9, 7, 1, 2, 0))
     ), [
-        "Try 9 × 7 points with stride 2.",
+        "Try 9 × 7 points with stride 2, and a filter of one point with that stride.",
         "Height and width have their own number of places; round each down.",
         "(side + 2 * padding - k) // stride + 1",
     ])  # fmt: skip
@@ -204,7 +204,7 @@ def threads_within_a_quota(answer: Callable) -> Iterator[Property]:
     yield ("an affinity below 1 and a text of another form are refused", lambda: all(
         raises(ValueError, answer, *case)
         for case in ((None, 0), ("200000 100000", 0), ("max 100000", -1), ("", 4), ("200000", 4), ("max", 4), ("200000 100000 1", 4),
-                     ("two 100000", 4), ("200000 max", 4), ("0 100000", 4), ("-1 100000", 4), ("200000 0", 4), ("max 0", 4),
+                     ("two 100000", 4), ("200000 max", 4), ("max two", 4), ("max max", 4), ("0 100000", 4), ("-1 100000", 4), ("200000 0", 4), ("max 0", 4),
                      ("200000 -100000", 4), ("max -100000", 4), ("1.5 1", 4))
     ), [
         "An affinity of 0; a text of one word or of three; numbers that are 0, negative or broken.",

@@ -196,14 +196,16 @@ def batch_to_wait_for(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("where batching gains nothing, 1 is the answer; where it gains little, the largest", lambda: (
         answer(sizes, 2.0 * sizes, 100, 10_000) == 1 and answer(sizes, 0.01 + 1.0 * sizes, 100, 10_000) == 64
+        and answer(sizes, 0.001 + 1.0 * sizes, 100, 10_000) == 64
     ), [
         "t(b) = 2 b: all sizes have the same throughput.",
         "Of two equal ones the smaller is asked for, and floating point hides that they are equal.",
         "Compare with a tolerance: throughput >= throughput.max() * (1 - 1e-9), and take the first.",
     ])  # fmt: skip
-    yield ("where larger batches are slower for each request, 1 is the answer", lambda: answer(sizes, -1 + 2.0 * sizes, 100, 10_000) == 1, [
+    yield ("where larger batches are slower for each request, 1 is the answer", lambda: answer(sizes, -1 + 2.0 * sizes, 100, 10_000) == 1
+           and answer(sizes, -1 + 2.0 * sizes, 800, 1.2) == 1, [
         "t(b) = 2 b − 1, as a batch that no longer fits into the cache: 1 ms for one, 127 ms for 64.",
-        "Is the largest allowed batch always the one of the highest throughput?",
+        "Is the largest allowed batch always the one of the highest throughput? And is your alpha −1 here, or cut off at 0?",
         "Compare b / (alpha + beta * b) over all allowed sizes.",
     ])  # fmt: skip
     noisy = np.array([64, 1, 16, 4, 1, 64])

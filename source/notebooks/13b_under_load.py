@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 13b Under load
 #
-# At 3 a.m. the service drowns. The load test had promised 1,700 answers a second, and tonight only 1,400 requests a
-# second come. The test sent each request when the last one had been answered. Tonight's users did not wait for that.
+# At 3 a.m. the alarm says that answers are late. The load test had promised 1,700 answers a second, and tonight only
+# 1,400 requests a second come. But the test sent each request after the last one had been answered. Tonight's users do
+# not wait for each other.
 #
 # ## You will be able to
 #
@@ -39,17 +40,17 @@ path.picture(here="13b")
 # %% [markdown]
 # ## Which load should a benchmark send?
 #
-# MLPerf Inference sends four, because four kinds of customers ask.
+# The benchmark MLPerf Inference has four *scenarios*, one for each way in which customers use a model.
 #
-# | scenario | stands for | sends | quotes |
+# | scenario | stands for | sends | reports |
 # | --- | --- | --- | --- |
 # | SingleStream | one camera | the next picture after each answer | p90 of the latency |
 # | MultiStream | a car with eight cameras | eight pictures after each answer | p99 of the latency |
 # | Server | many users | pictures at random times | the rate at which the p99 keeps a bound |
-# | Offline | a night's archive | everything at once | pictures a second |
+# | Offline | an archive, computed overnight | everything at once | pictures a second |
 #
-# We need a model that takes a while. Four dense layers of 1,024 × 1,024 will do, with random weights: 16.8 MB, like
-# lesson 13's `wide`.
+# We need a model whose calls take a while. Four dense layers of 1,024 × 1,024 will do. They have random weights, 16.8
+# MB, like lesson 13's `wide`.
 
 # %%
 WIDTH = 1024
@@ -90,10 +91,11 @@ def answer(count):
 
 
 # %% [markdown]
-# "At random times" means that users do not agree with each other. In each short moment $dt$ a request arrives with
-# probability $\lambda\,dt$, whatever came before. Such arrivals are a *Poisson process* of the rate $\lambda$. The chance
-# that nothing arrives for a time $t$ is $(1 - \lambda\,dt)^{t/dt} \to e^{-\lambda t}$. So the gaps between arrivals are
-# *exponential*, with mean $1/\lambda$ and variance $1/\lambda^2$. Does our generator do that?
+# "At random times" means that users decide independently of each other. In each short moment $dt$ a request arrives
+# with probability $\lambda\,dt$, whatever came before. Such arrivals are a *Poisson process* of the rate $\lambda$. The
+# chance that nothing arrives for a time $t$ is $(1 - \lambda\,dt)^{t/dt} \to e^{-\lambda t}$. So the gaps between
+# arrivals are *exponential*, with mean $1/\lambda$ and variance $1/\lambda^2$. Do the arrivals of our generator have
+# such gaps?
 
 # %%
 gaps = np.diff(load.poisson_arrivals(200, 50_000, seed=13), prepend=0)
@@ -109,8 +111,9 @@ claim(
 )
 
 # %% [markdown]
-# Now the four scenarios, with one thread and one worker. MLPerf demands runs of 600 seconds at least. Ours take a
-# second or two, so their percentiles are rough.
+# Now we run the four scenarios, with one thread and one worker. For Server we choose a rate, half of what the worker
+# can do, and look at the p99. MLPerf demands runs of at least 600 seconds. Ours take a second or two, so their
+# percentiles are rough. If other programs slow the worker down in that time, requests pile up, and the p99 shows it.
 
 # %%
 for _ in range(20):
@@ -124,7 +127,7 @@ server = load.open_loop(answer(1), half)
 
 # %%
 show.table(
-    ["scenario", "queries", "quoted"],
+    ["scenario", "queries", "result"],
     [
         ["SingleStream", 1000, f"p90 {load.percentile(single.latency_ms, 0.9):.2f} ms"],
         ["MultiStream", 200, f"p99 {load.percentile(multi.latency_ms, 0.99):.2f} ms for eight"],
@@ -147,29 +150,30 @@ observe(
 # %% [markdown]
 # ## How many requests does a p99 need?
 #
-# A dashboard computes a p99 from any number of requests. When may you believe it? MLPerf fixes a margin and asks how
-# many requests keep it.
+# A dashboard computes a p99 from any number of requests. How many does it take until you can believe the p99? MLPerf
+# fixes a margin of error, and computes how many requests keep it.
 
 # %%
 guess(
     "needed",
-    "How many requests does a p99 need, to be right within 0.05 points with 99 % confidence?",
+    "How many requests does a p99 need, if its share may be wrong by 0.05 percentage points, with "
+    "99 % confidence?",
     low=100,
     high=10_000_000,
 )
 
 # %% [markdown]
-# Fix a bound $T$. Each of $n$ requests is below it with probability $p$, independently of the others. So the number below
-# it is *binomial*, and the share $\hat p$ has
+# Fix a bound $T$. Each of $n$ requests is below it with probability $p$, independently of the others. So the number of
+# requests below $T$ is *binomial*, and their share $\hat p$ has
 #
 # $$\operatorname{mean}(\hat p) = p, \qquad \operatorname{sd}(\hat p) = \sqrt{p(1-p)/n}.$$
 #
-# For large $n$ it is nearly normal. With confidence $C$ it lies within $m$ of $p$ if
+# For large $n$ the share is nearly normal. With confidence $C$ it lies within $m$ of $p$ if
 #
 # $$z \sqrt{\frac{p(1-p)}{n}} \le m, \qquad z = \Phi^{-1}\!\left(\frac{1 + C}{2}\right), \qquad\text{hence}\qquad n = \frac{z^2\, p (1 - p)}{m^2}.$$
 #
-# MLPerf takes a twentieth of what is left above $p$ as the margin, $m = (1-p)/20$, and $C$ = 99 %. For a p99 that is 0.05
-# points.
+# MLPerf takes a twentieth of the share above $p$ as the margin, $m = (1-p)/20$, and $C$ = 99 %. For a p99 the margin is
+# 0.05 percentage points.
 
 
 # %%
@@ -189,22 +193,23 @@ claim(
 )
 
 # %% [markdown]
-# Newer rounds of MLPerf accept fewer queries by *early stopping*: a short run must show a percentile that is a little
-# higher, to pay for its uncertainty. **Now do exercise 13b.1**, for any percentile and margin.
+# Newer rounds of MLPerf accept fewer queries by *early stopping*: a short run is judged by a slightly higher
+# percentile, to make up for its uncertainty. **Now do exercise 13b.1**, for any percentile and margin.
 #
-# **Where this goes wrong: the formula is used for a queue.** It assumes that requests do not influence each other. In a
-# queue they do, since one slow call delays all behind it. To see how much this matters, we need a queue whose true p99
-# is known. If arrivals are Poisson and the work is exponential with mean 1, a queue with one worker is called *M/M/1*.
-# Queueing theory says that the latency in it is exponential too. At the rate $\lambda$ its p99 is $\ln 100 / (1 - \lambda)$.
+# **Where this goes wrong: the formula is used for a queue.** The formula assumes that requests do not influence each
+# other. In a queue they do, since one slow call delays all behind it. To see how much this matters, we need a queue
+# whose true p99 is known. A queue with one worker, Poisson arrivals and exponential work is called *M/M/1*. Let the
+# mean work be 1. Queueing theory says that the latency is then exponential too. At the rate $\lambda$ its p99 is $\ln
+# 100 / (1 - \lambda)$.
 #
-# An interval for the p99 follows from the same normal distribution. It says between which *ranks* of the sorted
-# latencies the true p99 should lie.
+# The same normal distribution gives an interval for the p99. Sort the latencies, and number them by *rank*. The
+# interval says between which two ranks the true p99 should lie.
 
 # %%
 guess(
     "covered",
     "20,000 requests, the worker busy 74 % of the time. How often does a 95 % interval that "
-    "assumes independence hold the true p99?",
+    "assumes independence contain the true p99?",
     share=True,
 )
 
@@ -222,10 +227,10 @@ def reach_if_independent(latencies):
 
 
 # %% [markdown]
-# There is a remedy. Cut the run into 20 *blocks*, each far longer than the time for which the queue remembers a stall.
-# Then the blocks hardly influence each other, although the requests within a block do. Count the share of slow requests
-# in each block. How much the 20 shares differ says how sure their mean is. (2.09 is Student's factor for 20 values, in
-# place of 1.96.)
+# There is a remedy. Cut the run into 20 *blocks*, each far longer than the queue needs to recover from a slow call.
+# Then the blocks hardly influence each other, although the requests within a block do. In each block, count the share
+# of requests that are slower than the p99 of the whole run. The more these 20 shares differ, the less certain the p99
+# is. (2.09 is Student's factor for 20 values, in place of 1.96.)
 
 
 # %%
@@ -244,7 +249,7 @@ def queue_run(seed, rate=0.74, count=20_000):
 
 
 # %% [markdown]
-# Now 200 runs of 20,000 requests each, and both intervals for each run.
+# Now we simulate 200 runs of 20,000 requests each, and compute both intervals for each run.
 
 # %%
 true_p99 = math.log(100) / (1 - 0.74)
@@ -259,7 +264,7 @@ reveal("covered", independent)
 
 # %%
 claim(
-    "of 200 intervals of 95 %, fewer than 4 in 10 hold the true p99 if independence is assumed, "
+    "of 200 intervals of 95 %, fewer than 4 in 10 contain the true p99 if independence is assumed, "
     "and more than 8 in 10 do with blocks",
     independent < 0.4 and by_blocks > 0.8,
     f"{100 * independent:.0f} % and {100 * by_blocks:.0f} %",
@@ -268,16 +273,16 @@ worth = [0.99 * 0.01 / (reach_by_blocks(queue_run(seed)) / 2.09) ** 2 for seed i
 print(f"20,000 requests of this queue are worth about {np.median(worth):,.0f} independent ones")
 
 # %% [markdown]
-# A busier queue remembers a stall for longer, and needs longer blocks. So make long runs and use blocks, or make several
-# independent runs. From a run of a second or two, like ours above, no honest interval follows.
+# A busier queue takes longer to recover from a slow call, and needs longer blocks. So make long runs and use blocks, or
+# make several independent runs. A run of a second or two, like ours above, is too short for an honest interval.
 #
 # ## Why do requests wait at half load?
 #
-# Users do not come evenly. Two of them come within the time of one call, and the second waits. How long? First a law that
-# assumes nothing about arrivals and calls. Take a time $T$ that begins and ends with an empty system. Let $L$ be the mean
-# number of requests in the system, $\lambda$ the rate of arrivals, and $W$ the mean latency. Each request adds 1 to the
-# number in the system for as long as it stays. So the area under that number is the sum of all latencies, $L\,T = \lambda T
-# \cdot W$. This is *Little's law*, $L = \lambda W$.
+# Users do not come at even intervals. Sometimes two come within the time of one call, and the second waits. How long?
+# We begin with a law that assumes no distribution of arrivals or calls. Take a time $T$ that begins and ends with an
+# empty system. Let $L$ be the mean number of requests in the system, $\lambda$ the rate of arrivals, and $W$ the mean
+# latency. Each request adds 1 to the number in the system for as long as it stays. So the area under that number is the
+# sum of all latencies, $L\,T = \lambda T \cdot W$. This is *Little's law*, $L = \lambda W$.
 
 # %%
 due = load.poisson_arrivals(80, 20_000, seed=2)
@@ -295,17 +300,17 @@ claim(
 )
 
 # %% [markdown]
-# The law tells you how many workers, connections or slots are in use. **Now do exercise 13b.2**, which takes it from a
-# log. But it does not tell $W$. For one worker and Poisson arrivals, queueing theory has the mean. Let $S$ be the time of
-# a call, and $\rho = \lambda \operatorname{E}[S] < 1$ the *utilisation*, the share of time in which the worker is busy.
-# Then (Pollaczek 1930, Khinchine 1932)
+# If you know the rate and the latency, the law tells you how many workers, connections or slots are in use. **Now do
+# exercise 13b.2**, which takes this number from a log. The law does not tell you $W$ itself. For one worker and Poisson
+# arrivals, queueing theory has its mean. Let $S$ be the time of a call, and $\rho = \lambda \operatorname{E}[S] < 1$
+# the *utilisation*, the share of time in which the worker is busy. Then (Pollaczek 1930, Khinchine 1932)
 #
 # $$\operatorname{E}[\text{latency}] = \operatorname{E}[S] + \frac{\lambda \operatorname{E}[S^2]}{2 (1 - \rho)}.$$
 #
-# The second moment $\operatorname{E}[S^2]$ says that a few slow calls hurt more than the mean shows. The $1 - \rho$ below
-# says that the last percents of utilisation cost most. If all calls take the same time, $\operatorname{E}[S^2] =
-# \operatorname{E}[S]^2$. If they are exponential, it is twice that, and the formula becomes $\operatorname{E}[S]/(1 -
-# \rho)$.
+# The second moment $\operatorname{E}[S^2]$ says that a few slow calls hurt more than the mean shows. The $1 - \rho$ in
+# the denominator says that the last percents of utilisation cost most. If all calls take the same time,
+# $\operatorname{E}[S^2] = \operatorname{E}[S]^2$. If their times are exponential, $\operatorname{E}[S^2]$ is twice
+# that, and the formula becomes $\operatorname{E}[S]/(1 - \rho)$.
 
 # %%
 guess(
@@ -362,15 +367,15 @@ plt.ylabel("latency (mean calls, logarithmic)")
 plt.legend(fontsize="small")
 worst = p99s["exponential"]
 show.finding(
-    f"From 50 % to 90 % busy the p99 grows from {worst[2]:.0f} to {worst[-1]:.0f} calls",
+    f"Exponential calls: p99 of {worst[2]:.0f} mean calls at 50 % busy, {worst[-1]:.0f} at 90 %",
     alt="Latency in units of a mean call, against utilisation. Lines: the formula's means. At 90 % "
     f"busy, exponential calls have a mean of {means['exponential'][-1]:.1f} and a p99 of "
     f"{worst[-1]:.0f}, equal calls {means['equal'][-1]:.1f} and {p99s['equal'][-1]:.0f}.",
 )
 
 # %% [markdown]
-# (Lines are the formula, filled marks the simulated means, hollow marks the simulated p99.) And real requests? We send
-# them at three rates, and put the service times of the same run into the formula.
+# (Lines are the formula, filled marks the simulated means, hollow marks the simulated p99.) Does the formula hold for
+# real requests too? We send them at three rates. For each run we put its own service times into the formula.
 
 # %%
 rows = []
@@ -386,21 +391,24 @@ for rho in (0.3, 0.5, 0.7):
 
 # %%
 show.table(
-    ["planned", "really busy", "mean call", "formula's mean", "measured mean", "measured p99"],
+    ["planned", "rate × call", "mean call", "formula's mean", "measured mean", "measured p99"],
     rows,
     caption="Real requests for about a second each; times in ms",
 )
 
 # %% [markdown]
-# Compare the first two columns. The plan took the time of a call from the closed loop. How busy the worker really was
-# depends on the calls of *this* run. Calls after a pause, or beside other programs, are often slower, and the closed loop
-# may have met a disturbance of its own. Where the measured mean lies above the formula's, look for calls that were slow
-# together: the formula assumes that they are slow independently. So a queue computed from a benchmark's service times is
-# a plan, until real requests have been sent.
+# Compare the first two columns. The plan took the time of a call from the closed loop. The second column is the rate
+# times the mean call of *this* run. (Above 100 %, more work came than the worker could do. The formula then has no
+# finite mean, and the table says inf.) Calls after a pause, or beside other programs, are often slower. The closed loop
+# may have met a disturbance of its own.
+#
+# Where the measured mean lies far above the formula's, look for calls that were slow together. The formula assumes that
+# each call is slow or fast independently of the others. So do not rely on a queue that was computed from a benchmark's
+# service times, until real requests have been sent.
 #
 # ## How many requests a second can it do?
 #
-# The answer is a question: within which p99? MLPerf's figure for a server is the highest rate at which the p99 keeps its
+# That depends on the p99 that you allow. For a server, MLPerf reports the highest rate at which the p99 keeps its
 # bound.
 
 # %%
@@ -435,11 +443,11 @@ claim(
 )
 
 # %% [markdown]
-# A rate within a bound and a rate without one are two figures for one model on one machine. Do not quote the second for
-# the first.
+# One model on one machine has a rate within a bound, and a higher rate without one. Do not report the second where
+# users need the first.
 #
-# Does a second worker only double the rate? Let several workers take their requests from one queue, each busy 80 % of
-# the time.
+# Does a second worker do more than double the rate? Let several workers take their requests from one queue, each busy
+# 80 % of the time.
 
 # %%
 by_workers = {}
@@ -461,8 +469,9 @@ claim(
 )
 
 # %% [markdown]
-# A slow call blocks only one of several workers. So a shared queue is better than a queue for each worker, and large
-# services can run at a higher utilisation than small ones. Lesson 18 lets an autoscaler keep a bound.
+# A slow call blocks only one of several workers. The first row is also what each worker gives if it has its own queue,
+# so a shared queue is better. And within the same p99, a service with many workers can run at a higher utilisation than
+# one with few. Lesson 18 lets an autoscaler keep a bound.
 #
 # ## What does a batch buy?
 #
@@ -471,8 +480,9 @@ claim(
 #
 # $$t(b) = \alpha + \beta b, \qquad \text{throughput}(b) = \frac{b}{\alpha + \beta b} \;\longrightarrow\; \frac{1}{\beta}.$$
 #
-# At $b = \alpha/\beta$ half of the limit is reached. We fit both to the fastest of 15 calls, with relative errors, so that
-# small batches count as much as large ones. One batch is left out, to test the prediction.
+# At $b = \alpha/\beta$ half of the limit is reached. We fit $\alpha$ and $\beta$ to the fastest of 15 calls. The fit
+# minimises relative errors, so that small batches count as much as large ones. One batch is left out, to test the
+# prediction.
 
 # %%
 measured_at, held_out = np.array([1, 2, 4, 8, 16, 32, 64]), 48
@@ -503,7 +513,7 @@ claim(
 )
 
 # %% [markdown]
-# How well does the line predict the batch that it has not seen?
+# How well does the line predict the batch that was left out?
 
 # %%
 show.table(
@@ -520,20 +530,20 @@ show.table(
 # %%
 gains = {n: held_out * t[1] / t[held_out] for n, t in batch_ms.items()}
 observe(
-    "a batch of 48 gives more than three times the throughput of batch 1, for both",
-    all(each > 3 for each in gains.values()),
+    "a batch of 48 gives more than twice the throughput of batch 1, for both",
+    all(each > 2 for each in gains.values()),
     ", ".join(f"{name} {each:.1f} times" for name, each in gains.items()),
     either=True,
 )
 
 # %% [markdown]
-# Where a batch gains much, lesson 13 says why. With one picture, `digits_cnn` spends much of its time on calls, which the
-# batch shares. The dense layers wait for bytes, and a batch fetches their weights once for all. A network that is bound
-# by its arithmetic from the first picture on gains little.
+# Lesson 13 explains the gain. `digits_cnn` is small, so with one picture the cost of the call is a large part of the
+# time, and the pictures of a batch share it. The dense layers wait for bytes, and a batch fetches their weights once
+# for all its pictures. A network that is bound by its arithmetic from the first picture on gains little.
 #
-# A batch must be collected before it can be computed. The easiest way waits for nothing. While the model works, requests
-# pile up; when it is free, it takes all of them, up to a maximum. This is *dynamic batching*, and lesson 14 builds it into
-# a server.
+# A batch must be collected before it can be computed. The simplest way does not wait for a full batch. While the model
+# works, requests pile up. When it is free, it takes all of them, up to a maximum. This is *dynamic batching*, and
+# lesson 14 builds it into a server.
 
 
 # %%
@@ -572,26 +582,28 @@ plt.ylabel("p99 of the latency (ms, logarithmic)")
 plt.legend()
 said = ", ".join(f"{c:g}: {a:.1f} and {b:.1f}" for c, a, b in zip(comes, tail[1], tail[32]))
 show.finding(
-    f"At 1.5 arrivals a call, batches give a p99 of {tail[32][4]:.1f} ms, not {tail[1][4]:,.0f} ms",
+    f"At 1.5 arrivals a ms, batches give a p99 of {tail[32][4]:.1f} ms, not {tail[1][4]:,.0f} ms",
     alt="Simulated p99 in ms against arrivals in a millisecond, one by one and in batches. "
     f"{said}.",
 )
 
 # %%
 claim(
-    "above 1 the queue grows without end one by one; in batches the p99 stays below ten calls, up "
-    "to four times that rate",
+    "at 1.5 arrivals a ms the p99 one by one is more than a second; in batches it stays below "
+    "10 ms up to 4 arrivals a ms",
     tail[1][4] > 1000 and max(tail[32]) < 10,
     f"p99 {tail[1][4]:,.0f} ms after 15,000 requests, and {max(tail[32]):.1f} ms at most",
 )
 
 # %% [markdown]
-# The maximum matters. A batch of $b$ takes $\alpha + \beta b$, and its first request has waited before that. **Now do
-# exercise 13b.3**, which chooses a batch for a deadline.
+# Beyond the dashed line, one by one, the queue grows as long as the load lasts. A longer run would show a larger p99.
+# With batches the maximum matters. A batch of $b$ takes $\alpha + \beta b$, and its first request has waited before
+# that. **Now do exercise 13b.3**, which chooses a batch for a deadline.
 #
 # ## Which hardware would help?
 #
-# The roofline answers before you buy. First the two constants of this machine, with one thread, as in lesson 13.
+# The roofline gives a first answer before you buy. First we measure the two constants of this machine, with one thread,
+# as in lesson 13.
 
 
 # %%
@@ -652,24 +664,25 @@ claim(
 )
 
 # %% [markdown]
-# Compare the two columns. At batch 1 a machine is worth its bandwidth, and most of its operations are idle. It takes
-# batches to use them. A machine is worth buying for a workload if it costs at most as many times more as this table says
-# it is faster, at the batch that your deadline allows. (Lesson 18b counts the cost of a million answers.) And a small
-# model such as `digits_cnn` gains little on any of them, since most of its time is the call.
+# Compare the last two columns. At batch 1 only the bandwidth counts, and the bytes of a weight. Most of the arithmetic
+# units are idle, and only batches can use them. Suppose the table says "100 times as fast" at the batch that your
+# deadline allows. Then the machine can pay if it costs less than 100 times as much, and if you have enough requests to
+# keep it busy. (Lesson 18b counts the cost of a million answers.) A small model such as `digits_cnn` gains less on any
+# of them, since no faster arithmetic shortens the call.
 #
-# On a GPU there is a trap in the measurement. A call only *orders* the work and returns. A clock that stops there has
-# measured the order. In PyTorch:
+# On a GPU, a time is easily measured wrongly. A call only hands the work over to the GPU, and returns. If you stop the
+# clock then, you have timed the hand-over, not the work. In PyTorch:
 #
 # ```python
 # torch.cuda.synchronize(); start = time.perf_counter()
 # network(x)
-# torch.cuda.synchronize(); seconds = time.perf_counter() - start   # without this line: the order alone
+# torch.cuda.synchronize(); seconds = time.perf_counter() - start   # without this line: the hand-over alone
 # ```
 #
 # ## Is the GPU used at all?
 #
-# ONNX Runtime hands parts of a graph to an *execution provider*, an adapter to a vendor's library. The installed build
-# decides which exist.
+# ONNX Runtime hands parts of a graph to *execution providers*, which are adapters to vendors' libraries. The build that
+# you install decides which of them exist.
 #
 # | provider | needs |
 # | --- | --- |
@@ -703,10 +716,10 @@ claim(
 )
 
 # %% [markdown]
-# In a log of thousands of lines that warning is lost. Many people therefore check that `session.get_providers()` holds the
-# one that they want. This check is too weak: it lists what is *registered*, not what is *used*. A provider takes only the
-# operators that it knows, and the rest falls back to the CPU without an error. The common builds have a provider that shows
-# this everywhere: Azure's, which calls a remote service and takes none of our operators.
+# In a log of thousands of lines that warning is lost. Many people therefore check that `session.get_providers()`
+# contains the one that they want. This check is too weak, since it lists what is *registered*, not what is *used*. A
+# provider takes only the operators that it knows, and the rest falls back to the CPU without an error. The common
+# builds show this without a GPU: their provider for Azure calls a remote service and takes none of our operators.
 
 # %%
 partial = "AzureExecutionProvider" if "AzureExecutionProvider" in available else available[0]
@@ -722,7 +735,7 @@ for part in mixed.get_provider_graph_assignment_info():
 show.table(
     ["provider", "operator", "count"],
     [[provider, kind, count] for (provider, kind), count in placed.items()],
-    caption="Who computes what",
+    caption="Which provider computes which operator",
 )
 
 # %%
@@ -736,7 +749,7 @@ claim(
 
 # %% [markdown]
 # The option `session.record_ep_graph_assignment_info` makes the session remember the assignment. (The profile of lesson
-# 13 shows it too: each event has a `provider`.) And if a fallback must not happen, forbid it:
+# 13 shows it too: each event has a `provider`.) If a fallback must not happen, forbid it:
 
 # %%
 try:
@@ -753,10 +766,12 @@ claim(
 )
 
 # %% [markdown]
-# Put `session.disable_cpu_ep_fallback` into the service, and leave the CPU out of `providers`: to ask for both is refused
-# as a contradiction. Or look at the assignment at the start, and fail if an operator that matters lies on the CPU. Some
-# may lie there, such as those that only compute shapes. One of the articles says that TensorRT prunes and ONNX Runtime
-# converts. Both run models, and rewrite graphs in order to run them.
+# Set `session.disable_cpu_ep_fallback` in the service, and leave the CPU out of `providers`. (ONNX Runtime refuses the
+# two together as a contradiction.) Or read the assignment when the service starts, and stop if an operator that matters
+# was placed on the CPU. Some may be there, such as those that only compute shapes.
+#
+# One of the articles says that TensorRT prunes models and ONNX Runtime converts them. Both *run* models, and rewrite
+# graphs in order to run them.
 #
 # ## What we measured
 
@@ -767,24 +782,25 @@ show.table(
         ["one after another, p90", f"{load.percentile(single.latency_ms, 0.9):.2f} ms"],
         ["all at once, by 64", f"{64 * offline.throughput_per_s:,.0f} pictures a second"],
         ["one by one without a bound", f"{capacity:,.0f} a second"],
-        ["the same, p99 within ten calls, M/M/1", f"{allowed[10] * capacity:,.0f} a second"],
+        ["computed: p99 within ten calls, M/M/1", f"{allowed[10] * capacity:,.0f} a second"],
     ],
-    caption="How fast is it? It depends on who asks",
+    caption="How fast is it? Four questions, four answers",
 )
 
 # %% [markdown]
 # ## What to remember
 #
-# - Quote a rate only with the percentile that it keeps, the load that was sent, and the number of requests.
-# - Latency grows like $1/(1 - \rho)$. With exponential calls, a p99 of ten calls leaves a single worker nearly half idle.
-# - Batches feed large machines. Check that they are used: ask for the assignment, or forbid the fallback.
+# - Report a rate only together with the percentile that it keeps, the load that was sent, and the number of requests.
+# - With Poisson arrivals, waiting grows like $1/(1 - \rho)$. With exponential calls, a p99 of ten mean calls leaves a
+#   single worker nearly half idle.
+# - Large machines need batches. Check that the machine is used at all: read the assignment, or forbid the fallback.
 #
 # ## Where this breaks down
 #
-# The formulas assume Poisson arrivals, independent service times and a steady load. Real traffic comes in bursts and has
-# a daily rhythm, and clients repeat what fails, which adds load when there is least room. Service times change with the
-# load: caches cool, clocks fall, neighbours compete. $\alpha + \beta b$ bends where a batch leaves a cache. A roofline
-# says what a machine could do, not what its kernels and drivers do.
+# The formulas assume Poisson arrivals, independent service times and a steady load. Real traffic comes in bursts and
+# has a daily rhythm, and clients repeat what fails, which adds load when there is least room. Service times change with
+# the load: caches are shared, clock rates fall, other programs compete. The line $\alpha + \beta b$ bends where a batch
+# no longer fits into a cache. A roofline says what a machine could do, not what its kernels and drivers do.
 #
 # ## What real teams use
 #

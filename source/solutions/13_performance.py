@@ -14,9 +14,9 @@ scratch = begin("13")
 # %% [markdown]
 # ## 13.1 What will this convolution cost? ★★☆ · 15 minutes
 #
-# Somebody wants to swap a convolution for a *depthwise* one (each input channel has filters of its own, `groups` equal
-# to the channels), "because it has a fraction of the FLOPs", and is disappointed: it is hardly faster. Count both
-# sides of the roofline for any convolution.
+# A colleague replaces a convolution by a *depthwise* one (each input channel has filters of its own, `groups` equals
+# the number of channels), "because it has a fraction of the FLOPs". The speed-up is much smaller than that fraction
+# promised. Count both sides of the roofline, operations and bytes, for any convolution.
 
 
 # %%
@@ -50,15 +50,16 @@ check("13.1", convolution_work)
 
 # %% [markdown] tags=["solution"]
 # For 64 channels, 32 × 32 points, k = 3 and a batch of 1 the plain convolution does about 110 operations a byte, the
-# depthwise one about 2. It has a 64th of the operations and three quarters of the bytes: on many machines it has
-# crossed the ridge, and its time is that of the bytes. A second way to count is `onnx.shape_inference` on a graph of
-# one node, as in the lesson; a third is PyTorch's `FlopCounterMode`, which counts operations only.
+# depthwise one about 2. The depthwise one has a 64th of the operations but about four fifths of the bytes. On many
+# machines the two lie on different sides of the ridge: the depthwise one is memory-bound, and the bytes decide its
+# time. A second way to count is `onnx.shape_inference` on a graph of one node, as in the lesson; a third is PyTorch's
+# `FlopCounterMode`, which counts operations only.
 
 # %% [markdown]
 # ## 13.2 What the users waited ★★☆ · 15 minutes
 #
-# The server's log has for each request when it was due and how long the work took, and its dashboard shows a p99 of
-# the work. Support has other numbers. Compute what the users saw.
+# For each request, the server's log says when it was due and how long the work took. The dashboard shows the p99 of the
+# work. Users report far longer times to the support team. Compute what the users saw.
 
 
 # %%
@@ -87,17 +88,17 @@ def latencies_from_schedule(due, service, workers=1):
 check("13.2", latencies_from_schedule)
 
 # %% [markdown] tags=["solution"]
-# A worker is a number: when it will be free. The `max` is the whole of queueing: who comes to a busy worker starts
-# when it is free. Workers start free at minus infinity, since a schedule may begin before zero. With one worker the
-# loop unrolls into a running maximum, as in `load.simulate`; with many workers a heap finds the first free one faster
-# than `argmin`.
+# One number describes a worker: the time at which it will be free. The `max` contains the queue: a request that meets a
+# busy worker starts when that worker is free. At the start all workers are free since minus infinity, because a
+# schedule may begin before zero. With one worker the loop can be written as a running maximum, as in `load.simulate`.
+# With many workers a heap finds the first free one faster than `argmin`.
 
 # %% [markdown]
 # ## 13.3 How many threads may I use? ★☆☆ · 10 minutes
 #
 # A pod with a CPU limit of 2 runs on a machine of 64 processors. Its p99 is 100 ms, although the model takes 5. The
-# runtime made 64 threads and is throttled. Write the function that the service calls when it starts. It gets what the
-# file `cpu.max` of the container's control group says, and the affinity.
+# runtime made 64 threads and is throttled. Write the function that the service calls when it starts. Its arguments are
+# the text of the file `cpu.max` of the container's control group, and the affinity.
 
 
 # %%
@@ -128,10 +129,10 @@ def threads_for(cpu_max, affinity):
 check("13.3", threads_for)
 
 # %% [markdown] tags=["solution"]
-# The quota over the period is a number of processors. It is rounded *down*: two threads on a quota of 1.5 are busy for 75
-# ms of each 100 and then stand still, and a request that comes then waits. Below one processor there is no choice, since
-# one thread is the least. Both limits hold at once, so the smaller one counts. A whole-number division avoids the
-# question whether 300000 / 100000 is 3 or 2.9999.
+# The quota over the period is a number of processors. It is rounded *down*. Two busy threads on a quota of 1.5 run for
+# 75 ms of each 100 and then stand still, and a request that comes then has to wait. Below one processor there is no
+# choice, since a session needs one thread. Both limits hold at once, so the smaller one counts. A whole-number division
+# cannot be wrong by rounding, as a division of large floats can.
 #
 # Pass the result to `SessionOptions.intra_op_num_threads`. Kubernetes' `limits.cpu` becomes this file; `requests.cpu`
 # does not.

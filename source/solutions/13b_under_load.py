@@ -16,8 +16,8 @@ scratch = begin("13b")
 # %% [markdown]
 # ## 13b.1 Is this p99 worth anything? ★☆☆ · 10 minutes
 #
-# A contract promises p99.9 below 50 ms, and a colleague "has tested it with a thousand requests". Write the number
-# that the test would have needed, for any percentile, confidence and margin.
+# A contract promises a p99.9 below 50 ms, and a colleague "has tested it with a thousand requests". Compute how many
+# requests the test would have needed, for any percentile, confidence and margin.
 
 
 # %%
@@ -47,16 +47,17 @@ check("13b.1", queries_needed)
 
 # %% [markdown] tags=["solution"]
 # The confidence is two-sided: with 99 %, half a percent may lie beyond each end, so $z$ is taken at 99.5 %. "The
-# smallest that is enough" is rounded up; MLPerf's table rounds to the nearest, which is why its p95 has one request
-# less. For p99.9 the default margin asks for more than two and a half million. A second way, without the
-# approximation, searches the smallest $n$ for which the binomial distribution itself (`scipy.stats.binom.cdf`) puts
-# the confidence inside the margin.
+# smallest that is enough" is rounded up. MLPerf's table rounds to the nearest, so its p95 needs one request less. For
+# p99.9 the default margin asks for more than two and a half million. A second way, without the approximation, searches
+# the smallest $n$ for which the binomial distribution itself (`scipy.stats.binom.cdf`) puts the confidence inside the
+# margin.
 
 # %% [markdown]
 # ## 13b.2 How many at once? ★★☆ · 15 minutes
 #
-# "How many connections must the pool have?" asks the database's administrator. Nobody counted them, but the log has for
-# each request when it came and when it was answered. Find the mean number of requests in the system, and the largest.
+# "How many connections must the pool have?" asks the administrator of the database. Nobody counted them. But for each
+# request, the log says when it came and when it was answered. Find the mean number of requests in the system, and the
+# largest.
 
 
 # %%
@@ -97,13 +98,14 @@ check("13b.2", in_flight)
 #
 # A second way asks at each arrival how many came up to then and how many were answered up to then, with
 # `np.searchsorted(…, side="right")` for both. The maximum is always reached at an arrival. For the pool's size take the
-# maximum and a margin, not the mean: at the mean, half of the requests would find no connection.
+# maximum and a margin, not the mean. A pool of the mean's size has no free connection whenever more requests than the
+# mean are in the system.
 
 # %% [markdown]
 # ## 13b.3 The batch that keeps the promise ★★★ · 20 minutes
 #
-# "Batch 64 has the best throughput, so I set 64." At forty requests a second the first of a batch then waits for more
-# than a second before anything starts. Find the batch size that a service should wait for.
+# "Batch 64 has the best throughput, so I set 64." At forty requests a second, the first request of a batch then waits
+# for more than a second before its call starts. Find the batch size that a service should wait for.
 
 
 # %%
@@ -144,9 +146,9 @@ def best_batch(sizes, times_ms, rate_per_s, deadline_ms):
 check("13b.3", best_batch)
 
 # %% [markdown] tags=["solution"]
-# Two conditions pull in opposite directions. A large batch waits long for its last member; a small one cannot keep up,
-# and then the queue grows without end whatever the deadline says. Where $\alpha > 0$ the throughput rises with $b$, so
-# the answer is the largest allowed batch; where $\alpha = 0$ batching gains nothing and 1 wins. The tiny factors
-# absorb rounding at an exact equality. A second way solves both inequalities for $b$: $b \le (D + 1/\lambda -
-# \alpha)/(\beta + 1/\lambda)$ and $b \ge \lambda\alpha/(1 - \lambda\beta)$, times in seconds. In practice a server
-# waits for a batch *or* for a time-out, whichever comes first.
+# Two conditions pull in opposite directions. A large batch waits long for its last request. A small one may not keep
+# up, and then the queue grows as long as the load lasts, whatever the deadline is. Where $\alpha > 0$ the throughput
+# rises with $b$, so the answer is the largest allowed batch; where $\alpha = 0$ batching gains nothing and 1 wins. The
+# tiny factors absorb rounding at an exact equality. A second way solves both inequalities for $b$: $b \le (D +
+# 1/\lambda - \alpha)/(\beta + 1/\lambda)$ and $b \ge \lambda\alpha/(1 - \lambda\beta)$, times in seconds. In practice a
+# server waits for a batch *or* for a time-out, whichever comes first.

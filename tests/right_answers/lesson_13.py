@@ -152,6 +152,30 @@ def by_the_library(due, service, workers=1):
     return load.simulate(due, service, workers=workers).latency_ms / 1000
 
 
+def by_matching(cpu_max, affinity):
+    if affinity < 1:
+        raise ValueError("affinity")
+    match ["max", "1"] if cpu_max is None else cpu_max.split():
+        case ["max", period] if period.isdecimal() and int(period) > 0:
+            return affinity
+        case [quota, period] if quota.isdecimal() and period.isdecimal() and int(quota) > 0 and int(period) > 0:
+            return max(1, min(affinity, int(quota) // int(period)))
+    raise ValueError("form")
+
+
+def to_any_free_worker(due, service, workers=1):
+    due, service = np.asarray(due, float), np.asarray(service, float)
+    if due.shape != service.shape or workers < 1 or (np.diff(due) < 0).any():
+        raise ValueError("schedule")
+    until, waited = np.full(workers, -np.inf), []
+    for at, takes in zip(due, service):
+        idle = np.flatnonzero(until <= at)
+        worker = idle[-1] if len(idle) else until.argmin()
+        until[worker] = max(at, until[worker]) + takes
+        waited.append(until[worker] - at)
+    return tuple(waited)
+
+
 RIGHT = {
     "13.1": [by_ranges, as_a_list, group_by_group, as_a_matrix_product, by_hand_rounded_down],
     "13.2": [
@@ -160,6 +184,7 @@ RIGHT = {
         only_as_many_workers_as_requests,
         by_what_is_still_running,
         by_the_library,
+        to_any_free_worker,
     ],  # fmt: skip
-    "13.3": [by_pattern, by_counting_up, by_fraction, as_a_numpy_integer, by_divmod],
+    "13.3": [by_pattern, by_counting_up, by_fraction, as_a_numpy_integer, by_divmod, by_matching],
 }

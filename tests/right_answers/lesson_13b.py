@@ -104,6 +104,14 @@ def by_areas(arrived, answered):
     return float(np.dot(inside[:-1], np.diff(moments)) / (moments[-1] - moments[0])), max(inside)
 
 
+def at_each_answer(arrived, answered):
+    _log(arrived, answered)
+    arrived, answered = np.asarray(arrived, np.float64), np.asarray(answered, np.float64)
+    span = answered.max() - arrived.min()
+    just_before = [int(((arrived < at) & (at <= answered)).sum()) for at in answered]
+    return (float((answered - arrived).sum() / span), max(just_before)) if span else (0.0, 0)
+
+
 def as_a_list(arrived, answered):
     return list(by_search(arrived, answered))
 
@@ -179,6 +187,6 @@ def by_inequalities(sizes, times_ms, rate_per_s, deadline_ms):
 
 RIGHT = {
     "13b.1": [by_scipy, by_the_error_function, by_bisection, as_a_numpy_integer, in_three_steps],
-    "13b.2": [by_search, by_events, by_pairs, by_areas, as_a_list],
+    "13b.2": [by_search, by_events, by_pairs, by_areas, at_each_answer, as_a_list],
     "13b.3": [by_a_loop, by_lstsq, by_scipy_regression, by_polynomial, by_inequalities],
 }

@@ -77,6 +77,13 @@ def trusts_the_period_of_max(cpu_max, affinity):
     return _threads(cpu_max, affinity)
 
 
+def takes_any_word_after_max(cpu_max, affinity):
+    words = (cpu_max or "").split()
+    if affinity > 0 and len(words) == 2 and words[0] == "max" and not words[1].lstrip("-").isdigit():
+        return affinity
+    return _threads(cpu_max, affinity)
+
+
 def _conv(batch, c_in, height, width, c_out, k, stride, padding, groups):
     high, wide = ((side + 2 * padding - k) // stride + 1 for side in (height, width))
     each = k * k * (c_in // groups)
@@ -125,6 +132,12 @@ def in_int64(batch, c_in, height, width, c_out, k, stride=1, padding=0, groups=1
 
 
 def refuses_no_layer(batch, c_in, height, width, c_out, k, stride=1, padding=0, groups=1):
+    return _conv(batch, c_in, height, width, c_out, k, stride, padding, groups)
+
+
+def refuses_a_stride_beyond_the_filter(batch, c_in, height, width, c_out, k, stride=1, padding=0, groups=1):
+    if stride > k:
+        raise ValueError("stride")
     return _conv(batch, c_in, height, width, c_out, k, stride, padding, groups)
 
 
@@ -188,6 +201,7 @@ WRONG = {
         counts_products: "one point, one channel: 18 operations",
         forgets_the_output: "one point, one channel: 76 bytes",
         squares_only: "padding and stride decide how many points there are, in each direction",
+        refuses_a_stride_beyond_the_filter: "padding and stride decide how many points there are, in each direction",
         stores_the_padding: "padding is not stored",
         weights_for_each_picture: "weights do not grow with the batch",
         deaf_to_groups: "with groups an output sees the inputs of its group alone",
@@ -219,6 +233,7 @@ WRONG = {
         by_floats: "white space is allowed, and an int comes back",
         splits_at_single_spaces: "white space is allowed, and an int comes back",
         checks_nothing: "an affinity below 1 and a text of another form are refused",
+        takes_any_word_after_max: "an affinity below 1 and a text of another form are refused",
         trusts_the_period_of_max: "an affinity below 1 and a text of another form are refused",
     },
 }

@@ -210,6 +210,15 @@ def nearly_equal_is_equal(sizes, times_ms, rate_per_s, deadline_ms):
     return _choose(sizes, times_ms, rate_per_s, deadline_ms, tolerance=1e-5)
 
 
+def rounds_the_throughput(sizes, times_ms, rate_per_s, deadline_ms):
+    return _choose(sizes, times_ms, rate_per_s, deadline_ms, tolerance=1e-6)
+
+
+def cuts_alpha_off_at_zero(sizes, times_ms, rate_per_s, deadline_ms):
+    beta, alpha = np.polyfit(sizes, np.asarray(times_ms, float), 1)
+    return _choose(sizes, times_ms, rate_per_s, deadline_ms, fitted=(beta, max(alpha, 0.0)))
+
+
 def the_largest_unless_all_are_equal(sizes, times_ms, rate_per_s, deadline_ms):
     sizes, times_ms = np.asarray(sizes), np.asarray(times_ms, float)
     beta, alpha = np.polyfit(sizes, times_ms, 1)
@@ -257,6 +266,8 @@ WRONG = {
         one_at_least: "where nothing is allowed there is None",
         the_largest_that_fits: "where batching gains nothing, 1 is the answer; where it gains little, the largest",
         nearly_equal_is_equal: "where batching gains nothing, 1 is the answer; where it gains little, the largest",
+        rounds_the_throughput: "where batching gains nothing, 1 is the answer; where it gains little, the largest",
+        cuts_alpha_off_at_zero: "where larger batches are slower for each request, 1 is the answer",
         the_largest_unless_all_are_equal: "where larger batches are slower for each request, 1 is the answer",
         a_line_through_the_ends: "any order, repeated sizes and noise are taken, and an int comes back",
         by_relative_errors: "any order, repeated sizes and noise are taken, and an int comes back",
