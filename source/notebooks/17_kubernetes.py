@@ -43,8 +43,8 @@ path.picture(here="17")
 # %% [markdown]
 # We deploy one model, version 3 of the course's small network for digits. Clients send twenty test images. Four helpers
 # come from `course_lib.ops`. `said` runs a `kubectl` command in our namespace and returns its answer or its error.
-# `shown` prints commands with their answers. `until` waits for the cluster. `ready` lists the pods that may have
-# requests.
+# `shown` prints commands with their answers. `until` waits for the cluster. `ready` lists the *pods* that may have
+# requests. A pod is one or more containers that start and end together and share an address.
 
 # %%
 NAMESPACE, IMAGE = own("digits-17-kubernetes"), own("digits-service:lesson-17")
@@ -87,19 +87,18 @@ print(build())
 #
 # | what | Kubernetes 1.20, as recorded | a current cluster |
 # | --- | --- | --- |
-# | API version of an autoscaler | `autoscaling/v1`, `v2beta2` | `autoscaling/v2`; `v2beta2` was removed in 1.26 |
-# | API version of a disruption budget | `policy/v1beta1` | `policy/v1`; `v1beta1` was removed in 1.25 |
+# | API version of an autoscaler (lesson 18) | `autoscaling/v1`, `v2beta2` | `autoscaling/v2` (and `v1`); `v2beta2` was removed in 1.26 |
+# | API version of a disruption budget (17b) | `policy/v1beta1` | `policy/v1`; `v1beta1` was removed in 1.25 |
 # | `kubectl get hpa`, column TARGETS | `12%/60%` | `cpu: 12%/60%` |
 # | events | `kubectl get events`, in no order | also `kubectl events`, ordered by time |
-# | a local image | the node may share Docker's images | the node runs containerd: `kind load …` |
+# | a local image | the node may share Docker's images | the node usually runs containerd: `kind load …` |
 # | `preStop` | runs a command in the image | also `sleep: {seconds: 3}`, since 1.30 |
 #
 # ## Why does the cluster refuse the commands from the article?
 #
 # **Where this goes wrong.** One of the articles that this course grew from deploys a model in three lines: install,
 # create, expose. We run the last two as they stand, first with the article's underscore in the name, then with a
-# hyphen. At the end we look at the *pod*: one or more containers that start and end together and share an address. It
-# should be a running copy of the image.
+# hyphen. At the end we look at the pod, which should be a running copy of the image.
 
 
 # %%
@@ -257,7 +256,12 @@ def variant(*without, load_s=0):
 # First we take out the probes. Two pods serve. A pod inside the cluster sends requests to the Service from four
 # *workers*. Each worker opens a new connection for every request and pauses for 20 ms after the answer. Then comes an
 # update whose model takes three seconds to load, as a larger model would. Without a readiness probe, Kubernetes cannot
-# tell us when a pod answers. So `loaded` reads it in the server's own log.
+# tell us when a pod answers. So `loaded` reads it in the server's own log. Typed by hand:
+#
+# ```bash
+# kubectl apply -f without-probes.yaml && kubectl rollout status deployment/digits
+# kubectl logs --follow digits-…
+# ```
 
 
 # %%
@@ -452,9 +456,9 @@ observe(
 
 # %% [markdown]
 # Without `preStop`, the number of failures depends on a race, and may be zero on a quiet day. Such bugs are hard to
-# find. A gap without an answer in the lower panel means that all four workers wait, probably for an address where no
-# pod is left. Each wait ends after the client's time-out of two seconds and counts as one failure, at the time at which
-# the request was due. So one failure can stand for two seconds of a worker's time.
+# find. If the lower panel has a gap without any answer, all four workers wait, probably for an address where no pod is
+# left. Each wait ends after the client's time-out of two seconds. It counts as one failure, at the time at which the
+# request was due.
 #
 # SIGKILL comes in any case when `terminationGracePeriodSeconds` are over, counted from the deletion. So three times
 # must fit into it: the sleep, the server's own wait for requests under way, and a margin. In `k8s/base`: 3 s + 10 s <
@@ -568,7 +572,7 @@ claim(
 #
 # The stream tells each pod's life: when it appeared, when it was ready, when it was told to end, and when it was gone.
 # A pod counts as leaving until its node has cleaned up, which may be seconds after its process has ended. `lives` puts
-# the changes together: {pod: [(begin, end, state), …]}.
+# the changes together: `{pod: [(begin, end, state), …]}`.
 
 # %%
 end = len(watched["failed_by_half_second"]) / 2
@@ -654,10 +658,10 @@ observe(
 
 # %% [markdown]
 # `maxSurge` does not count the pods that are ending. Each of them keeps its processor and memory, and its place in the
-# node's and the namespace's limits, until its goodbye is over. Here this takes at least the three seconds of `preStop`,
-# and at most the grace period. If the new pods are ready sooner than the old ones are gone, all old pods are there
-# beside all new ones. So plan for *twice* the pods during an update. **Now do exercise 17.1**: compute what an update
-# needs. Lesson 17b measures what happens if a quota does not allow that many.
+# node's and the namespace's limits, until it has ended and its node has cleaned up. Here this takes at least the three
+# seconds of `preStop`, and at most about the grace period. If the new pods are ready sooner than the old ones are gone,
+# all old pods are there beside all new ones. So plan for *twice* the pods during an update. **Now do exercise 17.1**:
+# compute what an update needs. Lesson 17b measures what happens if a quota does not allow that many.
 #
 # ## How do I find and undo a broken update?
 #
@@ -730,7 +734,8 @@ claim(
 # Read it as in an incident. `rollout status` waits and then fails, and a pipeline that checks its exit code stops.
 # `get pods`: one pod runs and is not ready. The old ones are untouched, since `maxUnavailable` is 0 and the new pod
 # does not count as available. The event says which probe failed, and at which address. The log says where the server
-# listens. Compare the two, and the ports differ. (`top` needs the cluster's metrics server; without one it says so.)
+# listens. Compare the two, and the ports differ. `rollout undo` brings back the template before: a *rollback*. (`top`
+# needs the cluster's metrics server; without one it says so.)
 #
 # But a readiness probe stops only the failures that it asks about. A model that answers quickly and wrongly is ready
 # (lesson 19). **Now do exercise 17.3**: mend a manifest from a tutorial.
@@ -873,7 +878,7 @@ claim(
 #
 # Until the cluster noticed and every node knew, the Service still sent connections to a closed port. An *immediate*
 # retry asks the same Service, which draws again from the same two pods. With $n$ pods, one of them dead, it fails with
-# probability $1/n$. (There are few such requests, so the measured share varies much from run to run.) A retry helps
+# probability $1/n$. (If few requests were tried again, the measured share varies much from run to run.) A retry helps
 # more if it *waits* until the dead pod is off the list, or if it asks *another pod*, as lesson 15's gateway does.
 # Waiting has a price: in the third panel the workers are idle meanwhile.
 #
@@ -882,9 +887,7 @@ claim(
 #
 # ## Clean up
 #
-# We delete the Deployments first. Then we delete the pods without a grace period, since nobody sends requests any more.
-# Last come the namespace, with all that is left in it, and the image. Typed by hand, `kubectl delete namespace digits`
-# does all of it, at its own pace.
+# Typed by hand: `kubectl delete namespace digits`.
 
 
 # %%
@@ -936,8 +939,8 @@ show.table(
 # A laptop's cluster is mostly a single node: nothing moves between machines, and if the node fails, everything fails.
 # Three seconds of `preStop` were enough for one node's tables. In a cluster of a thousand nodes, or behind a cloud's
 # load balancer that is told separately, measure again. Our traffic was light, so one pod could carry the load of two.
-# With less to spare, a deletion becomes an overload (lesson 18). No failure among a few thousand requests does not
-# exclude one in ten thousand (exercise 01.4).
+# With less to spare, a deletion becomes an overload (lesson 18). We saw no failure among a few thousand requests. This
+# does not exclude one in ten thousand (exercise 01.4).
 #
 # ## What real teams use
 #

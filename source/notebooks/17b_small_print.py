@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 17b The cluster's small print
 #
-# At 3 a.m. an update hangs. Two of ten pods are new, eight are old, and nothing moves. No pod is broken. The namespace
-# may hold eleven pods, and the ones that are ending still count.
+# At 3 a.m. an update crawls. No pod is broken. The namespace may hold eleven pods. Nine run, two are ending, and
+# Kubernetes counts all of them.
 #
 # ## You will be able to
 #
@@ -257,7 +257,7 @@ observe(
 # %% [markdown]
 # Kubernetes itself has no load balancer. `type: LoadBalancer` is a request, and some program must watch for it and
 # write an address into the object's status. In a cloud this is the cloud's controller, which rents a real load
-# balancer. On your own machines it can be MetalLB, for kind `cloud-provider-kind`, for minikube `minikube tunnel`;
+# balancer. On your own machines it can be MetalLB; kind has `cloud-provider-kind`, minikube has `minikube tunnel`, and
 # Docker Desktop writes `localhost`. Without such a program the address stays `<pending>`, without an error, and the
 # Service still works inside the cluster. To reach it from your own machine, use
 # `kubectl port-forward service/digits 8080:80`. (This command picks one pod and balances nothing.)
@@ -267,7 +267,13 @@ observe(
 # A *request* is what the scheduler sets aside for a container on a node. A *limit* is what the kernel enforces: above
 # its CPU limit a container is slowed down, above its memory limit it is killed. Four pods take 120 MiB of memory each.
 # They differ in their `resources` alone. Each then prints its `oom_score_adj`, a number that we explain below the
-# table.
+# table. Typed by hand, with such a pod in a file:
+#
+# ```bash
+# kubectl apply -f once.yaml
+# kubectl get pod nothing -o jsonpath={.status.qosClass}
+# kubectl logs nothing
+# ```
 
 # %%
 RESOURCES = {
@@ -280,8 +286,9 @@ TAKE = """taken = b"x" * (120 << 20)
 print(open("/proc/self/oom_score_adj").read())"""
 guess(
     "killed",
-    "Another pod leaks until the node's memory is used up. Which of these does the kernel kill first?",
-    choices=["nothing", "requests", "equal"],
+    "A pod leaks until the node's memory is used up. All others use equally much. Which of them "
+    "does the kernel kill first?",
+    choices=["no requests, no limits", "requests below limits", "requests equal to limits"],
 )
 
 
@@ -366,7 +373,7 @@ claim(
 
 # %%
 scores = {took[name]["class"]: int(took[name]["log"]) for name in ("nothing", "requests", "equal")}
-reveal("killed", max(("nothing", "requests", "equal"), key=lambda name: int(took[name]["log"])))
+reveal("killed", "no requests, no limits")
 claim(
     "the scores put BestEffort first, Guaranteed last",
     scores["BestEffort"] > scores["Burstable"] > scores["Guaranteed"],
@@ -375,20 +382,19 @@ claim(
 
 # %% [markdown]
 # So a pod without requests and limits is killed first when another pod leaks. (For Guaranteed the number is negative on
-# most clusters. It stays 0 if the cluster itself may not lower such scores.) You can ask a cluster for a pod's class:
-# `kubectl get pod NAME -o jsonpath={.status.qosClass}`.
+# most clusters. It stays 0 if the cluster itself may not lower such scores.)
 #
 # `k8s/base` sets the memory limit equal to the request. So the pod never takes more than was set aside for it, and its
-# own leak ends this pod, not its neighbours. Too little CPU kills nobody; it only makes programs slow. Whether to limit
-# CPU at all is debated; lesson 16 measures what a limit does to threads. **Now do exercise 17b.1**: the whole rule, for
-# pods with any containers.
+# own leak ends this pod, not its neighbours. Too little CPU ends no process. It only makes programs slow. Whether to
+# limit CPU at all is debated: lesson 16 measures what a limit does to threads. **Now do exercise 17b.1**: the whole
+# rule, for pods with any containers.
 #
 # ## How many pods must a quota allow?
 #
 # A *quota* limits what a namespace may take in all: pods, CPU, memory. The API server refuses an object that would go
 # beyond it. A Deployment of two pods with `maxSurge: 1` asks for one pod more during an update. So is a quota of three
-# pods enough? Lesson 17 saw that pods which are ending come on top. A quota counts them, too, until they are gone or
-# their grace period is over. We restart the Deployment under quotas of two, three and four pods:
+# pods enough? In lesson 17, pods that were ending came on top. A quota counts them, too, until they have ended. We
+# restart the Deployment under quotas of two, three and four pods:
 #
 # ```bash
 # kubectl create quota pods --hard=pods=3
@@ -439,13 +445,14 @@ def under_quotas():
 
 # %%
 quotas = under_quotas()
+refusals = {limit: "".join(each["refused"]).rpartition(": ")[2] for limit, each in quotas.items()}
 show.table(
-    ["quota, pods", "update", "refused by the API server"],
+    ["quota, pods", "update", "refusal by the API server, exceeded quota"],
     [
         [
             limit,
             f"{each['seconds']:.0f} s" if each["seconds"] else "held",
-            " ".join(each["refused"]),
+            refusals[limit] or "none",
         ]
         for limit, each in quotas.items()
     ],
@@ -474,14 +481,14 @@ observe(
 )
 
 # %% [markdown]
-# Under the quota of two, the new pod is never made, and `maxUnavailable: 0` forbids to end an old one first. Only the
-# events say why. Under the quota of three, the second new pod must wait until the first old one has said goodbye. Its
-# ReplicaSet tries again after waits that double, so it can lose more time than that. With fifty pods and a grace period
-# of 30 seconds, such an update takes long, and looks as if it hung.
+# Under the quota of two, the new pod is never made, and `maxUnavailable: 0` does not let the controller end an old one
+# first. Only the events say why. Under the quota of three, the second new pod must wait until the first old one has
+# ended. The ReplicaSet tries again after waits that grow, so it can lose more time than that. With fifty pods that take
+# 30 seconds to end and a quota of 51, such an update can take half an hour.
 #
 # So a quota for a service of $n$ pods allows $2n$ pods, and $2n$ times their requests and limits. If an autoscaler may
-# add pods, $n$ is its maximum: `k8s/overlays/production/quota.yaml` does that sum. And a quota on CPU or memory has one
-# more effect: it refuses each pod that does not say its requests (or limits).
+# add pods, $n$ is its maximum: `k8s/overlays/production/quota.yaml` does that sum. A quota on CPU or memory has one
+# more effect: the API server then refuses each pod that does not state its requests or limits.
 #
 # ## How does a changed ConfigMap reach the pods?
 #
@@ -521,9 +528,9 @@ claim(
 #
 # ## Is a Secret encrypted?
 #
-# A *Secret* is much like a ConfigMap, but shows its values in base64. Is that encryption? We store a password and read
-# it. Then we ask whether our service's own account may read it. Then we start a pod that gets it as a variable and as a
-# file.
+# A *Secret* is much like a ConfigMap, but it shows its values in base64, a way to write bytes as text. Is that
+# encryption? We store a password and read it. We ask whether our service's own account may read it. Then we start a pod
+# that gets it as a variable and as a file.
 
 
 # %%
@@ -575,8 +582,8 @@ observe(
 
 # %% [markdown]
 # Anyone who may read Secrets has them. Anyone who may *create a pod* in a namespace can mount all of that namespace's
-# Secrets, so has them, too. Two things protect a Secret: rules on who may do either (lesson 22c), and encryption of the
-# API server's store, which is off by default. A file is a better place than a variable. The file follows a change
+# Secrets, and so has them, too. Two things protect a Secret: rules on who may do either (lesson 22c), and encryption of
+# the API server's store, which is off by default. A file is a better place than a variable. The file follows a change
 # without a restart, while a variable is passed on to every child process and ends up in many crash reports.
 #
 # ## Will my manifests work on the next version of Kubernetes?
@@ -601,9 +608,11 @@ shown(cluster["session"])
 
 # %% [markdown]
 # (Newer versions of `kubectl` print the same text in another layout.) Two kinds have changed their version in recent
-# years. The autoscaler's `autoscaling/v2beta2` was removed in Kubernetes 1.26, the disruption budget's `policy/v1beta1`
-# in 1.25. We take the smallest object of each, in the removed version and in the present one. Kubernetes publishes
-# *schemas*, descriptions of its objects. `kubernetes-validate` brings those of many versions, and needs no cluster.
+# years. One is the autoscaler of lesson 18: its `autoscaling/v2beta2` was removed in Kubernetes 1.26. The other is the
+# *disruption budget*, which limits how many pods a maintenance of nodes may end at once: its `policy/v1beta1` was
+# removed in 1.25. We take the smallest object of each, in the removed version and in the present one. Kubernetes
+# publishes *schemas*, descriptions of its objects. `kubernetes-validate` brings those of many versions, and needs no
+# cluster.
 
 # %%
 AUTOSCALER = {"maxReplicas": 4, "scaleTargetRef": {"kind": "Deployment", "name": "digits"}}
@@ -659,7 +668,7 @@ observe(
 # %% [markdown]
 # A manifest that worked for years is refused after an upgrade of the cluster, because a beta version was removed. So
 # check manifests against the *next* version before you upgrade. `k8s/overlays/kubernetes-1.20` shows the other
-# direction: the same tree of files for clusters from 1.20 to 1.24, with `autoscaling/v2beta2` and `policy/v1beta1`. We
+# direction: the same tree of files for clusters from 1.20 to 1.24, with the two versions that were removed later. We
 # check all of `k8s/base` against the same four schemas:
 
 # %%
@@ -730,9 +739,10 @@ claim(
 
 # %% [markdown]
 # Debian 13 (trixie) has a package for only one of the three, `kubectl`. If one name is missing, apt installs nothing.
-# Kubernetes' makers publish all three in a repository of their own; you must add it first, with its key. Even then you
-# have three programs and no cluster: `kubelet` runs containers on one machine, `kubeadm` makes a cluster of machines,
-# `kubectl` talks to it. On a laptop, take a tool that brings a whole cluster: kind, minikube, k3s or Docker Desktop.
+# The Kubernetes project publishes all three in a repository of its own. You must add it first, with its key. Even then
+# you have three programs and no cluster: `kubelet` runs containers on one machine, `kubeadm` makes a cluster of
+# machines, `kubectl` talks to it. On a laptop, take a tool that brings a whole cluster: kind, minikube, k3s or Docker
+# Desktop.
 #
 # ## Clean up
 
@@ -775,10 +785,10 @@ show.table(
 # ## Where this breaks down
 #
 # How a Service chooses depends on the cluster's network: kube-proxy's iptables mode draws at random, its IPVS mode can
-# take turns, and some networks (Cilium) have their own ways. The kernel's choice also depends on how much memory each
-# process uses. The factor two of a quota assumes one update at a time. If a second update begins before the pods of the
-# first are gone, a third set of pods counts. Pod-level resources, an addition of recent versions, change the rule for
-# the class.
+# take turns, and some networks (Cilium) use neither. The kernel's choice also depends on how much memory each process
+# uses. The factor two of a quota assumes one update at a time. If a second update begins before the pods of the first
+# are gone, a third set of pods counts. Pod-level resources, an addition of recent versions, change the rule for the
+# class.
 #
 # ## What real teams use
 #
