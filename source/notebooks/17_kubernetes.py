@@ -52,6 +52,7 @@ OURS = {"course-lesson": own("17")}  # a label on what runs outside the cluster
 said, ready = partial(terminal.said, NAMESPACE), partial(terminal.ready, NAMESPACE)
 _, test = data.digits()
 BODIES = [json.dumps({"instances": each[None, None].tolist()}) for each in test.images[:20]]
+clients, results = partial(traffic.clients, NAMESPACE, IMAGE, BODIES), traffic.results
 served = scratch / "models" / "digits_cnn" / "3"
 served.mkdir(parents=True, exist_ok=True)
 _ = (served / "model.onnx").write_bytes(models.path("digits_cnn", 3).read_bytes())
@@ -140,8 +141,7 @@ claim(
 # %% [markdown]
 # So the third try would need a hyphen in the name, a port, and an image that a *node*, a machine of the cluster, can
 # pull. The tag `latest` makes Kubernetes ask a registry at each start, although the image may lie on the node. (A
-# cluster that enforces a Pod Security Standard, a list of rights that no pod may have, refuses the pod first. The
-# warning then says so.)
+# cluster that enforces a Pod Security Standard refuses the pod first, and the warning says so.)
 #
 # The API server knows such rules, and you can ask it before anything changes: `kubectl apply --dry-run=server -f FILE`.
 # But only you know on which port your server listens.
@@ -186,6 +186,9 @@ guess(
     "Nothing listens on port 8080 of the pods. What does `kubectl rollout status` say?",
     choices=["waiting", "successfully rolled out", "an error"],
 )
+
+# %% [markdown]
+# The next cell applies both objects, waits for the rollout, and then sends requests for a second.
 
 
 # %%
@@ -311,6 +314,12 @@ def by_second(result):
     return 2 * answered[:-1], 2 * failed[:-1]  # the last half second is not a whole one
 
 
+def silence_s(result):
+    """The longest time without any answer, to the half second."""
+    gaps = "".join("-" if each else " " for each in by_second(result)[0]).split("-")
+    return len(max(gaps)) / 2
+
+
 # %%
 def draw(axis, result, zero=0):
     answered, failed = by_second(result)
@@ -320,6 +329,9 @@ def draw(axis, result, zero=0):
     axis.bar(at, failed, 0.5, answered, color=show.RED, label="failed", **look)
     axis.set_ylabel("requests a second")
 
+
+# %% [markdown]
+# This is what the client saw.
 
 # %%
 lost = sum(blind["failed"].values())
@@ -374,9 +386,6 @@ claim(
 #
 # `clients` starts several clients side by side; `results` ends them and collects what they saw.
 
-# %%
-clients, results = partial(traffic.clients, NAMESPACE, IMAGE, BODIES), traffic.results
-
 
 # %%
 @live("docker", "kubernetes")
@@ -408,16 +417,8 @@ def two_goodbyes():
 # %%
 goodbyes = two_goodbyes()
 
-
-# %%
-def silence_s(result):
-    """The longest time without any answer, to the half second."""
-    longest = now = 0
-    for answered in by_second(result)[0]:
-        now = 0 if answered else now + 0.5
-        longest = max(longest, now)
-    return longest
-
+# %% [markdown]
+# The figure shows what the clients of both saw.
 
 # %%
 lost = {name: sum(each["failed"].values()) for name, each in goodbyes.items()}
@@ -469,8 +470,7 @@ observe(
 # A Deployment is not a command, it is a *desired state*. *Controllers* compare it with the actual state, again and
 # again, and act on the difference. The Deployment's controller makes a *ReplicaSet* for each version of the template.
 # The ReplicaSet's controller makes or deletes pods until their number is right. The *scheduler* finds them a node. The
-# node's *kubelet* starts and probes them. Each looks only at its own part, so none needs to be told what went wrong
-# elsewhere.
+# node's *kubelet* starts and probes them.
 #
 # We watch that in the API server's own stream of changes. First we delete a pod. Then we change the configuration. It
 # is in a *ConfigMap*, an object outside of the image. The pods read it into environment variables when they start, so
@@ -491,6 +491,8 @@ guess(
     "The ConfigMap now says 16 instead of 32. No pod was restarted. What does printenv say?",
     choices=["32", "16"],
 )
+
+# %%
 guess(
     "most",
     "An update of two pods, maxSurge 1, maxUnavailable 0. How many pods are there at one moment, "
@@ -498,6 +500,9 @@ guess(
     low=2,
     high=8,
 )
+
+# %% [markdown]
+# `replaced` deletes a pod and waits for the next one. `updated` changes the configuration and restarts the pods.
 
 
 # %%
@@ -515,15 +520,26 @@ def replaced():
     until(lambda: len(set(ready()) - {victim}) == 2)
 
 
+def updated(config):
+    """What a pod has before and after the restart; when that began, and when it was done."""
+    from course_lib.ops.kubernetes import apply, kubectl, wait_for_rollout
+
+    config["data"]["max-batch-size"] = "16"
+    apply([config], NAMESPACE)
+    before, begun = batch_size(), time.time()
+    kubectl("rollout", "restart", "deployment/digits", "-n", NAMESPACE)
+    wait_for_rollout(NAMESPACE)
+    return [before, batch_size()], begun, time.time()
+
+
 # %%
 @live("docker", "kubernetes")
 def deleted_and_updated():
-    from course_lib.ops.kubernetes import apply, kubectl, pod_state, the, wait_for_rollout
+    from course_lib.ops.kubernetes import apply, pod_state, the, wait_for_rollout
     from course_lib.ops.traffic import traffic
     from course_lib.ops.watch import watching
 
     documents, at = variant(), {}
-    config = the("ConfigMap", documents)
     apply(documents, NAMESPACE)
     wait_for_rollout(NAMESPACE)
     changes = watching(NAMESPACE, "pods", pod_state, "app=digits")
@@ -532,13 +548,7 @@ def deleted_and_updated():
         at["deletion"] = time.time()
         replaced()
         stream.wait_until(stream.elapsed() + 0.5)
-        config["data"]["max-batch-size"] = "16"
-        apply([config], NAMESPACE)
-        sizes, at["update"] = [batch_size()], time.time()
-        kubectl("rollout", "restart", "deployment/digits", "-n", NAMESPACE)
-        wait_for_rollout(NAMESPACE)
-        at["updated"] = time.time()
-        sizes.append(batch_size())
+        sizes, at["update"], at["updated"] = updated(the("ConfigMap", documents))
         stream.wait_until(stream.elapsed() + 4)  # the last goodbye belongs to the picture
         stream.stop()
         found, told = stream.result(), [dict(each) for each in seen]
@@ -556,6 +566,9 @@ claim(
     lost == 0 and watched["retried"] == 0 and watched["answered"] > 0,
     f"{watched['answered']:,} answered, {lost} failed, {watched['retried']} retried",
 )
+
+# %% [markdown]
+# What did the pod's environment say between the change and the restart?
 
 # %%
 reveal("printenv", watched["sizes"][0])
@@ -721,6 +734,13 @@ def broken_update():
 broken = broken_update()
 shown(broken["session"])
 
+# %% [markdown]
+# Read it as in an incident. `rollout status` waits and then fails, and a pipeline that checks its exit code stops.
+# `get pods`: one pod runs and is not ready. The old ones are untouched, since `maxUnavailable` is 0 and the new pod
+# does not count as available. The event says which probe failed, and at which address. The log says where the server
+# listens. Compare the two, and the ports differ. `rollout undo` brings back the template before: a *rollback*. (`top`
+# needs the cluster's metrics server; without one it says so.)
+
 # %%
 claim(
     "the broken update is held and undone: the same pods serve throughout, no request is lost",
@@ -731,12 +751,6 @@ claim(
 )
 
 # %% [markdown]
-# Read it as in an incident. `rollout status` waits and then fails, and a pipeline that checks its exit code stops.
-# `get pods`: one pod runs and is not ready. The old ones are untouched, since `maxUnavailable` is 0 and the new pod
-# does not count as available. The event says which probe failed, and at which address. The log says where the server
-# listens. Compare the two, and the ports differ. `rollout undo` brings back the template before: a *rollback*. (`top`
-# needs the cluster's metrics server; without one it says so.)
-#
 # But a readiness probe stops only the failures that it asks about. A model that answers quickly and wrongly is ready
 # (lesson 19). **Now do exercise 17.3**: mend a manifest from a tutorial.
 #
@@ -762,6 +776,8 @@ KINDS = {
     "retry-after-6-s": {"retries": 1, "retry_pause_s": 6},
     "kept-connections": {"keep": True},
 }
+
+# %%
 guess(
     "again",
     "Two pods, one is dead, and the Service draws a pod for each connection. Which share of the "
@@ -777,6 +793,10 @@ def with_shared_processes():
     documents = variant()
     the("Deployment", documents)["spec"]["template"]["spec"]["shareProcessNamespace"] = True
     return documents
+
+
+# %% [markdown]
+# `killed` kills one of the two servers, and lets the clients go on until nine seconds after the kill.
 
 
 # %%
@@ -816,6 +836,9 @@ claim(
     lost["no-retry"] > 0 and lost["retry-after-6-s"] == 0,
     f"{lost['no-retry']} and {lost['retry-after-6-s']}",
 )
+
+# %% [markdown]
+# How much did an immediate second try help?
 
 # %%
 again = death["clients"]["retry-at-once"]["retried"]
@@ -920,7 +943,6 @@ show.table(
         ["a pod deleted, then a rolling update, with all fields", lost_of(watched)],
         ["a broken update, held and rolled back", lost_of(broken)],
         ["a server killed, no retry", lost["no-retry"]],
-        ["a server killed, one retry at once", lost["retry-at-once"]],
         ["a server killed, one retry after 6 s", lost["retry-after-6-s"]],
     ],
     caption="Requests that failed while something happened to the service",

@@ -128,6 +128,9 @@ drawn = {pod: sum(before["by_half_second"].get(pod, [])[:first]) for pod in grow
 n = max(sum(drawn.values()), 1)
 z = (max(drawn.values()) - n / 2) / sqrt(n / 4)
 
+# %% [markdown]
+# Until the scaling there were two pods. Did each get half of the requests?
+
 # %%
 claim(
     "with a connection each, each of two pods gets half, within 5 standard errors",
@@ -150,6 +153,12 @@ print(f"{none_of_four:.1%} of the time a pod of two stands idle beside four kept
 # name into a header of every answer.) Orange and yellow are the pods that the scaling added.
 
 # %%
+new = {
+    name: sum(sum(each) for pod, each in way["by_half_second"].items() if pod not in grown["old"])
+    for name, way in grown["ways"].items()
+}
+
+# %%
 figure, axes = plt.subplots(1, 3, sharey=True, figsize=(10, 3.2))
 for axis, (name, way) in zip(axes, grown["ways"].items()):
     below, answers = 0, way["by_half_second"]
@@ -169,10 +178,6 @@ for fill, label in zip(
 ):
     axes[2].bar(0, 0, color=fill, label=label)
 axes[2].legend(loc="center left", bbox_to_anchor=(1, 0.5))
-new = {
-    name: sum(sum(each) for pod, each in way["by_half_second"].items() if pod not in grown["old"])
-    for name, way in grown["ways"].items()
-}
 show.finding(
     f"Kept connections give the new pods {new['kept']} requests, the others "
     f"{new['a connection each']} and {new['kept for a second']}",
@@ -236,6 +241,9 @@ def load_balancer():
 # %%
 public = load_balancer()
 shown(public["session"])
+
+# %% [markdown]
+# `EXTERNAL-IP` is the address for the world outside.
 
 # %%
 outside = public["status"]["loadBalancer"].get("ingress", [])
@@ -305,6 +313,10 @@ def one_pod(name, code, volumes=(), **fields):
     spec |= {"containers": [container], "volumes": list(volumes)}
     meta = {"name": name, "labels": {"app": "once"}}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": meta, "spec": spec}
+
+
+# %% [markdown]
+# We start all four, wait until each has ended, and read its status.
 
 
 # %%
@@ -409,6 +421,9 @@ guess(
     choices=["2, 3 and 4", "3 and 4", "4 alone"],
 )
 
+# %% [markdown]
+# `restarted` does this under one quota, waits for at most two minutes, and looks for refusals among the events.
+
 
 # %%
 def restarted(limit):
@@ -458,6 +473,9 @@ show.table(
     ],
     caption="A rolling update of two pods, with maxSurge 1, under three quotas",
 )
+
+# %% [markdown]
+# Which of the three updates came to their end?
 
 # %%
 reveal("quota", "3 and 4")
@@ -561,6 +579,9 @@ def secret():
 kept = secret()
 shown(kept["session"])
 
+# %% [markdown]
+# What the second command shows is not encrypted:
+
 # %%
 plain = base64.b64decode(kept["session"][SHOW]).decode()
 claim(
@@ -635,6 +656,9 @@ def known(version, api, kind):
     except kubernetes_validate.SchemaNotFoundError:
         return False
 
+
+# %% [markdown]
+# We ask the schemas of four versions, and this cluster.
 
 # %%
 versions = ("1.25", "1.26", "1.31", "1.37")
@@ -713,7 +737,6 @@ APT_LINE = "apt-get install kubelet kubeadm kubectl"
 ASKED = "redis-server kubelet kubeadm kubectl"
 
 
-# %%
 @live("docker")
 def installation():
     from course_lib.ops.docker import docker_client
