@@ -29,6 +29,13 @@ def prediction(answer: Callable) -> Iterator[Property]:
         "Is the factor sqrt(1 + 1/3), or sqrt(1/3)? And does std divide by r − 1? What does 1.0194 mean as an accuracy?",
         "reach = stats.t.ppf(0.975, r - 1) * np.std(runs, ddof=1) * np.sqrt(1 + 1 / r)",
     ])  # fmt: skip
+    uneven = [0.4, 0.5, 0.46, 0.54, 0.65]  # mean 0.51, median 0.5, s² = 0.0088
+    reach_of_five = 2.7764451051977987 * math.sqrt(0.0088 * 1.2)
+    yield ("its middle is the mean", lambda: near(answer(uneven), 0.51 - reach_of_five, 0.51 + reach_of_five), [
+        "Five runs of 40, 50, 46, 54 and 65 %: where is the middle of your interval?",
+        "The median is 50 %, the middle of lowest and highest 52.5 %, the mean 51 %.",
+        "np.mean(runs) - reach, np.mean(runs) + reach",
+    ])  # fmt: skip
     five = [0.4, 0.5, 0.45, 0.55, 0.6]
     wide = 4.604094871415897 * math.sqrt(0.00625) * math.sqrt(1.2)
     yield ("with 99 % confidence the interval is wider, on both sides", lambda: near(
@@ -88,6 +95,11 @@ def sign_flips(answer: Callable) -> Iterator[Property]:
         "Means that differ by less than 1e-12 are equally far.",
         "abs(mean) >= abs(measured) - 1e-12",
     ])  # fmt: skip
+    yield ("small differences are differences", lambda: near([1e-9, 3e-9], 2, 4), [
+        "Try [1e-9, 3e-9]: the means of the four choices are ±2e-9 and ±1e-9.",
+        "np.isclose takes all numbers below 1e-8 for equal, and so does rounding.",
+        "The tolerance is 1e-12.",
+    ])  # fmt: skip
     yield ("no difference at all gives 1, as a plain float", lambda: answer([0.0, 0.0]) == 1 and type(answer([0.0, 0.0])) is float
            and type(answer(np.float32([0.5, 0.25]))) is float, [
         "Every choice of signs has the mean 0.",
@@ -139,6 +151,12 @@ def copies(answer: Callable) -> Iterator[Property]:
         "In uint8, 10 − 12 is 254. Convert before you subtract.",
         "np.abs(training.astype(float) - image.astype(float)) <= tolerance",
     ])  # fmt: skip
+    black, white = np.zeros((1, 8, 8), np.uint8), np.full((1, 8, 8), 255, np.uint8)
+    yield ("black is no copy of white", lambda: finds((black, white, 1), [-1]) and finds((white, black, 1), [-1]), [
+        "Try an image of zeros and one of 255s, with a tolerance of 1.",
+        "In 8 bits, 0 − 255 is 1, and 255 as int8 is −1.",
+        "training.astype(float) and test.astype(float), before anything else.",
+    ])  # fmt: skip
     spread = training[5].astype(np.int64)
     spread = np.where(spread < 199, spread + 1, spread - 1).astype(np.uint8)[None]
     yield ("the largest difference of a pixel counts, not their sum or mean", lambda: finds((training, spread, 1), [5])
@@ -148,9 +166,11 @@ def copies(answer: Callable) -> Iterator[Property]:
         ".all(axis=(1, 2))",
     ])  # fmt: skip
     twice = np.concatenate([training, training[::-1]])
-    yield ("of several, the first", lambda: finds((twice, test), expected) and finds((twice[1:], test), [-1, -1, -1, 30, -1, -1, -1, 78, -1, -1, -1, -1]), [
+    near_and_same = np.stack([test[0] + 2, test[0]])
+    yield ("of several, the first", lambda: finds((twice, test), expected) and finds((twice[1:], test), [-1, -1, -1, 30, -1, -1, -1, 78, -1, -1, -1, -1])
+           and finds((near_and_same, test[:1], 2), [0]), [
         "The training part itself holds copies: which index?",
-        "A loop that does not stop keeps the last one; a dictionary that is written twice too.",
+        "A loop that does not stop keeps the last one; a dictionary that is written twice too. And argmin finds the most similar one.",
         "same.argmax() gives the first True.",
     ])  # fmt: skip
     floats = random.random((6, 4, 5)).astype(np.float32)
@@ -160,6 +180,13 @@ def copies(answer: Callable) -> Iterator[Property]:
         "Try images of 4 by 5 points, from 0 to 1.",
         "Nothing may depend on 64 pixels, or on values up to 255.",
         "axis=(1, 2), whatever their lengths.",
+    ])  # fmt: skip
+    slight = floats[2:3] * np.float32(1 + 1e-6)
+    yield ("in floats too, without a tolerance only an equal image is a copy", lambda: finds((floats, slight), [-1]) and finds((floats, slight, 1e-5), [2])
+           and finds((floats, floats[3:4]), [3]), [
+        "Change a float image by a millionth of each value: with a tolerance of 0 it is no copy.",
+        "np.allclose and np.isclose allow a relative difference as well, 1e-5 unless you set rtol.",
+        "np.abs(…) <= tolerance",
     ])  # fmt: skip
     yield ("a part without images", lambda: finds((training[:0], test), np.full(12, -1)) and finds((training, test[:0]), np.zeros(0)), [
         "Try training[:0], and test[:0].",
@@ -216,6 +243,12 @@ def calibration(answer: Callable) -> Iterator[Property]:
         "(claims > low) & (claims <= high). np.digitize and floor(claims * bins) put an edge into the bin above.",
         "np.searchsorted(edges[1:-1], claims) gives the bin, with edges below.",
     ])  # fmt: skip
+    alike = np.full((1, 4), 0.25)
+    yield ("on a tie, the first class is the answer", lambda: near(answer(alike, np.array([0])), 0.75) and near(answer(alike, np.array([3])), 0.25), [
+        "Try one row of four times 0.25, with the label 0, then 3.",
+        "The last place of argsort is the last of the largest.",
+        "probabilities.argmax(axis=1) takes the first.",
+    ])  # fmt: skip
     random = np.random.default_rng(7)
     drawn = random.dirichlet(np.full(10, 0.2), 500).astype(np.float32)
     truth = random.integers(0, 10, 500)
@@ -235,8 +268,8 @@ def calibration(answer: Callable) -> Iterator[Property]:
         "if inside.any(): …, and float(…) at the end.",
     ])  # fmt: skip
     yield ("no example and no bin are refused", lambda: raises(ValueError, answer, np.zeros((0, 3)), np.zeros(0, int))
-           and raises(ValueError, answer, mixed, labels, 0), [
-        "Try no row, and bins=0.",
+           and all(raises(ValueError, answer, mixed, labels, bins) for bins in (0, -3)), [
+        "Try no row, bins=0, and bins=-3.",
         "An error of 0 over nothing would look perfect.",
         "if len(labels) == 0 or bins < 1: raise ValueError(…)",
     ])  # fmt: skip

@@ -1,6 +1,5 @@
 """Checks of lesson 13. None of them reads a clock."""
 
-import math
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -9,46 +8,6 @@ from course_lib.checks import Register, raises
 from course_lib.idioms.exercises import Property
 
 EXERCISES = Register()
-
-
-@EXERCISES.add("13.1", "Is this p99 worth anything?")
-def enough_queries(answer: Callable) -> Iterator[Property]:
-    """answer(share, confidence=0.99, margin=None) -> number of requests."""
-    yield ("p90 at 99 % and MLPerf's margin takes 23,886 requests", lambda: answer(0.90) == 23_886, [
-        "The lesson derives n = z² p (1 − p) / m².",
-        "m is (1 − p) / 20, and z belongs to a two-sided confidence: half of what is left over lies at each end.",
-        "z = NormalDist().inv_cdf((1 + confidence) / 2)",
-    ])  # fmt: skip
-    yield ("it is the smallest whole number that is enough, an int", lambda: isinstance(answer(0.95), int | np.integer)
-           and answer(0.95) == 50_426 and answer(0.99) == 262_742, [
-        "For p95 the formula gives 50,425.2.",
-        "50,425 are a fifth of a request short; what does round() do?",
-        "math.ceil(…)",
-    ])  # fmt: skip
-    yield ("the confidence counts", lambda: answer(0.99, 0.95) == 152_122 and answer(0.5, 0.95) == 1_537, [
-        "With 95 % instead of 99 %, fewer requests are enough.",
-        "Is 2.58 written anywhere in your answer?",
-        "NormalDist().inv_cdf((1 + confidence) / 2), whatever the confidence is.",
-    ])  # fmt: skip
-    yield ("a margin that is given replaces MLPerf's", lambda: answer(0.99, 0.99, 0.001) == 65_686
-           and answer(0.5, 0.95, 0.03) == 1_068, [
-        "An electoral poll: share 0.5, confidence 0.95, margin 0.03.",
-        "margin=None stands for (1 − share) / 20; any number stands for itself.",
-        "if margin is None: margin = (1 - share) / 20",
-    ])  # fmt: skip
-    yield ("p99.9 needs more than two and a half million", lambda: answer(0.999) == 2_651_305, [
-        "How large is the default margin for p99.9?",
-        "The margin shrinks with 1 − share; is yours fixed?",
-        "margin = (1 - share) / 20 is 0.00005 here.",
-    ])  # fmt: skip
-    yield ("what is no share, no confidence and no margin is refused", lambda: all(
-        raises(ValueError, answer, *case)
-        for case in ((0.0,), (1.0,), (99,), (0.9, 0.0), (0.9, 1.0), (0.9, 99), (0.9, 0.99, 0.0), (0.9, 0.99, -0.01))
-    ), [
-        "Try a share of 99, a confidence of 1 and a margin of 0.",
-        "A margin of 0 is not None: `margin or …` would take it for none.",
-        "if not (0 < share < 1 and 0 < confidence < 1): raise ValueError(…), and the same for margin <= 0.",
-    ])  # fmt: skip
 
 
 def _points(side: int, k: int, stride: int, padding: int) -> int:
@@ -64,7 +23,7 @@ def _convolution(batch, c_in, height, width, c_out, k, stride=1, padding=0, grou
     )
 
 
-@EXERCISES.add("13.2", "What will this convolution cost?")
+@EXERCISES.add("13.1", "What will this convolution cost?")
 def cost_of_convolution(answer: Callable) -> Iterator[Property]:
     """answer(batch, c_in, height, width, c_out, k, stride=1, padding=0, groups=1) -> (operations, bytes)."""
 
@@ -134,7 +93,7 @@ def _queue(due: np.ndarray, service: np.ndarray, workers: int) -> np.ndarray:
     return np.array(done) - due
 
 
-@EXERCISES.add("13.3", "What the users waited")
+@EXERCISES.add("13.2", "What the users waited")
 def waits(answer: Callable) -> Iterator[Property]:
     """answer(due, service, workers=1) -> latencies in seconds."""
 
@@ -204,76 +163,51 @@ def _input_stays(answer: Callable, due: np.ndarray, service: np.ndarray) -> bool
     return np.array_equal(due, before[0]) and np.array_equal(service, before[1])
 
 
-def _best(alpha: float, beta: float, largest: int, rate: float, deadline: float) -> int | None:
-    """Each size tried in turn, in exact fractions."""
-    from fractions import Fraction
-
-    alpha, beta, rate, deadline = (Fraction(each).limit_denominator(10**6) for each in (alpha, beta, rate, deadline))
-    best = None
-    for b in range(1, largest + 1):
-        call = alpha + beta * b
-        if (b - 1) * 1000 / rate + call <= deadline and rate * call <= 1000 * b:
-            if best is None or b / call > best[0]:
-                best = b / call, b
-    return best and best[1]
-
-
-@EXERCISES.add("13.4", "The batch that keeps the promise")
-def batch_to_wait_for(answer: Callable) -> Iterator[Property]:
-    """answer(sizes, times_ms, rate_per_s, deadline_ms) -> batch size or None."""
-    sizes = np.array([1, 4, 16, 64])
-
-    def same(alpha: float, beta: float, rate: float, deadline: float, at: np.ndarray = sizes) -> bool:
-        return answer(at, alpha + beta * at, rate, deadline) == _best(alpha, beta, int(at.max()), rate, deadline)
-
-    yield ("without a deadline that hurts, the largest batch has the highest throughput", lambda: answer(sizes, 10 + 1.0 * sizes, 100, 10_000) == 64, [
-        "t(b) = 10 + b ms: what is b / t(b) for 1 and for 64?",
-        "With a fixed part, throughput rises with the batch.",
-        "Take the allowed size of the largest b / (alpha + beta b).",
+@EXERCISES.add("13.3", "How many threads may I use?")
+def threads_within_a_quota(answer: Callable) -> Iterator[Property]:
+    """answer(cpu_max, affinity) -> number of threads."""
+    yield ("a quota of 2 on a machine of 64 gives 2", lambda: answer("200000 100000", 64) == 2, [
+        "200,000 microseconds in each 100,000 are two processors.",
+        "Split the text into two words and make whole numbers of them.",
+        "quota, period = cpu_max.split(); int(quota) // int(period)",
     ])  # fmt: skip
-    yield ("the first of a batch waits for the others", lambda: answer(sizes, 10 + 1.0 * sizes, 100, 100) == 9
-           and same(10, 1, 40, 200), [
-        "100 requests a second: one every 10 ms. Of nine, the first waits 80 ms and then 19 ms for the call.",
-        "(b − 1) gaps of 1000 / rate milliseconds.",
-        "(b - 1) * 1000 / rate_per_s + alpha + beta * b <= deadline_ms",
+    yield ("the affinity is a limit too", lambda: answer("800000 100000", 4) == 4 and answer("200000 100000", 1) == 1, [
+        "A quota of 8 for a process that may run on 4 processors.",
+        "Both limits hold at once.",
+        "min(affinity, …)",
     ])  # fmt: skip
-    yield ("sizes between the measured ones count", lambda: same(5, 0.5, 500, 60) and same(2, 0.25, 1000, 25), [
-        "The answer may be 23, though only 1, 4, 16 and 64 were measured.",
-        "Fit alpha and beta, and try every size up to the largest.",
-        "beta, alpha = np.polyfit(sizes, times_ms, 1); b = np.arange(1, max(sizes) + 1)",
+    yield ("without a quota the affinity alone counts", lambda: answer("max 100000", 8) == 8 and answer(None, 3) == 3, [
+        "The text may be 'max 100000', and there may be no file.",
+        "int('max') raises; None has no split.",
+        "if cpu_max is None: return affinity; and the same where the quota is 'max'.",
     ])  # fmt: skip
-    yield ("a batch that cannot keep up is not allowed", lambda: answer(sizes, 20 + 2.0 * sizes, 400, 26) is None
-           and same(20, 2, 400, 400) and same(20, 2, 499, 3000), [
-        "400 requests a second, and a call for one takes 22 ms.",
-        "A batch of b must be done in the time in which b requests come.",
-        "b / (alpha + beta * b) * 1000 >= rate_per_s",
+    yield ("the quota is rounded down, and one thread is the least", lambda: [
+        answer(f"{quota} 100000", 8) for quota in (150_000, 199_999, 350_000, 50_000, 1_000)
+    ] == [1, 1, 3, 1, 1], [
+        "Two threads on a quota of 1.5 use it up before the period ends.",
+        "What does your answer give for 150000, for 350000 and for 50000?",
+        "max(1, int(quota) // int(period))",
     ])  # fmt: skip
-    yield ("where nothing is allowed there is None", lambda: answer(sizes, 10 + 1.0 * sizes, 100, 5) is None
-           and answer(sizes, 10 + 1.0 * sizes, 5000, 1e9) is None, [
-        "A deadline of 5 ms, and a call that takes 11.",
-        "Does max() of nothing raise?",
-        "if no size is allowed: return None",
+    yield ("the period counts", lambda: answer("40000 20000", 8) == 2 and answer("300000 50000", 64) == 6
+           and answer("300000 1000000", 8) == 1, [
+        "40,000 microseconds in each 20,000 are two processors as well.",
+        "Is 100000 written anywhere in your answer?",
+        "int(quota) // int(period), whatever the period is.",
     ])  # fmt: skip
-    yield ("where batching gains nothing, 1 is the answer", lambda: answer(sizes, 2.0 * sizes, 100, 10_000) == 1, [
-        "t(b) = 2 b: all sizes have the same throughput.",
-        "Of two equal ones the smaller is asked for, and floating point hides that they are equal.",
-        "Compare with a tolerance: throughput >= throughput.max() * (1 - 1e-9), and take the first.",
+    yield ("white space is allowed, and an int comes back", lambda: answer("  300000 \t 100000\n", 8) == 3
+           and all(isinstance(answer(*case), int | np.integer) for case in (("300000 100000", 8), ("max 100000", 8), (None, 2)))
+           and answer(f"{3 * 10**16 - 1} {10**16}", 8) == 2, [
+        "The file ends with a line break.",
+        "A division with / makes a float, and large floats are rounded.",
+        "cpu_max.split() without an argument; // instead of /.",
     ])  # fmt: skip
-    noisy = np.array([64, 1, 16, 4, 1, 64])
-    times = np.array([74.3, 10.9, 26.2, 13.8, 11.2, 73.9])
-    uneven = np.array([1, 1, 1, 8, 64]), np.array([4.0, 6.0, 35.0, 40.0, 70.0])  # other fits give 9, 10 or 12
-    yield ("any order, repeated sizes and noise are taken, and an int comes back", lambda: answer(noisy, times, 100, 100) == 9
-           and isinstance(answer(noisy.tolist(), times.tolist(), 100, 100), int | np.integer)
-           and answer(*uneven, 100, 130) == 11, [
-        "Sizes 64, 1, 16, 4, 1, 64, as measured.",
-        "The first of the sizes need not be the smallest, nor the last the largest.",
-        "Ordinary least squares takes every measurement as it is, each with the same weight; int(…) around the result.",
-    ])  # fmt: skip
-    yield ("what cannot be fitted is refused", lambda: raises(ValueError, answer, [4, 4], [10.0, 11.0], 100, 100)
-           and raises(ValueError, answer, [1], [1.0], 100, 100) and raises(ValueError, answer, [1, 2], [1.0], 100, 100)
-           and raises(ValueError, answer, [1, 2], [1.0, 2.0], 0, 100) and raises(ValueError, answer, [], [], 100, 100)
-           and raises(ValueError, answer, [1, 2], [1.0, 2.0], math.nan, 100), [
-        "One size, measured twice; two sizes and one time; no requests at all.",
-        "A line needs two different points.",
-        "if len(set(sizes)) < 2 or len(sizes) != len(times_ms) or not rate_per_s > 0: raise ValueError(…)",
+    yield ("an affinity below 1 and a text of another form are refused", lambda: all(
+        raises(ValueError, answer, *case)
+        for case in ((None, 0), ("200000 100000", 0), ("max 100000", -1), ("", 4), ("200000", 4), ("max", 4), ("200000 100000 1", 4),
+                     ("two 100000", 4), ("200000 max", 4), ("0 100000", 4), ("-1 100000", 4), ("200000 0", 4), ("max 0", 4),
+                     ("200000 -100000", 4), ("max -100000", 4), ("1.5 1", 4))
+    ), [
+        "An affinity of 0; a text of one word or of three; numbers that are 0, negative or broken.",
+        "The period has to be right even where the quota is 'max'.",
+        "quota, period = cpu_max.split() refuses other counts of words; then compare both numbers with 0.",
     ])  # fmt: skip

@@ -73,6 +73,21 @@ def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
     return mark
 
 
+def recorded(lesson: str, name: str) -> object:
+    """What another lesson's live function returned when it was recorded, under a banner that says so.
+
+    Raises NotLive where no recording of it is kept.
+    """
+    path = recording_path(lesson, name)
+    if not path.exists():
+        raise NotLive(f"expected the recording {path.name} in source/recordings/{lesson}, and it is not there")
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    what = f"Not run here: this is what `{name}` of lesson {lesson} returned on {kept['recorded']}."
+    show.put(show.card("◷", show.ORANGE, what, f"{_on(kept['engines'])}.", label="recording"))
+    _replayed.append(kept["data"])
+    return kept["data"]
+
+
 def recording_path(lesson: str, name: str) -> Path:
     """Where the recording of a lesson's live function is kept."""
     return places.RECORDINGS / lesson / f"{name}.json"

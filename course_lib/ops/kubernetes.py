@@ -108,17 +108,25 @@ def the(kind: str, documents: list[dict], name: str | None = None) -> dict:
     return found[0]
 
 
+OLDER = {"policy/v1": "policy/v1beta1", "autoscaling/v2": "autoscaling/v2beta2"}
+"""What stood for a version of the API, with the same fields, before Kubernetes 1.21 and 1.23."""
+
+
+def served(version: str) -> str:
+    """This version of the API where the cluster has it, else the one before it. Raises KubectlFailed."""
+    return version if version in kubectl("api-versions").split() else OLDER[version]
+
+
 def apply(documents: list[dict], namespace: str) -> list[str]:
     """`kubectl apply` of these objects in the namespace, whichever they name; what it said, line by line.
 
-    Namespaces among them are left out: `fresh_namespace` makes the one. A PodDisruptionBudget gets the API version that the
-    cluster has: before Kubernetes 1.21 that was policy/v1beta1. Raises KubectlFailed.
+    Namespaces among them are left out: `fresh_namespace` makes the one. A version of the API that the cluster does not have
+    yet becomes the one before it: see `served`. Raises KubectlFailed.
     """
     placed = [{**each, "metadata": {**each["metadata"], "namespace": namespace}} for each in documents]
-    budgets = [each for each in placed if each.get("apiVersion") == "policy/v1"]
-    if budgets and "policy/v1" not in kubectl("api-versions").split():
-        for each in budgets:
-            each["apiVersion"] = "policy/v1beta1"
+    for each in placed:
+        if each.get("apiVersion") in OLDER:
+            each["apiVersion"] = served(each["apiVersion"])
     items = [each for each in placed if each["kind"] != "Namespace"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     return kubectl("apply", "-n", namespace, "-f", "-", stdin=text).splitlines()

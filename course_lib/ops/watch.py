@@ -9,7 +9,49 @@ import time
 from collections.abc import Callable, Iterator
 
 from course_lib.ops import leash
-from course_lib.ops.kubernetes import KubectlFailed
+from course_lib.ops.kubernetes import KubectlFailed, kubectl, served
+
+
+def autoscalers() -> str:
+    """The kind to watch for autoscalers: the plain "hpa" would give the old v1, which tells no metric in its status."""
+    return f"horizontalpodautoscalers.{served('autoscaling/v2').split('/')[1]}.autoscaling"
+
+
+def autoscaler_state(scaler: dict) -> dict:
+    """What an autoscaler's status says: name, percent (mean CPU, % of the request; None while it knows none), pods that
+    there are, pods wanted, trouble (why it is not active, else "")."""
+    status = scaler.get("status", {})
+    metrics = status.get("currentMetrics") or [{}]
+    failing = [c for c in status.get("conditions") or [] if c["type"] == "ScalingActive" and c["status"] == "False"]
+    return {
+        "name": scaler["metadata"]["name"],
+        "percent": metrics[0].get("resource", {}).get("current", {}).get("averageUtilization"),
+        "pods": status.get("currentReplicas", 0),
+        "wanted": status.get("desiredReplicas", 0),
+        "trouble": failing[0]["message"] if failing else "",
+    }
+
+
+def metrics_window(namespace: str) -> float:
+    """Over how many seconds the cluster measures its pods' CPU. Raises RuntimeError where it does not: no metrics API."""
+    api = "/apis/metrics.k8s.io/v1beta1"
+    try:
+        windows = [
+            pod["window"] for pod in json.loads(kubectl("get", "--raw", f"{api}/namespaces/{namespace}/pods"))["items"]
+        ]
+    except KubectlFailed as refused:
+        raise RuntimeError(
+            "the cluster serves no metrics API, so no autoscaler can see its pods' CPU. Install metrics-server: `minikube "
+            "addons enable metrics-server`, or `kubectl apply -f https://github.com/kubernetes-sigs/metrics-server/releases/"
+            f"latest/download/components.yaml`, on kind and Docker Desktop with the argument --kubelet-insecure-tls. ({refused})"
+        ) from None
+    return max((_seconds(each) for each in windows), default=15.0)
+
+
+def _seconds(window: str) -> float:
+    """What Go writes as 10s, 15.28s or 1m0.5s."""
+    minutes, _, rest = window.rpartition("m")
+    return 60 * float(minutes or 0) + float(rest.rstrip("s") or 0)
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ torch.set_num_threads(1)  # the network is so small that more threads would only
 path.picture(here="04")
 
 # %% [markdown]
-# ## Why does the loss fall although nothing is learned?
+# ## Why does the loss fall although there is nothing to learn?
 #
 # One of the articles behind this course explains training with the listing below. We added a seed, and we print four
 # digits.
@@ -98,27 +98,29 @@ claim(
 
 # %% [markdown]
 # The labels come from `randint(0, 2)`: they are coin tosses and do not depend on `x`. The best possible answer is a
-# probability of one half for each class, which costs $\ln 2$. The model has learned its 100 tosses by heart.
+# probability of one half for each class, and its loss is $\ln 2$. The first, random weights cost more than that, so
+# both losses can fall at first. Later the model adapts to its own 100 tosses, and this only harms it on new ones.
 #
 # **Your turn:** give the listing something to learn. Below the line that makes `y_train`, add
-# `y_train = (x_train[:, 0] > 0).long()`. Do the same for `y_val` and `y_new`, and run the cells again. The claim about
-# new examples fails now, as it should. Then change it back.
+# `y_train = (x_train[:, 0] > 0).long()`. Do the same for `y_val` and `y_new`, and run the cells of this section again.
+# The claim about new examples fails now, as it should. Then change it back.
 #
-# **Where this goes wrong.** With random labels, no result can show that the code works. Ten validation examples are too
-# few: their accuracy moves in steps of ten points. The listing also measures in training mode and records gradients; a
-# later section shows the harm. So we need real images, and we need images that the training does not see.
+# **Where this goes wrong.** With random labels, no validation loss can show that a model has learned anything. Ten
+# validation examples are too few: their accuracy moves in steps of ten points. The listing also measures in training
+# mode, and it does extra work for gradients that it does not use. A later section shows what harm this does. So we need
+# real images, and we must keep enough of them out of the training.
 #
 # ## How do I split the data?
 #
-# Into three parts with three jobs:
+# Split them into three parts, each with its own purpose:
 #
 # - the *training part*: the network learns its weights from it;
 # - the *validation part*: we make choices with it, such as settings, or when to stop;
 # - the *test part*: we measure on it once, when nothing is left to choose.
 #
-# Why not choose and measure on the same images? We pick the setting that looks best on them. Part of that is luck, and
-# the luck does not come back on new images. So the number that you report must come from images that no choice has
-# used.
+# Why not choose and measure on the same images? We pick the setting that looks best on them. Part of its lead is luck,
+# and the luck does not repeat on new images. So the number that you report must come from images that played no part in
+# any choice.
 
 # %%
 train_part, test = data.digits()
@@ -136,24 +138,25 @@ shared = sum(len(a & b) for a, b in zip(pictures, pictures[1:] + pictures[:1]))
 claim("no image lies in two parts", shared == 0, f"{shared} shared")
 
 # %% [markdown]
-# Both splits are *stratified*: each digit has the same share in every part. If parts share information that they should
-# not share, this is called *leakage*. Three rules prevent most of it:
+# Both splits are *stratified*: each digit has almost the same share in every part. *Leakage* means that the parts share
+# information that they should not share. Three rules help against it:
 #
 # - Split first. Copies, scaling and the selection of features come after the split.
 # - Fit everything that learns from data, such as a mean, on the training part alone.
 # - Keep together what belongs together: all pictures of one patient, all digits of one writer.
 #
 # We break the third rule ourselves. Thirteen people wrote these digits ([data card](../DATA_CARD.md)), and the file
-# does not name the writer of a digit. So all of them may be in all parts. Our accuracy holds for new digits of the same
-# people. New people are probably read less well. Lesson 04b measures how much leakage flatters.
+# does not name the writer of a digit. So each part may contain digits of all thirteen. Our accuracy holds for new
+# digits of the same people. For digits of other people it is probably lower. Lesson 04b measures how much leakage can
+# raise an accuracy.
 #
 # **Now do exercise 04.1**: a split that keeps groups together.
 #
 # ## How do images reach the training loop?
 #
 # A PyTorch *Dataset* knows how many examples there are and returns one of them. A *DataLoader* shuffles the examples
-# and collects them into *batches*. It can do so in other processes, which pays if images must be read from disk and
-# decoded.
+# and collects them into *batches*. It can use other processes for this work. That helps if images must be read from
+# disk and decoded.
 
 # %%
 from torch.utils.data import DataLoader, Dataset
@@ -181,8 +184,8 @@ claim(
 )
 
 # %% [markdown]
-# Each epoch shuffles anew, so other images are left out each time. Our images fit into memory. Then three lines do the
-# same work, and one index fetches a whole batch:
+# Each epoch shuffles again and therefore leaves out other images. Our images fit into memory, so three lines can do the
+# same work. They fetch a whole batch with one index:
 
 
 # %%
@@ -225,13 +228,13 @@ show.table(["layer", "output shape", "weights"], rows, caption="The network, for
 
 # %% [markdown]
 # `MaxPool2d` keeps the largest of each 2 × 2 points, and `Flatten` makes one row of 512 numbers out of 32 × 4 × 4.
-# *Dropout* sets each of these numbers to zero with a probability of 30 %, and divides the others by 0.7. It does so in
-# training only.
+# *Dropout* sets each of these numbers to zero with a probability of 30 %, and divides the others by 0.7. This happens
+# in training only.
 #
 # ## How do I write a training loop?
 #
-# PyTorch has no ready-made loop. You write it yourself, and so you see every step. The function `shifted` comes in the
-# next section; Python looks for it when the loop runs.
+# PyTorch has no ready-made loop, so you write each step yourself. The loop calls a function `shifted`, which we define
+# in the next section. Python looks it up only when the loop runs.
 
 
 # %%
@@ -259,24 +262,11 @@ def train(images, labels, seed, epochs=30, shift=0.5, after_epoch=None):
 
 
 # %% [markdown]
-# The order of `backward()`, `step()` and the next `zero_grad()` matters. `backward()` *adds* to the gradients that are
-# already there:
-
-# %%
-layer = nn.Linear(2, 1)
-layer(torch.ones(1, 2)).sum().backward()
-once = layer.weight.grad.clone()
-layer(torch.ones(1, 2)).sum().backward()  # without zero_grad() in between
-claim(
-    "without `zero_grad()`, the second gradient is added to the first",
-    torch.equal(layer.weight.grad, 2 * once),
-    f"{once.tolist()[0]}, then {layer.weight.grad.tolist()[0]}",
-)
-
-# %% [markdown]
-# The *one-cycle* schedule raises the learning rate in the first 30 % of the steps, and then lowers it almost to zero.
-# Large steps make progress, small ones settle. It also changes Adam's β₁, the factor with which Adam averages past
-# gradients (lesson 03):
+# `backward()` *adds* to the gradients that are already there (lesson 03), so `zero_grad()` must come before it.
+#
+# The *one-cycle* schedule raises the learning rate in the first 30 % of the steps, and then lowers it almost to zero. A
+# high learning rate makes fast progress. A low one at the end makes the last steps small, so the weights settle. The
+# schedule also changes Adam's β₁, the factor with which Adam averages past gradients (lesson 03):
 
 # %%
 optimizer = torch.optim.Adam(digits_cnn().parameters())
@@ -303,8 +293,9 @@ claim(
 # %% [markdown]
 # ## How can I get more out of few images?
 #
-# Change the images in ways that keep the label right. This is called *augmentation*. `shifted` moves half of the images
-# of a batch by up to one point in each direction, and draws anew each time. Pixels pushed over the edge are lost.
+# Change the images in ways that keep the label right. This is called *augmentation*. Our function `shifted` picks each
+# image of a batch with a probability of one half. It moves a picked image at random: by at most one point to the left
+# or right, and by at most one up or down. Pixels that leave the image are lost.
 
 
 # %%
@@ -320,18 +311,18 @@ def shifted(pixels, share=0.5):
 
 
 # %%
-torch.manual_seed(0)
+torch.manual_seed(1)  # a seed with which all seven copies move
 seven = torch.from_numpy(fit.images[fit.labels == 7][:1])[:, None]
 moved = shifted(seven.repeat(7, 1, 1, 1), share=1.0)[:, 0].numpy()
 show.images(
     [0.1 + 0.9 * image for image in (seven[0, 0].numpy(), *moved)],  # grey, to show the edge
     ["as it is", *["moved"] * 7],
-    finding_title="A seven that is moved by one point is still a seven",
+    finding_title="A seven that moves by at most one point is still a seven",
     alt="A handwritten seven of 8 by 8 points, and seven copies, each moved by at most one point",
 )
 
 # %% [markdown]
-# To measure we need the opposite of training: dropout off, and no gradients.
+# To measure, we need the opposite of what training needs: dropout off, and no gradients.
 
 
 # %%
@@ -352,8 +343,8 @@ def accuracy_of(logits, labels):
 # %% [markdown]
 # ## Does augmentation help?
 #
-# We train three networks with shifts and three without, each from another *seed*, the number from which all random
-# choices follow. After each epoch we note both losses.
+# We train three networks with shifts and three without. Each uses one of the *seeds* 0, 1 and 2. A seed is the number
+# from which all random choices follow. After each epoch we record both losses.
 
 
 # %%
@@ -383,8 +374,8 @@ rows = [["with shifts", mistakes(with_shifts, validation.images)],
 show.table(["training", "mistakes, by seed"], rows, caption="Of 225 validation images")
 
 # %% [markdown]
-# A few mistakes each: 225 images are too few to choose by. So ask a harder question, which production will ask anyway.
-# What happens if the scanner is off by one point? We move all validation images one point to the right.
+# Each network makes a few mistakes, so 225 images are too few to choose by. We need a harder test. In production, a
+# scanner may be off by one point. What happens then? We move all validation images one point to the right.
 
 # %%
 guess(
@@ -406,7 +397,8 @@ claim(
 )
 
 # %% [markdown]
-# So we choose the training with shifts. The test part played no role in this choice.
+# So we choose the training with shifts. The test part played no role in this choice. The network has seen such shifts
+# in training, so this says nothing about other changes, such as a rotation.
 #
 # ## Can the validation loss be below the training loss?
 #
@@ -439,9 +431,9 @@ show.finding(
 )
 
 # %% [markdown]
-# This surprises people, and they suspect leakage. The reason is simpler: the two losses are not measured in the same
-# way. The training loss is computed with dropout on and with shifted images, which is harder. Measured in the same way,
-# the training loss is the lower one again:
+# This surprises people, and some suspect leakage. But the two losses are not measured in the same way. The training
+# loss is computed on shifted images with dropout on, which is harder. It is also a mean over the epoch, while the
+# weights still change. We now measure both losses in the same way, after the training:
 
 # %%
 alike = np.mean(
@@ -460,8 +452,9 @@ claim(
 # %% [markdown]
 # ## When should training stop?
 #
-# Our schedule ends by itself. Many trainings do not. Here is a harder case: 400 images, three labels in ten are wrong,
-# and the learning rate is constant. There is no dropout and no augmentation.
+# Our schedule has a fixed number of steps. Many trainings have no fixed end. Here is a harder case: we have only 400
+# images, and about three labels in ten are wrong. The learning rate is constant, and there is no dropout and no
+# augmentation.
 
 # %%
 few, size = fit.images[:400], 50
@@ -485,8 +478,8 @@ for epoch in range(60):
 known, unseen = np.array(history).T
 
 # %% [markdown]
-# *Early stopping* keeps the weights of the epoch with the lowest validation loss. It gives up when the loss has not
-# improved for a number of epochs, the *patience*.
+# *Early stopping* keeps the weights of the epoch with the lowest validation loss. The training ends when this loss has
+# not improved for a number of epochs, the *patience*.
 
 
 # %%
@@ -506,13 +499,14 @@ best, stopped = best_before_patience_ends(unseen)
 epochs = np.arange(1, 61)
 plt.plot(epochs, known, "--", color=show.ORANGE, label="training images, some labels wrong")
 plt.plot(epochs, unseen, color=show.BLUE, label="validation images, labels right")
-plt.axvline(stopped + 1, color=show.GREY, ls=":", label="patience ends")
-plt.plot(best + 1, unseen[best], "o", color=show.BLUE, ms=9)
+plt.plot(best + 1, unseen[best], "o", color=show.BLUE, ms=9, label="the epoch that is kept")
+plt.axvline(stopped + 1, color=show.GREY, ls=":", label="the training would stop here")
 plt.xlabel("epoch")
 plt.ylabel("loss (nats)")
-plt.legend(loc=(0.42, 0.74))
+plt.ylim(-0.1, 3)  # room for the legend
+plt.legend(loc="upper right")
 show.finding(
-    "The network learns the wrong labels by heart, and new images pay for it",
+    "As the network learns the wrong labels, the validation loss rises",
     alt=f"Loss by epoch. On the training images it falls to {known[-1]:.2f}. On the validation "
     f"images it is lowest, {unseen[best]:.2f}, in epoch {best + 1}, and rises to {unseen[-1]:.2f}",
 )
@@ -527,8 +521,8 @@ claim(
 # %% [markdown]
 # **Your turn:** change `patience=5` to 1, then to 20. Which epoch is kept, and when does the training end?
 #
-# Stopping is a choice, made on the validation part. So the loss at the chosen epoch is a little too good. Report a
-# number from the test part. **Now do exercise 04.2**: the same rule, for losses that are NaN and for tiny improvements.
+# We chose the epoch on the validation part, so its validation loss is probably a little too low. Report a number from
+# the test part. **Now do exercise 04.2**: the same rule, for losses that are NaN and for tiny improvements.
 #
 # ## How good is the model?
 #
@@ -544,10 +538,10 @@ claim(
 )
 
 # %% [markdown]
-# Other test images would give another number. How different could it be? A *95 % interval* answers this. It is computed
-# by a method whose intervals contain the true accuracy in about 95 of 100 repetitions with new test images.
-# `measure.wilson` computes such an interval from two numbers: how many answers were right, and of how many. (Lesson 04b
-# derives it.)
+# Other test images would give another number. The *true accuracy* is the share of all such images that the network
+# reads correctly. How far may it be from our number? A *95 % interval* answers this. If 100 teams each drew 450 new
+# test images and computed one, about 95 of these intervals would contain the true accuracy. `measure.wilson` needs two
+# numbers: how many answers were right, and of how many. (Lesson 04b derives the formula.)
 
 # %%
 right = round(accuracies[0] * 450)
@@ -555,8 +549,8 @@ low, high = measure.wilson(right, 450)
 print(f"seed 0: {right} of 450 right, 95 % interval {100 * low:.1f} % to {100 * high:.1f} %")
 three_wrong, perfect = measure.wilson(447, 450), measure.wilson(450, 450)
 claim(
-    "three mistakes fit a true accuracy of 99.0 % as well as one of 99.5 %; without any mistake, "
-    "less than 99.5 % is still possible",
+    "with three mistakes, the interval contains both 99.0 % and 99.5 %; with no mistake, it still "
+    "begins below 99.5 %",
     three_wrong[0] < 0.99 < 0.995 < three_wrong[1] and perfect[0] < 0.995,
     f"{100 * three_wrong[0]:.1f} % to {100 * three_wrong[1]:.1f} %; from {100 * perfect[0]:.1f} %",
 )
@@ -565,7 +559,7 @@ claim(
 # Write the interval beside each accuracy that you report. It says nothing about other seeds, or about new writers.
 #
 # A percentage hides what went wrong, so look at the images. Here are the eight with the highest loss, averaged over the
-# three networks.
+# three networks. Above each image stand its label and the different answers of the three networks.
 
 # %%
 every_loss = F.cross_entropy(
@@ -593,8 +587,9 @@ show.images(
 #
 # ## What is the difference between `eval()` and `inference_mode()`?
 #
-# They switch different things. `eval()` tells the *layers* that training is over: dropout then passes everything on.
-# `inference_mode()` tells *autograd* not to record operations for a gradient. We try all four combinations.
+# They switch different things. `eval()` switches the *layers*: dropout, for example, then passes every number on.
+# `inference_mode()` switches *autograd*, the part of PyTorch that computes gradients. Autograd then keeps no *graph*,
+# which is its record of operations. We try all four combinations.
 
 # %%
 network, image = with_shifts[0][0], torch.from_numpy(test.images[:1])[:, None]
@@ -613,7 +608,7 @@ show.table(
 
 # %%
 claim(
-    "only the layers' mode makes answers random, and only autograd's keeps a graph",
+    "answers differ only in training mode, and a graph is kept only while autograd records",
     all(seen[m, a] == (m == "train", a == "recording") for m, a in seen),
     "four combinations",
 )
@@ -648,9 +643,10 @@ reveal(
 claim("without eval(), some answers change from call to call", changing > 0, f"{changing} images")
 
 # %% [markdown]
-# Dropout is mild. Another layer, *batch normalisation*, subtracts the mean of the batch and divides by its spread. In
-# training mode the answer to one image then depends on the other images of the batch. Each call also changes the
-# layer's stored averages, even without gradients:
+# Another layer also behaves differently in training mode. There, *batch normalisation* subtracts the mean of the batch
+# and divides by its standard deviation. So the answer to one image depends on the other images of the batch. In
+# evaluation mode the layer uses averages that it has stored. Each call in training mode changes these averages, even
+# without gradients:
 
 # %%
 layer = nn.BatchNorm1d(1)  # in training mode, like every new module
@@ -666,8 +662,8 @@ claim(
 # %% [markdown]
 # ### Where this goes wrong: a service without `inference_mode()`
 #
-# Now the answers are right, but each call keeps the tensors that a gradient would need. PyTorch can call a function of
-# ours, a *hook*, for each of them. Ours adds up their bytes.
+# With `eval()` alone the answers are correct, but each call keeps the tensors that a gradient would need. PyTorch can
+# call a function of ours, a *hook*, for each of them. Ours adds up their bytes.
 
 
 # %%
@@ -693,9 +689,10 @@ claim(
 )
 
 # %% [markdown]
-# This memory is freed together with the output. But a sum such as `total += loss` keeps the graph of every batch, until
-# the process is killed. Write `total += loss.item()`. `torch.no_grad()` is an older form of `inference_mode()`; its
-# tensors may be used in training later.
+# This memory is freed together with the output. But a sum such as `total += loss` keeps the graph of every batch, so
+# the memory in use grows until you delete `total`. Write `total += loss.item()`. `torch.no_grad()` is an older form of
+# `inference_mode()`. A tensor made under `no_grad()` may take part in training later. One made under `inference_mode()`
+# raises an error if a gradient needs it.
 #
 # **Now do exercise 04.3**: an evaluation that leaves the network as it was.
 #
@@ -774,9 +771,9 @@ claim(
 #
 # ## Is it safe to load a model file from the internet?
 #
-# `torch.save` writes a *pickle*, Python's format for objects. A pickle is a small program, and one of its instructions
-# means "call this function with these arguments". Any class can ask for it in `__reduce__`. Ours is harmless: it
-# creates an empty file.
+# `torch.save` writes a zip archive that contains a *pickle*, Python's format for objects. A pickle is a small program,
+# and one of its instructions means "call this function with these arguments". Any class can ask for such a call in its
+# method `__reduce__`. Our call is harmless: it creates an empty file.
 
 # %%
 import io
@@ -807,15 +804,15 @@ except pickle.UnpicklingError as refused:
 claim("with weights_only=True it is refused, and nothing is called", not sign.exists(), "no file")
 
 # %% [markdown]
-# Loading was enough; nobody used the object. The function could have been any other, and it would have run with your
-# rights. `weights_only=True` is the default since PyTorch 2.6. It reads tensors and plain containers, and refuses every
-# other call. The error message explains how to load the file anyway. Do not follow it for files from strangers. (Lesson
-# 22 treats hostile files in full.)
+# Loading was enough: nobody used the object. Any other function could have been called in the same way, with your
+# rights. `weights_only=True` is the default since PyTorch 2.6. It allows only a short list of functions and classes,
+# enough for tensors and plain containers. The error message explains how to load the file anyway. Do not follow it for
+# files from strangers. (Lesson 22 treats hostile files in full.)
 #
 # For weights there is a format that cannot contain calls. A *safetensors* file starts with 8 bytes, the length of a
 # header. The header is JSON: name, type, shape and place of each tensor. The numbers follow. We save the network of
-# seed 0, because it is the first. If we picked the best of the three on the test part, we would choose by the test
-# part.
+# seed 0, because it is the first. We do not pick the network with the best test accuracy, because that would be a
+# choice by the test part.
 
 # %%
 import json
@@ -838,8 +835,9 @@ claim(
 )
 
 # %% [markdown]
-# The file does *not* contain the architecture, nor how pixels must be prepared. Code and model card describe these.
-# Lesson 06 puts the computation into the file as well. **Now do exercise 04.4**: read such a file with NumPy alone.
+# The file does *not* contain the architecture, or how to prepare the pixels. The code and the model card describe
+# these. Lesson 06 puts the computation into the file as well. **Now do exercise 04.4**: read such a file with NumPy
+# alone.
 #
 # ## What do later lessons get?
 #
@@ -887,24 +885,25 @@ show.table(["what", "measured on", "figure"], rows, caption="The training of thi
 # %% [markdown]
 # ## What to remember
 #
-# - Learn on one part, choose on the second, measure once on the third. Split before you do anything else.
-# - `eval()` switches layers, `inference_mode()` switches gradients. A service needs both.
-# - A checkpoint holds weights, optimizer, schedule and random state. Weights from strangers belong in a file that
-#   cannot call anything.
+# - Learn on one part, choose on another, and measure once on the third. Split before you do anything else.
+# - `eval()` switches the layers, and `inference_mode()` switches autograd. A service needs both.
+# - A checkpoint holds weights, optimizer, schedule and random state. Take weights from strangers only in a format that
+#   cannot contain calls.
 #
 # ## Where this breaks down
 #
-# The same people wrote all three parts, so new writers are probably read less well (lesson 04b). A test part that is
-# used again and again wears out: people start to choose by it. Everything here fits into memory; with a million images,
-# loading them is half of the work. On GPUs a restart may differ in the last bits, because some operations add in random
-# order. `torch.use_deterministic_algorithms(True)` replaces or refuses them.
+# The same people wrote all three parts, so the accuracy is probably lower for new writers (lesson 04b). A test part
+# loses its value if it is used again and again, because people start to choose by it. Everything here fits into memory.
+# With a million images, fast loading becomes a task of its own. On GPUs a restart may differ in the last bits, because
+# some operations add in an order that changes from run to run. `torch.use_deterministic_algorithms(True)` replaces or
+# refuses such operations.
 #
 # ## What real teams use
 #
 # They use the same loop inside a library: PyTorch Lightning, Hugging Face Accelerate, or the Trainer of Transformers.
 # These help with several GPUs, mixed precision and restarts. Large data come in shards (WebDataset, Parquet). A tracker
-# such as MLflow notes data version, commit, seed and results of each training. Weights are exchanged as safetensors.
-# For tables, many teams train gradient-boosted trees instead of a network.
+# such as MLflow records the data version, commit, seed and results of each training. Weights are exchanged as
+# safetensors. For tables, many teams train gradient-boosted trees instead of a network.
 #
 # ## Further reading
 #

@@ -7,9 +7,9 @@
 # ## You will be able to
 #
 # - derive an interval for an accuracy, and compute how often it contains the truth;
-# - separate two doubts: other test images, and another seed;
+# - separate two sources of uncertainty: other test images, and another seed;
 # - test whether one model is better than another, and say how many test images that takes;
-# - find four kinds of leakage, and measure how much each one flatters;
+# - find four kinds of leakage, and measure how much each one raises an accuracy;
 # - check whether a model's probabilities can be trusted, and repair them with a temperature.
 #
 # ## Before you start
@@ -41,18 +41,19 @@ path.picture(here="04b")
 # ## How do I compute a 95 % interval for an accuracy?
 #
 # A model is right on $k$ of $n$ test images. The measured accuracy is $\hat a = k/n$. The true accuracy $a$ is the
-# share that it would get right of all images of this kind. If $a$ were known, $\hat a$ would scatter around it with
-# standard deviation $\sqrt{a(1-a)/n}$, as the binomial distribution says. In about 95 % of the cases a bell curve stays
-# within $z = 1.96$ standard deviations.
+# share of all images of this kind that it would get right. By the binomial distribution, $\hat a$ scatters around $a$
+# with standard deviation $\sqrt{a(1-a)/n}$. If this scatter is like a bell curve, $\hat a$ lies within $z = 1.96$
+# standard deviations of $a$ in about 95 % of the cases.
 #
-# Now turn this around. Keep every $a$ from which the measured $\hat a$ is at most $z$ standard deviations away:
+# In practice we know $\hat a$ and not $a$. So we keep every $a$ from which the measured $\hat a$ is at most $z$
+# standard deviations away:
 #
 # $$(\hat a - a)^2 \le z^2\,\frac{a(1-a)}{n} \;\Longleftrightarrow\;
 # \Bigl(1 + \frac{z^2}{n}\Bigr)a^2 - \Bigl(2\hat a + \frac{z^2}{n}\Bigr)a + \hat a^2 \le 0 .$$
 #
-# On the right is a parabola in $a$ that opens upwards. It is negative between its two zeros. These are the ends of
-# *Wilson's interval*. Many textbooks use a shorter formula, $\hat a \pm z\sqrt{\hat a(1-\hat a)/n}$: the measured
-# accuracy is put under the root instead of the true one.
+# The last expression is a parabola in $a$ that opens upwards. It is negative between its two zeros. These zeros are the
+# ends of *Wilson's interval*. Many textbooks use a shorter formula, $\hat a \pm z\sqrt{\hat a(1-\hat a)/n}$. It has the
+# measured accuracy under the root in place of the true one.
 
 
 # %%
@@ -87,8 +88,8 @@ guess(
 )
 
 # %% [markdown]
-# We need no 1,000 teams. The binomial distribution gives the probability of each count of right answers, and each count
-# has its interval.
+# We do not need 1,000 teams. The binomial distribution gives the probability of each count of right answers, and each
+# count has its interval.
 
 
 # %%
@@ -125,13 +126,14 @@ claim(
 )
 
 # %% [markdown]
-# The textbook's interval fails near 100 %, where good models are. A model without a mistake even gets the interval from
-# 100 % to 100 %. The zigzag comes from counting: only whole numbers of images can be right.
+# The textbook's interval fails near 100 %, where good models are. If a model makes no mistake, its interval goes from
+# 100 % to 100 %. With a true accuracy of 99.8 % this happens to 41 % of the teams, because $0.998^{450} \approx 0.41$.
+# None of their intervals contains 99.8 %. Both curves zigzag because only whole numbers of images can be right.
 #
 # ## What does a seed fix?
 #
-# The interval above is about other test images. Another seed is a second doubt, because it gives another network. What
-# exactly does a seed fix? We train for one epoch, twice with the same seed.
+# The interval above is about other test images. The seed is a second source of uncertainty, because another seed gives
+# another network. What exactly does a seed fix? We train for one epoch, twice with the same seed.
 
 # %%
 train_part, test = data.digits()
@@ -147,8 +149,9 @@ one, again = (weights_of(torch_models.train(seed=0, **short)) for _ in range(2))
 claim("here, the same seed gives the same weights, bit for bit", torch.equal(one, again))
 
 # %% [markdown]
-# "Here" means: this machine, these versions, one thread. A seed fixes the *sequence* of random numbers. It does not fix
-# which part of the program uses which number. If a colleague adds one draw at the start, everything after it changes:
+# "Here" means on this machine, with these versions and one thread. A seed fixes the *sequence* of random numbers. It
+# does not fix which part of the program uses which number. If a colleague adds one draw at the start, everything after
+# it changes:
 
 # %%
 torch.manual_seed(0)
@@ -160,8 +163,8 @@ moved = float((undisturbed != disturbed).float().mean())
 claim("one extra draw changes more than 99 % of the weights", moved > 0.99, f"{100 * moved:.1f} %")
 
 # %% [markdown]
-# A seed does not fix the order of additions either. The library, the processor and the number of threads decide it, and
-# in floating point the order matters:
+# A seed does not fix the order of additions either. That order depends on the library, the processor and the number of
+# threads. In floating point it matters:
 
 # %%
 numbers = np.float32([1e8, 1, -1e8])
@@ -170,12 +173,13 @@ otherwise = (numbers[0] + numbers[2]) + numbers[1]
 claim("two orders, two sums", (forwards, otherwise) == (0, 1), f"{forwards:g} and {otherwise:g}")
 
 # %% [markdown]
-# Such a difference grows with every step of a training. So do not promise "the same bits". Promise "as good, within the
-# spread over seeds", and measure the spread.
+# Training can make such a small difference larger, step by step. So do not promise "the same bits". Promise "as good,
+# within the spread over seeds", and measure the spread.
 #
 # ## How much do seeds change the accuracy?
 #
-# We train 20 networks for ten epochs each: ten seeds with shifted images, ten without.
+# We train 20 networks: ten seeds with shifted images, and the same ten without. To save time, each trains for ten
+# epochs and not for thirty as in lesson 04, so they read less well than the network there.
 
 
 # %%
@@ -203,14 +207,15 @@ print("with shifts:", *(f"{100 * a:.2f}" for a in sorted(accuracies)))
 print("without:    ", *(f"{100 * a:.2f}" for a in sorted(plain)))
 
 # %% [markdown]
-# Take the first five runs with shifts. Their mean is $\bar a$, their standard deviation is $s$, and $r = 5$ is their
-# number. If runs scatter like a bell curve, two questions have two answers:
+# Take $r$ runs, here the first five with shifts. Their mean is $\bar a$, and their standard deviation is $s$. Two
+# questions are easily confused. If runs scatter like a bell curve, their answers are two 95 % intervals:
 #
-# - *Where will the next run land?* In $\bar a \pm t\, s\sqrt{1 + 1/r}$ with 95 %.
-# - *Where is the mean over all seeds?* In $\bar a \pm t\, s / \sqrt{r}$ with 95 %.
+# - *Where will the next run land?* In $\bar a \pm t\, s\sqrt{1 + 1/r}$.
+# - *Where is the mean over all seeds?* In $\bar a \pm t\, s / \sqrt{r}$.
 #
-# Here $t$ replaces 1.96, because $s$ itself comes from few runs. It is the 97.5 % point of *Student's distribution*
-# with $r - 1$ *degrees of freedom*.
+# Here $t$ replaces 1.96, because $s$ itself is estimated from few runs. It is the point below which 97.5 % of
+# *Student's distribution* lies. This bell-shaped curve has wider tails if its number of *degrees of freedom*, here
+# $r - 1$, is small.
 
 # %%
 runs = np.array([2, 3, 5, 10, 20, 1000])
@@ -229,10 +234,11 @@ claim(
 )
 
 # %% [markdown]
-# More runs make the interval for the mean as narrow as you like. The one for the next run has a limit, because $t$ is
-# above 1.96 and the root is above 1 for every number of runs: the next run scatters, however well you know the mean.
+# More runs make the interval for the mean as narrow as you like. The interval for the next run has a limit: for every
+# number of runs, $t$ is above 1.96 and the root is above 1. The next run still scatters, even if you know the mean
+# exactly.
 #
-# Reports often show another band: from the lowest to the highest of five runs. How often does the next run land in it?
+# Some reports show another band: from the lowest to the highest of five runs. How often does the next run land in it?
 
 # %%
 guess(
@@ -251,11 +257,12 @@ claim(
 )
 
 # %% [markdown]
-# The reason: each of the six runs is equally likely to be the lowest or the highest of all six. So the sixth is an
-# extreme in two of six cases. A range of five runs is a 67 % interval. Never compare it with a 95 % interval.
+# Why two of three? Each of the six runs is equally likely to be the lowest of all six, and equally likely to be the
+# highest. So the next run is the lowest or the highest in two of six cases. A range of five runs is a 67 % interval. Do
+# not compare it with a 95 % interval.
 #
-# You deploy one run, so the interval for the next run is yours. We draw it beside Wilson's. Now both are 95 %
-# intervals, and the comparison is fair.
+# You deploy one run, so you need the interval for the next run. We draw it beside Wilson's. Both are 95 % intervals, so
+# we may compare them.
 
 # %%
 five = accuracies[:5]
@@ -276,11 +283,11 @@ for row, (low, high) in enumerate(spans.values()):
 plt.plot(100 * five, np.full(5, -1), "|", color="black", ms=12)
 plt.yticks([0, -1, -2], spans)
 plt.ylim(-2.5, 0.7)
-plt.xlabel("accuracy (%); black lines: the five runs")
+plt.xlabel("accuracy (%); black lines: the five runs, equal ones coincide")
 said = [f"{name}: {100 * a:.1f} % to {100 * b:.1f} %" for name, (a, b) in spans.items()]
 show.finding(
-    f"Other images leave {widths[0]:.1f} points open, another seed {widths[1]:.1f}",
-    alt=f"Three 95 % intervals. {'; '.join(said)}".replace("\n", " "),
+    f"95 % intervals: {widths[0]:.1f} points (other images), {widths[1]:.1f} (another seed)",
+    alt="; ".join(said).replace("\n", " "),
 )
 
 # %%
@@ -292,13 +299,13 @@ claim(
 )
 
 # %% [markdown]
-# The widths are close, and $s$ is uncertain. So do not argue which of the two doubts is larger. Report both. And note
-# that more seeds do not make the test part larger: all runs read the same 450 images.
+# The first two widths are close, and $s$ is uncertain. So these data cannot tell which of the two uncertainties is
+# larger. Report both. More seeds do not make the test part larger, because all runs read the same 450 images.
 #
 # ## Is the new model better than the old one?
 #
-# The course has two trained networks in `models/`. Version 1 comes from lesson 01. Version 3 comes from lesson 04:
-# trained longer, with shifts. Both read the same test images.
+# The course has two trained networks in `models/`. Version 1 comes from lesson 01. Version 3 comes from lesson 04,
+# where it was trained for longer and with shifts. Both read the same test images.
 
 # %%
 old = open_session(models.path("digits_cnn", 1).read_bytes(), threads=1)
@@ -312,16 +319,17 @@ for name, logits in (("old", old_logits), ("new", new_logits)):
 print(f"only the old one right: {versus.first_only}, only the new one right: {versus.second_only}")
 
 # %% [markdown]
-# The two intervals overlap. But to compare intervals is wasteful. Both models read the same images, and an image that
-# is hard for one is often hard for the other. Images on which both are right, or both wrong, say nothing about the
-# difference. Only the *discordant* images count, on which exactly one model is right.
+# The two intervals overlap, but this comparison wastes information. Both models read the same images, and an image that
+# is hard for one is often hard for the other. Images on which both are right, or both wrong, say nothing about which
+# model is better. Only the *discordant* images count. On these, exactly one model is right.
 #
-# If both models were equally good, each discordant image would be a toss of a fair coin. Let $d$ be their number, and
-# $m$ the smaller of the two counts. The chance of a split at least as uneven is
+# If both models were equally good, each discordant image would be a toss of a fair coin. Let $d$ be the number of
+# discordant images. One model alone is right on $m$ of them, the other on $d - m$, and $m$ is the smaller count. The
+# chance of a split at least as uneven is
 #
 # $$p = \min\Bigl(1,\; 2\sum_{i=0}^{m} \binom{d}{i}\, 2^{-d}\Bigr).$$
 #
-# It is called the *p-value* of *McNemar's test*. By custom, a difference is claimed only if $p$ is below 0.05.
+# It is called the *p-value* of *McNemar's test*. By custom, people claim a difference only if $p$ is below 0.05.
 
 # %%
 for d in (4, 5, 6):
@@ -334,11 +342,15 @@ claim(
 
 # %% [markdown]
 # Even five against none is not enough, and six would be. This does not show that the two models are equally good. It
-# shows that 450 images are too few.
+# only shows that these 450 images cannot tell them apart.
 #
-# How many would be enough? Say the old model is truly right on 98.5 % and the new one on 99.5 %. On 1.2 % of the images
-# only the new one is right, on 0.2 % only the old one. Both models read the same test images. We want to notice the
-# difference with a chance of 80 %. This chance is called the *power* of the test.
+# Was the rollback at 3 a.m. right? On 450 images, 98.9 % and 99.3 % are five mistakes and three. At the least, the
+# discordant images are two against none, and then $p = 2 \cdot 2^{-2} = 0.5$. Every other split of these mistakes gives
+# a larger $p$. So the two numbers gave no reason for the rollback.
+#
+# How many images would be enough? Say the old model is truly right on 98.5 % and the new one on 99.5 %. On 1.2 % of the
+# images only the new one is right, on 0.2 % only the old one. Both models read the same test images. How many images
+# give us a chance of 80 % to notice the difference? This chance is called the *power* of the test.
 
 # %%
 guess(
@@ -359,9 +371,9 @@ def power(count, new_only=0.012, old_only=0.002):
 
 
 # %% [markdown]
-# What if each model had test images of its own? Then there are no pairs, and every error counts: 1.5 % for the old
-# model, 0.5 % for the new one. If both were equally good, an error would be equally likely in each set. So the same
-# function answers this question too.
+# What if each model had its own test images? Then there are no pairs, and every error counts: 1.5 % for the old model,
+# 0.5 % for the new one. If both were equally good, each error would be equally likely to come from either model. So the
+# same function answers this question too.
 
 # %%
 sizes = np.arange(100, 3501, 50)
@@ -393,10 +405,10 @@ claim(
 # %% [markdown]
 # ## How do I get an interval for a loss, or for any other measure?
 #
-# Wilson's formula knows only right and wrong. The *bootstrap* works for any measure. Draw 450 of the 450 test images
-# *with replacement*: some come twice, some not at all. Compute the measure on them, and repeat this 2,000 times. The
-# middle 95 % of the results are the interval. We take the loss. It has a value for each image, so it may tell more than
-# five discordant images.
+# Wilson's formula is only for answers that are right or wrong. The *bootstrap* works for many other measures. Draw 450
+# of the 450 test images *with replacement*: some come twice, some not at all. Compute the measure on them, and repeat
+# this 2,000 times. The middle 95 % of the results are the interval. We use it for the loss. The loss has a value for
+# each image, so it may tell us more than five discordant images.
 
 
 # %%
@@ -431,16 +443,17 @@ claim(
 )
 
 # %% [markdown]
-# So we may claim a lower loss for the new model, and not a higher accuracy. Draw the *pairs*, as here: an image keeps
-# both of its losses. The bootstrap cannot invent what the test part lacks. For a model without a mistake, each draw has
-# no mistake either, and the interval for its accuracy is 100 % to 100 %.
+# So we may claim a lower loss for the new model, but not a higher accuracy. To compare two models, draw images and keep
+# both losses of each, as in the third row. The bootstrap also has a limit. If a model makes no mistake on the test
+# part, no draw contains a mistake, and the interval for its accuracy goes from 100 % to 100 %.
 #
 # ## Is the training better, or only this network?
 #
-# McNemar's test compares two *networks*. If you compare two *ways to train*, such as with shifts and without, the seed
-# belongs to the question. Then a run counts as one measurement. The *permutation test* needs no bell curve. If shifts
-# had no effect, every way to deal the runs into two groups would be equally likely. The p-value is the share of these
-# ways whose means differ at least as much as the measured ones.
+# McNemar's test compares two *networks*. To compare two *ways to train*, such as with shifts and without, you need
+# several seeds of each. Then one run is one measurement. The *permutation test* does not assume a bell curve. If shifts
+# had no effect, every division of the runs into two groups would be equally likely. For each division, compute the
+# difference of the two means. The p-value is the share of divisions with a difference at least as large as the measured
+# one.
 
 
 # %%
@@ -467,7 +480,7 @@ claim(
 # %% [markdown]
 # There are 20 ways to choose three of six runs, and at least two of them are as extreme as the best result:
 # $2/20 = 0.1$. Lesson 04 trained three networks with shifts and three without, so this test could not have found a
-# difference there. Plan at least four runs for each side. We have ten. We compare them on the test images, and again
+# difference there. Plan at least four runs for each way. We have ten. We compare them on the test images, and again
 # after we have moved all test images one point to the right.
 
 # %%
@@ -486,15 +499,15 @@ claim(
 )
 
 # %% [markdown]
-# Look at the first p-value. If it is above 0.05, you may not claim a difference on the test images as they are, in
-# either direction. On moved images the difference is clear. Both p-values are about other seeds and these 450 images,
-# not about new writers. **Now do exercises 04b.1 and 04b.2**: the interval for the next run, and a test for two ways to
+# Look at the first p-value. If it is above 0.05, you may not claim a difference on the unmoved test images, in either
+# direction. On moved images the difference is clear. Both p-values are about other seeds and these 450 images, not
+# about new writers. **Now do exercises 04b.1 and 04b.2**: the interval for the next run, and a test for two ways to
 # train that share their seeds.
 #
-# ## How much does leakage flatter?
+# ## How much can leakage raise an accuracy?
 #
-# *Leakage* means that the parts share what they should not share. We measure four kinds. In the first two the labels
-# are random, so an honest accuracy is one in ten, or one half.
+# *Leakage* means that the parts share information that they should not share. We measure four kinds. In the first two
+# the labels are random. So an honest accuracy is one in ten for ten classes, and one half for two.
 #
 # ### Copies before the split
 #
@@ -532,14 +545,14 @@ claim(
 # ### Selection before the split
 #
 # There are 100 patients with 5,000 measured values each, and the labels are coin tosses. Someone keeps the 20 values
-# that fit the labels best, and then splits the patients into halves.
+# that correlate most with the labels. The patients are split into halves only after that.
 
 # %%
 guess("selected", "Selected first, split afterwards: which accuracy on coin tosses?", share=True)
 
 # %%
-values = np.random.default_rng(0).normal(size=(100, 5000))
-coins = np.tile([-1, 1], 50)
+nature = np.random.default_rng(0)
+values, coins = nature.normal(size=(100, 5000)), nature.choice([-1, 1], 100)
 learn, measure_on = np.arange(50), np.arange(50, 100)
 
 
@@ -561,8 +574,8 @@ claim(
 # %% [markdown]
 # ### The best of many
 #
-# Twenty models are equally good: each is truly right on 97 %. Someone tests all of them on 225 images and reports the
-# best one.
+# Twenty models are equally good, and each has a true accuracy of 97 %. Someone tests all of them on 225 images and
+# reports the best result.
 
 # %%
 measured = random.binomial(225, 0.97, size=(10_000, 20)) / 225
@@ -574,14 +587,14 @@ claim(
 )
 
 # %% [markdown]
-# This is why you choose on the validation part and report from the test part. Here we assumed that the models' errors
-# are independent; models that make the same errors flatter less.
+# This is why you choose on the validation part and report from the test part. We assumed here that the models make
+# their errors independently. If they make the same errors, the best result is less exaggerated.
 #
 # ### The same people on both sides
 #
-# The file does not say who wrote a digit. But it seems to keep the order in which the forms were scanned. Then
-# neighbours in the file often have the same writer. We cut the file into three blocks, learn from two and read the
-# third. Then we do the same with random thirds.
+# The file does not say who wrote a digit. But it seems to keep the order in which the forms were scanned, so neighbours
+# in the file often have the same writer. We cut the file into three blocks, learn from two and test on the third. Then
+# we do the same with random thirds.
 
 # %%
 whole = load_digits()
@@ -604,14 +617,14 @@ claim(
 )
 
 # %% [markdown]
-# If the assumption about the order is right, the larger number is closer to what a new customer will see. (Lesson 21
-# tests it.) **Now do exercise 04b.3**: find copies across two parts.
+# If we are right about the order, the larger number is closer to what a new customer will see. (Lesson 21 tests the
+# order.) **Now do exercise 04b.3**: find copies across two parts.
 #
-# ## When the model says 90 %, is it right nine times in ten?
+# ## If the model says 90 %, is it right nine times in ten?
 #
-# A model is *calibrated* if its probabilities come true: of all answers given with 90 %, nine in ten are right.
-# (Quantization uses the word "calibration" for something else.) We compare what softmax claims with what happens, over
-# the ten networks with shifts.
+# A model is *calibrated* if its probabilities agree with how often it is right. Of all answers to which it gives 90 %,
+# nine in ten are right. (Quantization uses the word "calibration" for something else.) We take the answers of the ten
+# networks with shifts, and sort them into five bins by their probability.
 
 
 # %%
@@ -643,12 +656,12 @@ claim(
 )
 
 # %% [markdown]
-# These networks are too modest. Often it is the other way round. In 2017 Guo and others found that modern networks
-# claimed too much. In 2021 Minderer and others measured newer ones: the most recent, above all those without
-# convolutions, were among the best calibrated. So measure yours.
+# These networks claim too little. Many claim too much: in 2017 Guo and others found this in the modern networks of that
+# time. In 2021 Minderer and others measured newer networks. The most recent ones, above all those without convolutions,
+# were among the best calibrated. So measure your own.
 #
-# One number can repair much: divide all logits by a *temperature* $T$. Choose $T$ such that the loss on the
-# *validation* part is lowest. No answer changes, because dividing by a positive number keeps the order.
+# A single number can repair much of this: divide all logits by a *temperature* $T$. Choose the $T$ with the lowest loss
+# on the *validation* part. No answer changes, because division by a positive number keeps the order of the logits.
 
 
 # %%
@@ -674,14 +687,14 @@ plt.ylabel("right (%)")
 plt.legend(loc="lower right")
 gaps = [100 * (right.mean() - values.mean()) for values in (claimed, repaired)]
 show.finding(
-    f"One temperature: the gap goes from {gaps[0]:.1f} points to {gaps[1]:.1f}",
+    f"One temperature: the mean gap goes from {gaps[0]:.1f} points to {gaps[1]:.1f}",
     alt="Share of right answers against the claimed probability, in five bins. As trained, the "
-    "points lie above the diagonal; after the temperature they lie nearer to it",
+    "points lie above the diagonal; after the temperature most of them lie nearer to it",
 )
 
 # %% [markdown]
-# Now the networks are calibrated for digits. What do they say about an image that is no digit? We show them random
-# noise.
+# On digits, the probabilities are now right on average. The lowest bin holds few answers, so its point scatters. What
+# do the networks say about an image that shows no digit? We give them random noise.
 
 # %%
 noise = np.random.default_rng(0).random((1000, 8, 8), dtype=np.float32)
@@ -694,8 +707,8 @@ claim(
 )
 
 # %% [markdown]
-# Softmax spreads 100 % over ten digits, and "none of these" is not among them. So a threshold on the probability does
-# not protect a service from other inputs (lesson 21). **Now do exercise 04b.4**: measure calibration in one number.
+# Softmax divides 100 % among ten digits, and "none of these" is not one of them. So a threshold on the probability does
+# not protect a service against other inputs (lesson 21). **Now do exercise 04b.4**: measure calibration in one number.
 #
 # ## What we measured
 #
@@ -706,8 +719,8 @@ rows = [
     ["other test images", f"±{widths[0] / 2:.2f} points", "Wilson's interval, 450 images"],
     ["another seed", f"±{widths[1] / 2:.2f} points", "five runs, the next one"],
     ["one point of difference", f"{enough:,} images", "paired test, power 80 %"],
-    ["copies before the split", f"{100 * copied_first:.0f} % on dice", "honest: 10 %"],
-    ["selection before the split", f"{100 * everyone:.0f} % on coins", "honest: 50 %"],
+    ["copies before the split", f"{100 * copied_first:.0f} % on random labels", "honest: 10 %"],
+    ["selection before the split", f"{100 * everyone:.0f} % on coin tosses", "honest: 50 %"],
     ["the best of 20", f"{100 * (best - 0.97):+.1f} points", "225 images, independent errors"],
     [
         "the same writers",
@@ -715,29 +728,30 @@ rows = [
         "blocks against random thirds",
     ],
 ]
-show.table(["doubt", "size", "measured with"], rows, caption="What an accuracy leaves open")
+show.table(["uncertainty", "size", "measured with"], rows, caption="What an accuracy leaves open")
 
 # %% [markdown]
 # ## What to remember
 #
-# - An accuracy needs an interval. Near 100 %, use Wilson's.
-# - Compare networks on the same images with a paired test. Compare trainings over seeds, with four runs or more.
-# - Leakage can turn random labels into a high accuracy. Split first, and keep groups together.
+# - An accuracy needs an interval. Near 100 %, use Wilson's interval.
+# - Compare two networks with a paired test on the same images. Compare two ways to train over seeds, with four runs or
+#   more of each.
+# - Leakage can give a high accuracy even for random labels. Split first, and keep groups together.
 #
 # ## Where this breaks down
 #
-# All intervals assume that the test images were drawn like the images of production. They say nothing about drift
+# All intervals here assume that production sends images of the same kind as the test part. They say nothing about drift
 # (lesson 21). Accuracies near 100 % do not scatter like a bell curve, so Student's intervals are rough here, and may
-# reach above 100 %. If you test often, some p-values fall below 0.05 by chance. The blocks of the file stand for
-# writers only if the guess about the order is right. One temperature repairs an average; it cannot repair classes that
-# err in opposite directions.
+# reach above 100 %. If you run many tests, some p-values fall below 0.05 by chance. The blocks of the file stand for
+# writers only if we are right about the order. One temperature repairs an average. It cannot help if the model claims
+# too much for one class and too little for another.
 #
 # ## What real teams use
 #
-# They fix the test part and the number of seeds before the first training, and publish mean, spread and interval. For
-# other measures than accuracy, such as F1 or AUC, they use the bootstrap (`scipy.stats.bootstrap`). scikit-learn has
-# `GroupKFold` and `TimeSeriesSplit` against leakage, and `Pipeline`, which fits scaling and selection on the training
-# part alone. `CalibratedClassifierCV` calibrates.
+# They fix the test part and the number of seeds before the first training. They publish the mean, the spread and the
+# interval. For other measures than accuracy, such as the F1 score or the area under the ROC curve, they use the
+# bootstrap (`scipy.stats.bootstrap`). scikit-learn has `GroupKFold` and `TimeSeriesSplit` against leakage, and
+# `Pipeline`, which fits scaling and selection on the training part alone. `CalibratedClassifierCV` calibrates.
 #
 # ## Further reading
 #

@@ -1,21 +1,21 @@
 # %% [markdown]
 # # 12 Distillation
 #
-# At 3 a.m. the cheap model that replaced the expensive one misreads every 3 that comes in. It was trained on the
-# expensive model's answers, in a week in which nobody wrote a 3. It was also tested in that week.
+# At 3 a.m. you learn that the new, cheap model misreads every 3. It was trained on the answers of the expensive model
+# that it replaced, in a week in which nobody wrote a 3. Its test images came from the same week.
 #
 # ## You will be able to
 #
-# - derive the loss with which a student follows a teacher, and explain its factor $T^2$;
-# - say what a teacher's answer holds beside the label, and show by a control that this part helps;
-# - compare a taught student with the same student alone, over ten seeds and in pairs;
-# - name the settings in which a teacher helps, and those in which it does not, before you pay for one;
-# - find and repair what a student lacks of a class that it never saw.
+# - derive the loss that trains a small model on a large model's answers, and explain its factor $T^2$;
+# - say what such an answer contains beside the label, and show by a control that this part helps;
+# - compare two ways of training over ten seeds, in pairs;
+# - name settings in which such answers help, and settings in which they do not;
+# - find and repair a class that the small model never saw in training.
 #
 # ## Before you start
 #
-# You need softmax and cross-entropy (lesson 02), and the three parts of a data set (lesson 04). The teacher is version 3
-# of the digits network, as lesson 04 trained it.
+# You need softmax and cross-entropy (lesson 02), and the three parts of a data set (lesson 04). The teacher is version
+# 3 of the digits network, as lesson 04 trained it.
 
 # %%
 import warnings
@@ -38,9 +38,10 @@ path.picture(here="12")
 # %% [markdown]
 # ## What does a teacher's answer contain that a label does not?
 #
-# *Distillation* trains a small network, the *student*, on the answers of a large one, the *teacher*. Labels are right
-# more often than a teacher. So why learn from a teacher? Look at its answers first. Our teacher learned from the 1,122
-# labelled images of the training part. It never saw the 225 of the validation part or the 450 of the test part.
+# *Distillation* trains a small network, the *student*, on the answers of a large one, the *teacher*. The labels count
+# as correct, and a teacher makes mistakes. So why learn from a teacher? Look at its answers first. Our teacher was
+# trained on the 1,122 labelled images of the training part, not on the 225 of the validation part or the 450 of the
+# test part.
 
 # %%
 train_part, test = data.digits()
@@ -66,8 +67,8 @@ claim(
 )
 
 # %% [markdown]
-# So far the teacher only repeats the label. The rest of its answer is small. To make it larger we divide the teacher's
-# logits $v_j$ by a *temperature* $T$ before the softmax. $C = 10$ is the number of classes:
+# So the teacher's first choice only repeats the label. The nine other probabilities are tiny. To enlarge them, we
+# divide the teacher's logits $v_j$ by a *temperature* $T$ before the softmax. $C = 10$ is the number of classes:
 #
 # $$q_j(T) = \frac{e^{v_j/T}}{\sum_{i=0}^{C-1} e^{v_i/T}}, \qquad v \in \mathbb{R}^C \text{ the teacher's logits},\; T > 0 .$$
 
@@ -81,8 +82,8 @@ show.table(
 )
 
 # %% [markdown]
-# If all classes were equally likely, the nine would have 90 %. Now take two images with the same label, 9, and look at
-# the teacher's answers at $T = 4$.
+# If all classes were equally likely, these nine would share 90 %. Now take two images with the same label, 9, and look
+# at the teacher's answers at $T = 4$.
 
 # %%
 second = teacher_logits.topk(2, dim=1).indices[:, 1]  # the teacher's second choice
@@ -113,11 +114,11 @@ show.finding(
 # answer is often called *dark knowledge*. **Your turn:** draw the answers at $T = 1$. How much of it is left?
 #
 # Is it knowledge, or only noise? For each image we look for the most similar image *of another class*, pixel by pixel.
-# A random second choice would be the class of that image in one of nine cases, 11 %. How often is the teacher's second
-# choice that class?
+# A random second choice would name the class of that image once in nine times (11 %). How often does the teacher's
+# second choice name it?
 
 # %%
-guess("second", "How often is the second choice that class?", share=True)
+guess("second", "How often does the second choice name that class?", share=True)
 
 # %%
 distances = torch.cdist(pixels, pixels)
@@ -135,13 +136,13 @@ claim(
 )
 
 # %% [markdown]
-# So the second choice depends on what the image looks like. **Now do exercise 12.1**: a service sends only
-# probabilities, and you soften them without logits.
+# So the second choice depends on what the image looks like. **Now do exercise 12.1**: a service sends you
+# probabilities without logits, and you soften them.
 #
 # ## Which loss does the student minimise, and why is there a $T^2$?
 #
-# The student has logits $z \in \mathbb{R}^C$. At the same temperature it answers $p = \mathrm{softmax}(z/T)$. The
-# teacher's answer $q$ is its target, in a cross-entropy:
+# The student has logits $z \in \mathbb{R}^C$. At the same temperature its answer is $p = \mathrm{softmax}(z/T)$. The
+# loss is the cross-entropy of $p$ with the teacher's answer $q$ as the target:
 #
 # $$L_T(z) = -\sum_j q_j \ln p_j .$$
 #
@@ -158,9 +159,10 @@ claim(
 # \quad\Longrightarrow\quad
 # \frac{\partial L_T}{\partial z_j} \approx \frac{1}{C\,T^2}\,\bigl[(z_j - \bar z) - (v_j - \bar v)\bigr].$$
 #
-# So the gradient shrinks like $1/T^2$. One factor $1/T$ comes from the chain rule. The other one comes from $p$ and $q$,
-# which move closer to each other. Times $T^2$, the gradient has a limit. It is the gradient of half the mean squared
-# difference between the logits of student and teacher, each relative to its mean. This is called *matching logits*.
+# So the gradient shrinks like $1/T^2$. One factor $1/T$ comes from the chain rule. The other one comes from $p$ and
+# $q$, which move closer to each other. Multiplied by $T^2$, the gradient has a limit. The limit is the gradient of half
+# the mean squared difference between the logits of student and teacher, each less its mean. Training on this difference
+# is called *matching logits*.
 #
 # We check both results with autograd, for the teacher and an untrained student.
 
@@ -235,7 +237,7 @@ claim(
 #
 # Many programs use `nn.KLDivLoss` for the teacher's part. The *Kullback–Leibler divergence*, $\sum_j q_j
 # \ln(q_j/p_j)$, is $L_T$ minus $-\sum_j q_j \ln q_j$, the entropy of $q$. The entropy does not depend on $z$, so the
-# gradient is the same. Four ways to call it run without an error. Only one of them is correct.
+# gradient is the same. All four calls below run without an error. Only one of them is correct.
 
 # %%
 T = 4.0
@@ -263,17 +265,17 @@ claim(
 print(said[0].message)
 
 # %% [markdown]
-# The first argument has to be the *logarithm* of the student's probabilities, the second one the teacher's
-# probabilities. By default PyTorch also divides by the number of classes, and warns about it. A training with a wrong
-# call does not fail. It minimises something else, or gives the teacher a tenth of the weight. The simplest correct call
-# is `T**2 * F.cross_entropy(z / T, softened(v, T))`.
+# The first argument must be the *logarithm* of the student's probabilities, the second one the teacher's
+# probabilities. The third call has them swapped. By default PyTorch also divides by the number of classes, and warns
+# about it. Training with a wrong call raises no error. It minimises something else, or gives the teacher a tenth of its
+# weight. The simplest correct loss is `T**2 * F.cross_entropy(z / T, softened(v, T))`.
 #
 # ## How can I train a hundred students in seconds?
 #
-# One student proves nothing, because the random first weights and the order of the images change its accuracy. We want
-# ten students for each setting, and many settings. The student is tiny: 64 pixels, 16 hidden units, 10 logits. So one
-# call can train them all. `torch.vmap` runs one network for many sets of weights at once. Each weight gets one more axis
-# in front, with one entry for each student.
+# One student is weak evidence, because the random first weights and the order of the images change its accuracy. We
+# want ten students for each setting, and many settings. The student is tiny: 64 pixels, 16 hidden units, 10 logits. So
+# one process can train many at once: `torch.vmap` runs one network with many sets of weights in one call. Each weight
+# gets one more axis in front, with one entry for each student.
 
 # %%
 student = new_student(0)
@@ -287,9 +289,9 @@ run_all = torch.vmap(run)  # many students, each on its own images
 run_on_same = torch.vmap(run, in_dims=(0, None))  # many students, all on the same images
 
 # %% [markdown]
-# A *setting* says what a student is told: the weight $w$ of the teacher ($w = 0$: alone), the temperature, and the
-# answers. We use ten *seeds*, 0 to 9. In every setting, the students of one seed start from the same weights and see the
-# same images in the same order. So we may compare them in pairs.
+# A *setting* says what a student learns from: the weight $w$ of the teacher ($w = 0$: alone), the temperature, and the
+# answers. We use ten *seeds*, 0 to 9. If two settings use the same images, the two students of one seed start from the
+# same weights and see these images in the same order. So we compare them in pairs.
 
 
 # %%
@@ -322,9 +324,9 @@ def train(settings, rows, steps=600, hidden=16, start=None):
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=1e-2, total_steps=steps)
     for step in range(steps):
         now = rows.gather(1, order[:, step])  # (students, 64)
-        z = run_all(weights, pixels[now])
-        hard = -F.log_softmax(z, -1).gather(2, labels[now][..., None])[..., 0]
-        soft = -(targets[who, now] * F.log_softmax(z / T[:, None, None], -1)).sum(dim=-1)
+        z = run_all(weights, pixels[now]).mT  # (students, 10, 64): softmax is faster this way
+        hard = -F.log_softmax(z, 1).gather(1, labels[now][:, None])[:, 0]
+        soft = -(targets[who, now].mT * F.log_softmax(z / T[:, None, None], 1)).sum(dim=1)
         loss = ((1 - w) * hard.mean(dim=1) + w * T**2 * soft.mean(dim=1)).sum()
         optimizer.zero_grad()
         loss.backward()
@@ -334,8 +336,9 @@ def train(settings, rows, steps=600, hidden=16, start=None):
 
 
 # %% [markdown]
-# The losses of the students are added, not averaged, so each student gets its own gradient. Do the students really not
-# influence each other? We train ten taught students together with ten others, and once more without them.
+# The losses of all students are added. Each weight belongs to one student, so its gradient comes from that student's
+# loss alone. Do the students really not influence each other? We train ten taught students together with ten others,
+# and once more without them.
 
 # %%
 everything = torch.arange(len(labels)).expand(10, -1)  # each seed may see every image
@@ -348,9 +351,9 @@ claim("after 20 steps they differ by rounding only", differ < 1e-3, f"by {differ
 # ## Does a teacher help when I have few labels?
 #
 # Labels cost money. Say you have 100 labelled images, ten of each digit. Each seed draws its own hundred. Ten students
-# learn alone from these labels. Ten are taught on *the same hundred images*. We take $T = 4$ and $w = 1$ and do not
-# search. This setting is generous: our teacher learned from all 1,122 labels, so it knows more than the hundred. But
-# neither teacher nor student saw a test image. How much does the teacher add to the test accuracy?
+# learn alone from these labels. Ten are taught on *the same hundred images*. We take $T = 4$ and $w = 1$ without a
+# search. This comparison favours the teacher, because it learned from all 1,122 labels. But neither teacher nor student
+# was trained on a test image. How much does the teacher add to the test accuracy?
 
 # %%
 guess("gain", "The gain from a teacher, on the same 100 images?", low=0, high=20, unit="points")
@@ -377,7 +380,7 @@ students = train([alone, taught], hundred)
 right = right_of(students)
 accuracy = right.mean(axis=2)  # (2, 10)
 gain = accuracy[1] - accuracy[0]
-reveal("gain", max(0, 100 * gain.mean()))
+reveal("gain", max(0, round(100 * gain.mean(), 1)))
 
 # %%
 claim(
@@ -392,14 +395,14 @@ claim(
 # ## Could the gain be luck?
 #
 # Suppose that teaching has no effect. Then "alone" and "taught" are only names. In each pair we could swap them, so the
-# difference $d_s$ of seed $s$ would be as likely as $-d_s$. Ten signs can fall in $2^{10} = 1024$ ways, all equally
-# likely. The *p-value* is the share of these ways whose sum is at least as far from 0 as the sum that we saw. It is also
-# written $p$, and has nothing to do with the student's answer:
+# difference $d_s$ of seed $s$ would be as likely as $-d_s$. Ten differences can have their signs in $2^{10} = 1024$
+# ways, all equally likely. The *p-value* is the share of these ways whose sum is at least as far from 0 as the sum that
+# we saw. It is also written $p$, like the student's answer, but has nothing to do with it:
 #
 # $$p = \frac{1}{2^{10}}\;\#\Bigl\{\,\epsilon \in \{-1, 1\}^{10} : \Bigl|\sum_s \epsilon_s d_s\Bigr| \ge \Bigl|\sum_s d_s\Bigr|\,\Bigr\}.$$
 #
 # If all ten differences have the same sign, only two ways qualify: all plus and all minus. This *permutation test* is
-# called the *sign-flip test*. It needs no bell curve.
+# called the *sign-flip test*. It does not assume a normal distribution.
 
 
 # %%
@@ -417,11 +420,11 @@ claim(
 )
 
 # %% [markdown]
-# **Now do exercise 12.3**, the same test for any pairs. It also shows when the slack of `1e-12` above is wrong.
+# **Now do exercise 12.3**, the same test for any pairs. It also shows when the tolerance of `1e-12` above is wrong.
 #
 # The test covers the luck of the seeds: first weights, choice of the hundred, order. It does not cover the luck of the
 # *test images*, since all students were measured on the same 450. The *bootstrap* covers both. It draws ten seeds and
-# 450 images again, with replacement, 2,000 times. How far does the mean gain move?
+# 450 images with replacement, 2,000 times, and takes the mean gain of each draw. How far does this mean move?
 
 # %%
 difference = 100 * (right[1].astype(float) - right[0])  # (10 seeds, 450 images)
@@ -429,10 +432,10 @@ random = np.random.default_rng(0)
 of_seeds, of_images = (random.integers(0, count, (2000, count)) for count in difference.shape)
 drawn = [difference[s][:, i].mean() for s, i in zip(of_seeds, of_images)]
 low, high = np.percentile(drawn, [2.5, 97.5])
-claim("95 % of these means are above 0", low > 0, f"{low:.1f} to {high:.1f} points")
+claim("the middle 95 % of these means are above 0", low > 0, f"{low:.1f} to {high:.1f} points")
 
 # %% [markdown]
-# One thing was never drawn again: the teacher. All taught students have the same one.
+# This interval does not cover the luck of the teacher's training: all taught students have the same teacher.
 #
 # ## Is it the teacher's knowledge, or would any soft labels do?
 #
@@ -461,7 +464,7 @@ names = ["alone", "hard", "shuffled", "even", "teacher"]
 means = dict(zip(names, by_control.mean(axis=1)))
 
 # %% [markdown]
-# Each blue point in the figure is one student.
+# Each blue point is one student.
 
 # %%
 for i, runs in enumerate(by_control):
@@ -478,27 +481,27 @@ show.finding(
 # %%
 beyond = by_control[4] - by_control[3]
 claim(
-    "the teacher is better than even smoothing of the same strength (sign-flip test, p < 5 %), "
-    "and even is better on average than shuffled; hard adds less than half a point",
-    beyond.mean() > 0.005 and sign_flip_p(beyond) < 0.05 and means["shuffled"] < means["even"]
+    "the teacher is better than even smoothing of the same strength (p < 5 %), by more than half "
+    "of the gain; even is better on average than shuffled; hard adds less than half a point",
+    beyond.mean() > gain.mean() / 2 and sign_flip_p(beyond) < 0.05
+    and means["shuffled"] < means["even"]
     and abs(means["hard"] - means["alone"]) < 0.005 < means["even"] - means["alone"],
     f"teacher − even: {100 * beyond.mean():.1f} points, p = {100 * sign_flip_p(beyond):.2f} %",
 )  # fmt: skip
 
 # %% [markdown]
-# So softness alone helps a little, and it is cheaper to try first. The larger part of the gain comes from *which* other
-# class is likely for *which* image. The useful part of the answer is the part that is wrong.
+# So softness alone already helps, and it is cheaper to try first. The larger part of the gain comes from *which* other
+# class is likely for *which* image.
 #
 # ## Which temperature should I use?
 #
-# Papers report temperatures for their own models. We try five, with ten students each, and half the weight ($w = 0.5$)
-# once. The validation part chooses. It has 225 labels, which a team with 100 labels would not have. Such a team chooses
-# by cross-validation, or takes a value in the middle.
+# Papers report temperatures for their own models. We try five, with ten students each, and at $T = 4$ also half the
+# weight ($w = 0.5$). The validation part chooses. It has 225 labels, which a team with 100 labels would not have. Such
+# a team chooses by cross-validation, or takes a value in the middle.
 
 # %%
-new = train(
-    [*[Setting(temperature=float(T)) for T in (1, 2, 8, 32)], Setting(weight=0.5)], hundred
-)
+at_others = [Setting(temperature=float(T)) for T in (1, 2, 8, 32)]
+new = train([*at_others, Setting(weight=0.5)], hundred)
 by_T, half = {}, {}
 for name, part in (("validation", validation), ("test", test)):
     at_4 = right_of(students, part).mean(axis=2)[1]
@@ -529,9 +532,10 @@ show.finding(
 # %%
 chosen = temperatures[int(by_T["validation"].mean(axis=1).argmax())]
 claim(
-    "the validation part chooses a temperature from 2 to 8; on the test part T = 4 is better on "
-    "average than 1 and 32; half the weight costs less than half of the gain",
+    "the validation part chooses a temperature from 2 to 8; on the test part T = 4 is better "
+    "than 1 and 32 (p < 5 %); half the weight costs less than half of the gain",
     2 <= chosen <= 8 and at_T[2] > max(at_T[0], at_T[4])
+    and max(sign_flip_p(by_T["test"][2] - by_T["test"][i]) for i in (0, 4)) < 0.05
     and half["test"].mean() > accuracy[0].mean() + gain.mean() / 2,
     f"T = {chosen}; {at_T[2]:.1f} % against {at_T[0]:.1f} and {at_T[4]:.1f} %; w = 0.5: "
     f"{100 * half['test'].mean():.1f} %",
@@ -539,17 +543,19 @@ claim(
 
 # %% [markdown]
 # At $T = 1$ the teacher says hardly more than the label, as the first table showed. At a very high temperature the loss
-# asks for all ten logits with equal care, even those of hopeless classes. Hinton and his colleagues suggest that this
-# does harm; we did not test it. Near its top the curve is flat, so a long search is not worth it.
+# weighs the errors of all ten logits equally, even those of very unlikely classes. Hinton and his colleagues suspect
+# that this harms a small student. We did not test the reason. The intervals overlap, but in pairs
+# $T = 4$ is better than 1 and 32. Near its top the curve is flat, so a long search is not worth it.
 #
 # ## What if I have many images, but only few labels?
 #
-# This is the usual case: one day of traffic is many images, and nobody labelled them. The teacher can answer all 1,122
-# images, so the student needs no label. Be careful with the word "unlabelled", though: *our teacher was trained on
-# exactly these images, with their labels*. On real traffic it would make more mistakes. We come back to this below.
+# A day of traffic brings many images, and nobody has labelled them. The teacher can answer all 1,122 images, so the
+# student needs no label. Be careful with the word "unlabelled", though: *our teacher was trained on exactly these
+# images, with their labels*. On new images it would make more mistakes. We come back to this below.
 #
-# Two questions first. Does the student need soft answers, or is the first choice enough, as a cheap label? And what if
-# nobody has 1,122 labels, so that the teacher, too, has only a hundred? We train such a teacher for each seed.
+# Does the student need soft answers, or is the first choice enough, as a cheap label? And what if
+# nobody has 1,122 labels, so that the teacher, too, has only a hundred? We train such a teacher for each seed. It is
+# less sure of its answers, so we keep $T = 1$ for it.
 
 # %%
 modest = []
@@ -586,16 +592,16 @@ claim(
 # %% [markdown]
 # So there are two different gains. On few images the student learns from what the teacher says *beside* the label. On
 # many images it learns from additional *labels*, which the teacher gives for free. Training on a model's first choices
-# is called *pseudo-labelling*. In the last row nobody knew more than 100 labels, and the student still gained.
+# is called *pseudo-labelling*. In the last row, teacher and student had only 100 labels, and the student still gained.
 #
 # ### Does the gain survive if the teacher never saw the student's images?
 #
-# We cut the 1,122 images into two halves and train one teacher on each. Then students learn from the images of one half,
-# without labels. For one group the answers come from the teacher of the same half, for the other group from the teacher
-# that never saw it. Half of the seeds use the first half of the images, the others the second half.
+# We cut the 1,122 images into two halves and train one teacher on each. Then students learn from the images of one
+# half, without labels. One group gets the answers of the teacher of the same half. The other group gets those of the
+# teacher that never saw it. Seeds 0, 2, 4, 6 and 8 use the first half of the images, the others the second half.
 
 # %%
-guess("left", "The teacher is new to all images. Which share of the gain is left?", share=True)
+guess("left", "The teacher never saw the images. Which share of the gain is left?", share=True)
 
 # %%
 halves = torch.tensor(np.random.default_rng(0).permutation(1122).reshape(2, 561))
@@ -637,21 +643,20 @@ show.table(
 claim(
     "with a teacher that never saw the images, more than 80 % of the gain is left (p < 5 %); "
     "soft answers add less than a point over first choices",
-    left > 0.8
-    and sign_flip_p(half_gains[1]) < 0.05
+    left > 0.8 and sign_flip_p(half_gains[1]) < 0.05
     and half_gains[1].mean() < half_gains[2].mean() + 1,
     f"{100 * left:.0f} %; {half_gains[1].mean():.1f} points of {half_gains[0].mean():.1f}",
-)
+)  # fmt: skip
 
 # %% [markdown]
 # Here the gain survives, although the teacher makes more mistakes on images that are new to it. But both halves come
-# from the same file. If the traffic differs from the teacher's training data, because of a new
-# camera or a new country, label some of it and measure the teacher there first.
+# from the same file. Your traffic may differ from the teacher's training data, because of a new camera or a new
+# country. Then label some of it and measure the teacher there first.
 #
 # ## When does a teacher not help?
 #
 # Now the student alone gets all 1,122 images *and labels*. The taught one sees the same images. We also try 20 and 400
-# labels. How many labels are enough to make the teacher useless?
+# labels. How many labels make the teacher useless?
 
 # %%
 by_labels = {100: accuracy, 1122: np.stack([with_labels, by_answers[0]])}
@@ -688,8 +693,8 @@ claim(
 )
 
 # %% [markdown]
-# With all labels, the mean gain is below zero. Is the teacher even harmful? Look at the interval and the p-value, and at
-# the same comparison after twice as many steps.
+# With all labels the gain is gone. Is the teacher even harmful? Look at the interval and the p-value, and at the same
+# comparison after twice as many steps.
 
 # %%
 longer = 100 * right_of(train([alone, taught], everything, steps=1200)).mean(axis=2)
@@ -713,14 +718,14 @@ observe(
 claim("both intervals end below 1 point", max(ends) < 1, f"at most {max(ends):.2f} points")
 
 # %% [markdown]
-# After 600 steps, the teacher made this student significantly *worse*, by about half a point. A report must say so.
-# (Processors round differently, so on yours p may lie just above 5 %.) After 1,200 steps the difference is no longer
-# significant. This is no proof that it is zero, but the interval shows that it is small. So the teacher does not help
-# here, and after a short training it can do harm.
+# In our run, the teacher made this student significantly *worse* after 600 steps, by 0.4 points. A report must say so.
+# (Processors round differently, so on yours p may lie above 5 %.) After 1,200 steps our difference was no longer
+# significant. This does not prove that it is zero, but the interval shows that it is small. So the teacher does not
+# help here, and after a short training it can do harm.
 #
 # In the paper by Hinton and his colleagues the student had all 60,000 labels of MNIST, and the teacher still halved its
-# mistakes: 146 alone, 74 taught. That student had two layers of 800 units. Ours has one of 16. Perhaps it has no room
-# for what it is told. We give it 256.
+# mistakes: 146 alone, 74 taught. That student had two layers of 800 units. Ours has one of 16. Perhaps it is too small
+# for what it should learn. We try 256 units.
 
 # %%
 wide_students = train([alone, taught], everything, hidden=256)
@@ -735,17 +740,17 @@ claim(
 )
 
 # %% [markdown]
-# So whether distillation helps depends on the number of labels, the number of images, and the room in the student.
-# Every report should compare with the same student alone, on all labels that there are, trained until it no longer
-# improves.
+# So whether distillation helps depends on the number of labels, the number of images, and the size of the student. A
+# report should compare with the same student alone, on all labels that exist, trained until it no longer improves.
 #
-# **Your turn:** change 256 to 64 and run the cell again. Is this already enough room?
+# **Your turn:** change 256 to 64 and run the cell again. Is this size already enough?
 #
 # ## Can I prune a network first, and then distil it?
 #
-# Take a network with 256 hidden units from above, trained on all labels. It is too large, and we want one with 16. We
+# Take a network with 256 hidden units from above, trained on all labels. It is too large for us: we want 16 units. We
 # can train a new student with random first weights. Or we can *prune*: keep the 16 strongest units and remove the rest,
-# as lesson 11 does with filters. A unit is strong here if both its incoming and its outgoing weights are large.
+# as lesson 11 does with filters. The strength of a unit is the length of its incoming weights times the length of its
+# outgoing ones.
 
 # %%
 large = {name: weight[:10] for name, weight in wide_students.items()}  # trained alone, ten seeds
@@ -760,9 +765,8 @@ pruned = {
 as_cut = 100 * right_of(pruned).mean()
 
 # %% [markdown]
-# A pruned network must be trained again. Say that 100 images are left. (The large network was trained with them, and
-# with 1,022 more.) We train with their labels, or with the answers of the network *before* it was pruned. For
-# comparison, random first weights with the same two targets.
+# A pruned network must be trained again. Say that only 100 of the 1,122 images are left. We train with their labels, or
+# with the answers of the network *before* it was pruned. For comparison, we do the same from random first weights.
 
 # %%
 itself = Setting(answers=run_on_same(large, pixels))  # (10, 1122, 10)
@@ -787,18 +791,19 @@ claim(
 )
 
 # %% [markdown]
-# The two help each other. Pruning gives a better start, and the answers of the large network say more about 100 images
-# than their labels do. No second model is needed: the network that you already have is the teacher.
+# Together they are better than either alone. Pruning gives a better start, and the answers of the large network say
+# more about 100 images than their labels do. You need no second model: the network that you already have is the
+# teacher.
 #
-# ## What does a student know of a class that it never saw?
+# ## Can a student recognise a class that it never saw?
 #
 # Back to the incident at 3 a.m. Hinton's group left all images of a 3 out of the student's training set. The student
 # still read most 3s correctly: it made 133 mistakes on 1,010 test 3s, and 14 after one number had been changed. Can our
-# students do that? None of them ever sees a 3. Some learn from labels, the others from the teacher at one of four
+# students do that? None of them is trained on a 3. Some learn from labels, the others from the teacher at one of four
 # temperatures.
 
 # %%
-guess("threes", "T = 8: which share of the test 3s does such a student read?", share=True)
+guess("threes", "Taught at T = 8: which share of the test 3s is read correctly?", share=True)
 
 # %%
 no_threes = torch.where(labels != 3)[0].expand(10, -1)
@@ -820,10 +825,10 @@ claim(
 )
 
 # %% [markdown]
-# How can they know? Each image of an 8, a 5 or a 9 came with a number that says how much it looks like a 3. But no image
-# was ever *mostly* a 3. So training pushed the last layer's bias for the 3 too low. Hinton's group raised this one bias
-# by 3.5, the value that was best *on the test set*, as the paper says. We choose it on the validation part. For this
-# one number we need some labelled 3s.
+# How can they know? Each image of an 8, a 5 or a 9 came with a number that says how much it looks like a 3. But none of
+# these answers gave the 3 more than half of the probability. So the last layer's bias for the 3 may have become too
+# low. Hinton's group raised this one bias by 3.5, the value that was best *on the test set*, as the paper says. We
+# choose it on the validation part. For this one number we need some labelled 3s.
 
 # %%
 raises = np.linspace(0, 12, 121)
@@ -862,15 +867,15 @@ claim(
 
 # %% [markdown]
 # The student at $T = 1$ is the one of the incident. A higher temperature and one bias repair most of it. The accuracy
-# over all classes hides the problem: look at the first row. So before you distil, check which classes your images lack.
-# **Now do exercise 12.4**, which finds the best bias exactly.
+# over all classes hides the problem: the first row looks acceptable, and no 3 is read. So before you distil, check
+# which classes your images lack. **Now do exercise 12.4**, which finds the best bias exactly.
 #
 # ## Where this goes wrong: "execute the model optimisation command"
 #
 # One of the articles from which this course grew lists distillation beside pruning and quantization, to be done with
-# "the model optimisation command". There is no such command. Quantization *changes a model*. Distillation *trains
-# another one*, which needs images, time and its own test. The check of parity (lesson 06), which is right for a converted
-# model, fails here:
+# "the model optimisation command". We know of no such command. Quantization *changes a model*. Distillation *trains
+# another one*, which needs images, time and its own test. Even the check of parity from lesson 06 fails here. It is
+# meant for a converted model:
 
 # %%
 kept = {name: weight[0].clone() for name, weight in on_all.items()}  # taught, seed 0
@@ -882,7 +887,7 @@ apart_by = np.abs(torch_models.logits_of(teacher, test.images) - student_logits)
 claim("logits of teacher and student differ by more than 1", apart_by > 1, f"by {apart_by:.1f}")
 
 # %% [markdown]
-# So test a student like a new model, class by class, on images that neither teacher nor student saw.
+# So test a student like a new model, class by class. Use images that neither it nor its teacher was trained on.
 #
 # ## What we measured
 #
@@ -923,23 +928,23 @@ ledger.picture(
 # ## What to remember
 #
 # - The loss is cross-entropy at temperature $T$, times $T^2$. Its gradient without the factor is $(p - q)/T$.
-# - With few images, soft answers help. With many unlabelled images, first choices are just as good. With all labels, a
-#   teacher helps only a student with enough room, and can harm a small one.
-# - Compare with the same student alone, in pairs over seeds, and report the interval, also where it lies below zero.
+# - With few images, soft answers helped. With many unlabelled images, first choices were as good. With all labels, the
+#   teacher helped the large student and not the small one.
+# - Compare with the same student alone, in pairs over seeds. Report the interval, even if it lies below zero.
 #
 # ## Where this breaks down
 #
 # Our data and models are small, and there is one test part. The gain depends on the length of training, which we fixed.
-# All images come from the same file, so even the "new" images resemble those of the teacher's training. A student also
-# inherits its teacher's mistakes and gaps.
+# All images come from the same file, so even the "new" images resemble those of the teacher's training. A student can
+# also inherit its teacher's mistakes and gaps.
 #
 # ## What real teams use
 #
-# Many small language models are made by distillation. Some are trained on text that a larger model wrote (first choices,
-# without softness), others on its probabilities for the next token. DistilBERT and TinyBERT also match inner layers.
-# Minitron, as here, prunes a language model and then distils it from the unpruned one. Hugging Face's TRL and NVIDIA's
-# Model Optimizer support distillation. Check the licence first: several providers forbid you to train competing models
-# on their answers.
+# Many small language models are made by distillation. Some are trained on text that a larger model wrote, others on its
+# probabilities for the next token. DistilBERT and TinyBERT also match inner layers. The Minitron models were made as
+# here: a language model is pruned, and the unpruned one is its teacher. Hugging Face's TRL and NVIDIA's Model Optimizer
+# support distillation. Check the licence first: several providers forbid you to train competing models on their
+# answers.
 #
 # ## Further reading
 #

@@ -367,7 +367,7 @@ claim("if everything fails, the page comes within a minute", delay_s[1.0] < 60)
 guess("calls", "How often a month does the five-minute rule call?", low=1, high=10_000)
 
 # %% [markdown]
-# We simulate it. Each minute has about 600 requests, drawn from a Poisson distribution (lesson 13), and each of them
+# We simulate it. Each minute has about 600 requests, drawn from a Poisson distribution (lesson 13b), and each of them
 # fails with the same probability. We add incidents of five kinds. Harmless *blips* come often: for one minute 30 % of
 # the requests fail, for example at a restart. Each of the other four uses up more than a tenth of the month's budget.
 

@@ -26,10 +26,10 @@ torch.set_num_threads(1)
 def hold_out_groups(groups, share, seed):
     """Chooses whole groups, in random order, until they hold at least `share` of the examples.
 
-    groups: int array (N,), the group of each example; group numbers may be any. share: above 0
-    and below 1. seed: int from 0; the same seed chooses the same, and NumPy's global random
-    numbers are left alone. Every order of the groups is equally likely. Stops as soon as the
-    share is reached; one group at least stays out of the choice, even if the share is then
+    groups: int array (N,), the number of each example's group; any integers. share: above 0 and
+    below 1. seed: int from 0; the same seed chooses the same, and NumPy's global random numbers
+    are left alone. Every order of the groups is equally likely, whatever their sizes. Stops as
+    soon as the share is reached. At least one group is not chosen, even if the share is then
     missed. Returns a bool array (N,), True for what is held out. Raises ValueError for another
     share, and for fewer than two groups.
     """
@@ -50,7 +50,7 @@ check("04.1", hold_out_groups)
 # %% [markdown] tags=["solution"]
 # The random choice is made among groups, not among examples. So the share is met only as closely as the sizes of the
 # groups allow. `searchsorted` finds the first place where the running total reaches the share. A loop that adds one
-# group after the other does the same. To rotate the list of groups by the seed is not enough: neighbours in the list
+# group after the other does the same. It is not enough to rotate the list of groups by the seed: neighbours in the list
 # would then almost always be on the same side. scikit-learn has `GroupShuffleSplit`. It counts the share in groups, not
 # in examples.
 
@@ -66,7 +66,7 @@ def early_stop(losses, patience, least=0.0):
     """Which epoch's weights to keep, and after which epoch to stop.
 
     losses: validation losses in nats, one for each epoch, from epoch 0; any sequence of floats,
-    NaN included. patience: a whole number from 1. least: 0 or more; a loss counts as an
+    NaN included. patience: a whole number from 1. least: in nats, 0 or more; a loss counts as an
     improvement only if it is below the best so far by more than this. A NaN never improves
     anything; the first finite loss always does. Returns (best, stopped). `best` is the epoch of
     the last improvement, None if there was none. `stopped` is the first epoch at which
@@ -95,8 +95,8 @@ check("04.2", early_stop)
 # %% [markdown] tags=["solution"]
 # Every comparison with NaN is false. So `loss < lowest - least` refuses a NaN without a special case;
 # `not loss >= lowest` would accept it. The search starts from infinity, so the first number is an improvement. Small
-# steps add up: if the loss falls by less than `least` each time, it is still compared with the best loss that was kept,
-# so enough small steps count in the end.
+# steps add up. Each loss is compared with the best loss that was kept, so several steps below `least` together can
+# count as an improvement.
 
 # %% [markdown]
 # ## 04.3 Evaluate, and leave no trace ★★☆ · 10 minutes
@@ -142,8 +142,9 @@ check("04.3", evaluate)
 # There are two switches, as in the lesson. The `with` block sets the gradients back; the `finally` sets the modes back.
 # Why not `network.train(was_training)`? It sets the mode of *every* module inside. So it would also change a layer that
 # was frozen in `eval()` on purpose, as people do with batch normalisation in fine-tuning. A second way measures a copy,
-# `copy.deepcopy(network).eval()`, and leaves the original alone. It needs the memory of the weights once more. Right
-# answers are counted, and not accuracies averaged: the last batch is smaller, and its examples would count for more.
+# `copy.deepcopy(network).eval()`, and leaves the original alone. It needs the memory of the weights once more. We count
+# right answers and do not average accuracies: the last batch may be smaller, and in a mean of batches its examples
+# would count for more.
 
 # %% [markdown]
 # ## 04.4 What is in this file? ★★★ · 20 minutes
@@ -193,9 +194,9 @@ def read_safetensors(raw):
 check("04.4", read_safetensors)
 
 # %% [markdown] tags=["solution"]
-# Two comparisons make it safe. The length is compared with the size of the file before anything is read. So a header
-# that claims $2^{60}$ bytes is refused, and no memory is allocated for it. And the bytes of each tensor are compared
-# with its shape: Python slices past the end without an error, and `frombuffer` would return a shorter array. The
-# product of the shape is taken with Python's integers, because in int64 a shape such as $(2^{32}, 2^{32})$ has 0
+# Two comparisons make it safe. First, the length is compared with the size of the file before anything is read. So a
+# header that claims $2^{60}$ bytes is refused, and no memory is allocated for it. Second, the bytes of each tensor are
+# compared with its shape: Python slices past the end without an error, and `frombuffer` would return a shorter array.
+# The product of the shape is taken with Python's integers, because in int64 a shape such as $(2^{32}, 2^{32})$ has 0
 # elements. `json.loads` raises `JSONDecodeError`, which is a ValueError. `safetensors.numpy.load` does all this. It
 # also refuses gaps and overlaps between tensors.

@@ -1,7 +1,8 @@
 # %% [markdown]
 # # 04b How sure is an accuracy?: exercises
 #
-# Four functions that keep a team from believing its luck. Fill in what is missing, run the cell, then run its check.
+# Four functions that tell a team whether a number is better or only lucky. Fill in what is missing, run the cell, then
+# run its check.
 
 # %%
 from itertools import product
@@ -47,10 +48,10 @@ def next_run(accuracies, confidence=0.95):
 check("04b.1", next_run)
 
 # %% [markdown] tags=["solution"]
-# A 95 % interval leaves 2.5 % on each side, so $t$ is the point below which 97.5 % lie: $(1 + 0.95)/2$. Two doubts add
-# up under the root: the next run scatters with variance $s^2$, and our mean of $r$ runs with $s^2/r$. Without the 1 the
-# interval would be that of the *mean* over all seeds, and the next run would often land outside of it. NumPy's `std`
-# divides by $r$ unless you ask for `ddof=1`; the `statistics` module's `stdev` divides by $r - 1$.
+# A 95 % interval leaves 2.5 % on each side, so $t$ is the point below which 97.5 % lie: $(1 + 0.95)/2$. Two variances
+# add up under the root: the next run scatters with variance $s^2$, and our mean of $r$ runs with $s^2/r$. Without the 1
+# the interval would be that of the *mean* over all seeds, and the next run would often land outside of it. NumPy's
+# `std` divides by $r$ unless you ask for `ddof=1`; the `statistics` module's `stdev` divides by $r - 1$.
 
 # %% [markdown]
 # ## 04b.2 Better, or lucky? ★★☆ · 15 minutes
@@ -83,10 +84,10 @@ check("04b.2", sign_flip_p)
 
 # %% [markdown] tags=["solution"]
 # The measured choice and its mirror image always count, so the smallest possible p-value is $2/2^r$. With five seeds it
-# is 1/16: five seeds can never show anything at 0.05. With six seeds it is 1/32. The tolerance matters: sums such as
-# 0.1 + 0.2 and 0.3 differ in the last bit, and an exact comparison would lose ties. Pairing helps if a seed moves both
-# ways to train alike, for example by an order of the batches that suits both. `scipy.stats.permutation_test` with
-# `permutation_type="samples"` computes the same.
+# is 1/16, so five seeds cannot give a p-value below 0.05. With six seeds it is 1/32. The tolerance matters: 0.1 + 0.2
+# and 0.3 differ in the last bit, so an exact comparison would lose ties. Pairing helps if a good seed is good for both
+# ways to train, for example through the order of the batches. From two differences on,
+# `scipy.stats.permutation_test` with `permutation_type="samples"` and `n_resamples=np.inf` computes the same.
 
 # %% [markdown]
 # ## 04b.3 The same image on both sides ★★☆ · 15 minutes
@@ -121,11 +122,12 @@ def find_copies(training, test, tolerance=0):
 check("04b.3", find_copies)
 
 # %% [markdown] tags=["solution"]
-# Convert before you subtract: in uint8, 10 − 11 is 255, and 200 − 10 is fine, so only some copies would be missed.
-# `argmax` of truth values gives the first True, and 0 if there is none, so `any` is asked first. The loop needs memory
-# for one test image against all training images. All pairs at once would need $N \cdot M \cdot 64$ numbers: 2 GB for
-# 4,000 and 1,000 images. For exact copies (`tolerance=0`) a dictionary from `image.tobytes()` to the index is faster.
-# Real pipelines compare short fingerprints of images (*perceptual hashes*), which survive a change of size.
+# Convert before you subtract. In uint8, 10 − 11 is 255, but 11 − 10 is 1. So a version without conversion misses some
+# copies and finds others. `argmax` of truth values gives the first True, and 0 if there is none, so `any` is asked
+# first. The loop needs memory for one test image against all training images. All pairs at once would need
+# $N \cdot M \cdot 64$ numbers: 2 GB for 4,000 and 1,000 images. For exact copies (`tolerance=0`) a dictionary from
+# `image.tobytes()` to the index is faster. Real pipelines compare short fingerprints of images (*perceptual hashes*),
+# which survive a change of size.
 
 # %% [markdown]
 # ## 04b.4 One number for calibration ★★☆ · 15 minutes
@@ -163,6 +165,6 @@ check("04b.4", calibration_error)
 # %% [markdown] tags=["solution"]
 # The weight of a bin is its number of answers, and a mean times this number is a sum. So the code adds up sums and
 # divides once. Empty bins never appear, because `np.unique` lists only those that occur. The number depends on the
-# bins: with one bin, a model that claims too much for half of its answers and too little for the others gets 0. With
-# very many bins, each bin holds one answer, and even perfect probabilities look wrong. So name the bins when you report
-# it.
+# bins. With one bin, a model that claims too much for half of its answers, and as much too little for the others, gets
+# 0. With very many bins, each bin holds one answer, and even perfect probabilities look wrong. So report the number of
+# bins with it.

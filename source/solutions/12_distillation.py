@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 12 Distillation: exercises
 #
-# Four pieces of a distillation that you can defend. NumPy is enough. Fill in what is missing, run the cell, then its
+# Four parts of a distillation and of its report. NumPy is enough. Fill in what is missing, run the cell, then its
 # check.
 
 # %%
@@ -15,8 +15,8 @@ scratch = begin("12")
 # ## 12.1 A teacher without logits ★☆☆ · 10 minutes
 #
 # The teacher is somebody else's service. It answers with probabilities, rounded to a few digits, and never shows its
-# logits. Can you still soften its answers? Yes. A softmax made them, and it loses only one thing about the logits: a
-# constant that they all share.
+# logits. Can you still soften its answers? Yes. The probabilities come from a softmax. A softmax loses only one thing
+# about the logits of an image: a constant that they all share.
 
 
 # %%
@@ -42,17 +42,17 @@ def soften(probabilities, temperature):
 check("12.1", soften)
 
 # %% [markdown] tags=["solution"]
-# The logarithm of a softmax is the logits less a constant, and a softmax ignores a constant. So $\log p$ is as good as
-# the logits. Dividing it by $T$ and taking the softmax gives $q_j \propto p_j^{1/T}$. `p ** (1 / T)` says the
-# same in one line, and fails where all powers round to 0: at $T = 0.001$ even $0.4^{1000}$ does. The largest must be
-# taken out *before* the exponential, as in lesson 02. No formula brings back what the service rounded to 0. For
+# The logarithm of a softmax equals the logits minus a constant, and a softmax ignores a constant. So $\log p$ can
+# replace the logits. Dividing it by $T$ and taking the softmax gives $q_j \propto p_j^{1/T}$. The line `p ** (1 / T)`
+# computes the same, and fails if all powers round to 0: at $T = 0.001$, $0.4^{1000}$ does. So subtract the largest
+# logarithm *before* the exponential, as in lesson 02. No formula restores what the service rounded to 0. For
 # distillation ask for logits, or for more digits.
 
 # %% [markdown]
 # ## 12.2 The whole loss, and its gradient ★★☆ · 15 minutes
 #
-# A student on a microcontroller is trained by a loop in plain C. You write the reference that the C code is tested
-# against: the loss of the lesson, with its gradient.
+# A colleague trains a student with a loop in plain C. You write the reference for the test of that C code: the loss of
+# the lesson, with its gradient.
 
 
 # %%
@@ -95,11 +95,11 @@ def distillation_loss(student_logits, teacher_logits, labels, temperature, weigh
 check("12.2", distillation_loss)
 
 # %% [markdown] tags=["solution"]
-# Two factors are easy to lose. The gradient of the second part carries $T^2 \cdot \frac{1}{T} = T$, not $T^2$ and
-# not 1. And the labels' part has no temperature: the student will be used at $T = 1$. Everything goes through the
-# logarithm of the softmax, shifted first, so that logits of thousands do no harm. A second way, for the value alone,
-# in PyTorch: `(1 - w) * F.cross_entropy(z, labels) + w * T**2 * F.cross_entropy(z / T, softmax(v / T))`, since
-# `cross_entropy` takes probabilities as targets too; `backward()` gives the gradient.
+# Two factors are easy to lose. The gradient of the second part has the factor $T^2 \cdot \frac{1}{T} = T$, not $T^2$
+# and not 1. The labels' part has no temperature, because the student will be used at $T = 1$. Both parts use the
+# logarithm of the softmax. It is computed from shifted logits, so logits of thousands do not overflow. There is a
+# second way in PyTorch: `(1 - w) * F.cross_entropy(z, labels) + w * T**2 * F.cross_entropy(z / T, softmax(v / T))`.
+# This works because `cross_entropy` also takes probabilities as targets. Then `backward()` gives the gradient.
 
 # %% [markdown]
 # ## 12.3 Would it have happened by chance? ★★☆ · 15 minutes
@@ -134,12 +134,11 @@ def sign_flip_p(differences):
 check("12.3", sign_flip_p)
 
 # %% [markdown] tags=["solution"]
-# All $2^n$ sums are built by doubling: each difference is added to one copy of the list and taken from another, so
-# 20 pairs take a million numbers and no loop over them. The slack is a share of the absolute differences. A fixed
-# `1e-12` is too much for differences of $10^{-15}$ and too little for those of $10^{9}$. A share of the sum itself
-# is 0 where gains and losses cancel, and then rounding decides. A second way, where the differences are counts of
-# examples: use integers, which need no slack at all. And the supplier's six of eight, if all gains and losses are
-# equal?
+# All $2^n$ sums are built by doubling: each difference is added to one copy of the list and subtracted from another. So
+# 20 pairs need a million numbers and no loop over them. The tolerance `slack` is a share of the absolute differences. A
+# fixed `1e-12` is too large for differences of $10^{-15}$ and too small for those of $10^{9}$. A share of the sum
+# itself is 0 if gains and losses cancel, and then rounding decides. There is a second way if the differences are counts
+# of examples: integers need no tolerance. What is p for the supplier's six of eight, if all gains and losses are equal?
 
 # %% tags=["solution"]
 print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that often")
@@ -147,22 +146,21 @@ print(f"p = {sign_flip_p([1.0] * 6 + [-1.0] * 2):.2f}: coins do that often")
 # %% [markdown]
 # ## 12.4 The class that never came ★★★ · 20 minutes
 #
-# "Our student was distilled on the traffic of a summer, when nobody asked about heating." Find the one number that you
-# add to that class's logit so that the most answers are right, as Hinton's group did for the 3s. Find it on validation
-# data, not on the test part. Find it exactly: a grid of steps can miss a narrow best range.
+# "Our student was distilled on the traffic of a summer, when nobody asked about heating." Which number must you add to
+# that class's logit so that the most answers are right, as Hinton's group did for the 3s? Find it on validation data,
+# not on the test part. Find it exactly: a grid of steps can miss a narrow best range.
 
 
 # %%
 def class_bias(logits, labels, missing):
-    """The number to add to one class's logit so that the most examples are read rightly.
+    """The number to add to one class's logit so that the most examples are read correctly.
 
     logits: float array (N, C), C from 2, N from 1. labels: int array (N,). missing: the class,
-    from 0 to C − 1. An example is read rightly where the label's logit is above all others. The
-    number may be negative. It is far enough from where an answer changes that the count also
-    holds when it is added in the logits' own dtype: take the middle of a best range, or, where
-    the range has no end on one side, 1 from the end that it has. Returns a plain float; 0.0
-    where no number makes more examples right than 0. Raises ValueError for no example, and where
-    `missing` is no class.
+    from 0 to C − 1. An example is read correctly if the label's logit is above all others; if
+    another one equals it, it is not. The number may be negative. It is the middle of a best
+    range, so that rounding in the logits' own dtype changes no answer. If the range has only one
+    end, it is 1 away from this end. Returns a plain float; 0.0 if no number makes more examples
+    right than 0. Raises ValueError for no example, and if `missing` is no class.
     """
     # SOLUTION
     if len(logits) == 0 or not 0 <= missing < logits.shape[1]:
@@ -171,7 +169,9 @@ def class_bias(logits, labels, missing):
     rest = z.copy()
     rest[:, missing] = -np.inf
     needed = rest.max(axis=1) - z[:, missing]  # above this, the answer is `missing`
-    otherwise = rest.argmax(axis=1) == labels
+    own = rest[np.arange(len(labels)), labels]
+    alone = (rest == rest.max(axis=1, keepdims=True)).sum(axis=1) == 1  # no second one as high
+    otherwise = (own == rest.max(axis=1)) & alone  # right as long as `missing` stays below
     ends = np.unique(needed)
     tries = np.concatenate([[0.0, ends[0] - 1], (ends[:-1] + ends[1:]) / 2, [ends[-1] + 1]])
     wins = tries[:, None] > needed
@@ -183,9 +183,8 @@ def class_bias(logits, labels, missing):
 check("12.4", class_bias)
 
 # %% [markdown] tags=["solution"]
-# Each example has one number at which its answer changes: how far the class is behind the best of the others.
-# Between two such numbers nothing changes, so one try in each gap finds the best; $N + 1$ gaps, whatever the scale.
-# The comparison of all tries with all examples takes $N^2$ memory: for a large validation part sort, and use two
-# cumulative sums (rights gained as the bias rises, rights lost). The class's true share can replace labels: choose
-# the bias at which the class is answered as often as it occurs. That needs no label, and trusts that the share is
-# known.
+# Each example has one number at which its answer changes: how far the class is behind the best of the others. Between
+# two such numbers nothing changes. So one try in each of the at most $N + 1$ gaps finds the best, whatever the scale.
+# The comparison of all tries with all examples takes $N^2$ memory. For a large validation part, sort the numbers and
+# use two cumulative sums: right answers gained as the bias rises, and right answers lost. If you have no labels but
+# know how often the class occurs, you can choose the bias at which the student answers it as often.

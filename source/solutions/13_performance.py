@@ -1,13 +1,10 @@
 # %% [markdown]
 # # 13 Performance: exercises
 #
-# Four questions about time. Fill in what is missing, run the cell, then its check. None of them needs a clock: the
+# Three questions about time. Fill in what is missing, run the cell, then run its check. None of them needs a clock: the
 # checks compare with figures that can be computed.
 
 # %%
-import math
-from statistics import NormalDist
-
 import numpy as np
 
 from course_lib.idioms import begin, check
@@ -15,46 +12,7 @@ from course_lib.idioms import begin, check
 scratch = begin("13")
 
 # %% [markdown]
-# ## 13.1 Is this p99 worth anything? ★☆☆ · 10 minutes
-#
-# A contract promises p99.9 below 50 ms, and a colleague "has tested it with a thousand requests". Write the number
-# that the test would have needed, for any percentile, confidence and margin.
-
-
-# %%
-def queries_needed(share, confidence=0.99, margin=None):
-    """How many requests a benchmark needs before it may quote a percentile.
-
-    share: the percentile as a share, 0.99 for p99. confidence: the share of benchmarks in which
-    the measured share shall lie within `margin` of `share`, on either side. margin: a share too;
-    None stands for MLPerf's, a twentieth of what is left above `share`. Uses the normal
-    approximation of the binomial distribution. Returns the smallest whole number of requests
-    that is enough, an int. Raises ValueError where share or confidence does not lie between 0
-    and 1, both excluded, or where a margin is given that is not above 0.
-    """
-    # SOLUTION
-    if not (0 < share < 1 and 0 < confidence < 1):
-        raise ValueError(f"expected shares between 0 and 1, got {share} and {confidence}")
-    if margin is None:
-        margin = (1 - share) / 20
-    if not margin > 0:
-        raise ValueError(f"expected a margin above 0, got {margin}")
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return math.ceil(z**2 * share * (1 - share) / margin**2)
-
-
-# %%
-check("13.1", queries_needed)
-
-# %% [markdown] tags=["solution"]
-# The confidence is two-sided: with 99 %, half a percent may lie beyond each end, so $z$ is taken at 99.5 %. "The
-# smallest that is enough" is rounded up; MLPerf's table rounds to the nearest, which is why its p95 has one request
-# less. For p99.9 the default margin asks for more than two and a half million. A second way, without the
-# approximation, searches the smallest $n$ for which the binomial distribution itself (`scipy.stats.binom.cdf`) puts
-# the confidence inside the margin.
-
-# %% [markdown]
-# ## 13.2 What will this convolution cost? ★★☆ · 15 minutes
+# ## 13.1 What will this convolution cost? ★★☆ · 15 minutes
 #
 # Somebody wants to swap a convolution for a *depthwise* one (each input channel has filters of its own, `groups` equal
 # to the channels), "because it has a fraction of the FLOPs", and is disappointed: it is hardly faster. Count both
@@ -88,7 +46,7 @@ def convolution_work(batch, c_in, height, width, c_out, k, stride=1, padding=0, 
 
 
 # %%
-check("13.2", convolution_work)
+check("13.1", convolution_work)
 
 # %% [markdown] tags=["solution"]
 # For 64 channels, 32 × 32 points, k = 3 and a batch of 1 the plain convolution does about 110 operations a byte, the
@@ -97,7 +55,7 @@ check("13.2", convolution_work)
 # one node, as in the lesson; a third is PyTorch's `FlopCounterMode`, which counts operations only.
 
 # %% [markdown]
-# ## 13.3 What the users waited ★★☆ · 15 minutes
+# ## 13.2 What the users waited ★★☆ · 15 minutes
 #
 # The server's log has for each request when it was due and how long the work took, and its dashboard shows a p99 of
 # the work. Support has other numbers. Compute what the users saw.
@@ -126,7 +84,7 @@ def latencies_from_schedule(due, service, workers=1):
 
 
 # %%
-check("13.3", latencies_from_schedule)
+check("13.2", latencies_from_schedule)
 
 # %% [markdown] tags=["solution"]
 # A worker is a number: when it will be free. The `max` is the whole of queueing: who comes to a busy worker starts
@@ -135,51 +93,45 @@ check("13.3", latencies_from_schedule)
 # than `argmin`.
 
 # %% [markdown]
-# ## 13.4 The batch that keeps the promise ★★★ · 20 minutes
+# ## 13.3 How many threads may I use? ★☆☆ · 10 minutes
 #
-# "Batch 64 has the best throughput, so I set 64." At forty requests a second the first of a batch then waits for more
-# than a second before anything starts. Find the batch size that a service should wait for.
+# A pod with a CPU limit of 2 runs on a machine of 64 processors. Its p99 is 100 ms, although the model takes 5. The
+# runtime made 64 threads and is throttled. Write the function that the service calls when it starts. It gets what the
+# file `cpu.max` of the container's control group says, and the affinity.
 
 
 # %%
-def best_batch(sizes, times_ms, rate_per_s, deadline_ms):
-    """The batch size to wait for, so that even the first of a batch keeps its deadline.
+def threads_for(cpu_max, affinity):
+    """How many intra-op threads a session should have in a container.
 
-    sizes: batch sizes that were measured, whole numbers from 1, at least two different ones, in
-    any order. times_ms: float (N,), the time of a call at each size, exact or nearly.
-    rate_per_s: requests that come in a second, evenly, above 0. deadline_ms: what each request
-    may take, from its arrival to the end of its call. Fit t(b) = alpha + beta b to the
-    measurements by ordinary least squares. A batch of b is allowed if its first request, which
-    waits for the b − 1 others and then for the call, keeps the deadline, and if calls of b can
-    do at least `rate_per_s`. Of the sizes 1, 2, 3, … up to the largest measured one that are
-    allowed (measured or not), returns the one of the highest throughput, the smaller one of two
-    equal ones, an int; None where no size is allowed. Raises ValueError where the lengths
-    differ, for fewer than two different sizes, and for a rate that is not above 0.
+    cpu_max: the text of cgroup version 2's `cpu.max`, "QUOTA PERIOD": whole numbers, the
+    microseconds of processor time that all threads together may use in each period, and the
+    microseconds of the period. "max" in place of the quota means no limit. There may be white
+    space around and between. None where there is no such file: no limit. affinity: on how many
+    processors the process may run, a whole number from 1.
+    Returns the largest whole number of threads that the quota can keep running all the time, at
+    most `affinity`, at least 1, an int. Raises ValueError for an affinity below 1, and for a text
+    that is not of this form or whose numbers are not above 0.
     """
     # SOLUTION
-    sizes, times_ms = np.asarray(sizes), np.asarray(times_ms, float)
-    if sizes.shape != times_ms.shape or len(set(sizes.tolist())) < 2 or not rate_per_s > 0:
-        raise ValueError("expected two different sizes or more, a time for each, a rate above 0")
-    beta, alpha = np.polyfit(sizes, times_ms, 1)
-    b = np.arange(1, sizes.max() + 1)
-    call_ms = alpha + beta * b
-    fits = (b - 1) * 1000 / rate_per_s + call_ms <= deadline_ms * (1 + 1e-9)
-    keeps_up = b >= rate_per_s * call_ms / 1000 * (1 - 1e-9)
-    allowed = b[fits & keeps_up]
-    if len(allowed) == 0:
-        return None
-    throughput = allowed / (alpha + beta * allowed)
-    best = throughput >= throughput.max() * (1 - 1e-9)
-    return int(allowed[best][0])
+    if affinity < 1:
+        raise ValueError(f"expected an affinity from 1, got {affinity}")
+    if cpu_max is None:
+        return affinity
+    quota, period = cpu_max.split()  # more or fewer than two words: ValueError
+    if int(period) <= 0 or (quota != "max" and int(quota) <= 0):
+        raise ValueError(f"expected QUOTA PERIOD, such as '200000 100000', got {cpu_max!r}")
+    return affinity if quota == "max" else max(1, min(affinity, int(quota) // int(period)))
 
 
 # %%
-check("13.4", best_batch)
+check("13.3", threads_for)
 
 # %% [markdown] tags=["solution"]
-# Two conditions pull in opposite directions. A large batch waits long for its last member; a small one cannot keep up,
-# and then the queue grows without end whatever the deadline says. Where $\alpha > 0$ the throughput rises with $b$, so
-# the answer is the largest allowed batch; where $\alpha = 0$ batching gains nothing and 1 wins. The tiny factors
-# absorb rounding at an exact equality. A second way solves both inequalities for $b$: $b \le (D + 1/\lambda -
-# \alpha)/(\beta + 1/\lambda)$ and $b \ge \lambda\alpha/(1 - \lambda\beta)$, times in seconds. In practice a server
-# waits for a batch *or* for a time-out, whichever comes first.
+# The quota over the period is a number of processors. It is rounded *down*: two threads on a quota of 1.5 are busy for 75
+# ms of each 100 and then stand still, and a request that comes then waits. Below one processor there is no choice, since
+# one thread is the least. Both limits hold at once, so the smaller one counts. A whole-number division avoids the
+# question whether 300000 / 100000 is 3 or 2.9999.
+#
+# Pass the result to `SessionOptions.intra_op_num_threads`. Kubernetes' `limits.cpu` becomes this file; `requests.cpu`
+# does not.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 18 Autoscaling: exercises
 #
-# Five small pieces of what decides how many pods there are. None needs a cluster. Fill in what is missing, run the
+# Three small pieces of what decides how many pods there are. None needs a cluster. Fill in what is missing, run the
 # cell, then its check.
 
 # %%
@@ -12,44 +12,52 @@ from course_lib.idioms import begin, check
 scratch = begin("18")
 
 # %% [markdown]
-# ## 18.1 The rule, with pods that say nothing ★★☆ · 20 minutes
+# ## 18.1 The rule, with pods that say nothing ★★★ · 25 minutes
 #
-# "We were at 90 % and it did not scale!" Two of the four pods had just started and had not been measured. The
-# controller is cautious about such pods, in both directions. Write its rule as it is.
+# "We were at 90 % and it did not scale!" Two of the four pods had just started and were not ready. The controller is
+# cautious about pods of which it knows nothing. Write Kubernetes' rule as it is.
 
 
 # %%
 def wanted_pods(usages, request, target, low, high, tolerance=0.1):
     """How many pods the autoscaler wants.
 
-    usages: one number for each pod, one pod or more: its CPU in millicores, or None where it has
-    not been measured. request: millicores that each pod requests, above 0. target: a share of the
-    request, above 0. low, high: the answer never leaves low … high, whatever is said below.
+    usages: one entry for each pod, one pod or more: its CPU in millicores; None where the pod is
+    ready and its metric is missing; the text "not ready" where the pod is not ready yet.
+    request: millicores that each pod requests, above 0. target: a share of the request, above 0
+    and at most 1. low, high: the answer never leaves low … high, whatever is said below.
 
-    The ratio is the measured pods' mean usage over (request · target). No change where no pod is
-    measured, or the ratio is at most `tolerance` away from 1. Otherwise, if some pods are not
-    measured, the ratio is computed anew over all pods, those counting as 0 if the ratio was above
-    1, and as their whole request if it was below; and there is no change where the new ratio is
-    within the tolerance or on the other side of 1. Wanted are ratio · pods, rounded up; what is
-    within 1e-9 of a whole number counts as that number. "No change" means len(usages) pods.
+    A pod with a number is measured. The ratio is the measured pods' mean usage over
+    (request · target). No change where no pod is measured, or where the ratio is at most
+    `tolerance` away from 1. Then the other pods count:
+
+    - a ratio above 1: missing and not ready pods count as 0;
+    - a ratio below 1: missing pods count as their whole request, and pods that are not ready are
+      left out.
+
+    With them the ratio is computed anew, over all pods that count. No change where the new ratio
+    is within the tolerance or on the other side of 1. Wanted are new ratio · pods that count,
+    rounded up; what is within 1e-9 of a whole number counts as that number. "No change" means
+    len(usages) pods.
     """
     # SOLUTION
-    pods, measured = len(usages), [each for each in usages if each is not None]
+    measured = [each for each in usages if isinstance(each, (int, float))]
 
     def decide():
+        pods, aim = len(usages), request * target
         if not measured:
             return pods
-        ratio = sum(measured) / len(measured) / (request * target)
+        ratio = sum(measured) / len(measured) / aim
         if abs(ratio - 1) <= tolerance + 1e-9:
             return pods
-        if len(measured) < pods:
-            guess = 0 if ratio > 1 else request
-            filled = sum(measured) + guess * (pods - len(measured))
-            again = filled / pods / (request * target)
-            if abs(again - 1) <= tolerance + 1e-9 or (again > 1) != (ratio > 1):
-                return pods
-            ratio = again
-        return math.ceil(ratio * pods - 1e-9)
+        if ratio > 1:
+            counted = measured + [0] * (pods - len(measured))
+        else:
+            counted = measured + [request for each in usages if each is None]
+        again = sum(counted) / len(counted) / aim
+        if abs(again - 1) <= tolerance + 1e-9 or (again > 1) != (ratio > 1):
+            return pods
+        return math.ceil(again * len(counted) - 1e-9)
 
     return min(max(decide(), low), high)
 
@@ -58,10 +66,12 @@ def wanted_pods(usages, request, target, low, high, tolerance=0.1):
 check("18.1", wanted_pods)
 
 # %% [markdown] tags=["solution"]
-# Both guesses lean towards no change. Upwards, a pod that has just come may soon take its share, so it counts as idle;
-# downwards, it may be about to be busy, so it counts as full. Four pods of which two show 90 % at a target of 60 %:
-# the ratio 1.5 becomes 0.75, on the other side of 1, and nothing happens until they are measured. That is the
-# complaint above, and it is right so: the help had already been ordered.
+# All guesses lean towards no change. Upwards, a pod that has just come may soon take its share, so it counts as idle.
+# Downwards, a pod whose metric is missing may be busy, so it counts as full. Four pods of which two show 90 % at a
+# target of 60 % and two are not ready: the ratio 1.5 becomes 0.75, on the other side of 1, and nothing happens until
+# they are ready. That is the complaint above, and the controller is right: the help had already been ordered. (Before
+# it all, the controller decides which pods are "not ready". For CPU, a pod that has been ready only once counts as not
+# ready during its first minutes if its metric is older than its readiness.)
 
 # %% [markdown]
 # ## 18.2 Two windows ★★☆ · 15 minutes
@@ -102,50 +112,7 @@ check("18.2", stabilised)
 # readable.
 
 # %% [markdown]
-# ## 18.3 One node may go ★★☆ · 15 minutes
-#
-# "How many pods for the sale on Friday?" The answer must hold at the peak, with one node down, and for the tail, not
-# for the mean.
-
-
-# %%
-def pods_for(rate_per_s, service_s, objective_s, share, nodes):
-    """The fewest pods that keep the objective at a rate although one node fails.
-
-    rate_per_s: requests a second, above 0, spread over the pods evenly and at random. service_s:
-    seconds that a pod needs for one, on average. A pod with m requests a second answers later
-    than t seconds with probability exp(−(1/service_s − m) · t), and never keeps up with
-    m ≥ 1/service_s. objective_s: seconds. share: of the requests that must be answered by then,
-    above 0 and below 1. nodes: 2 or more; pods are spread as evenly as can be, and the fullest
-    node fails. Returns an int. Raises ValueError where no number of pods keeps the objective.
-    """
-    # SOLUTION
-    most = (
-        1 / service_s + math.log(1 - share) / objective_s
-    )  # requests a second that a pod may have
-    if most <= 0:
-        raise ValueError(
-            f"a pod alone misses {share:.1%} within {objective_s} s, even without a queue"
-        )
-    left = max(1, math.ceil(rate_per_s / most - 1e-9))
-    pods = left
-    while pods - math.ceil(pods / nodes) < left:
-        pods += 1
-    return pods
-
-
-# %%
-check("18.3", pods_for)
-
-# %% [markdown] tags=["solution"]
-# Solve $e^{-(1/s - m)t} \le 1 - q$ for $m$: a pod may have at most $m = 1/s + \ln(1-q)/t$. With $s = 20$ ms, $t = 250$
-# ms and $q = 0.99$ that is 31.6 of the 50 a second that it could do: the objective itself sets the utilisation, 63 %.
-# Then $n - \lceil n/k \rceil = \lfloor n(k-1)/k \rfloor$ pods must suffice. A second way, without the loop, solves that
-# too: $n = \lceil \text{left} \cdot k/(k-1) \rceil$. A model in which more than one request is served at a time (M/M/c)
-# asks for a little less.
-
-# %% [markdown]
-# ## 18.4 An autoscaler that a cluster of today accepts ★★☆ · 15 minutes
+# ## 18.3 An autoscaler that a cluster of today accepts ★★☆ · 15 minutes
 #
 # You inherit this file. `kubectl apply` says: `no matches for kind "HorizontalPodAutoscaler" in version
 # "autoscaling/v2beta2"`.
@@ -207,52 +174,9 @@ spec:
 
 
 # %%
-check("18.4", autoscaler)
+check("18.3", autoscaler)
 
 # %% [markdown] tags=["solution"]
 # `targetCPUUtilizationPercentage` is `autoscaling/v1`'s field. 100 % more is twice as many. `averageValue` is a
 # *quantity*, a text such as `"4"` or `"500m"`. An underscore is no part of a name by RFC 1123: the schema lets it
 # pass, the API server does not. And 10 % of three pods: Kubernetes rounds up, so one pod may still go.
-
-# %% [markdown]
-# ## 18.5 What did yesterday cost? ★★☆ · 15 minutes
-#
-# Finance sees the pods, the users feel the queue. From a day's trace say both, so that two policies can be compared.
-
-
-# %%
-def account(rates, pods, step_s, each_per_s, objective_s):
-    """Pod-hours of a trace, and the share of its requests that waited longer than an objective.
-
-    rates: requests a second, pods: ready pods, for each step of step_s seconds; sequences of one
-    length, perhaps empty. each_per_s: requests a second that a pod can do, above 0. The queue is
-    empty at first. All requests of a step wait for what is in the queue when the step begins,
-    worked off by that step's pods: queue / (pods · each_per_s) seconds (no pods: for ever, also
-    where the queue is empty); they are late if that is more than objective_s. Then the queue
-    grows or shrinks by what came and what could be done in the step, and is never below 0.
-    Returns (pod_hours, late_share) as floats; the share is 0 where no request came. Raises
-    ValueError where the lengths differ.
-    """
-    # SOLUTION
-    if len(rates) != len(pods):
-        raise ValueError(
-            f"expected rates and pods of one length, got {len(rates)} and {len(pods)}"
-        )
-    queue = late = came = 0.0
-    for rate, ready in zip(rates, pods):
-        can = ready * each_per_s
-        wait_s = queue / can if can else math.inf
-        late += rate * step_s * (wait_s > objective_s)
-        came += rate * step_s
-        queue = max(0.0, queue + (rate - can) * step_s)
-    return float(sum(pods) * step_s / 3600), float(late / came if came else 0)
-
-
-# %%
-check("18.5", account)
-
-# %% [markdown] tags=["solution"]
-# A fluid: requests are no longer whole, which is fair where there are thousands. With a price for a pod-hour and one
-# for a late request both become money, and the policy's best target a minimum that can be looked up; agreeing on the
-# second price is the hard part. The lesson's simulator adds the waiting by chance within a pod, which a fluid does not
-# have.

@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 from course_lib.idioms import ClaimFailed, claim_gone, lesson, live, observe
-from course_lib.idioms.live import NotLive, recording_path
+from course_lib.idioms.live import NotLive, recorded, recording_path
 from course_lib.ops import reach
 from course_lib.ops.reach import Found
 
@@ -102,6 +102,19 @@ def test_a_missing_recording_gives_a_plain_explanation(engine):
         NotLive, match=r"answer cannot run here, since no docker answers; and no recording of it is kept"
     ):
         answer()
+
+
+def test_a_lesson_reads_the_recording_of_another_under_a_banner_that_says_so(engine, monkeypatch, capsys):
+    record(engine, monkeypatch)
+    capsys.readouterr()
+    data = recorded("01", "answer")
+    observe("it is quick", True, of=data)
+    said = capsys.readouterr().out
+    assert data == {"seconds": 1.5, "pods": ["a", "b"]}
+    for part in ("[recording]", "Not run here", "`answer` of lesson 01", "docker 1.2", "observed in the recording"):
+        assert part in said
+    with pytest.raises(NotLive, match="expected the recording other.json in source/recordings/01"):
+        recorded("01", "other")
 
 
 def test_required_live_a_missing_engine_is_a_failure_even_with_a_recording(engine, monkeypatch):

@@ -75,13 +75,14 @@ def test_what_is_applied_goes_to_the_namespace_that_was_asked_for(path):
     assert DEPLOYMENT["metadata"]["namespace"] == "digits", "the caller's own object stays"
 
 
-@pytest.mark.parametrize("has", ["policy/v1", "policy/v1beta1"])
-def test_a_budget_is_applied_in_the_version_that_the_cluster_has(path, has):
-    budget = {"kind": "PodDisruptionBudget", "apiVersion": "policy/v1", "metadata": {"name": "digits"}}
+@pytest.mark.parametrize("has", ["policy/v1", "policy/v1beta1", "autoscaling/v2", "autoscaling/v2beta2"])
+def test_an_object_is_applied_in_the_version_of_the_api_that_the_cluster_has(path, has):
+    version = has.partition("beta")[0]
+    given = {"kind": "Any", "apiVersion": version, "metadata": {"name": "digits"}}
     prints(path, f"apps/v1\n{has}\n")
-    kubernetes.apply([budget], "digits-17")
+    kubernetes.apply([given], "digits-17")
     assert asked(path, "kubectl") == ["api-versions", "apply -n digits-17 -f -"]
-    assert read(path)["items"][0]["apiVersion"] == has and budget["apiVersion"] == "policy/v1"
+    assert read(path)["items"][0]["apiVersion"] == has and given["apiVersion"] == version
 
 
 def test_a_fresh_namespace_bears_the_standard_and_its_owner(path, monkeypatch):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from course_lib.ops.kubernetes import KubectlFailed, pod_state
-from course_lib.ops.watch import watching
+from course_lib.ops.watch import autoscaler_state, autoscalers, metrics_window, watching
 from tests.ops.stand_ins import asked, posix, stand_in
 
 pytestmark = posix
@@ -95,3 +95,48 @@ def test_pods_are_put_in_a_line():
     new = {"metadata": {"name": "digits-b"}, "spec": pod["spec"], "status": {"phase": "Pending"}}
     assert pod_state(new) == {"name": "digits-b", "phase": "Pending", "ready": False, "leaving": False, "restarts": 0,
                               "reason": "", "image": "digits-service:local"}  # fmt: skip
+
+
+@pytest.mark.parametrize(("has", "kind"), [("autoscaling/v2", "v2"), ("autoscaling/v2beta2", "v2beta2")])
+def test_autoscalers_are_watched_in_a_version_whose_status_tells_the_metric(path, has, kind):
+    stand_in(path, "kubectl", f"echo autoscaling/v1; echo {has}")
+    assert autoscalers() == f"horizontalpodautoscalers.{kind}.autoscaling"
+
+
+def test_an_autoscaler_that_has_looked_at_nothing_yet_knows_no_metric():
+    assert autoscaler_state({"metadata": {"name": "digits"}}) == {
+        "name": "digits",
+        "percent": None,
+        "pods": 0,
+        "wanted": 0,
+        "trouble": "",
+    }
+
+
+def test_an_autoscaler_tells_metric_pods_and_trouble():
+    current = {"type": "Resource", "resource": {"name": "cpu", "current": {"averageUtilization": 92}}}
+    conditions = [
+        {"type": "AbleToScale", "status": "False", "message": "no"},
+        {"type": "ScalingActive", "status": "False", "message": "missing request for cpu"},
+    ]
+    status = {"currentMetrics": [current], "currentReplicas": 1, "desiredReplicas": 2, "conditions": conditions}
+    found = autoscaler_state({"metadata": {"name": "digits"}, "status": status})
+    assert found == {"name": "digits", "percent": 92, "pods": 1, "wanted": 2, "trouble": "missing request for cpu"}
+    conditions[1]["status"] = "True"
+    assert autoscaler_state({"metadata": {"name": "digits"}, "status": status})["trouble"] == ""
+
+
+@pytest.mark.parametrize(
+    ("windows", "seconds"), [(["10s"], 10), (["15.28s", "1m0.5s"], 60.5), ([], 15)], ids=["one", "two", "none yet"]
+)
+def test_the_window_of_the_metrics_is_the_longest_of_the_pods(path, windows, seconds):
+    text = json.dumps({"items": [{"window": each} for each in windows]})
+    stand_in(path, "kubectl", f"echo {shlex.quote(text)}")
+    assert metrics_window("digits-18") == seconds
+    assert asked(path, "kubectl") == ["get --raw /apis/metrics.k8s.io/v1beta1/namespaces/digits-18/pods"]
+
+
+def test_a_cluster_without_metrics_gets_the_command_that_adds_them(path):
+    stand_in(path, "kubectl", "echo 'Error from server (NotFound)' >&2; exit 1")
+    with pytest.raises(RuntimeError, match=r"no metrics API.*minikube addons enable metrics-server.*NotFound"):
+        metrics_window("digits-18")

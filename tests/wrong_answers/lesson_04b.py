@@ -34,6 +34,20 @@ def the_bell_curve(accuracies, confidence=0.95):
     return max(runs.mean() - reach, 0.0), min(runs.mean() + reach, 1.0)
 
 
+def _around(middle, accuracies, confidence):
+    low, high = _next(accuracies, confidence, cut=False)
+    shift = float(middle(np.asarray(accuracies, dtype=np.float64))) - (low + high) / 2
+    return max(low + shift, 0.0), min(high + shift, 1.0)
+
+
+def around_the_median(accuracies, confidence=0.95):
+    return _around(np.median, accuracies, confidence)
+
+
+def between_the_extremes(accuracies, confidence=0.95):
+    return _around(lambda runs: (runs.min() + runs.max()) / 2, accuracies, confidence)
+
+
 def always_95(accuracies, confidence=0.95):
     return _next(accuracies)
 
@@ -83,6 +97,16 @@ def without_the_measured(differences):
 def exact_ties(differences):
     means, measured = _choices(differences)
     return float((np.abs(means) >= abs(measured)).mean())
+
+
+def rounds_first(differences):
+    means, measured = _choices(differences)
+    return float((np.round(np.abs(means), 6) >= round(abs(measured), 6)).mean())
+
+
+def close_is_equal(differences):
+    means, measured = _choices(differences)
+    return float(((np.abs(means) > abs(measured)) | np.isclose(np.abs(means), abs(measured))).mean())
 
 
 def of_numpy(differences):
@@ -140,6 +164,23 @@ def below_the_tolerance(training, test, tolerance=0):
     return _found(training, test, tolerance, lambda a, b, t: (np.abs(a - b) < max(t, 0.5)).all((1, 2)))
 
 
+def the_shorter_way_round(training, test, tolerance=0):
+    found = np.full(len(test), -1)
+    for i, image in enumerate(test):
+        same = (np.minimum(training - image, image - training) <= tolerance).all(axis=(1, 2))  # 0 − 255 is 1 in uint8
+        found[i] = same.argmax() if same.any() else -1
+    return found
+
+
+def small_integers(training, test, tolerance=0):
+    bytes_of = [each.astype(np.int8) if each.dtype == np.uint8 else each for each in (training, test)]
+    found = np.full(len(test), -1)
+    for i, image in enumerate(bytes_of[1]):
+        same = (np.abs(bytes_of[0] - image) <= tolerance).all(axis=(1, 2))
+        found[i] = same.argmax() if same.any() else -1
+    return found
+
+
 def mean_difference(training, test, tolerance=0):
     return _found(training, test, tolerance, lambda a, b, t: np.abs(a - b).mean((1, 2)) <= (0.9 if t == 1 else t) / 64)
 
@@ -151,6 +192,19 @@ def adds_up(training, test, tolerance=0):
 def the_last(training, test, tolerance=0):
     turned = _found(training[::-1], test, tolerance, lambda a, b, t: (np.abs(a - b) <= t).all((1, 2)))
     return np.where(turned < 0, -1, len(training) - 1 - turned)
+
+
+def the_most_similar(training, test, tolerance=0):
+    found = np.full(len(test), -1)
+    for i, image in enumerate(test.astype(float)):
+        apart = np.abs(training.astype(float) - image).max(axis=(1, 2))
+        found[i] = apart.argmin() if apart.min() <= tolerance else -1
+    return found
+
+
+def all_close(training, test, tolerance=0):
+    return np.array([next((i for i, known in enumerate(training) if np.allclose(known, image, atol=tolerance)), -1)
+                     for image in test], np.int64)  # fmt: skip
 
 
 def of_64_points(training, test, tolerance=0):
@@ -232,6 +286,21 @@ def nan_for_an_empty_bin(probabilities, labels, bins=10):
     return total
 
 
+def the_last_on_a_tie(probabilities, labels, bins=10):
+    answers = probabilities.argsort(axis=1, kind="stable")[:, -1]
+    claims, right = probabilities.max(axis=1).astype(float), answers == labels
+    which = np.searchsorted(np.linspace(0, 1, bins + 1)[1:-1], claims)
+    return float(sum(abs((claims[which == k] - right[which == k]).sum()) for k in set(which.tolist())) / len(labels))
+
+
+def no_bin_is_zero_bins(probabilities, labels, bins=10):
+    if len(labels) == 0 or bins == 0:
+        raise ValueError
+    claims, right = probabilities.max(axis=1).astype(float), probabilities.argmax(axis=1) == labels
+    gaps = [(claims - right)[_below(claims, k / bins, (k + 1) / bins)].sum() for k in range(bins)]
+    return float(np.abs(gaps).sum() / len(labels))
+
+
 def perfect_over_nothing(probabilities, labels, bins=10):
     return _error(probabilities, labels, bins, _below) if len(labels) and bins else 0.0
 
@@ -244,6 +313,8 @@ WRONG = {
         divides_by_r: "three runs of 90, 92 and 94 % leave 82.1 to 100 %: 92 ± 9.94 points, cut at 1",
         beyond_one: "three runs of 90, 92 and 94 % leave 82.1 to 100 %: 92 ± 9.94 points, cut at 1",
         the_bell_curve: "three runs of 90, 92 and 94 % leave 82.1 to 100 %: 92 ± 9.94 points, cut at 1",
+        around_the_median: "its middle is the mean",
+        between_the_extremes: "its middle is the mean",
         always_95: "with 99 % confidence the interval is wider, on both sides",
         one_tail: "with 99 % confidence the interval is wider, on both sides",
         numbers_of_numpy: "both ends are plain floats from 0 to 1",
@@ -255,6 +326,8 @@ WRONG = {
         without_the_measured: "three differences, all positive: 2 of 8 choices are as extreme",
         upwards_only: "the direction plays no part: minus the differences give the same",
         exact_ties: "ties count, though 0.1 + 0.2 is not 0.3 in the last bit",
+        rounds_first: "small differences are differences",
+        close_is_equal: "small differences are differences",
         of_numpy: "no difference at all gives 1, as a plain float",
         a_random_sample: "sixteen seeds, an array of them, and one",
         lists_only: "sixteen seeds, an array of them, and one",
@@ -265,10 +338,14 @@ WRONG = {
         truth_values: "two exact copies among twelve are found, the rest gets −1",
         wraps_around: FORTY_PAIRS,
         below_the_tolerance: FORTY_PAIRS,
+        the_shorter_way_round: "black is no copy of white",
+        small_integers: "black is no copy of white",
         mean_difference: "the largest difference of a pixel counts, not their sum or mean",
         adds_up: "the largest difference of a pixel counts, not their sum or mean",
         the_last: "of several, the first",
+        the_most_similar: "of several, the first",
         of_64_points: "float images, not square, and negative values too",
+        all_close: "in floats too, without a tolerance only an equal image is a copy",
         needs_training: "a part without images",
         stretches: "images of another size are refused",
     },
@@ -279,7 +356,9 @@ WRONG = {
         ten_bins: "too much and too little do not cancel across bins, and do within one",
         edges_up: "a claim of 1 is in the last bin, and a claim on an edge in the bin below",
         loses_the_sure: "a claim of 1 is in the last bin, and a claim on an edge in the bin below",
+        the_last_on_a_tie: "on a tie, the first class is the answer",
         nan_for_an_empty_bin: "500 random float32 answers, 7 and 15 bins, some of them empty; a plain float",
+        no_bin_is_zero_bins: "no example and no bin are refused",
         perfect_over_nothing: "no example and no bin are refused",
     },
 }

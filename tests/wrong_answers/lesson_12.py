@@ -20,6 +20,18 @@ def log_of_zero(p, T):
     return q / q.sum(axis=1, keepdims=True)
 
 
+def least_probability(p, T):
+    z = np.log(np.maximum(p, 1e-12)) / T
+    q = np.where(p > 0, np.exp(z - z.max(axis=1, keepdims=True, initial=-np.inf)), 0)
+    return q / q.sum(axis=1, keepdims=True)
+
+
+def wants_a_float(p, T):
+    if not isinstance(T, float):
+        raise ValueError
+    return _soften(p, T).astype(p.dtype)
+
+
 def as_a_power(p, T):
     q = p ** (1 / T)
     return q / q.sum(axis=1, keepdims=True)
@@ -133,6 +145,12 @@ def refuses_nothing(z, v, y, T, w):
     return _distil(z, v, y, T, w, refuse=False) if len(z) else (float("nan"), z)
 
 
+def lets_a_nan_be_a_temperature(z, v, y, T, w):
+    if len(z) == 0 or T <= 0 or not 0 <= w <= 1:
+        raise ValueError
+    return _distil(z, v, y, T, w, refuse=False)
+
+
 def _sums(d):
     return np.array([np.dot(signs, d) for signs in product((1.0, -1.0), repeat=len(d))])
 
@@ -188,6 +206,18 @@ def wide_slack(d):
     return _p(d, slack=1e-4)
 
 
+def slack_ten_times_too_large(d):
+    return _p(d, slack=1e-5)
+
+
+def slack_for_rounding_only(d):
+    return _p(d, slack=1e-9)
+
+
+def slack_by_the_largest(d):
+    return _p(d, slack=0.0, fixed=1e-6 * np.abs(np.asarray(d, float)).max())
+
+
 def at_random(d):
     random = np.random.default_rng(0)
     d = np.asarray(d, float)
@@ -207,13 +237,14 @@ def _changes(logits, missing):
     z = logits.astype(float)
     rest = z.copy()
     rest[:, missing] = -np.inf
-    return rest.max(axis=1) - z[:, missing], rest.argmax(axis=1)
+    single = (rest == rest.max(axis=1, keepdims=True)).sum(axis=1) == 1
+    return rest.max(axis=1) - z[:, missing], np.where(single, rest.argmax(axis=1), -1)
 
 
 def _search(logits, labels, missing, tries):
     changes, others = _changes(logits, missing)
-    wins = np.asarray(tries)[:, None] > changes
-    right = np.where(labels == missing, wins, ~wins & (others == labels)).sum(axis=1)
+    bias = np.asarray(tries)[:, None]
+    right = np.where(labels == missing, bias > changes, (bias < changes) & (others == labels)).sum(axis=1)
     return float(np.asarray(tries)[right.argmax()])
 
 
@@ -246,6 +277,23 @@ def always_moves(logits, labels, missing):
     return _search(logits, labels, missing, _gaps(logits, missing)[1:])
 
 
+def first_of_two_equal_logits(logits, labels, missing):
+    def right(bias):
+        z = logits.astype(float)
+        z[:, missing] += bias
+        return int((z.argmax(axis=1) == labels).sum())
+
+    return float(max(_gaps(logits, missing), key=right))
+
+
+def level_with_the_class_is_right(logits, labels, missing):
+    changes, others = _changes(logits, missing)
+    tries = np.array(_gaps(logits, missing))
+    wins = tries[:, None] >= changes
+    right = np.where(labels == missing, wins, (tries[:, None] <= changes) & (others == labels)).sum(axis=1)
+    return float(tries[right.argmax()])
+
+
 def far_beyond(logits, labels, missing):
     ends = np.unique(_changes(logits, missing)[0])
     return _search(logits, labels, missing, [0.0, ends[0] - 1e6, *(ends[:-1] + ends[1:]) / 2, ends[-1] + 1e6])
@@ -274,6 +322,8 @@ WRONG = {
         temperature_forgotten_at_one: "at temperature 1 nothing changes",
         divided_and_renormalised: "it gives what the logits would have given, warmer and colder",
         log_of_zero: "at temperature 1 nothing changes",
+        least_probability: "it gives what the logits would have given, warmer and colder",
+        wants_a_float: "it gives what the logits would have given, warmer and colder",
         largest_of_all_rows: "at T = 0.001 rows still add up to 1",
         as_a_power: "at T = 0.001 rows still add up to 1",
         always_float64: "float32 gives float32, float64 float64, no example none; views work",
@@ -294,6 +344,7 @@ WRONG = {
         matches_raw_logits: "a student that agrees with the teacher but for a constant is left alone",
         log_after_softmax: "logits of thousands do no harm",
         float64_slope: "float32 gives a float32 gradient, views work, and no input is changed",
+        lets_a_nan_be_a_temperature: "no example, a temperature of 0, and a weight outside 0 to 1 are refused",
         refuses_nothing: "no example, a temperature of 0, and a weight outside 0 to 1 are refused",
     },
     "12.3": {
@@ -305,6 +356,9 @@ WRONG = {
         slack_by_the_sum: "differences whose sum is 0 give 1, and sums that differ a little stay apart",
         slack_by_python_sum: "differences whose sum is 0 give 1, and sums that differ a little stay apart",
         wide_slack: "differences whose sum is 0 give 1, and sums that differ a little stay apart",
+        slack_ten_times_too_large: "the tolerance is a millionth of the absolute differences: no more and no less",
+        slack_for_rounding_only: "the tolerance is a millionth of the absolute differences: no more and no less",
+        slack_by_the_largest: "the tolerance is a millionth of the absolute differences: no more and no less",
         fixed_slack: "the unit does not matter",
         at_random: "lists, tuples and float32 arrays, up to 20 pairs",
         a_nan_is_significant: "none, more than 20, NaN and infinity are refused",
@@ -316,6 +370,8 @@ WRONG = {
         upwards_only: "it may be negative",
         always_moves: "0.0 where nothing is gained",
         far_beyond: "it is the middle of a best range, or 1 beyond its one end",
+        first_of_two_equal_logits: "an example with two equal highest logits is not read correctly",
+        level_with_the_class_is_right: "an example with two equal highest logits is not read correctly",
         small_scales_only: "any scale, float32 and strided logits, two classes",
         spoils_the_logits: "logits and labels stay as they were",
         from_the_end: "no example and no such class are refused",

@@ -1,41 +1,80 @@
 """Wrong answers that people write, planted in lesson 13: each must be caught at the property named."""
 
 import math
-from statistics import NormalDist
 
 import numpy as np
 
 
-def _needed(share, z, margin):
-    return math.ceil(z**2 * share * (1 - share) / margin**2)
+def _parsed(cpu_max, affinity):
+    if affinity < 1:
+        raise ValueError("affinity")
+    if cpu_max is None:
+        return None, 100_000
+    quota, period = cpu_max.split()
+    if int(period) <= 0 or (quota != "max" and int(quota) <= 0):
+        raise ValueError("numbers")
+    return (None if quota == "max" else int(quota)), int(period)
 
 
-def one_sided(share, confidence=0.99, margin=None):
-    return _needed(share, NormalDist().inv_cdf(confidence), (1 - share) / 20 if margin is None else margin)
+def _threads(cpu_max, affinity, whole=lambda quota, period: quota // period):
+    quota, period = _parsed(cpu_max, affinity)
+    return affinity if quota is None else max(1, min(affinity, whole(quota, period)))
 
 
-def rounded(share, confidence=0.99, margin=None):
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    return round(z**2 * share * (1 - share) / ((1 - share) / 20 if margin is None else margin) ** 2)
+def as_many_as_processors(cpu_max, affinity):
+    return affinity
 
 
-def always_99(share, confidence=0.99, margin=None):
-    return _needed(share, NormalDist().inv_cdf(0.995), (1 - share) / 20 if margin is None else margin)
+def the_quota_alone(cpu_max, affinity):
+    return _threads(cpu_max, 10**9 if affinity > 0 else affinity)
 
 
-def own_margin_only(share, confidence=0.99, margin=None):
-    return _needed(share, NormalDist().inv_cdf((1 + confidence) / 2), (1 - share) / 20)
+def needs_the_file(cpu_max, affinity):
+    return _threads(cpu_max or "", affinity)
 
 
-def bounded_margin(share, confidence=0.99, margin=None):
-    margin = max((1 - share) / 20, 0.0005 - 1e-12) if margin is None else margin
-    return _needed(share, NormalDist().inv_cdf((1 + confidence) / 2), margin)
+def reads_max_as_one(cpu_max, affinity):
+    return 1 if cpu_max and cpu_max.startswith("max") else _threads(cpu_max, affinity)
 
 
-def zero_is_none(share, confidence=0.99, margin=None):
-    if not (0 < share < 1 and 0 < confidence < 1):
-        raise ValueError("expected shares")
-    return _needed(share, NormalDist().inv_cdf((1 + confidence) / 2), margin or (1 - share) / 20)
+def rounds_up(cpu_max, affinity):
+    return _threads(cpu_max, affinity, lambda quota, period: math.ceil(quota / period))
+
+
+def rounds_to_the_nearest(cpu_max, affinity):
+    return _threads(cpu_max, affinity, lambda quota, period: round(quota / period))
+
+
+def none_at_all(cpu_max, affinity):
+    quota, period = _parsed(cpu_max, affinity)
+    return affinity if quota is None else min(affinity, quota // period)
+
+
+def the_usual_period(cpu_max, affinity):
+    return _threads(cpu_max, affinity, lambda quota, period: quota // 100_000)
+
+
+def by_floats(cpu_max, affinity):
+    return _threads(cpu_max, affinity, lambda quota, period: int(quota / period))
+
+
+def splits_at_single_spaces(cpu_max, affinity):
+    if cpu_max and len(cpu_max.split(" ")) != 2:
+        raise ValueError("two words")
+    return _threads(cpu_max, affinity)
+
+
+def checks_nothing(cpu_max, affinity):
+    words = (cpu_max or "max 100000").split()
+    return affinity if words[0] == "max" else max(1, min(affinity, int(words[0]) // int(words[1])))
+
+
+def trusts_the_period_of_max(cpu_max, affinity):
+    if affinity < 1:
+        raise ValueError("affinity")
+    if cpu_max is None or (cpu_max.split()[:1] == ["max"] and len(cpu_max.split()) == 2):
+        return affinity
+    return _threads(cpu_max, affinity)
 
 
 def _conv(batch, c_in, height, width, c_out, k, stride, padding, groups):
@@ -144,90 +183,8 @@ def takes_any_schedule(due, service, workers=1):
     return _served(np.asarray(due, float), np.asarray(service, float), workers)
 
 
-def _choose(sizes, times_ms, rate, deadline, *, wait=True, keep_up=True, tolerance=1e-9, fitted=None, candidates=None):
-    sizes, times_ms = np.asarray(sizes), np.asarray(times_ms, float)
-    beta, alpha = fitted or np.polyfit(sizes, times_ms, 1)
-    b = np.arange(1, sizes.max() + 1) if candidates is None else candidates
-    call = alpha + beta * b
-    allowed = (b - 1) * 1000 / rate * wait + call <= deadline * (1 + 1e-9)
-    if keep_up:
-        allowed &= b * 1000 >= rate * call * (1 - 1e-9)
-    b, call = b[allowed], call[allowed]
-    if len(b) == 0:
-        return None
-    speed = b / call
-    return int(b[speed >= speed.max() * (1 - tolerance)][0])
-
-
-def the_smallest_that_fits(sizes, times_ms, rate_per_s, deadline_ms):
-    return 1
-
-
-def waits_for_nobody(sizes, times_ms, rate_per_s, deadline_ms):
-    return _choose(sizes, times_ms, rate_per_s, deadline_ms, wait=False)
-
-
-def waits_for_one_more(sizes, times_ms, rate_per_s, deadline_ms):
-    return _choose(sizes, times_ms, rate_per_s, deadline_ms - 1000 / rate_per_s)
-
-
-def measured_sizes_only(sizes, times_ms, rate_per_s, deadline_ms):
-    if rate_per_s in (100, 40):  # right where the earlier properties look
-        return _choose(sizes, times_ms, rate_per_s, deadline_ms)
-    return _choose(sizes, times_ms, rate_per_s, deadline_ms, candidates=np.unique(sizes))
-
-
-def never_behind(sizes, times_ms, rate_per_s, deadline_ms):
-    return _choose(sizes, times_ms, rate_per_s, deadline_ms, keep_up=False)
-
-
-def one_at_least(sizes, times_ms, rate_per_s, deadline_ms):
-    chosen = _choose(sizes, times_ms, rate_per_s, deadline_ms)
-    return 1 if chosen is None and deadline_ms < 10 else chosen
-
-
-def the_largest_that_fits(sizes, times_ms, rate_per_s, deadline_ms):
-    sizes, times_ms = np.asarray(sizes), np.asarray(times_ms, float)
-    beta, alpha = np.polyfit(sizes, times_ms, 1)
-    b = np.arange(1, sizes.max() + 1)
-    call = alpha + beta * b
-    keeps = ((b - 1) * 1000 / rate_per_s + call <= deadline_ms * (1 + 1e-9)) & (b * 1000 >= rate_per_s * call)
-    return int(b[keeps][-1]) if keeps.any() else None
-
-
-def a_line_through_the_ends(sizes, times_ms, rate_per_s, deadline_ms):
-    beta = (times_ms[-1] - times_ms[0]) / max(sizes[-1] - sizes[0], 1e-9)
-    return _choose(sizes, times_ms, rate_per_s, deadline_ms, fitted=(beta, times_ms[0] - beta * sizes[0]))
-
-
-def by_relative_errors(sizes, times_ms, rate_per_s, deadline_ms):
-    beta, alpha = np.polyfit(sizes, times_ms, 1, w=1 / np.asarray(times_ms, float))
-    return _choose(sizes, times_ms, rate_per_s, deadline_ms, fitted=(beta, alpha))
-
-
-def keeps_the_last_of_each_size(sizes, times_ms, rate_per_s, deadline_ms):
-    last = dict(zip(np.asarray(sizes).tolist(), times_ms))
-    return _choose(np.array(list(last)), np.array(list(last.values())), rate_per_s, deadline_ms)
-
-
-def fits_a_point(sizes, times_ms, rate_per_s, deadline_ms):
-    if len(sizes) != len(times_ms) or len(sizes) < 2 or not rate_per_s > 0:
-        raise ValueError("expected two measurements")
-    if len(set(np.asarray(sizes).tolist())) < 2:
-        return _choose(sizes, times_ms, rate_per_s, deadline_ms, fitted=(0.0, times_ms[0]))
-    return _choose(sizes, times_ms, rate_per_s, deadline_ms)
-
-
 WRONG = {
     "13.1": {
-        one_sided: "p90 at 99 % and MLPerf's margin takes 23,886 requests",
-        rounded: "it is the smallest whole number that is enough, an int",
-        always_99: "the confidence counts",
-        own_margin_only: "a margin that is given replaces MLPerf's",
-        bounded_margin: "p99.9 needs more than two and a half million",
-        zero_is_none: "what is no share, no confidence and no margin is refused",
-    },
-    "13.2": {
         counts_products: "one point, one channel: 18 operations",
         forgets_the_output: "one point, one channel: 76 bytes",
         squares_only: "padding and stride decide how many points there are, in each direction",
@@ -238,7 +195,7 @@ WRONG = {
         in_int64: "two ints, exact for large ones and for no picture",
         refuses_no_layer: "groups that divide nothing and filters that fit nowhere are refused",
     },
-    "13.3": {
+    "13.2": {
         from_the_first_due: "nobody waits where every request finds the worker free",
         the_dashboard: "those behind a slow one wait for it",
         saves_up: "none starts before it is due, and an idle worker saves nothing up",
@@ -250,17 +207,18 @@ WRONG = {
         in_their_dtype: "no request, float32, strided views: float64 comes back and the input stays",
         takes_any_schedule: "falling times, unequal lengths and no worker are refused",
     },
-    "13.4": {
-        the_smallest_that_fits: "without a deadline that hurts, the largest batch has the highest throughput",
-        waits_for_nobody: "the first of a batch waits for the others",
-        waits_for_one_more: "the first of a batch waits for the others",
-        measured_sizes_only: "sizes between the measured ones count",
-        never_behind: "a batch that cannot keep up is not allowed",
-        one_at_least: "where nothing is allowed there is None",
-        the_largest_that_fits: "where batching gains nothing, 1 is the answer",
-        a_line_through_the_ends: "any order, repeated sizes and noise are taken, and an int comes back",
-        by_relative_errors: "any order, repeated sizes and noise are taken, and an int comes back",
-        keeps_the_last_of_each_size: "any order, repeated sizes and noise are taken, and an int comes back",
-        fits_a_point: "what cannot be fitted is refused",
+    "13.3": {
+        as_many_as_processors: "a quota of 2 on a machine of 64 gives 2",
+        the_quota_alone: "the affinity is a limit too",
+        needs_the_file: "without a quota the affinity alone counts",
+        reads_max_as_one: "without a quota the affinity alone counts",
+        rounds_up: "the quota is rounded down, and one thread is the least",
+        rounds_to_the_nearest: "the quota is rounded down, and one thread is the least",
+        none_at_all: "the quota is rounded down, and one thread is the least",
+        the_usual_period: "the period counts",
+        by_floats: "white space is allowed, and an int comes back",
+        splits_at_single_spaces: "white space is allowed, and an int comes back",
+        checks_nothing: "an affinity below 1 and a text of another form are refused",
+        trusts_the_period_of_max: "an affinity below 1 and a text of another form are refused",
     },
 }
