@@ -13,7 +13,7 @@ scratch = begin("17")
 # ## 17.1 How many pods during an update? ★☆☆ · 10 minutes
 #
 # The quota of a namespace allows ten pods. Your Deployment has ten, with `maxUnavailable: 0`. Since the quota came, no
-# update has got further than its first step. A colleague asks for eleven pods. Now updates end, but a new pod is
+# update has got further than its first step. A colleague raises the quota to eleven. Now updates end, but a new pod is
 # refused at each step. Compute what an update keeps to, and how many pods it may need at one moment.
 
 
@@ -61,7 +61,7 @@ check("17.1", pods_during)
 # least.
 #
 # Pods that are ending come on top. At the end of a quick update all ten old ones may still be ending beside ten new
-# ones: twenty, whatever `maxSurge` says. With a quota of eleven, each step waits for a goodbye.
+# ones: twenty, whatever `maxSurge` says. With a quota of eleven, each step waits until a pod has ended.
 #
 # The roundings are chosen for safety: rather one too many than one missing. Whole numbers keep them exact:
 # `math.ceil(100 * 0.07)` is 8, since 0.07 is not quite 0.07 in floating point. `fractions.Fraction` is a second way.
@@ -116,12 +116,12 @@ def probes(load_s, unready_s, hung_s):
 check("17.2", probes)
 
 # %% [markdown] tags=["solution"]
-# The worst case: the trouble begins just after a try. A whole period passes until the first failing one, then
+# In the worst case, the trouble begins just after a try. A whole period passes until the first failing one, then
 # `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So
-# $p = \lfloor (promise - t) / f \rfloor$, as long as $p \ge t$: with a period of 1 s and a time-out of 2 s the tries of
-# a server that hangs would come every two seconds, and three of them take 7 s, not 5. The startup probe is what makes
-# short periods for the others possible: without it, the liveness probe would have to wait out the slowest load each
-# time (that is what `initialDelaySeconds` did before).
+# $p = \lfloor (promise - t) / f \rfloor$, as long as $p \ge t$. With a period of 1 s and a time-out of 2 s, the tries
+# of a server that hangs would come every two seconds. Three of them take 7 s, not 5. Only the startup probe makes short
+# periods for the others possible. Without it, the liveness probe would have to wait out the slowest load each time, by
+# `initialDelaySeconds`.
 
 # %% [markdown]
 # ## 17.3 Mend the manifest ★★★ · 25 minutes
@@ -197,11 +197,12 @@ spec:
 check("17.3", manifest)
 
 # %% [markdown] tags=["solution"]
-# What was wrong: underscores; no `selector`; `containerport` in lower case, which only a strict check notices; a
-# Service that selects a label which no pod has (accepted by every cluster, and its list of endpoints stays empty); a
-# port on which nobody listens; `latest`; one pod; no probe; no resources. The Service refers to the port by its *name*,
-# so that the number stands in one place. Building the objects as dicts and writing them with `yaml.safe_dump_all` is a
-# second way, and safer where a value such as an image comes from outside.
+# These things were wrong: underscores in names, no `selector`, a port on which nobody listens, `latest`, one pod, no
+# probe, no resources. `containerport` in lower case is noticed only by a strict check. The Service selects a label that
+# no pod has. A cluster accepts this, and the Service's list of endpoints stays empty. A request above its limit, or a
+# Service in another namespace, would pass the schema, too. The Service refers to the port by its *name*, so that the
+# number stands in one place. Building the objects as dicts and writing them with `yaml.safe_dump_all` is a second way,
+# and safer where a value such as an image comes from outside.
 
 # %% [markdown]
 # ## 17.4 Is there time for a goodbye? ★★☆ · 15 minutes
@@ -254,7 +255,7 @@ def goodbye(pod, spread_s, longest_s):
 check("17.4", goodbye)
 
 # %% [markdown] tags=["solution"]
-# Two clocks start at the deletion, and the door must be open while the slower one runs. The usual mistake is to add the
-# grace period to `preStop`: it holds both. `preStop: sleep` as a field of its own came with Kubernetes 1.30 and needs
-# no `sleep` in the image; `--drain-seconds` does the same in the server, for images without a shell, or outside of
-# Kubernetes.
+# Two clocks start at the deletion, and the server must accept requests until the slower one has ended. The usual
+# mistake is to add the grace period to `preStop`. The grace period contains it. `preStop: sleep` as a field of its own
+# came with Kubernetes 1.30 and needs no `sleep` in the image; `--drain-seconds` does the same in the server, for images
+# without a shell, or outside of Kubernetes.
