@@ -173,7 +173,7 @@ def mended(answer: Callable) -> Iterator[Property]:
 
     def number(port: object) -> object:
         ports = [each for each in container().get("ports", []) if each.get("protocol", "TCP") == "TCP"]
-        named = {each["name"]: each["containerPort"] for each in ports if "name" in each}
+        named = {each["name"]: each["containerPort"] for each in reversed(ports) if "name" in each}
         return named.get(port, port) if isinstance(port, str) else port
 
     yield ("a Deployment and a Service, in YAML that can be read", lambda: sorted(each["kind"] for each in objects()) == ["Deployment", "Service"], [
@@ -192,9 +192,18 @@ def mended(answer: Callable) -> Iterator[Property]:
         "Look at three names: the Deployment's, its container's, the Service's.",
         "No underscore, no digit at the begin: digits, service, digits.",
     ])  # fmt: skip
-    yield ("the selectors find the pods", lambda: all(
-        selector and selector.items() <= template()["metadata"]["labels"].items()
-        for selector in (the("Deployment")["spec"]["selector"]["matchLabels"], the("Service")["spec"]["selector"])), [
+
+    def finds(selector: dict) -> bool:
+        labels = template()["metadata"]["labels"]
+        fits = {"In": lambda key, values: labels.get(key) in values, "NotIn": lambda key, values: labels.get(key) not in values,
+                "Exists": lambda key, _: key in labels, "DoesNotExist": lambda key, _: key not in labels}  # fmt: skip
+        asked = [
+            fits[each["operator"]](each["key"], each.get("values")) for each in selector.get("matchExpressions", [])
+        ]
+        asked += [labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()]
+        return bool(asked) and all(asked)
+
+    yield ("the selectors find the pods", lambda: finds(the("Deployment")["spec"]["selector"]) and finds({"matchLabels": the("Service")["spec"]["selector"]}), [
         "Which labels do the pods have? They stand in the template.",
         "The Deployment's selector and the Service's must both match them.",
         "app: digits in all three places.",
@@ -234,8 +243,10 @@ def mended(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
     def asks(probe: str) -> tuple:
-        get = container().get(probe, {}).get("httpGet", {})
-        return get.get("path"), number(get.get("port")), get.get("scheme", "HTTP")
+        asked = container().get(probe, {})
+        get = asked.get("httpGet", {})
+        other = get.get("host") or {"exec", "tcpSocket", "grpc"} & asked.keys()
+        return get.get("path"), number(get.get("port")), other or get.get("scheme", "HTTP")
 
     yield ("the probes ask the right questions, at the right port", lambda: asks("readinessProbe") == ("/v2/health/ready", 8501, "HTTP")
            and asks("livenessProbe") == ("/v2/health/live", 8501, "HTTP")

@@ -460,12 +460,15 @@ def under_quotas():
 
 # %%
 quotas = under_quotas()
-refusals = {limit: "".join(each["refused"]).rpartition(": ")[2] for limit, each in quotas.items()}
+refusals = {
+    limit: "".join(each["refused"]).partition("exceeded quota: ")[2]
+    for limit, each in quotas.items()
+}
 show.table(
-    ["quota, pods", "update", "refusal by the API server, exceeded quota"],
+    ["quota", "update", "refused by the API server"],
     [
         [
-            limit,
+            f"{limit} pods",
             f"{each['seconds']:.0f} s" if each["seconds"] else "held",
             refusals[limit] or "none",
         ]

@@ -79,6 +79,54 @@ def longest_by_search(load_s, unready_s, hung_s):
     }  # fmt: skip
 
 
+def by_floor(load_s, unready_s, hung_s):
+    if min(load_s, unready_s - 3, hung_s - 8) < 0:
+        raise ValueError("this cannot be promised")
+    made = {}
+    for name, path, period, timeout, failures in (
+        ("startupProbe", "ready", 1, 1, max(2 * load_s, 1)),
+        ("readinessProbe", "ready", math.floor((unready_s - 1) / 2), 1, 2),
+        ("livenessProbe", "live", math.floor((hung_s - 2) / 3), 2, 3),
+    ):
+        made[name] = dict(periodSeconds=period, timeoutSeconds=timeout, failureThreshold=failures)
+        made[name]["httpGet"] = dict(port="http", path="/v2/health/" + path)
+    return made
+
+
+def by_counting_down(load_s, unready_s, hung_s):
+    unready, hung = unready_s, hung_s
+    while 2 * unready + 1 > unready_s and unready > 0:
+        unready -= 1
+    while 3 * hung + 2 > hung_s and hung > 1:
+        hung -= 1
+    if load_s < 0 or not unready or hung < 2:
+        raise ValueError("this cannot be promised")
+    return by_floor(load_s, 2 * unready + 1, 3 * hung + 2)
+
+
+def from_yaml(load_s, unready_s, hung_s):
+    by_floor(load_s, unready_s, hung_s)  # for its refusals
+    return yaml.safe_load(f"""
+startupProbe: &ready
+  httpGet: {{path: /v2/health/ready, port: http}}
+  periodSeconds: 1
+  timeoutSeconds: 1
+  failureThreshold: {load_s + load_s if load_s else 1}
+readinessProbe: {{<<: *ready, periodSeconds: {divmod(unready_s - 1, 2)[0]}, failureThreshold: 2}}
+livenessProbe:
+  httpGet: {{path: /v2/health/live, port: http}}
+  periodSeconds: {divmod(hung_s - 2, 3)[0]}
+  timeoutSeconds: 2
+  failureThreshold: 3
+""")
+
+
+def with_a_grace_of_its_own(load_s, unready_s, hung_s):
+    found = by_floor(load_s, unready_s, hung_s)
+    found["livenessProbe"]["terminationGracePeriodSeconds"] = 20
+    return found
+
+
 def _deployment(image, port="http", **resources):
     probe = lambda name: {"httpGet": {"path": f"/v2/health/{name}", "port": port}}  # noqa: E731
     container = {
@@ -150,6 +198,12 @@ def both_elsewhere(image):
     return yaml.safe_dump_all(both)
 
 
+def found_by_an_expression(image):
+    deployment = _deployment(image, requests={"cpu": "250m", "memory": "512Mi"}, limits={"memory": "512Mi"})
+    deployment["spec"]["selector"] = {"matchExpressions": [{"key": "app", "operator": "In", "values": ["digits"]}]}
+    return yaml.dump_all([deployment, _service()], explicit_start=True)
+
+
 def _open_s(container):
     hook = container.get("lifecycle", {}).get("preStop", {"sleep": {"seconds": 0}})
     if list(hook) == ["sleep"]:
@@ -174,13 +228,39 @@ def with_conditions(pod, spread_s, longest_s):
     return {*(["refused"] if min(doors) < spread_s else []), *(["cut off"] if late else [])}
 
 
+def as_list_of_losses(pod, spread_s, longest_s):
+    return sorted(with_conditions(pod, spread_s, longest_s))
+
+
+def door_by_door(pod, spread_s, longest_s):
+    lost, grace = set(), pod.get("terminationGracePeriodSeconds", 30)
+    for each in pod["containers"]:
+        closes = _open_s(each)
+        lost |= {"refused"} if closes < spread_s else set()
+        killed = min(closes + 10, grace)
+        done = closes + longest_s
+        lost |= {"cut off"} if done > killed or done >= grace else set()
+    return lost
+
+
+def worst_first(pod, spread_s, longest_s):
+    doors = sorted(_open_s(each) for each in pod["containers"])
+    grace = {"terminationGracePeriodSeconds": 30, **pod}["terminationGracePeriodSeconds"]
+    lost = []
+    if doors[0] < spread_s:
+        lost.append("refused")
+    if longest_s > 10 or doors[-1] + longest_s >= grace:
+        lost.append("cut off")
+    return set(lost)
+
+
 def frozen(pod, spread_s, longest_s):
     return frozenset(with_conditions(pod, spread_s, longest_s))
 
 
 RIGHT = {
     "17.1": [by_fractions, as_numpy, as_a_list, by_divmod, step_by_step],
-    "17.2": [longest_by_search],
+    "17.2": [longest_by_search, by_floor, by_counting_down, from_yaml, with_a_grace_of_its_own],
     "17.3": [
         dumped,
         memory_in_powers_of_ten,
@@ -188,6 +268,7 @@ RIGHT = {
         memory_as_a_number,
         for_the_world_outside,
         both_elsewhere,
+        found_by_an_expression,
     ],
-    "17.4": [with_conditions, frozen],
+    "17.4": [with_conditions, frozen, as_list_of_losses, door_by_door, worst_first],
 }

@@ -53,6 +53,28 @@ def on_a_copy(pod):
     return resource_by_resource(pod)
 
 
+def by_a_verdict_each(pod):
+    def verdict(container):
+        request, limit = zip(*(_amounts(container, name) for name in ("cpu", "memory")))
+        if not any(request + limit):
+            return 0
+        return 2 if all(limit) and request == limit else 1
+
+    verdicts = [verdict(each) for part in ("containers", "initContainers") for each in pod.get(part, [])]
+    if not sum(verdicts):
+        return "BestEffort"
+    return "Guaranteed" if min(verdicts) == 2 else "Burstable"
+
+
+def by_sets(pod):
+    pairs = set()
+    for each in [*pod.get("initContainers", []), *pod["containers"]]:
+        pairs |= {tuple(_amounts(each, name)) for name in ("memory", "cpu")}
+    if pairs == {(0, 0)}:
+        return "BestEffort"
+    return "Guaranteed" if all(len(set(pair)) == 1 and 0 not in pair for pair in pairs) else "Burstable"
+
+
 def _marked(deployment, raw):
     spec = deployment["spec"]
     template = spec["template"]
@@ -108,6 +130,6 @@ def by_pickle(deployment, configuration):
 
 
 RIGHT = {
-    "17b.1": [resource_by_resource, in_floating_point, on_a_copy],
+    "17b.1": [resource_by_resource, in_floating_point, on_a_copy, by_a_verdict_each, by_sets],
     "17b.2": [without_deepcopy, hash_of_hashes, as_a_mapping, as_repr, by_json_and_back, by_pickle],
 }

@@ -247,6 +247,13 @@ name_of_an_udp_port = written(("containerPort: 8501}", "containerPort: 8501, pro
 another_name = written(
     ("  selector: {app: digits}", "  type: ExternalName\n  externalName: example.com\n  selector: {app: digits}")
 )
+asks_another_host = written(
+    ("{path: /v2/health/live, port: http}", "{path: /v2/health/live, port: http, host: 10.0.0.7}")
+)
+two_questions = written(("livenessProbe: {httpGet", "livenessProbe: {exec: {command: ['true']}, httpGet"))
+not_this_one = written(
+    ("{matchLabels: {app: digits}}", "{matchExpressions: [{key: app, operator: NotIn, values: [digits]}]}")
+)
 never_rolls = written(("  replicas: 2", "  paused: true\n  replicas: 2"))
 
 
@@ -384,6 +391,9 @@ WRONG = {
         never_past_its_first: "the image's own command starts the server",
         name_of_an_udp_port: "the Service's port 80 leads to the server's 8501",
         another_name: "the Service's port 80 leads to the server's 8501",
+        asks_another_host: "the probes ask the right questions, at the right port",
+        two_questions: "the probes ask the right questions, at the right port",
+        not_this_one: "the selectors find the pods",
         never_rolls: "two pods or more, none missing in an update",
     },
     "17.4": {
