@@ -1,10 +1,10 @@
 """Checks of lesson 15."""
 
+import asyncio
 import copy
 import math
 import random as randomness
 from collections.abc import Callable, Iterator
-from unittest import mock
 
 import numpy as np
 
@@ -331,10 +331,23 @@ def idempotent(answer: Callable) -> Iterator[Property]:
                 and tuple(answer(kept, "k1", {"labels": [4, 3], "user": "u7"}, work)) == (422, None)
                 and tuple(answer(kept, "k1", turned, work))[0] == 200 and work.done == 1)  # fmt: skip
 
+    def true_is_not_one() -> bool:
+        kept = {}
+        answer(kept, "a", {"sure": [1, 0]}, lambda _: "done")
+        answer(kept, "b", {"sure": True}, lambda _: "done")
+        other = (("a", {"sure": [True, False]}), ("b", {"sure": 1}), ("b", {"sure": "true"}))
+        return all(tuple(answer(kept, key, body, lambda _: 1 / 0)) == (422, None) for key, body in other)
+
     yield ("the same key with another body is refused; the order of an object's keys is no matter", other_body, [
         "A client that uses one key for two things has made a mistake: tell it.",
         "Compare what JSON compares: [3, 4] is not [4, 3], but {a, b} is {b, a}.",
         "json.dumps(body, sort_keys=True)",
+    ])  # fmt: skip
+
+    yield ("true is another body than 1, false another than 0", true_is_not_one, [
+        "In Python, True == 1. In JSON, true and 1 are two things.",
+        "Do not compare the objects with ==, compare their JSON.",
+        "json.dumps(body, sort_keys=True): 'true' and '1' differ.",
     ])  # fmt: skip
 
     def changed_since() -> bool:
@@ -362,10 +375,24 @@ def idempotent(answer: Callable) -> Iterator[Property]:
         refused = raises(OSError, answer, kept, "k", body, fails)
         return refused and tuple(answer(kept, "k", body, work)) == (201, {"total": 7, "number": 1})
 
+    def cancelled() -> bool:
+        kept, work = {}, Work()
+
+        def is_cancelled(_: dict) -> None:
+            raise asyncio.CancelledError
+
+        refused = raises(asyncio.CancelledError, answer, kept, "k", body, is_cancelled)
+        return refused and tuple(answer(kept, "k", body, work)) == (201, {"total": 7, "number": 1})
+
     yield ("work that failed leaves the key new", failing, [
         "The disk was full. Then it is not, and the client tries again.",
         "What stands in `kept` after the work raised?",
         "try: … except BaseException: del kept[key]; raise",
+    ])  # fmt: skip
+    yield ("work that was cancelled leaves the key new, too", cancelled, [
+        "The client hung up, and the server cancelled the work: asyncio.CancelledError. Then the client tries again.",
+        "Is a cancellation an Exception? Look at asyncio.CancelledError.__mro__.",
+        "except BaseException: del kept[key]; raise",
     ])  # fmt: skip
 
     def at_once() -> bool:
@@ -391,82 +418,4 @@ def idempotent(answer: Callable) -> Iterator[Property]:
         "Try None and the empty string.",
         "All clients without a key would share one.",
         "if not key: return 400, None",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("15.5", "What the key must hold")
-def keys(answer: Callable) -> Iterator[Property]:
-    """answer(model, version, inputs) -> str."""
-    picture = np.arange(64, dtype=np.float32).reshape(1, 8, 8) / 64
-
-    def key(model: str = "digits", version: int = 3, **inputs: np.ndarray) -> str:
-        return answer(model, version, inputs or {"pixels": picture})
-
-    yield ("a string of at most 200 characters, for a large input too", lambda: all(
-        isinstance(each, str) and 0 < len(each) <= 200 for each in (key(), key(x=np.zeros((300, 300))), key(**{"n" * 500: picture}))), [
-        "What is the length of your key for 300 × 300 numbers?",
-        "A digest has one length, whatever went in.",
-        "hashlib.sha256(…).hexdigest()",
-    ])  # fmt: skip
-    yield ("the same question has the same key", lambda: key() == key() == key(pixels=picture.copy()), [
-        "An equal array, elsewhere in memory, is the same question.",
-        "id() and the object's own hash know where it lies.",
-        "Take the numbers: array.tobytes()",
-    ])  # fmt: skip
-
-    def elsewhere() -> str:
-        with mock.patch("builtins.hash", lambda thing, here=hash: here(thing) ^ 15):  # salted as another process has it
-            return key()
-
-    yield ("in another process too", lambda: key() == elsewhere(), [
-        "Two gateways share one cache. Do they write the same key?",
-        "Python salts hash() of text and bytes anew in each process.",
-        "hashlib.sha256(…).hexdigest() knows no salt.",
-    ])  # fmt: skip
-    yield ("another model or version has another key", lambda: len({key(), key("letters"), key(version=4), key(version=2)}) == 4, [
-        "A new version answers otherwise.",
-        "Which of the three arguments does your key use?",
-        "json.dumps([model, version, …])",
-    ])  # fmt: skip
-
-    def one_number() -> bool:
-        large = np.zeros((100, 100), np.float32)
-        changed = large.copy()
-        changed[50, 50] = 1e-7
-        return key(x=large) != key(x=changed) and key(x=picture) != key(x=picture + np.float32(1e-6))
-
-    yield ("one number in the middle of a large array, a little different, has another key", one_number, [
-        "print(np.zeros((100, 100))): what stands in the middle?",
-        "Text of an array is shortened and rounded.",
-        "array.tobytes(), not str(array)",
-    ])  # fmt: skip
-    flat = np.arange(6, dtype=np.float32)
-    yield ("shape and dtype count", lambda: len({key(x=each) for each in (
-        flat, flat.reshape(2, 3), flat.reshape(3, 2), flat.reshape(1, 6), flat.view(np.int32), flat.astype(np.float64), np.zeros(0, np.float32), np.zeros((0, 4), np.float32))}) == 8, [
-        "2 × 3 and 3 × 2 have the same bytes.",
-        "So have a float32 and the int32 of its bits; and empty arrays have none.",
-        "str(array.dtype) and list(array.shape) go into it too.",
-    ])  # fmt: skip
-    wide = np.arange(24, dtype=np.float32).reshape(4, 6)
-    yield ("how an array lies in memory does not", lambda: key(x=wide) == key(x=np.asfortranarray(wide))
-           and key(x=wide[:, ::2]) == key(x=wide[:, ::2].copy()) and key(x=wide.T) == key(x=wide.T.copy()) != key(x=wide), [
-        "Try np.asfortranarray(x), and every second column.",
-        "array.data gives the memory as it lies; what does tobytes() give?",
-        "np.ascontiguousarray(array).tobytes()",
-    ])  # fmt: skip
-    yield ("nor does the order of the dict; the names do", lambda: key(a=picture, b=flat) == key(b=flat, a=picture)
-           and len({key(a=picture, b=flat), key(a=flat, b=picture), key(a=picture), key(b=picture), key(c=picture, b=flat)}) == 5, [
-        "Two inputs, in two orders.",
-        "And what if their arrays are exchanged?",
-        "for name in sorted(inputs): …, and the name goes into it.",
-    ])  # fmt: skip
-    byte = {text: np.frombuffer(text.encode(), np.uint8) for text in ("x", "xx", "xxx")}
-    yield ("what stands side by side does not run together", lambda: key("a", 12) != key("a1", 2)
-           and key(a=byte["x"], b=byte["xxx"]) != key(a=byte["xx"], b=byte["xx"])
-           and key(**{"a,b": flat, "c": picture}) != key(**{"a": flat, "b,c": picture})
-           and key(au=byte["x"].view(np.int8)) != key(a=byte["x"])
-           and len({key(**{'a", "b': picture}), key(**{"a,b": picture}), key(**{"a": picture, "b": picture}), key("dig\nits"), key("dig", 3), key("é"), key("e")}) == 7, [
-        "Model a in version 12, and model a1 in version 2.",
-        "Joined by nothing, or by a sign that may stand in a name, parts run together.",
-        "json.dumps of a list keeps the borders; shapes before the bytes say where each array ends.",
     ])  # fmt: skip

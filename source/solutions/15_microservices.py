@@ -1,15 +1,12 @@
 # %% [markdown]
 # # 15 Microservices: exercises
 #
-# Five small functions that decide what happens on a bad day. Clocks and random numbers come from outside, so each can be
+# Four small functions that decide what happens on a bad day. Clocks and random numbers come from outside, so each can be
 # tested in microseconds. Fill in what is missing, run the cell, then its check.
 
 # %%
-import hashlib
 import json
 import math
-
-import numpy as np
 
 from course_lib.idioms import begin, check
 
@@ -18,8 +15,8 @@ scratch = begin("15")
 # %% [markdown]
 # ## 15.1 A budget for a call graph ★☆☆ · 10 minutes
 #
-# "We promise 99.9 % within 500 ms. Can we, with these parts?" asks the product owner, before anything is built. A
-# drawing of who calls whom is enough for an answer.
+# "We promise 99.9 % within 500 ms. Can we keep that with these parts?" asks the product owner, before anything is built.
+# A graph of who calls whom is enough for an answer.
 
 
 # %%
@@ -57,15 +54,16 @@ def budget(graph):
 check("15.1", budget)
 
 # %% [markdown] tags=["solution"]
-# Series multiplies what works; "any" and "retry" multiply what fails. Retries buy availability with time: three tries of
-# 500 ms are a promise of 1,500 ms. That is why a time-out for each try must be smaller than the deadline of the whole.
-# And independence is the assumption that breaks first: three tries against an overloaded part all fail together.
+# In series, the probabilities of success multiply. For "any" and "retry", those of failure multiply. Retries buy
+# availability with time: three tries of 500 ms each take up to 1,500 ms. So the time-out of one try must be smaller than
+# the deadline of the whole. Independence is the assumption that breaks first: three tries against an overloaded part fail
+# together.
 
 # %% [markdown]
 # ## 15.2 Wait, but not for ever ★★☆ · 15 minutes
 #
-# The incident report says: "All 4,000 devices came back at 02:00:30, 02:01:00 and 02:02:00." Their back-off had no jitter. Write
-# the one with, which also knows when its caller stops waiting.
+# The incident report says: "All 4,000 devices came back at 02:00:30, 02:01:00 and 02:02:00." Their back-off had no
+# jitter. Write a back-off with jitter, which also respects its caller's deadline.
 
 
 # %%
@@ -98,17 +96,16 @@ def backoff_schedule(base_s, cap_s, attempts, deadline_s, random):
 check("15.2", backoff_schedule)
 
 # %% [markdown] tags=["solution"]
-# The upper end grows, and the draw is from zero: half of the clients come back in the first half of the time, which
-# spreads them as evenly as can be. Drawing between 0.5 and 1 times the back-off ("equal jitter") keeps a gap in which nobody comes, and
-# so a crowd after it. The deadline is looked at *before* the wait: to wait for a try that can help nobody is the same
-# mistake as to compute for a client that has left. In `tenacity` this is `wait_random_exponential` with
-# `stop_before_delay`.
+# The upper end grows, and each wait is drawn from zero up. So the clients come back evenly over the whole time. A draw
+# between 0.5 and 1 times the back-off ("equal jitter") leaves a gap in which nobody comes, and the clients crowd behind
+# it. Compare with the deadline *before* the wait: a try after the deadline helps nobody. In `tenacity` this is
+# `wait_random_exponential` with `stop_before_delay`.
 
 # %% [markdown]
 # ## 15.3 A circuit breaker, on paper ★★★ · 25 minutes
 #
-# A breaker in production opened and never closed. The library's half-open state let a hundred waiting calls through at once, and
-# killed what had just come back. Write the state machine that lets exactly one call try.
+# A breaker in production opened and did not close again. Its half-open state let a hundred waiting calls through at once,
+# and they overloaded the service that had just come back. Write the state machine that lets exactly one call try.
 
 
 # %%
@@ -155,16 +152,18 @@ def let_through(events, threshold, open_s):
 check("15.3", let_through)
 
 # %% [markdown] tags=["solution"]
-# The state is a moment (`opened_s`, None when closed) and a name (`trial`). The third piece, `era`, is what most
-# implementations forget: a call from before may end long after, and what it tells is about a server that no longer
-# exists. Without it, the failures of old calls that run into their time-outs open a breaker that had just closed. A
-# class with two methods, `allow(now)` and `report(now, ok)`, is the form for production; a function over a trace is the form that can be checked on
-# paper, and the two hold the same `if`s.
+# The state is a moment (`opened_s`, None when closed) and a name (`trial`). The third part, `era`, is often forgotten. A
+# call from before may end long after, and its failure tells about a server that no longer exists. Without `era`, old
+# calls that run into their time-outs open a breaker that has just closed.
+#
+# In production the same rules stand in a class with two methods, `allow(now)` and `report(now, ok)`. Ours is
+# `course_lib/services/breaker.py`. A function over a trace is easier to check on paper.
 
 # %% [markdown]
 # ## 15.4 Once, however often it is sent ★★☆ · 15 minutes
 #
-# A customer was billed twice for one batch of labels, because the first answer was lost on a train. Make the handler idempotent.
+# A customer was billed twice for one batch of labels: the first answer was lost, and the client asked again. Make the
+# handler idempotent.
 
 
 # %%
@@ -178,10 +177,12 @@ def once(kept, key, body, work):
       (201, result)   the key is new: the work was done;
       (200, result)   key and body were seen before: the same result, without work, also where the
                       caller has changed, since, what it was given or what it sent;
-      (422, None)     the key was used for another body (an object's order of keys is no matter);
+      (422, None)     the key was used for another body, compared as JSON: the order of an
+                      object's keys is no matter, and true is not 1;
       (409, None)     key and body were seen before, and the first request is still at work;
       (400, None)     no key, or an empty one.
-    What `work` raises goes on to the caller, and leaves the key as new as it was.
+    Whatever `work` raises, a cancellation too, goes on to the caller and leaves the key as new as
+    it was.
     """
     # SOLUTION
     if not key:
@@ -206,44 +207,11 @@ def once(kept, key, body, work):
 check("15.4", once)
 
 # %% [markdown] tags=["solution"]
-# The key is noted *before* the work, or two that come at once both find it new. It is taken back when the work fails, or
-# a failure would be repeated for ever. And text is kept rather than objects: a list that is handed out can be changed by whoever gets
-# it. With several processes the dict becomes a table with a unique key, and "note the key" one `INSERT … ON CONFLICT DO NOTHING`, as in
-# `course_lib/services/feedback.py`. There work and key are one transaction, so a crash leaves neither; where the work is elsewhere, a
-# key that stays at 409 after a crash needs a lease, as the queue's jobs have.
-
-# %% [markdown]
-# ## 15.5 What the key must hold ★★☆ · 15 minutes
+# The key is noted *before* the work. Otherwise two requests that come at once both find it new. It is taken back when the
+# work fails, or the failure would be kept. `except Exception` is not enough: a cancelled request raises
+# `asyncio.CancelledError`, which is a `BaseException`. Text is kept instead of objects, since a list that is handed out
+# can be changed by its receiver. Text also compares as JSON does; in Python, `True == 1`.
 #
-# "Since the cache, one customer sees another one's results." The key was `f"{name}{inputs}"`, and NumPy prints three dots in
-# the middle of a large array. Write a key that tells apart what must be told apart, and nothing else.
-
-
-# %%
-def cache_key(model, version, inputs):
-    """A key under which a model's answer may be kept.
-
-    model: str. version: int. inputs: dict from str to array, any dtype of numbers, any shape.
-    Two keys are equal exactly where model, version, the inputs' names, and each input's dtype,
-    shape and numbers (bit for bit) are equal; the order of the dict and how an array lies in
-    memory are no matter. Any text may stand in the names. Returns a str of at most 200
-    characters, the same in every process.
-    """
-    # SOLUTION
-    names = sorted(inputs)
-    described = [[name, str(inputs[name].dtype), list(inputs[name].shape)] for name in names]
-    digest = hashlib.sha256(json.dumps([model, version, described]).encode())
-    for name in names:
-        digest.update(np.ascontiguousarray(inputs[name]).tobytes())
-    return digest.hexdigest()
-
-
-# %%
-check("15.5", cache_key)
-
-# %% [markdown] tags=["solution"]
-# JSON of a list keeps the borders between the parts, so that model `a` with version 12 and model `a1` with version 2 do not
-# meet; and since the shapes come first, the bytes that follow can be cut in one way only. `hash()` would be shorter, but
-# Python salts it anew in each process, and 64 bits are few where somebody may look for a collision on purpose. What is still
-# missing is what does not stand in the arguments: whatever else decides the answer, such as who may see it, belongs
-# into the key as well.
+# With several processes the dict becomes a table with a unique key, and "note the key" becomes one `INSERT … ON CONFLICT
+# DO NOTHING`, as in `course_lib/services/feedback.py`. There, work and key are one transaction, so a crash leaves neither.
+# If the work is done elsewhere, a key may stay at 409 after a crash. It then needs a lease, like the jobs of lesson 15b.

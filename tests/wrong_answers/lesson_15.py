@@ -1,11 +1,8 @@
 """Answers to the exercises of lesson 15 that people write, each with the property at which its check must catch it."""
 
 import copy
-import hashlib
 import json
 import math
-
-import numpy as np
 
 # 15.1
 
@@ -237,7 +234,7 @@ def one_era(*given):
 def _once(kept, key, body, work, **how):
     if not key and not how.get("keyless"):
         return 400, None
-    said = json.dumps(body, sort_keys=not how.get("ordered"))
+    said = copy.deepcopy(body) if how.get("equal") else json.dumps(body, sort_keys=not how.get("ordered"))
     if key in kept:
         before, done, result = kept[key]
         if before != said and not how.get("any_body"):
@@ -249,7 +246,7 @@ def _once(kept, key, body, work, **how):
         kept[key] = said, False, None
     try:
         result = work(body)
-    except Exception:
+    except how.get("catches", BaseException):
         if not how.get("keeps_failures"):
             kept.pop(key, None)
         raise
@@ -289,6 +286,14 @@ def order_matters(*given):
     return _once(*given, ordered=True)
 
 
+def compares_objects(*given):
+    return _once(*given, equal=True)
+
+
+def catches_exceptions_alone(*given):
+    return _once(*given, catches=Exception)
+
+
 def hands_out_its_own(*given):
     return _once(*given, shares=True)
 
@@ -303,71 +308,6 @@ def notes_the_key_late(*given):
 
 def everybody_without_a_key(*given):
     return _once(*given, keyless=True)
-
-
-# 15.5
-
-
-def _key(model, version, inputs, *, head=None, bytes_of=None, order=sorted):
-    described = [[name, str(inputs[name].dtype), list(inputs[name].shape)] for name in order(inputs)]
-    digest = hashlib.sha256((head or (lambda *parts: json.dumps(parts)))(model, version, described).encode())
-    for name in order(inputs):
-        digest.update((bytes_of or (lambda array: array.tobytes()))(inputs[name]))
-    return digest.hexdigest()
-
-
-def the_text_itself(model, version, inputs):
-    return f"{model} {version} { ({k: v.tolist() for k, v in sorted(inputs.items())}) }"
-
-
-def by_identity(model, version, inputs):
-    return _key(model, version, inputs, bytes_of=lambda array: str(id(array)).encode())
-
-
-def salted(model, version, inputs):
-    return str(hash((model, version, *((k, str(v.dtype), v.shape, v.tobytes()) for k, v in sorted(inputs.items())))))
-
-
-def name_runs_into_dtype(model, version, inputs):
-    def head(m, v, d):
-        return json.dumps([m, v]) + "".join(f"{name}{dtype}{shape}" for name, dtype, shape in d)
-
-    return _key(model, version, inputs, head=head)
-
-
-def without_the_version(model, version, inputs):
-    return _key(model, 0, inputs)
-
-
-def printed(model, version, inputs):
-    return _key(model, version, inputs, bytes_of=lambda array: str(array).encode())
-
-
-def bytes_alone(model, version, inputs):
-    return _key(model, version, inputs, head=lambda m, v, d: json.dumps([m, v, [each[0] for each in d]]))
-
-
-def memory_as_it_lies(model, version, inputs):
-    return _key(model, version, inputs, bytes_of=lambda array: array.tobytes(order="A"))
-
-
-def as_the_dict_comes(model, version, inputs):
-    return _key(model, version, inputs, order=list)
-
-
-def names_left_out(model, version, inputs):
-    return _key(model, version, inputs, head=lambda m, v, d: json.dumps([m, v, [each[1:] for each in d]]))
-
-
-def run_together(model, version, inputs):
-    return _key(model, version, inputs, head=lambda m, v, d: f"{m}{v}{d}")
-
-
-def joined_by_commas(model, version, inputs):
-    def head(m, v, d):
-        return f"{m}|{v}|" + ",".join(each[0] for each in d) + str([each[1:] for each in d][:1])
-
-    return _key(model, version, inputs, head=head, bytes_of=lambda array: np.ascontiguousarray(array).tobytes())
 
 
 WRONG = {
@@ -414,23 +354,11 @@ WRONG = {
         none_is_not_done: "a result may be None, 0 or empty",
         whatever_the_body: "the same key with another body is refused; the order of an object's keys is no matter",
         order_matters: "the same key with another body is refused; the order of an object's keys is no matter",
+        compares_objects: "true is another body than 1, false another than 0",
         hands_out_its_own: "what the caller changes afterwards changes nothing that is kept",
         keeps_failures: "work that failed leaves the key new",
+        catches_exceptions_alone: "work that was cancelled leaves the key new, too",
         notes_the_key_late: "while the first is at work, a second one with its key is told so",
         everybody_without_a_key: "without a key nothing is done",
-    },
-    "15.5": {
-        the_text_itself: "a string of at most 200 characters, for a large input too",
-        by_identity: "the same question has the same key",
-        salted: "in another process too",
-        without_the_version: "another model or version has another key",
-        printed: "one number in the middle of a large array, a little different, has another key",
-        bytes_alone: "shape and dtype count",
-        memory_as_it_lies: "how an array lies in memory does not",
-        as_the_dict_comes: "nor does the order of the dict; the names do",
-        names_left_out: "nor does the order of the dict; the names do",
-        run_together: "what stands side by side does not run together",
-        name_runs_into_dtype: "what stands side by side does not run together",
-        joined_by_commas: "what stands side by side does not run together",
     },
 }
