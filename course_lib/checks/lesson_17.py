@@ -1,6 +1,5 @@
 """Checks of lesson 17."""
 
-import copy
 import re
 from collections.abc import Callable, Iterator
 from decimal import Decimal
@@ -14,16 +13,16 @@ EXERCISES = Register()
 
 @EXERCISES.add("17.1", "How many pods during an update?")
 def during(answer: Callable) -> Iterator[Property]:
-    """answer(replicas, max_surge, max_unavailable) -> (fewest, most)."""
+    """answer(replicas, max_surge, max_unavailable) -> (fewest, most, everything)."""
 
     def gives(fewest: int, most: int, *arguments: object) -> bool:
-        found = answer(*arguments)
-        return tuple(found) == (fewest, most) and all(isinstance(each, Integral) for each in found)
+        found = tuple(answer(*arguments))
+        return found[:2] == (fewest, most) and len(found) == 3 and all(isinstance(each, Integral) for each in found)
 
     yield ("whole numbers are added and taken away", lambda: gives(4, 5, 4, 1, 0) and gives(8, 13, 10, 3, 2), [
         "Four pods, one more allowed, none missing.",
-        "The fewest are replicas less max_unavailable, the most replicas and max_surge together.",
-        "return replicas - max_unavailable, replicas + max_surge",
+        "The fewest are replicas less max_unavailable, the most replicas and max_surge together. Three whole numbers.",
+        "return replicas - max_unavailable, replicas + max_surge, …",
     ])  # fmt: skip
     yield ("percentages are shares of replicas, and the default is 25 % of both", lambda: gives(3, 5, 4) and gives(10, 30, 20, "50%", "50%"), [
         "What is 25 % of four pods?",
@@ -45,10 +44,21 @@ def during(answer: Callable) -> Iterator[Property]:
         "25 % of three, rounded down, is 0.",
         "After the rounding: if surge == missing == 0: missing = 1",
     ])  # fmt: skip
-    yield ("no fewer than none", lambda: gives(0, 2, 2, 0, 5) and gives(0, 1, 0, 1, 1) and gives(0, 0, 0) and gives(1, 7, 2, "250%", 1), [
+    yield ("no fewer than none are available", lambda: gives(0, 2, 2, 0, 5) and gives(0, 0, 0, 0, 1) and gives(0, 0, 0), [
         "Try two pods, five of which may be missing, and no pods at all.",
         "A number of available pods is never negative.",
         "max(0, replicas - missing)",
+    ])  # fmt: skip
+    yield ("the new pods are no more than replicas", lambda: gives(1, 4, 2, "250%", 1) and gives(2, 4, 2, 5, 0) and gives(0, 0, 0, 1, 1), [
+        "Two pods, five more allowed: how many new pods does the update make?",
+        "Two old pods and two new ones are four, whatever max_surge allows.",
+        "replicas + min(surge, replicas)",
+    ])  # fmt: skip
+    yield ("pods that are ending count, until the update is over", lambda: [tuple(answer(*each))[2] for each in (
+        (10, 1, 0), (10, "25%", "25%"), (4, 0, 1), (1, 1, 0), (3, 0, "25%"), (2, 5, 0), (7, "50%", 2), (0, 1, 1))] == [20, 20, 8, 2, 6, 4, 14, 0], [
+        "At the end of the update all old pods have been told to end. How many new ones are there?",
+        "All new pods, and all old ones that are not gone yet. max_surge does not count the latter.",
+        "The third number is 2 * replicas.",
     ])  # fmt: skip
     yield ("what the API server refuses is refused", lambda: all(raises(ValueError, answer, *bad) for bad in (
         (4, 0, 0), (4, "0%", 0), (4, 0, "0%"), (-1, 1, 1), (4, -1, 1), (4, 1, -1), (4, "25", 1), (4, 1, "a%"), (4, 1, "-5%"), (4, 1, "101%"), (0, 0, 0))), [
@@ -58,75 +68,7 @@ def during(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("17.2", "Whom does the kernel kill first?")
-def quality(answer: Callable) -> Iterator[Property]:
-    """answer(pod spec) -> class."""
-
-    def container(requests: dict | None = None, limits: dict | None = None) -> dict:
-        given = {"requests": requests, "limits": limits}
-        return {"name": "c", "resources": {kind: each for kind, each in given.items() if each is not None}}
-
-    def of(*containers: dict, init: tuple = ()) -> str:
-        return answer({"containers": list(containers), **({"initContainers": list(init)} if init else {})})
-
-    full = {"cpu": "500m", "memory": "256Mi"}
-    yield ("a pod that asks for nothing is BestEffort", lambda: of({"name": "c"}) == of(container()) == of(container({}, {})) == "BestEffort", [
-        "A container may lack `resources`, or have empty ones.",
-        "container.get(\"resources\", {}).get(\"limits\", {}) never fails.",
-        "No request and no limit anywhere: \"BestEffort\".",
-    ])  # fmt: skip
-    yield ("requests equal to limits, for cpu and memory: Guaranteed; less: Burstable", lambda: of(container(full, full)) == "Guaranteed"
-           and of(container(full | {"cpu": "100m"}, full)) == of(container({"cpu": "1m"})) == of(container(None, {"memory": "1Gi"})) == "Burstable", [
-        "Which of the two resources must have a limit?",
-        "A limit on memory alone is not enough for Guaranteed.",
-        "both = all(name in limits and requests[name] == limits[name] for name in (\"cpu\", \"memory\"))",
-    ])  # fmt: skip
-    yield ("a request that is not given is the limit's", lambda: of(container(None, full)) == of(container({"cpu": "500m"}, full)) == "Guaranteed"
-           and of(container({"memory": "1Mi"}, full)) == "Burstable", [
-        "Limits alone: what does the API server fill in as requests?",
-        "It does so for each resource by itself.",
-        "requests = limits | requests",
-    ])  # fmt: skip
-    yield ("numbers are compared, not texts", lambda: of(container({"cpu": "1000m", "memory": "1Gi"}, {"cpu": 1, "memory": "1024Mi"})) == "Guaranteed"
-           and of(container({"cpu": "0.5", "memory": "1024Ki"}, {"cpu": "500m", "memory": "1Mi"})) == "Guaranteed", [
-        "One CPU is 1, and \"1000m\".",
-        "quantity(…) gives numbers that compare.",
-        "{name: quantity(text) for name, text in limits.items()}",
-    ])  # fmt: skip
-    yield ("every container counts", lambda: of(container(full, full), container(None, full)) == "Guaranteed"
-           and of(container(full, full), container()) == of(container(), container(full, full)) == "Burstable"
-           and of(container(), container({"cpu": "1m"})) == "Burstable", [
-        "A sidecar without limits beside a container with.",
-        "Guaranteed takes all of them; BestEffort takes that none asks.",
-        "Loop over the containers, and decide at the end.",
-    ])  # fmt: skip
-    yield ("init containers count as well", lambda: of(container(full, full), init=(container(),)) == "Burstable"
-           and of(container(), init=(container(full, full),)) == "Burstable" and of(container(full, full), init=(container(full, full),)) == "Guaranteed", [
-        "A pod may have `initContainers`, which run before the others.",
-        "They take part in the rule like the others.",
-        "[*pod[\"containers\"], *pod.get(\"initContainers\", [])]",
-    ])  # fmt: skip
-    other = {"nvidia.com/gpu": 1, "ephemeral-storage": "1Gi"}
-    yield ("only cpu and memory count, and only above 0", lambda: of(container(other, other)) == "BestEffort"
-           and of(container({"cpu": "0", "memory": 0}, None)) == "BestEffort" and of(container(full, full | other)) == "Guaranteed"
-           and of(container(full, {"cpu": "500m", "memory": "0"})) == "Burstable", [
-        "A GPU has a limit too; and somebody may have asked for \"0\".",
-        "Keep of requests and limits what counts, before you compare.",
-        "if name in (\"cpu\", \"memory\") and quantity(text) > 0",
-    ])  # fmt: skip
-    pod = {
-        "containers": [container(None, dict(full)), container(dict(full), dict(full))],
-        "initContainers": [container({}, dict(full))],
-    }
-    kept = copy.deepcopy(pod)
-    yield ("the pod is left as it was", lambda: answer(pod) == "Guaranteed" and pod == kept, [
-        "Does your function write into `pod`?",
-        "requests.update(…) and += change what the caller gave.",
-        "limits | requests makes a new dict; [*a, *b] a new list.",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("17.3", "Probes for a model that loads for minutes")
+@EXERCISES.add("17.2", "Probes for a model that loads for minutes")
 def three_probes(answer: Callable) -> Iterator[Property]:
     """answer(load_s, unready_s, hung_s) -> probes."""
     names = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -148,13 +90,18 @@ def three_probes(answer: Callable) -> Iterator[Property]:
         late = any("initialDelaySeconds" in probe for probe in probes.values())
         return kubernetes_validate.validate(pod, "1.37", strict=True) == "1.37" and not late
 
+    def plain(probe: dict) -> bool:
+        get = probe["httpGet"]
+        usual = get.get("scheme", "HTTP") == "HTTP" and "host" not in get and probe.get("successThreshold", 1) == 1
+        return get["port"] == "http" and usual
+
     yield ("three probes, as today's schema knows them", lambda: set(answer(90, 10, 30)) == set(names) and valid(answer(90, 10, 30)), [
         "Return a dict with the three names of a container's probes.",
         "Each has httpGet with path and port, periodSeconds, timeoutSeconds, failureThreshold, in whole numbers, and no delay.",
         '{"startupProbe": {"httpGet": {"path": "…", "port": "http"}, "periodSeconds": 1, …}, …}',
     ])  # fmt: skip
     yield ("each asks its own question", lambda: [answer(90, 10, 30)[n]["httpGet"]["path"] for n in names]
-           == ["/v2/health/ready"] * 2 + ["/v2/health/live"] and all(answer(90, 10, 30)[n]["httpGet"]["port"] == "http" for n in names), [
+           == ["/v2/health/ready"] * 2 + ["/v2/health/live"] and all(plain(answer(90, 10, 30)[n]) for n in names), [
         "Which of them must not fail while the model loads, or while the server is too busy?",
         "Liveness asks whether the process lives; a restart does not make a model load faster.",
         "/v2/health/ready for startup and readiness, /v2/health/live for liveness; port \"http\".",
@@ -174,13 +121,13 @@ def three_probes(answer: Callable) -> Iterator[Property]:
         "A failureThreshold of 0 is refused by the API server.",
         "max(1, 2 * load_s)",
     ])  # fmt: skip
-    yield ("who is not ready is taken out in time, with as few questions as possible", lambda: all(
+    yield ("a pod that is not ready is taken out in time, with as few questions as possible", lambda: all(
         longest(p := answer(90, s, 30)["readinessProbe"], s) and (p["failureThreshold"], p["timeoutSeconds"]) == (2, 1) for s in (3, 4, 10, 11, 61)), [
         "The trouble begins right after a try. When has the second failing try failed?",
         "A period until the first one, one more until the second, and its time-out: 2 · p + 1.",
         "(unready_s - 1) // 2",
     ])  # fmt: skip
-    yield ("who hangs is restarted in time, with as few questions as possible", lambda: all(
+    yield ("a pod that hangs is restarted in time, with as few questions as possible", lambda: all(
         longest(p := answer(90, 10, s)["livenessProbe"], s) and (p["failureThreshold"], p["timeoutSeconds"]) == (3, 2) for s in (8, 9, 10, 11, 30, 32, 600)), [
         "Three failures in a row, and two seconds until the last of them has failed.",
         "3 · p + 2 must not exceed hung_s.",
@@ -194,7 +141,7 @@ def three_probes(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("17.4", "Mend the manifest")
+@EXERCISES.add("17.3", "Mend the manifest")
 def mended(answer: Callable) -> Iterator[Property]:
     """answer(image) -> YAML text."""
     image = "registry.example.com/team/digits:1.4.2"
@@ -216,13 +163,17 @@ def mended(answer: Callable) -> Iterator[Property]:
     def container(of: str = image) -> dict:
         return the("Deployment", of)["spec"]["template"]["spec"]["containers"][0]
 
+    def here() -> str | None:
+        return the("Deployment")["metadata"].get("namespace")
+
     def valid() -> bool:
         import kubernetes_validate
 
         return all(kubernetes_validate.validate(each, "1.37", strict=True) == "1.37" for each in objects())
 
     def number(port: object) -> object:
-        named = {each["name"]: each["containerPort"] for each in container().get("ports", []) if "name" in each}
+        ports = [each for each in container().get("ports", []) if each.get("protocol", "TCP") == "TCP"]
+        named = {each["name"]: each["containerPort"] for each in reversed(ports) if "name" in each}
         return named.get(port, port) if isinstance(port, str) else port
 
     yield ("a Deployment and a Service, in YAML that can be read", lambda: sorted(each["kind"] for each in objects()) == ["Deployment", "Service"], [
@@ -241,19 +192,34 @@ def mended(answer: Callable) -> Iterator[Property]:
         "Look at three names: the Deployment's, its container's, the Service's.",
         "No underscore, no digit at the begin: digits, service, digits.",
     ])  # fmt: skip
-    yield ("the selectors find the pods", lambda: all(
-        selector and selector.items() <= template()["metadata"]["labels"].items()
-        for selector in (the("Deployment")["spec"]["selector"]["matchLabels"], the("Service")["spec"]["selector"])), [
+
+    def finds(selector: dict) -> bool:
+        labels = template()["metadata"]["labels"]
+        fits = {"In": lambda key, values: labels.get(key) in values, "NotIn": lambda key, values: labels.get(key) not in values,
+                "Exists": lambda key, _: key in labels, "DoesNotExist": lambda key, _: key not in labels}  # fmt: skip
+        asked = [
+            fits[each["operator"]](each["key"], each.get("values")) for each in selector.get("matchExpressions", [])
+        ]
+        asked += [labels.get(key) == value for key, value in selector.get("matchLabels", {}).items()]
+        return bool(asked) and all(asked)
+
+    yield ("the selectors find the pods", lambda: finds(the("Deployment")["spec"]["selector"]) and finds({"matchLabels": the("Service")["spec"]["selector"]}), [
         "Which labels do the pods have? They stand in the template.",
         "The Deployment's selector and the Service's must both match them.",
         "app: digits in all three places.",
     ])  # fmt: skip
     yield ("the Service's port 80 leads to the server's 8501", lambda: [(p["port"], number(p.get("targetPort", p["port"]))) for p in the("Service")["spec"]["ports"]] == [(80, 8501)]
            and the("Service")["spec"]["ports"][0].get("protocol", "TCP") == "TCP"
-           and the("Service")["spec"].get("clusterIP", "") != "None", [
+           and the("Service")["spec"].get("clusterIP", "") != "None" and the("Service")["spec"].get("type", "ClusterIP") != "ExternalName", [
         "Follow a request: which port does it come to, and which does the server listen on?",
         "targetPort is a number, or the name of one of the container's ports.",
         "ports: [{port: 80, targetPort: 8501}]",
+    ])  # fmt: skip
+    yield ("the Service is where the pods are, and leads to those that are ready", lambda: the("Service")["metadata"].get("namespace") == the("Deployment")["metadata"].get("namespace")
+           and not the("Service")["spec"].get("publishNotReadyAddresses") and template()["metadata"].get("namespace", here()) == here(), [
+        "A Service finds pods of its own namespace only.",
+        "Give both the same namespace, or none. And a pod that is not ready gets no requests by default: leave it so.",
+        "metadata: {name: digits} for both, without namespace, and no publishNotReadyAddresses",
     ])  # fmt: skip
     yield ("its one container runs the image that was passed", lambda: all(container(each)["image"] == each for each in (image, "digits-service:0.1.0", "10.0.0.7:5000/d@sha256:" + 64 * "a"))
            and len(template()["spec"]["containers"]) == 1, [
@@ -261,18 +227,26 @@ def mended(answer: Callable) -> Iterator[Property]:
         "An f-string puts it there; quotes around it keep the colon harmless.",
         'image: "{image}"',
     ])  # fmt: skip
+    yield ("the image's own command starts the server", lambda: not container().get("command") and not container().get("args")
+           and not template()["spec"].get("initContainers") and template()["spec"].get("restartPolicy", "Always") == "Always", [
+        "What does the container run: the server, or something else?",
+        "`command` and `args` take the place of what the image says. A Deployment's containers run on and on.",
+        "Leave out command, args, initContainers and restartPolicy.",
+    ])  # fmt: skip
     yield ("two pods or more, none missing in an update", lambda: the("Deployment")["spec"].get("replicas", 1) >= 2
            and the("Deployment")["spec"].get("strategy", {}).get("type", "RollingUpdate") == "RollingUpdate"
            and the("Deployment")["spec"].get("strategy", {}).get("rollingUpdate", {}).get("maxUnavailable") in (0, "0%")
-           and the("Deployment")["spec"]["strategy"]["rollingUpdate"].get("maxSurge", 1) not in (0, "0%"), [
+           and the("Deployment")["spec"]["strategy"]["rollingUpdate"].get("maxSurge", 1) not in (0, "0%") and not the("Deployment")["spec"].get("paused"), [
         "How many pods does a Deployment without `replicas` have?",
         "Exercise 17.1: which of the two numbers says how many may be missing?",
         "replicas: 2, strategy: {rollingUpdate: {maxUnavailable: 0, maxSurge: 1}}",
     ])  # fmt: skip
 
     def asks(probe: str) -> tuple:
-        get = container().get(probe, {}).get("httpGet", {})
-        return get.get("path"), number(get.get("port")), get.get("scheme", "HTTP")
+        asked = container().get(probe, {})
+        get = asked.get("httpGet", {})
+        other = get.get("host") or {"exec", "tcpSocket", "grpc"} & asked.keys()
+        return get.get("path"), number(get.get("port")), other or get.get("scheme", "HTTP")
 
     yield ("the probes ask the right questions, at the right port", lambda: asks("readinessProbe") == ("/v2/health/ready", 8501, "HTTP")
            and asks("livenessProbe") == ("/v2/health/live", 8501, "HTTP")
@@ -282,38 +256,31 @@ def mended(answer: Callable) -> Iterator[Property]:
         "readinessProbe: {httpGet: {path: /v2/health/ready, port: 8501}}",
     ])  # fmt: skip
 
-    def in_bytes(text: object) -> Decimal:
-        found = re.fullmatch(r"([\d.]+)(m|Ki|Mi|Gi|k|M|G|)", str(text))
+    def amount(quantity: object) -> Decimal:
+        found = re.fullmatch(r"(\+?(?:\d+\.?\d*|\.\d+))(?:[eE]([+-]?\d+)|([numkMGTPE]|[KMGTPE]i|))", str(quantity))
         if not found:
-            raise ValueError(f"expected an amount of memory such as 256Mi, got {text!r}")
-        number, unit = found.groups()
-        sizes = {
-            "m": Decimal("0.001"),
-            "": 1,
-            "k": 10**3,
-            "M": 10**6,
-            "G": 10**9,
-            "Ki": 2**10,
-            "Mi": 2**20,
-            "Gi": 2**30,
-        }
-        return Decimal(number) * sizes[unit]
+            raise ValueError(f"expected a quantity such as 100m or 256Mi, got {quantity!r}")
+        number, exponent, unit = found.groups()
+        if unit and unit.endswith("i"):
+            return Decimal(number) * 1024 ** ("KMGTPE".index(unit[0]) + 1)
+        return Decimal(number).scaleb(int(exponent) if exponent else 3 * ("num kMGTPE".index(unit or " ") - 3))
 
     def resources_fit() -> bool:
         given = container().get("resources", {})
-        requests, limits = given.get("requests", {}), given.get("limits", {})
-        requests = limits | requests
-        same = limits.get("memory") and in_bytes(requests["memory"]) == in_bytes(limits["memory"])
-        return bool(requests.get("cpu") and same)
+        limits = {name: amount(each) for name, each in given.get("limits", {}).items()}
+        requests = limits | {name: amount(each) for name, each in given.get("requests", {}).items()}
+        enough = 0 < requests.get("cpu", 0) <= 2 and 2**27 <= requests.get("memory", 0) <= 2**30
+        below = all(requests[name] <= limit for name, limit in limits.items())
+        return enough and below and requests["memory"] == limits.get("memory")
 
     yield ("cpu and memory are requested, memory is limited to its request", resources_fit, [
-        "What is requested is set aside for the pod; what is limited is where it is stopped.",
-        "Memory: the same in requests and limits. CPU: a request, and a limit if you like.",
+        "What is requested is set aside for the pod; a limit is where it is stopped, and never below the request.",
+        "Memory: the same in requests and limits, 128Mi to 1Gi. CPU: a request above 0, at most 2, and a limit if you like.",
         "resources: {requests: {cpu: 100m, memory: 256Mi}, limits: {memory: 256Mi}}",
     ])  # fmt: skip
 
 
-@EXERCISES.add("17.5", "Is there time for a goodbye?")
+@EXERCISES.add("17.4", "Is there time for a goodbye?")
 def last_words(answer: Callable) -> Iterator[Property]:
     """answer(pod spec, spread_s, longest_s) -> set."""
 

@@ -172,6 +172,17 @@ def wait_for_rollout(namespace: str, deployment: str = "digits", seconds: float 
     return time.monotonic() - start
 
 
+def deploy(namespace: str, documents: list[dict]) -> None:
+    """Puts these objects in the place of what runs, and waits for the one Deployment among them.
+
+    All its pods go at once: quicker than a rolling update. Raises KubectlFailed.
+    """
+    name = the("Deployment", documents)["metadata"]["name"]
+    kubectl("delete", "deployment", name, "-n", namespace, "--ignore-not-found")
+    apply(documents, namespace)
+    wait_for_rollout(namespace, name)
+
+
 def load_image(tag: str) -> str:
     """Makes a local image known to the cluster's nodes; returns, in a sentence, how.
 

@@ -4,6 +4,7 @@ import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from course_lib.ops.kubernetes import KubectlFailed, finished_pod_log, kubectl, run_pod, wait_for_log
@@ -94,3 +95,27 @@ def traffic(
         yield Traffic(namespace, name, seconds, begun_at)
     finally:
         kubectl("delete", "pod", name, "-n", namespace, "--ignore-not-found", "--grace-period=0", "--wait=false")
+
+
+@contextlib.contextmanager
+def clients(
+    namespace: str, image: str, bodies: Sequence[str], kinds: dict[str, dict], **common: object
+) -> Iterator[dict[str, Traffic]]:
+    """Several clients at once; gives {name: its traffic}.
+
+    kinds: {name: what is special about it, arguments of `traffic`}. common: arguments of `traffic` for all of them.
+    """
+    with contextlib.ExitStack() as stack, ThreadPoolExecutor() as pool:
+
+        def start(name: str) -> Traffic:
+            orders = {"seconds": 90, "timeout_s": 5, "name": name, **common, **kinds[name]}
+            return stack.enter_context(traffic(namespace, image, bodies, **orders))
+
+        yield dict(zip(kinds, pool.map(start, kinds)))
+
+
+def results(streams: dict[str, Traffic]) -> dict[str, dict]:
+    """Stops the clients and collects what they saw: {name: `Traffic.result`}."""
+    for stream in streams.values():
+        stream.stop()
+    return {name: stream.result() for name, stream in streams.items()}

@@ -97,3 +97,24 @@ def watching(namespace: str, kind: str, read: Callable[[dict], dict], selector: 
             raise KubectlFailed(f"{' '.join(command)}: ended too early; it said: {errors.read().strip() or 'nothing'}")
     if wrong:
         raise wrong[0]
+
+
+def lives(changes: list[dict], end: float) -> dict[str, list[tuple[float, float, str]]]:
+    """{pod: [(begin, end, "starting", "ready" or "leaving"), …]} from changes that `pod_state` read.
+
+    changes: as `watching` gives them, `at` in seconds of a clock of which `end` is the last moment.
+    """
+    found: dict[str, list[tuple[float, float, str]]] = {}
+    now: dict[str, tuple[str | None, float]] = {}
+    for each in changes:
+        name = each["name"]
+        state = "leaving" if each["leaving"] else "ready" if each["ready"] else "starting"
+        before, since = now.get(name, (None, 0))
+        if each["type"] == "DELETED" or before != state:
+            if before:
+                found.setdefault(name, []).append((since, each["at"], before))
+            now[name] = (None if each["type"] == "DELETED" else state, each["at"])
+    for name, (state, since) in now.items():
+        if state:
+            found.setdefault(name, []).append((since, end, state))
+    return found

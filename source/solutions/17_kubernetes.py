@@ -1,12 +1,10 @@
 # %% [markdown]
 # # 17 Kubernetes: exercises
 #
-# Four small functions and a manifest. None needs a cluster: what you write is parsed, held against today's schemas,
+# Three small functions and a manifest. None needs a cluster: what you write is parsed, held against today's schemas,
 # and tried on cases. Fill in what is missing, run the cell, then its check.
 
 # %%
-from decimal import Decimal
-
 from course_lib.idioms import begin, check
 
 scratch = begin("17")
@@ -14,20 +12,26 @@ scratch = begin("17")
 # %% [markdown]
 # ## 17.1 How many pods during an update? ★☆☆ · 10 minutes
 #
-# The quota of a namespace allows ten pods. Your Deployment has ten, with `maxUnavailable: 0`, and since the quota came
-# no update has got further than its first step. Compute what an update may need at most, and what it leaves at least.
+# The quota of a namespace allows ten pods. Your Deployment has ten, with `maxUnavailable: 0`. Since the quota came, no
+# update has got further than its first step. A colleague raises the quota to eleven. Now updates end, but a new pod is
+# refused at each step. Compute what an update keeps to, and how many pods it may need at one moment.
 
 
 # %%
 def pods_during(replicas, max_surge="25%", max_unavailable="25%"):
-    """The fewest available pods, and the most pods in all, during a rolling update.
+    """What a rolling update keeps to, and what it may need.
 
     replicas: whole number from 0. max_surge, max_unavailable: a whole number from 0, or a string
     such as "25%": that share of replicas, rounded up for max_surge and down for max_unavailable.
-    Where both come out as 0, an update could not begin: max_unavailable then counts as 1. No
-    fewer than 0 pods are available.
-    Returns (fewest, most), ints. Raises ValueError for negative numbers, for another string, for
-    a max_unavailable above "100%", and where both are given as 0 or "0%".
+    Where both come out as 0, an update could not begin: max_unavailable then counts as 1.
+    Returns (fewest, most, everything), ints:
+    fewest: the fewest available pods, no fewer than 0;
+    most: the most pods that were not told to end; the new ones are never more than replicas;
+    everything: the most pods at one moment, with those that are ending. A quota counts these.
+    Suppose that no pod that was told to end is gone before the update is over, and that none was
+    ending before it.
+    Raises ValueError for negative numbers, for another string, for a max_unavailable above
+    "100%", and where both are given as 0 or "0%".
     """
     # SOLUTION
     given = []
@@ -45,76 +49,26 @@ def pods_during(replicas, max_surge="25%", max_unavailable="25%"):
     missing = replicas * missing // 100 if missing_share else missing
     if surge == missing == 0:
         missing = 1
-    return max(0, replicas - missing), replicas + surge
+    return max(0, replicas - missing), replicas + min(surge, replicas), 2 * replicas
 
 
 # %%
 check("17.1", pods_during)
 
 # %% [markdown] tags=["solution"]
-# With `maxUnavailable: 0` an update of ten pods needs an eleventh, and a quota of ten holds it up, for ever; only the
-# events say why. By default (25 % of both) it takes at most 13 and leaves at least 8. The roundings are chosen for
-# safety: rather one too many than one missing. Whole numbers keep them exact: `math.ceil(100 * 0.07)` is 8, since 0.07
-# is not quite 0.07 in floating point. `fractions.Fraction` is a second way.
-
-
-# %% [markdown]
-# ## 17.2 Whom does the kernel kill first? ★★☆ · 15 minutes
+# With `maxUnavailable: 0` an update of ten pods needs an eleventh. A quota of ten holds it up until somebody changes
+# one of the two, and only the events say why. By default (25 % of both) 13 pods stay at most and 8 are available at
+# least.
 #
-# "All my pods are Guaranteed, I set limits everywhere." One was killed for its neighbour's leak all the same: somebody
-# had injected a sidecar without limits. Write the whole rule, for pods with any containers. `quantity` reads the
-# cluster's numbers.
+# Pods that are ending come on top. At the end of a quick update all ten old ones may still be ending beside ten new
+# ones: twenty, whatever `maxSurge` says. With a quota of eleven, each step waits until a pod has ended.
+#
+# The roundings are chosen for safety: rather one too many than one missing. Whole numbers keep them exact:
+# `math.ceil(100 * 0.07)` is 8, since 0.07 is not quite 0.07 in floating point. `fractions.Fraction` is a second way.
 
-
-# %%
-def quantity(text):
-    """A number as Kubernetes writes it, "500m", "1.5Gi", 2, as a Decimal."""
-    units = {"m": Decimal("0.001"), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    units |= {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-    for unit, size in units.items():
-        if str(text).endswith(unit):
-            return Decimal(str(text)[: -len(unit)]) * size
-    return Decimal(str(text))
-
-
-# %%
-def qos_class(pod):
-    """A pod's quality of service class.
-
-    pod: a pod's spec: {"containers": [...], "initContainers": [...]}, the latter optional. Each
-    container may have "resources": {"requests": {...}, "limits": {...}}, both optional, of
-    quantities. Only cpu and memory count, and only quantities above 0. A request that is not
-    given is the limit's.
-    "BestEffort": no container asks for anything. "Guaranteed": every container has limits for cpu
-    and memory, and its requests equal them. Else "Burstable". Init containers count.
-    Leaves `pod` as it was.
-    """
-    # SOLUTION
-    asked, guaranteed = False, True
-    for container in [*pod["containers"], *pod.get("initContainers", [])]:
-        both = []
-        for kind in ("limits", "requests"):
-            given = container.get("resources", {}).get(kind, {})
-            counted = {name: quantity(given[name]) for name in ("cpu", "memory") if name in given}
-            both.append({name: each for name, each in counted.items() if each > 0})
-        limits, requests = both
-        requests = limits | requests
-        asked = asked or bool(requests)
-        guaranteed = guaranteed and len(limits) == 2 and requests == limits
-    return "BestEffort" if not asked else "Guaranteed" if guaranteed else "Burstable"
-
-
-# %%
-check("17.2", qos_class)
-
-# %% [markdown] tags=["solution"]
-# A class belongs to the pod, and its weakest container decides: `all` over containers for Guaranteed, `any` for the
-# difference between Burstable and BestEffort. Compare numbers, not texts: `1` and `1000m`, `1Gi` and `1024Mi` are the
-# same. A GPU in the limits changes nothing. In a cluster, ask the API instead: `kubectl get pod … -o
-# jsonpath={.status.qosClass}`.
 
 # %% [markdown]
-# ## 17.3 Probes for a model that loads for minutes ★★☆ · 15 minutes
+# ## 17.2 Probes for a model that loads for minutes ★★☆ · 15 minutes
 #
 # A language model loads for ninety seconds on a good day. Its liveness probe was copied from the digits service, and
 # the pod has been restarted 214 times. Compute the probes from what is known and what is promised.
@@ -159,18 +113,18 @@ def probes(load_s, unready_s, hung_s):
 
 
 # %%
-check("17.3", probes)
+check("17.2", probes)
 
 # %% [markdown] tags=["solution"]
-# The worst case: the trouble begins just after a try. A whole period passes until the first failing one, then
-# `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So $p =
-# \lfloor (promise - t) / f \rfloor$, as long as $p \ge t$: with a period of 1 s and a time-out of 2 s the tries of a
-# server that hangs would come every two seconds, and three of them take 7 s, not 5. The startup probe is what makes
-# short periods for the others possible: without it, the liveness probe would have to wait out the slowest load each
-# time (that is what `initialDelaySeconds` did before).
+# In the worst case, the trouble begins just after a try. A whole period passes until the first failing one, then
+# `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So
+# $p = \lfloor (promise - t) / f \rfloor$, as long as $p \ge t$. With a period of 1 s and a time-out of 2 s, the tries
+# of a server that hangs would come every two seconds. Three of them take 7 s, not 5. Only the startup probe makes short
+# periods for the others possible. Without it, the liveness probe would have to wait out the slowest load each time, by
+# `initialDelaySeconds`.
 
 # %% [markdown]
-# ## 17.4 Mend the manifest ★★★ · 25 minutes
+# ## 17.3 Mend the manifest ★★★ · 25 minutes
 #
 # It comes from a tutorial and lies in your repository. Write what the digits service needs instead: a Deployment and a
 # Service, as the text of a YAML file with two documents.
@@ -200,12 +154,15 @@ spec:
 def manifest(image):
     """The YAML text of a Deployment and of its Service, in a file with two documents.
 
-    image: the image with its tag; its one container runs it. The server listens on port 8501; the
-    Service answers on port 80. Both keep to the schemas of Kubernetes 1.37, without a field that
-    those do not know. Names: lower-case letters, digits and hyphens, first a letter, last no
-    hyphen, at most 63. Two pods or more, and never fewer than asked for during an update, also
-    when the API server's defaults change. Probes: readiness asks /v2/health/ready, liveness
-    /v2/health/live. Resources: cpu and memory are requested, and memory is limited to its request.
+    image: the image with its tag. The pods have one container, which runs it by the image's own
+    command: neither command nor args. The server listens on port 8501; the Service answers on
+    port 80, in the same namespace, and leads to pods that are ready. Both keep to the schemas of
+    Kubernetes 1.37, without a field that those do not know.
+    Names: lower-case letters, digits and hyphens, first a letter, last no hyphen, at most 63.
+    Two pods or more, and never fewer than asked for during an update, also when the API server's
+    defaults change. Probes: readiness asks /v2/health/ready, liveness /v2/health/live.
+    Resources: cpu is requested, more than 0 and at most 2, and no more than its limit, if it has
+    one. Memory is requested, from 128Mi to 1Gi, and limited to its request.
     """
     # SOLUTION
     return f"""
@@ -237,17 +194,18 @@ spec:
 
 
 # %%
-check("17.4", manifest)
+check("17.3", manifest)
 
 # %% [markdown] tags=["solution"]
-# What was wrong: underscores; no `selector`; `containerport` in lower case, which only a strict check notices; a
-# Service that selects a label which no pod has (accepted by every cluster, and its list of endpoints stays empty); a
-# port on which nobody listens; `latest`; one pod; no probe; no resources. The Service refers to the port by its
-# *name*, so that the number stands in one place. Building the objects as dicts and writing them with
-# `yaml.safe_dump_all` is a second way, and safer where a value such as an image comes from outside.
+# These things were wrong: underscores in names, no `selector`, a port on which nobody listens, `latest`, one pod, no
+# probe, no resources. `containerport` in lower case is noticed only by a strict check. The Service selects a label that
+# no pod has. A cluster accepts this, and the Service's list of endpoints stays empty. A request above its limit, or a
+# Service in another namespace, would pass the schema, too. The Service refers to the port by its *name*, so that the
+# number stands in one place. Building the objects as dicts and writing them with `yaml.safe_dump_all` is a second way,
+# and safer where a value such as an image comes from outside.
 
 # %% [markdown]
-# ## 17.5 Is there time for a goodbye? ★★☆ · 15 minutes
+# ## 17.4 Is there time for a goodbye? ★★☆ · 15 minutes
 #
 # Each release loses four requests in ten thousand, and nobody knows which. Read it off the manifest: how may requests
 # be lost when a pod of this server is deleted?
@@ -294,10 +252,10 @@ def goodbye(pod, spread_s, longest_s):
 
 
 # %%
-check("17.5", goodbye)
+check("17.4", goodbye)
 
 # %% [markdown] tags=["solution"]
-# Two clocks start at the deletion, and the door must be open while the slower one runs. The usual mistake is to add
-# the grace period to `preStop`: it holds both. `preStop: sleep` as a field of its own came with Kubernetes 1.30 and
-# needs no `sleep` in the image; `--drain-seconds` does the same in the server, for images without a shell, or outside
-# of Kubernetes.
+# Two clocks start at the deletion, and the server must accept requests until the slower one has ended. The usual
+# mistake is to add the grace period to `preStop`. The grace period contains it. `preStop: sleep` as a field of its own
+# came with Kubernetes 1.30 and needs no `sleep` in the image; `--drain-seconds` does the same in the server, for images
+# without a shell, or outside of Kubernetes.

@@ -1,18 +1,8 @@
 """Wrong answers that people write, planted in lesson 17: each must be caught at the property named."""
 
 import math
-from decimal import Decimal
 
 import yaml
-
-
-def quantity(text):
-    units = {"m": Decimal("0.001"), "Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
-    units |= {"k": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
-    for unit, size in units.items():
-        if str(text).endswith(unit):
-            return Decimal(str(text)[: -len(unit)]) * size
-    return Decimal(str(text))
 
 
 def share(text, replicas, rounded):
@@ -20,26 +10,29 @@ def share(text, replicas, rounded):
 
 
 def whole_numbers_alone(replicas, max_surge=1, max_unavailable=1):
-    return replicas - max_unavailable, replicas + max_surge
+    return replicas - max_unavailable, replicas + max_surge, 2 * replicas
 
 
 def swapped(replicas, max_surge="25%", max_unavailable="25%"):
-    return replicas - share(max_surge, replicas, math.floor), replicas + share(max_unavailable, replicas, math.ceil)
+    surge, missing = share(max_unavailable, replicas, math.ceil), share(max_surge, replicas, math.floor)
+    return replicas - missing, replicas + surge, 2 * replicas
 
 
 def both_up(replicas, max_surge="25%", max_unavailable="25%"):
-    return replicas - share(max_unavailable, replicas, math.ceil), replicas + share(max_surge, replicas, math.ceil)
+    surge, missing = share(max_surge, replicas, math.ceil), share(max_unavailable, replicas, math.ceil)
+    return replicas - missing, replicas + surge, 2 * replicas
 
 
 def rounded_to_the_nearest(replicas, max_surge="25%", max_unavailable="25%"):
-    return replicas - share(max_unavailable, replicas, round), replicas + share(max_surge, replicas, round)
+    surge, missing = share(max_surge, replicas, round), share(max_unavailable, replicas, round)
+    return replicas - missing, replicas + surge, 2 * replicas
 
 
 def in_floating_point(replicas, max_surge="25%", max_unavailable="25%"):
     parts = [float(each[:-1]) / 100 if isinstance(each, str) else each for each in (max_surge, max_unavailable)]
     surge = math.ceil(parts[0] * replicas) if isinstance(max_surge, str) else max_surge
     missing = math.floor(parts[1] * replicas) if isinstance(max_unavailable, str) else max_unavailable
-    return replicas - missing, replicas + surge
+    return replicas - missing, replicas + surge, 2 * replicas
 
 
 def exact(replicas, max_surge, max_unavailable):
@@ -48,80 +41,50 @@ def exact(replicas, max_surge, max_unavailable):
     return surge, missing
 
 
+def in_all(replicas, surge, missing, *, least=0, most=None, everything=None):
+    most = replicas + min(surge, replicas) if most is None else most
+    return max(least, replicas - missing), most, 2 * replicas if everything is None else everything
+
+
 def never_begins(replicas, max_surge="25%", max_unavailable="25%"):
+    return in_all(replicas, *exact(replicas, max_surge, max_unavailable))
+
+
+def begun(replicas, max_surge, max_unavailable):
     surge, missing = exact(replicas, max_surge, max_unavailable)
-    return max(0, replicas - missing), replicas + surge
+    return surge, missing if surge or missing else 1
 
 
 def fewer_than_none(replicas, max_surge="25%", max_unavailable="25%"):
-    surge, missing = exact(replicas, max_surge, max_unavailable)
-    return replicas - (missing if surge or missing else 1), replicas + surge
+    return in_all(replicas, *begun(replicas, max_surge, max_unavailable), least=-replicas)
+
+
+def more_new_pods_than_asked_for(replicas, max_surge="25%", max_unavailable="25%"):
+    surge, missing = begun(replicas, max_surge, max_unavailable)
+    return in_all(replicas, surge, missing, most=replicas + surge)
+
+
+def two_numbers(replicas, max_surge="25%", max_unavailable="25%"):
+    return in_all(replicas, *begun(replicas, max_surge, max_unavailable))[:2]
+
+
+def ending_pods_forgotten(replicas, max_surge="25%", max_unavailable="25%"):
+    surge, missing = begun(replicas, max_surge, max_unavailable)
+    return in_all(replicas, surge, missing, everything=replicas + min(surge, replicas))
+
+
+def ending_pods_of_one_step(replicas, max_surge="25%", max_unavailable="25%"):
+    surge, missing = begun(replicas, max_surge, max_unavailable)
+    return in_all(replicas, surge, missing, everything=replicas + 2 * surge + missing)
+
+
+def ending_pods_and_the_surge(replicas, max_surge="25%", max_unavailable="25%"):
+    surge, missing = begun(replicas, max_surge, max_unavailable)
+    return in_all(replicas, surge, missing, everything=2 * replicas + surge)
 
 
 def takes_anything(replicas, max_surge="25%", max_unavailable="25%"):
-    surge, missing = exact(replicas, max_surge, max_unavailable)
-    return max(0, replicas - (missing if surge or missing else 1)), replicas + surge
-
-
-def of_containers(containers, *, default=True, number=quantity, names=("cpu", "memory"), positive=True, write=False):
-    asked, guaranteed = False, True
-    for container in containers:
-        both = []
-        for kind in ("limits", "requests"):
-            given = container.get("resources", {}).get(kind, {})
-            counted = {name: number(given[name]) for name in (names or given) if name in given}
-            both.append({name: each for name, each in counted.items() if not positive or each > 0})
-        limits, requests = both
-        if write and "resources" in container:
-            container["resources"]["requests"] = dict(container["resources"].get("limits", {}))
-        requests = limits | requests if default else requests
-        asked = asked or bool(requests) or bool(limits)
-        guaranteed = guaranteed and {"cpu", "memory"} <= set(limits) and requests == limits
-    return "BestEffort" if not asked else "Guaranteed" if guaranteed else "Burstable"
-
-
-def every(pod):
-    return [*pod["containers"], *pod.get("initContainers", [])]
-
-
-def trusts_the_keys(pod):
-    return of_containers([{"resources": each["resources"]} for each in pod["containers"]])
-
-
-def memory_alone(pod):
-    limits = [each.get("resources", {}).get("limits", {}) for each in every(pod)]
-    requests = [each.get("resources", {}).get("requests", {}) for each in every(pod)]
-    if not any(limits) and not any(requests):
-        return "BestEffort"
-    return "Guaranteed" if all("memory" in each for each in limits) else "Burstable"
-
-
-def needs_requests(pod):
-    return of_containers(every(pod), default=False)
-
-
-def texts(pod):
-    return of_containers(every(pod), number=str, positive=False)
-
-
-def the_first(pod):
-    return of_containers(pod["containers"][:1])
-
-
-def without_init(pod):
-    return of_containers(pod["containers"])
-
-
-def whatever_has_a_limit(pod):
-    return of_containers(every(pod), names=None)
-
-
-def zero_counts(pod):
-    return of_containers(every(pod), positive=False)
-
-
-def fills_in(pod):
-    return of_containers(every(pod), write=True)
+    return in_all(replicas, *begun(replicas, max_surge, max_unavailable))
 
 
 def three(load_s, readiness, liveness, *, live="/v2/health/live", least=1, factor=2):
@@ -153,6 +116,12 @@ def without_startup(load_s, unready_s, hung_s):
 
 def ready_as_liveness(load_s, unready_s, hung_s):
     return three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3, live="/v2/health/ready")
+
+
+def asks_by_https(load_s, unready_s, hung_s):
+    found = three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3)
+    found["readinessProbe"]["httpGet"]["scheme"] = "HTTPS"
+    return found
 
 
 def waits_first(load_s, unready_s, hung_s):
@@ -256,6 +225,37 @@ same_question = written(("/v2/health/live", "/v2/health/ready"))
 requests_alone = written((", limits: {memory: 256Mi}", ""))
 half_a_request = written(("memory: 256Mi}, limits", "memory: 128Mi}, limits"))
 
+resources = "resources: {requests: {cpu: 100m, memory: 256Mi}, limits: {memory: 256Mi}}"
+request_above_its_limit = written((resources, resources.replace("limits: {", 'limits: {cpu: "0.05", ')))
+no_cpu_at_all = written(("cpu: 100m", 'cpu: "0"'))
+too_little_memory = written(("256Mi", "64Ki"))
+more_than_a_node = written(("cpu: 100m", "cpu: 1000"))
+limit_below_its_request = written(("limits: {memory: 256Mi}", "limits: {memory: 128Mi}"))
+service_elsewhere = written(
+    ("metadata: {name: digits}\nspec:\n  selector", "metadata: {name: digits, namespace: public}\nspec:\n  selector")
+)
+unready_too = written(("  ports: [{port: 80", "  publishNotReadyAddresses: true\n  ports: [{port: 80"))
+not_the_server = written(('image: "IMAGE"\n', "image: \"IMAGE\"\n        command: ['true']\n"))
+other_arguments = written(('image: "IMAGE"\n', 'image: "IMAGE"\n        args: [--help]\n'))
+never_past_its_first = written(
+    (
+        "      containers:\n",
+        '      initContainers: [{name: wait, image: "IMAGE", command: [sleep, inf]}]\n      containers:\n',
+    )
+)
+name_of_an_udp_port = written(("containerPort: 8501}", "containerPort: 8501, protocol: UDP}"))
+another_name = written(
+    ("  selector: {app: digits}", "  type: ExternalName\n  externalName: example.com\n  selector: {app: digits}")
+)
+asks_another_host = written(
+    ("{path: /v2/health/live, port: http}", "{path: /v2/health/live, port: http, host: 10.0.0.7}")
+)
+two_questions = written(("livenessProbe: {httpGet", "livenessProbe: {exec: {command: ['true']}, httpGet"))
+not_this_one = written(
+    ("{matchLabels: {app: digits}}", "{matchExpressions: [{key: app, operator: NotIn, values: [digits]}]}")
+)
+never_rolls = written(("  replicas: 2", "  paused: true\n  replicas: 2"))
+
 
 def as_objects(image):
     return list(yaml.safe_load_all(GOOD.replace("IMAGE", image)))
@@ -335,34 +335,29 @@ WRONG = {
         rounded_to_the_nearest: "max_surge is rounded up, max_unavailable down",
         in_floating_point: "7 % of 100 is 7",
         never_begins: "where both come out as 0, one may be missing",
-        fewer_than_none: "no fewer than none",
+        fewer_than_none: "no fewer than none are available",
+        more_new_pods_than_asked_for: "the new pods are no more than replicas",
+        two_numbers: "whole numbers are added and taken away",
+        ending_pods_forgotten: "pods that are ending count, until the update is over",
+        ending_pods_of_one_step: "pods that are ending count, until the update is over",
+        ending_pods_and_the_surge: "pods that are ending count, until the update is over",
         takes_anything: "what the API server refuses is refused",
     },
     "17.2": {
-        trusts_the_keys: "a pod that asks for nothing is BestEffort",
-        memory_alone: "requests equal to limits, for cpu and memory: Guaranteed; less: Burstable",
-        needs_requests: "a request that is not given is the limit's",
-        texts: "numbers are compared, not texts",
-        the_first: "every container counts",
-        without_init: "init containers count as well",
-        whatever_has_a_limit: "only cpu and memory count, and only above 0",
-        zero_counts: "only cpu and memory count, and only above 0",
-        fills_in: "the pod is left as it was",
-    },
-    "17.3": {
         fractions_of_seconds: "three probes, as today's schema knows them",
         without_startup: "three probes, as today's schema knows them",
         waits_first: "three probes, as today's schema knows them",
         ready_as_liveness: "each asks its own question",
+        asks_by_https: "each asks its own question",
         once_the_load: "the load may take twice as long as the slowest seen",
         a_threshold_of_nothing: "a load of no time takes a threshold all the same",
-        forgets_the_time_out: "who is not ready is taken out in time, with as few questions as possible",
-        one_period_less: "who is not ready is taken out in time, with as few questions as possible",
-        every_second: "who hangs is restarted in time, with as few questions as possible",
+        forgets_the_time_out: "a pod that is not ready is taken out in time, with as few questions as possible",
+        one_period_less: "a pod that is not ready is taken out in time, with as few questions as possible",
+        every_second: "a pod that hangs is restarted in time, with as few questions as possible",
         promises_anything: "what cannot be promised is refused",
         tries_that_overlap: "what cannot be promised is refused",
     },
-    "17.4": {
+    "17.3": {
         as_objects: "a Deployment and a Service, in YAML that can be read",
         tabs: "a Deployment and a Service, in YAML that can be read",
         deployment_alone: "a Deployment and a Service, in YAML that can be read",
@@ -384,8 +379,24 @@ WRONG = {
         same_question: "the probes ask the right questions, at the right port",
         requests_alone: "cpu and memory are requested, memory is limited to its request",
         half_a_request: "cpu and memory are requested, memory is limited to its request",
+        request_above_its_limit: "cpu and memory are requested, memory is limited to its request",
+        no_cpu_at_all: "cpu and memory are requested, memory is limited to its request",
+        too_little_memory: "cpu and memory are requested, memory is limited to its request",
+        more_than_a_node: "cpu and memory are requested, memory is limited to its request",
+        limit_below_its_request: "cpu and memory are requested, memory is limited to its request",
+        service_elsewhere: "the Service is where the pods are, and leads to those that are ready",
+        unready_too: "the Service is where the pods are, and leads to those that are ready",
+        not_the_server: "the image's own command starts the server",
+        other_arguments: "the image's own command starts the server",
+        never_past_its_first: "the image's own command starts the server",
+        name_of_an_udp_port: "the Service's port 80 leads to the server's 8501",
+        another_name: "the Service's port 80 leads to the server's 8501",
+        asks_another_host: "the probes ask the right questions, at the right port",
+        two_questions: "the probes ask the right questions, at the right port",
+        not_this_one: "the selectors find the pods",
+        never_rolls: "two pods or more, none missing in an update",
     },
-    "17.5": {
+    "17.4": {
         all_is_well: "a sleep that is long enough: nothing is lost; without it, requests are refused",
         strictly_longer: "a sleep that is long enough: nothing is lost; without it, requests are refused",
         old_spelling_alone: "the newer spelling sleeps as well",
