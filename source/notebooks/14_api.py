@@ -88,8 +88,8 @@ print(reply.status, reply.body[:90])
 
 # %% [markdown]
 # `Wires` keeps its connection open for the next request (*keep-alive*), as HTTP/1.1 does by default. In a terminal you
-# would type the following, with the port of `first.url` instead of 8000. The second line sends the request above. The
-# file `request.json` holds `{"instances": [[0.0, 0.0, 0.3125, …]]}`, with all 64 numbers.
+# would type the following, with the port of `first.url`. The file `request.json` holds `{"instances": [[0.0, 0.0,
+# 0.3125, …]]}`, with all 64 numbers.
 #
 # ```bash
 # curl http://localhost:8000/health
@@ -248,7 +248,7 @@ observe(
 # checks it restarts a healthy service, at the busiest moment. The cure is the thread. Python lets only one thread at a
 # time run Python code, but ONNX Runtime releases that lock while it computes. We use only one such thread, so calls do
 # not slow each other down. What still holds up the health check is mainly the JSON: `rows_of` reads 900 pictures on the
-# loop. (The course's server computes in threads, too. Only calls of less than a millisecond stay on the loop.)
+# loop. (The course's server does the same, except for calls of less than a millisecond.)
 #
 # ## What will clients send?
 #
@@ -735,17 +735,16 @@ claim(
 #
 # How long may the queue be? A server that answers $\mu$ requests a second needs $L/\mu$ seconds for a queue of $L$. To
 # keep that below half of the deadline $D$, choose $L \le \mu D / 2$. Our $D$ is the time of 20 calls, so $L = 10$. This
-# holds only as long as calls keep their speed. If they slow down, the bound lets too many in, and the deadline is what
-# helps. So keep both. **Now do exercise 14.3**: it decides for each request.
+# holds only as long as calls keep their speed. If they slow down, only the deadline helps. So keep both. **Now do
+# exercise 14.3**: it decides for each request.
 #
 # ## Which addresses does TensorFlow Serving's REST API have?
 #
 # So far the format was our own, and clients would have to read our code to know it. *TensorFlow Serving's REST API* is
-# a format for which clients, gateways and load tests exist already. (REST is short for representational state transfer:
-# an address for each thing, and HTTP's methods to work on it.) The course's own server speaks it, and does all of the
-# above. (It also speaks the Open Inference Protocol, which lesson 14b explains.) We give it a folder with two versions
-# of a model, and *labels*: names that point to versions. (Our server reads them from `serving.json`, TensorFlow Serving
-# from its model configuration.)
+# a format for which clients, gateways and load tests exist already. (REST: representational state transfer.) The
+# course's own server speaks it, and does all of the above. (It also speaks the Open Inference Protocol, which lesson
+# 14b explains.) We give it a folder with two versions of a model, and *labels*: names that point to versions. (Our
+# server reads them from `serving.json`, TensorFlow Serving from its model configuration.)
 
 # %%
 folder = scratch / "models"
@@ -823,8 +822,8 @@ claim(
 # curl -X POST http://localhost:8501/v1/models/digits/labels/stable:predict -d @image.json
 # ```
 #
-# `image.json` holds `rows`, the request that worked above. This model takes 1 × 8 × 8 numbers, so they are nested:
-# `{"instances": [[[[0.0, …], …]]]}`. With the flat `request.json` the answer would be 400.
+# `image.json` holds `rows`, the request that worked above. This model takes 1 × 8 × 8 numbers, so they are nested. The
+# flat `request.json` would get status 400.
 #
 # With a version in the address, the same request gets the same answer tomorrow, as long as that version is served. A
 # label leaves the choice to the service's owners. If they move `stable` from 1 to 2, this is a *release*. If they move
@@ -891,13 +890,11 @@ if len(stages) == 2:
 # apart. A client should treat 429 and 503 alike.
 #
 # If the client's deadline has passed, nobody waits for the answer any more, so a retry helps nobody. Of the answers
-# with an error status, the course's gateway repeats 502 and 503. It repeats a 504 in one case only: a time limit for
-# one try ran out, at the gateway or at the server, and the client still waits. Then it asks another replica (lesson
-# 15).
+# with an error status, the course's gateway repeats 502 and 503. It repeats a 504, at another replica, only if a time
+# limit for one try ran out and the client still waits (lesson 15).
 #
 # Some requests *do* change something: they count, bill, or train. Then the server must recognise the second one. For
-# that the client sends the same *id* with each try. Our server only returns the id and writes it into its log, so that
-# you can find a request in the logs of all services:
+# that the client sends the same *id* with each try. Our server only returns the id, and writes it into its log:
 
 # %%
 twice = [ours.ask(f"{V1}:predict", rows, {"X-Request-Id": "demo-1"}) for _ in range(2)]
@@ -946,15 +943,14 @@ show.table(
 # arrival leaves out the time on the network.
 #
 # ## What real teams use
-# Below, "both protocols" means TensorFlow Serving's and the Open Inference Protocol (lesson 14b).
 #
 # | server | speaks | known for |
 # | --- | --- | --- |
 # | TensorFlow Serving | its REST API, gRPC | SavedModels; versions and labels, batching |
 # | NVIDIA Triton | Open Inference Protocol, REST and gRPC | many runtimes, GPUs; dynamic batching, ensembles |
-# | KServe | both protocols | runs such servers on Kubernetes; scaling, split traffic |
+# | KServe | TensorFlow Serving's and Open Inference Protocol | runs such servers on Kubernetes; scaling, split traffic |
 # | MLServer | Open Inference Protocol | scikit-learn, XGBoost, your own Python |
-# | OpenVINO Model Server | both protocols | Intel processors |
+# | OpenVINO Model Server | the same two | Intel processors |
 # | BentoML, Ray Serve, LitServe | addresses of their own | Python services of several models |
 # | vLLM, SGLang | OpenAI's API | language models: continuous batching, streams |
 # | TorchServe | its own API | archived in 2025: choose another |

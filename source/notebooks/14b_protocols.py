@@ -446,8 +446,8 @@ observe(
 )
 
 # %% [markdown]
-# Most of the gain is in the second row already: many pictures in one request, sent as bytes. Leaving out the server
-# adds the rest. Your application can use one of four forms:
+# The larger factor lies between the first two rows: many pictures in one request, sent as bytes. Leaving out the server
+# as well gains a smaller factor. Your application can use one of four forms:
 #
 # - *Batch job*: the inputs are known before, and nobody waits. Use a program over a file. It needs no queue and no
 #   deadline. If it fails, it runs again.
