@@ -47,10 +47,10 @@ def strangers(answer: Callable) -> Iterator[Property]:
     yield ("a body that is not JSON, or not an object with rows, is a ValueError", lambda: refused(
         b"", b"instances", b"[[1, 2]]", b"3", b"null", b'"instances"', b"{}", b'{"inputs": [[1, 2]]}', _request([]),
         _request({}), _request(None), _request("12"), b'\xff{"instances": [[1, 2]]}',
-        _request([[1, 2]]).decode().encode("utf-16"),
+        _request([[1, 2]]).decode().encode("utf-16"), b'{"user": "J\xfcrg", "instances": [[1, 2]]}',
     ), [
         "Try an empty body, a list, a number, and an object without the key.",
-        "What does `request.get` raise where the request is a list? (And json.loads guesses the encoding of bytes: decode them.)",
+        "What does `request.get` raise where the request is a list? (And json.loads guesses the encoding of bytes: decode them, as UTF-8 and strictly.)",
         "if not isinstance(request, dict) or not isinstance(request.get('instances'), list): raise ValueError(…)",
     ])  # fmt: skip
     yield ("each row is a list of `size` entries", lambda: refused(
@@ -71,7 +71,7 @@ def strangers(answer: Callable) -> Iterator[Property]:
     yield ("every number is finite in float32", lambda: refused(
         b'{"instances": [[NaN, 1]]}', b'{"instances": [[1, -Infinity]]}', b'{"instances": [[1e39, 1]]}',
         b'{"instances": [[1, 1e999]]}', _request([[10**39, 1]]),
-        b'{"instances": [[3.4028236e38, 1]]}',
+        b'{"instances": [[3.4028236e38, 1]]}', b'{"instances": [[1, -1e39]]}', _request([[-(10**39), 1]]),
     ) and same([[3.4028235e38, -3.4028235e38], [1e-45, 10**38]], 2), [
         "Python reads NaN and Infinity; and 1e39 is finite in Python, not in float32.",
         "Compare, in a form that NaN fails. float32's largest number is written 3.4028235e38, which as a double lies a little above np.finfo(np.float32).max.",
@@ -85,15 +85,15 @@ def strangers(answer: Callable) -> Iterator[Property]:
         "except (ValueError, RecursionError) around json.loads; compare the numbers before NumPy converts them.",
     ])  # fmt: skip
     secret = "4929123456781111"
-    pieces = [secret[at : at + 4] for at in range(len(secret) - 3)]
+    pieces = [secret[at : at + 4] for at in range(len(secret) - 3)] + ["4.9"]  # rounded, too: 4.929e+45
     yield ("no message repeats what was sent", lambda: all(
         said and not any(piece in said for piece in pieces)
         for said in (_told(answer, body, 2) for body in (
-            _request([[secret, 1]]), _request([[int(secret) * 10**30, 1]]), _request([[1, 2, int(secret)]]), _request(secret),
+            _request([[secret, 1]]), _request([[int(secret) * 10**30, 1]]), _request([[1, float(secret) * 1e30]]), _request([[1, 2, int(secret)]]), _request(secret),
             f'{{"instances": [[{secret}, 1]'.encode(), _request([{secret: 1}]),
         ))
     ), [
-        "Print the message for a row that holds a text. Four of its characters are too many, too.",
+        "Print the message for a row that holds a text, and for a number that is too large. Even a part of it, or a rounded number, is too much.",
         "NumPy's own error says which text it could not convert.",
         "Raise your own ValueError, `from None`, with what was expected and the row's number.",
     ])  # fmt: skip
@@ -120,7 +120,7 @@ def _formed(arrived: list, rows: list, shapes: list, most: int, wait: float) -> 
     return sorted(found, key=lambda each: (each[1], each[0][0]))
 
 
-@EXERCISES.add("14.2", "Who travels together")
+@EXERCISES.add("14.2", "Which requests share a call?")
 def travellers(answer: Callable) -> Iterator[Property]:
     """answer(arrived_ms, rows, shapes, most, wait_ms) -> [(numbers, closing time), …]."""
     one = (8, 8)
@@ -164,8 +164,8 @@ def travellers(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     two = [(8, 8), (16, 16), (8, 8), (16, 16), (8, 8)]
     yield ("shapes do not mix, and each has a batch of its own open", lambda: same([0, 1, 2, 3, 30], [1] * 5, 2, 10, two)
-           and same([0, 1, 2], [1, 1, 1], 8, 5, [(1,), (2,), (1,)]), [
-        "Rows of 8 × 8 and of 16 × 16 arrive in turns.",
+           and same([0, 1, 2], [1, 1, 1], 8, 5, [(1,), (2,), (1,)]) and same([0, 1, 2], [1, 1, 1], 2, 5, [(2, 8), (4, 4), (8, 2)]), [
+        "Rows of 8 × 8 and of 16 × 16 arrive in turns. Rows of 2 × 8 and of 4 × 4 hold as many numbers, and are different all the same.",
         "Does a request of another shape close your batch? It should not.",
         "Keep a dictionary: shape -> the open batch.",
     ])  # fmt: skip
@@ -178,7 +178,7 @@ def travellers(answer: Callable) -> Iterator[Property]:
         "Batches that time closes may belong before those that were closed by an arrival; the last ones are closed by time, too.",
         "sorted(closed, key=lambda each: (each[1], each[0][0]))",
     ])  # fmt: skip
-    bad = (([0, 1], [1], [one] * 2, 8, 5), ([0, 1], [1, 1], [one], 8, 5), ([1, 0], [1, 1], [one] * 2, 8, 5), ([0], [0], [one], 8, 5),
+    bad = (([0, 1], [1], [one] * 2, 8, 5), ([0, 1], [1, 1], [one], 8, 5), ([1, 0], [1, 1], [one] * 2, 8, 5), ([0], [0], [one], 8, 5), ([0], [-1], [one], 8, 5),
            ([0], [1], [one], 0, 5), ([0], [1], [one], 8, -1))  # fmt: skip
     yield ("unequal lengths, falling times, no rows, no batch and a negative wait are refused", lambda: all(
         raises(ValueError, answer, np.array(a, float), np.array(r, int), s, most, wait) for a, r, s, most, wait in bad
@@ -208,7 +208,7 @@ def _retry(
     return seconds
 
 
-@EXERCISES.add("14.3", "Let in, or send away?")
+@EXERCISES.add("14.3", "Accept a request, or refuse it?")
 def door(answer: Callable) -> Iterator[Property]:
     """answer(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0) -> seconds or None."""
 
@@ -235,7 +235,7 @@ def door(answer: Callable) -> Iterator[Property]:
         "-(-(waiting + own) // most)",
     ])  # fmt: skip
     yield ("the call under way is waited for", lambda: same(0, 1, 10, 8, 4, 0.5, 5.5) and same(0, 1, 10, 8, 4, 0.5, 5.75)
-           and answer(0, 1, 10, 8, 4, 0.5, 5.75) == 1, [
+           and answer(0, 1, 10, 8, 4, 0.5, 5.75) == 1 and same(8, 1, 20, 8, 4, 0.5, 7.5) and same(8, 1, 20, 8, 4, 0.5, 7.75), [
         "The model is busy for another 5.75 ms, then your 4.5 ms: 10.25.",
         "busy_ms comes on top of all calls.",
         "end = busy + calls × alpha + rows × beta",
@@ -248,7 +248,8 @@ def door(answer: Callable) -> Iterator[Property]:
         "max(0, math.ceil((end - deadline) / 1000))",
     ])  # fmt: skip
     yield ("None where an idle server would be too late as well, busy or not", lambda: answer(0, 64, 30, 8, 4, 0.5) is None
-           and answer(500, 64, 30, 8, 4, 0.5, 20) is None and answer(0, 1, 0, 8, 4, 0.5) is None and same(0, 64, 64, 8, 4, 0.5), [
+           and answer(500, 64, 30, 8, 4, 0.5, 20) is None and answer(0, 1, 0, 8, 4, 0.5) is None and same(0, 64, 64, 8, 4, 0.5)
+           and answer(0, 64, 40, 8, 4, 0.5) is None, [
         "64 rows take eight calls, 64 ms; the deadline is 30 ms.",
         "No waiting helps such a request. Compute its own time alone.",
         "if the time of own_rows alone is above the deadline: return None",

@@ -86,7 +86,8 @@ def message_fields(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("kinds that we do not know, the number 0 and endless varints are refused", lambda: refused(
         *(_varint(1 << 3 | kind) + rest for kind in (3, 4, 6, 7) for rest in (b"", _field(2, 1), _field(2, b"1234567"))),
-        b"\0\1", b"\2\1a", b"\x08" + b"\x80" * 11 + b"\1", b"\x80" * 100_000,
+        b"\0\1", b"\2\1a", b"\x80" * 100_000,
+        *(start + b"\x80" * zeros + b"\0" + rest for zeros in (10, 12) for start, rest in ((b"\x08", b""), (b"\x0a\x81", b"a"), (b"\x88", b"\1"))),
     ), [
         "Kinds 3 and 4 are groups, which nobody writes any more; 6 and 7 are none.",
         "A varint of 64 bits has 10 bytes at most.",
@@ -117,7 +118,7 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
     def broken(new: dict) -> set:
         return set(answer(old, new))
 
-    yield ("no change breaks nobody", lambda: broken(copy.deepcopy(old)) == set() and set(answer({"inputs": {}, "outputs": {}}, {"inputs": {}, "outputs": {}})) == set(), [
+    yield ("an unchanged schema breaks no client", lambda: broken(copy.deepcopy(old)) == set() and set(answer({"inputs": {}, "outputs": {}}, {"inputs": {}, "outputs": {}})) == set(), [
         "Compare a version with itself.",
         "An empty set is set().",
         "Collect (side, name) only where something breaks.",
@@ -128,7 +129,7 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
         "An optional input that is gone breaks those who send it.",
         "name not in new[side]",
     ])  # fmt: skip
-    yield ("an additional output or optional input breaks nobody; an additional required input does",
+    yield ("an additional output or optional input breaks no client; an additional required input does",
            lambda: broken(changed("outputs", "more", field())) == set() and broken(changed("inputs", "hint", field(optional=True))) == set()
            and broken(changed("inputs", "hint", field())) == {("inputs", "hint")}
            and broken(changed("inputs", "hint", field(optional=False))) == {("inputs", "hint")}, [
@@ -142,9 +143,11 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
         "Bytes are read as what they were.",
         'old["dtype"] != new["dtype"]',
     ])  # fmt: skip
-    yield ("an optional input that becomes required breaks; the reverse does not", lambda: broken(changed("inputs", "pen", optional=False)) == {("inputs", "pen")}
-           and broken(changed("inputs", "pixels", optional=True)) == set(), [
-        "Some clients leave it out.",
+    yield ("an optional input that becomes required breaks; the reverse does not; those who send one need its old bounds", lambda: broken(changed("inputs", "pen", optional=False)) == {("inputs", "pen")}
+           and broken(changed("inputs", "pixels", optional=True)) == set()
+           and broken(changed("inputs", "pen", dtype="float64")) == broken(changed("inputs", "pen", high=0.5)) == {("inputs", "pen")}
+           and broken(changed("inputs", "pixels", optional=True, high=0.5)) == {("inputs", "pixels")}, [
+        "Some clients leave it out. Others send it, so its type and its bounds count all the same.",
         "Compare the two values of `optional`.",
         "was optional and is not any more",
     ])  # fmt: skip
@@ -156,7 +159,7 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
         "What clients send must fit into the new inputs; what the model answers, into the old outputs.",
         "One function within(inner, outer): within(old, new) for inputs, within(new, old) for outputs.",
     ])  # fmt: skip
-    yield ("no bound is wider than any bound", lambda: broken(changed("outputs", "logits", low=-50, high=50)) == set()
+    yield ("None, no bound, is wider than any number", lambda: broken(changed("outputs", "logits", low=-50, high=50)) == set()
            and broken(changed("outputs", "sure", high=None)) == {("outputs", "sure")} and broken(changed("outputs", "sure", low=None)) == {("outputs", "sure")}
            and set(answer(changed("inputs", "pixels", low=None), old)) == {("inputs", "pixels")}, [
         "None stands for infinity.",
@@ -281,13 +284,14 @@ def lies(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     good, length = _binary(("pixels", pixels))
     other = good[:length].decode().encode("utf-16")
+    latin = b'{"user": "J\xfcrg", ' + good[1:length]
     yield ("a header that does not end inside the body, or is no such object, is refused", lambda: refused(
         (good, len(good) + 1), (good, -1), (good, length - len(good)), (good, length - 1), (good, length + 4), (good, 0), (b"", 0), (b"[1]", 3), (b"{}", 2),
         (b'{"inputs": []}', 14), (b'{"inputs": {}}', 14), (b'{"inputs": [3]}', 15), (b"[" * 200_000, 200_000), (b"\xff\xfe", 2),
-        (other + good[length:], len(other)),
+        (other + good[length:], len(other)), (latin + good[length:], len(latin)),
     ), [
         "A length of −1 counts from the end, in Python.",
-        "Slices never complain; compare header_length with 0 and len(body) first. RecursionError is no ValueError, and of bytes json.loads guesses the encoding.",
+        "Slices never complain; compare header_length with 0 and len(body) first. RecursionError is no ValueError, and of bytes json.loads guesses the encoding: decode them, as UTF-8 and strictly.",
         "if not 0 <= header_length <= len(body): raise ValueError(…)",
     ])  # fmt: skip
     yield ("size, shape, datatype and body must fit each other", lambda: refused(

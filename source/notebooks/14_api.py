@@ -6,7 +6,7 @@
 #
 # ## You will be able to
 #
-# - put a model behind an HTTP address whose health check still answers while the model computes;
+# - put a model behind HTTP, so that the health check still answers while the model computes;
 # - give every mistake of a client its own error, and keep one client's numbers out of another client's answer;
 # - build dynamic batching, and say what it gains;
 # - keep a service useful at twice the load that it can bear, with deadlines and a bounded queue;
@@ -42,7 +42,7 @@ path.picture(here="14")
 #
 # In Python it takes little. *Starlette* maps a path to a function. *uvicorn* listens on a *port* (a number that tells
 # the programs of one machine apart), reads HTTP, and calls the function. The convention between the two is called
-# *ASGI*. Our service is two functions:
+# *ASGI*, the asynchronous server gateway interface. Our service is two functions:
 
 # %%
 train, test = data.digits()
@@ -87,8 +87,8 @@ reply = wires.ask(PREDICT, body)
 print(reply.status, reply.body[:90])
 
 # %% [markdown]
-# `Wires` keeps its connection open for the next request (*keep-alive*), as HTTP/1.1 does by default. Typed, the two
-# requests are as follows, with the port of `first.url`. The file `request.json` holds `{"instances": [[0.0, 0.0,
+# `Wires` keeps its connection open for the next request (*keep-alive*), as HTTP/1.1 does by default. In a terminal you
+# would type the following, with the port of `first.url`. The file `request.json` holds `{"instances": [[0.0, 0.0,
 # 0.3125, …]]}`, with all 64 numbers.
 #
 # ```bash
@@ -109,8 +109,8 @@ claim(
 # %% [markdown]
 # ## Why does the health check hang while the model computes?
 #
-# Larger models take longer. We build one. It has two layers of 3,072 units with random weights, and a last layer that
-# is fitted to the digits by least squares. It needs no training, and a call takes milliseconds.
+# Larger models take longer. We build one. It has two layers of 3,072 units with random weights. Only the last layer is
+# fitted to the digits, by least squares, so we need no gradient descent. A call takes milliseconds.
 
 # %%
 WIDTH, random = 3072, np.random.default_rng(14)
@@ -151,8 +151,8 @@ said = f"{accuracy:.3f}, {show.bytes_text(size)}"
 claim("it reads more than 9 of 10 new digits", accuracy > 0.9, said)
 
 # %% [markdown]
-# Two ways to serve it follow. The first one is `predict` from above. The second one hands the call to a *thread*, and
-# the function waits for the thread's answer.
+# We serve it in two ways. The first one is `predict` from above. The second one hands the call to a *thread*, a second
+# line of work inside the same process. Our function waits until the thread has the answer.
 
 # %%
 from concurrent.futures import ThreadPoolExecutor
@@ -189,14 +189,20 @@ async def threaded(request):
 
 
 # %% [markdown]
-# An orchestrator such as Kubernetes asks `/health` every few seconds. A process that does not answer in time is
-# restarted. We send one large request of 900 pictures, and 20 ms later ask `/health`.
+# An orchestrator such as Kubernetes asks `/health` every few seconds. If the process does not answer in time, several
+# times in a row, it is restarted. We send one large request of 900 pictures, and 20 ms later we ask `/health`.
 
 # %%
-guess("health", "How long does `/health` take beside `blocking`?", low=1, high=1000, unit="ms")
+guess(
+    "health",
+    "How long does `/health` take while `blocking` computes?",
+    low=1,
+    high=5000,
+    unit="ms",
+)
 
 # %% [markdown]
-# One program has both:
+# One program serves both:
 
 # %%
 HEAVY_HEAD = f"""{HEAD}
@@ -224,7 +230,7 @@ rounds = (np.array([health_beside(name) for _ in range(3)]) for name in ways)
 reveal("health", blocked, f"The call itself took {call:.0f} ms")
 
 # %% [markdown]
-# And beside a call in `threaded`?
+# And how long does it take while `threaded` computes?
 
 # %%
 observe(
@@ -238,10 +244,11 @@ observe(
 # *event loop*, the one thread that runs all coroutines, can do nothing else. It accepts no connection and sends no
 # answer.
 #
-# Suppose that such a call takes two seconds, and the orchestrator waits one second for the health check. Then it
-# restarts a healthy service, at the busiest moment. The cure is the thread. ONNX Runtime releases Python's lock while
-# it computes. We use only one such thread, so calls do not slow each other down. (The course's server does the same.
-# Only calls of less than a millisecond stay on the loop, since handing them over costs more.)
+# Suppose that calls take two seconds, and the orchestrator waits one second for each health check. After a few failed
+# checks it restarts a healthy service, at the busiest moment. The cure is the thread. Python lets only one thread at a
+# time run Python code, but ONNX Runtime releases that lock while it computes. We use only one such thread, so calls do
+# not slow each other down. What still holds up the health check is mainly the JSON: `rows_of` reads 900 pictures on the
+# loop. (The course's server does the same, except for calls of less than a millisecond.)
 #
 # ## What will clients send?
 #
@@ -293,16 +300,16 @@ silent = [name for name, reply in before.items() if reply.status == 200]
 reveal("mistakes", blamed, f"Status 200 for {len(silent)} of them: {', '.join(silent)}")
 
 # %% [markdown]
-# All the others got status 500. A 500 says "our fault". The client may try again what can never work, and the team on
-# duty is called for somebody else's typo. The answers with status 200 are worse. A text and `true` were taken for
-# numbers, and pixels of 0 to 255 got an answer without a warning. `NaN` shows how far a mistake can travel. JSON has no
+# All the others got status 500. A 500 says "our fault". So the client may repeat a request that can never work, and the
+# team on duty is called for somebody else's typo. The answers with status 200 are worse. A text and `true` were taken
+# for numbers. Pixels of 0 to 255 got an answer without a warning. `NaN` shows how far a mistake can travel. JSON has no
 # such number. Python's reader accepts it all the same, the model computes with it, and only the writer of the answer
 # stops. (On some processors nothing stops it: their ReLU turns `NaN` into 0, and the status is 200.)
 #
 # So a service needs a *contract*: what a request must look like, and what the answer is if it does not. We use
 # TensorFlow Serving's form for errors, a status and `{"error": "…"}`. Lesson 08's rule holds: say what was expected,
-# and do not repeat the data, since logs live long. `Refused` is Starlette's own exception: a status, a sentence,
-# headers.
+# and do not repeat the data, since logs live long. `Refused` is our name for Starlette's `HTTPException`, which holds a
+# status, a sentence and headers.
 
 # %%
 from starlette.exceptions import HTTPException as Refused
@@ -331,9 +338,9 @@ def contract(body):
 # Two lines need care. `isinstance(True, int)` is true in Python, so the code compares the type itself. And the range
 # check has the form that `NaN` fails. `x < 0 or x > 1` would let it pass.
 #
-# A body needs a largest size as well, or one client fills the memory. The header that announces the length may be
-# missing or wrong, so `received` counts the bytes as they arrive. **Now do exercise 14.1**: it reads rows for any
-# model.
+# A body also needs a maximum size. Without one, a single client can fill the memory. The header that announces the
+# length may be missing or wrong, so `received` counts the bytes as they arrive. **Now do exercise 14.1**: it reads rows
+# for any model.
 
 
 # %%
@@ -388,8 +395,8 @@ claim(
 #
 # ## What is dynamic batching, and what does it gain?
 #
-# For one picture our heavy model reads all of its weights from memory. For 16 pictures in one call it also reads them
-# only once. How long do both take?
+# For one picture our heavy model reads all of its weights from memory. For 16 pictures in one call it reads them only
+# once, too. How long does each call take?
 
 # %%
 sizes = [1, 2, 4, 8, 16]
@@ -399,13 +406,13 @@ beta, alpha = np.polyfit(sizes, list(batch_ms.values()), 1)
 show.table(
     ["pictures in a call", "ms", "pictures a second"],
     [[b, f"{ms:.1f}", f"{1000 * b / ms:,.0f}"] for b, ms in batch_ms.items()],
-    caption=f"One thread. About {alpha:.1f} ms, and {beta:.2f} ms more for each picture",
+    caption=f"One thread. About {alpha:.1f} ms for a call and {beta:.2f} ms for each picture in it",
 )
 
 # %% [markdown]
-# So the requests of *different* clients should share a call. This is *dynamic batching*. Each request puts its rows
-# into a queue, together with a *future*: a place for the answer. Then it waits until the future is filled. One task
-# takes from the queue what fits into a call, computes it, and fills the futures.
+# So the requests of *different* clients should share a call. This is *dynamic batching*. The handler of each request
+# puts its rows into a queue, together with a *future*: a place for the answer. Then the handler waits until the future
+# is filled. One task takes as many requests from the queue as fit into a call, computes them, and fills their futures.
 
 # %%
 MOST = 16  # rows in a call
@@ -463,7 +470,9 @@ async def batch_sizes(request):
 # if 24 clients ask all the time, each for one picture?
 
 # %%
-guess("batching", "With batches: how many times the requests a second?", low=1, high=20)
+guess(
+    "batching", "By what factor do batches raise the number of requests a second?", low=1, high=20
+)
 
 # %%
 fourth = start_handlers(
@@ -503,22 +512,22 @@ claim(
 )
 
 # %% [markdown]
-# Under light load each batch has one request, and nobody loses time. Under heavy load batches grow.
+# Under light load each batch has one request, and no request waits for company. Under heavy load batches grow.
 #
 # Most servers have a second setting: how long the first request of a batch waits for others (`--batch-wait-ms` in the
-# course's server). With 20 ms, a client that asks alone waits 20 ms longer for every answer, and no other request
-# comes. Set it only if requests come so fast that a few milliseconds bring several of them. Leave it at 0 otherwise.
-# **Now do exercise 14.2**, which forms such batches from a log.
+# course's server). Suppose that it is 20 ms, and that a single client asks. Every answer comes 20 ms later, and no
+# other request joins the batch. Set it only if requests come so fast that a few milliseconds bring several of them.
+# Otherwise leave it at 0. **Now do exercise 14.2**, which forms such batches from a log.
 #
 # ## Can my answer depend on other clients' requests?
 #
 # Batching puts the requests of strangers into one call. Two things can go wrong, even if everybody gets their own row
 # back.
 #
-# **One bad request fails the whole batch.** Suppose that a request names row 100 of a table of 100 rows. No check of
-# types or shapes finds that. Only the model does, and then the call fails for everybody in it. So check what you can
-# before you join requests, and join only requests of the same dtype and shape. If a call fails all the same, run its
-# requests alone before you answer any of them. The course's server does so.
+# **One bad request fails the whole batch.** Suppose that a request asks for row 100 of a table whose rows are numbered
+# from 0 to 99. No check of types or shapes finds that mistake. The model finds it, and the call fails for everybody in
+# it. So check what you can before you join requests, and join only requests of the same dtype and shape. If a call
+# fails all the same, run its requests alone before you answer any of them. The course's server does so.
 #
 # **The model itself may look at the whole batch.** A plain network treats each row on its own. Another row in the call
 # cannot change my answer, apart from rounding. A *dynamically quantized* network (lesson 10) is different. It rounds
@@ -549,7 +558,7 @@ def right_beside(net, *others):
 
 
 # %% [markdown]
-# Each picture alone, beside an ordinary neighbour, and beside a careless one:
+# We compute each picture alone, beside an ordinary neighbour, and beside one whose client forgot to divide by 255:
 
 # %%
 OTHERS = {"alone": [], "beside another digit": [pixels[300]],
@@ -564,17 +573,18 @@ show.table(
 # %%
 plain, quantized = right.values()
 claim(
-    "float32 answers alike beside any neighbour; in dynamic int8, one neighbour who forgets to "
-    "divide by 255 costs more than 5 points of the others' accuracy",
+    "beside any neighbour float32 keeps its accuracy, within a point; in dynamic int8 a picture of "
+    "0 to 255 costs its neighbours more than 5 points",
     np.ptp(plain) < 1 and quantized[2] < quantized[0] - 5,
     f"{quantized[0]:.1f} % becomes {quantized[2]:.1f} %",
 )
 
 # %% [markdown]
-# In int8 one careless client spoils the answers of others. Such a fault is hard to reproduce: alone, the same picture
-# gets another answer. The contract above refuses the picture of 0 to 255. But ordinary neighbours change the scale as
-# well, by a little, and no contract can refuse them. So do not batch a model that has `DynamicQuantizeLinear` in its
-# graph, or quantize it statically. The course's server looks for that operator, and does not batch such models.
+# In int8 one careless client spoils the answers of others. Such a fault is hard to reproduce: sent again alone, the
+# same picture gets another answer, and usually the right one. The contract above refuses the picture of 0 to 255. But
+# ordinary neighbours change the scale as well, by a little, and no contract can refuse them. So quantize such a model
+# statically, with a fixed scale. If that is not possible, do not batch it. The course's server looks for
+# `DynamicQuantizeLinear` in the graph, and does not batch models that have it.
 #
 # ## What happens at twice the load that the service can bear?
 #
@@ -582,11 +592,16 @@ claim(
 # time of twenty calls. Nobody reads an answer that comes later. So we count *goodput*: answers a second that came in
 # time.
 #
-# We send a server twice the load that it can bear, for a second and a half. To make its capacity hold still, its call
-# sleeps for 10 ms, as if it waited for a GPU. It serves requests in order, and knows nothing of deadlines.
+# We send a server twice the load that it can bear, for a second and a half. A call of this server sleeps for 10 ms, as
+# if it waited for a GPU, so that its capacity stays the same. The server takes requests in order, and knows nothing of
+# deadlines.
 
 # %%
-guess("goodput", "At twice the load: which share of the capacity is in time?", share=True)
+guess(
+    "goodput",
+    "At twice the load, how large is the goodput, as a share of the capacity?",
+    share=True,
+)
 
 
 # %%
@@ -601,8 +616,8 @@ async def everything(request):
 
 
 # %% [markdown]
-# The same program gets a second function, with the cure. It takes a counter and two comparisons. `X-Request-Timeout-Ms`
-# is the header in which the course's server takes a deadline.
+# The same program gets a second function, which has the cure: a counter and two comparisons. `X-Request-Timeout-Ms` is
+# the header in which the course's server takes a deadline.
 
 # %%
 queued, MOST_QUEUED, CALL_S = 0, 10, 0.0105  # what a call takes, with a little room
@@ -710,24 +725,26 @@ claim(
 # %% [markdown]
 # This is *congestion collapse*. The queue grows until every answer is too late. The server works at full speed for
 # users who have left. The dashboard shows a busy processor, no errors, and the throughput of a healthy service. It also
-# outlives the peak: the oldest requests are served first, and they are the ones that nobody waits for. The cure has two
+# outlives the peak, because the server takes the oldest requests first. Their users have already left. The cure has two
 # parts:
 #
-# - a *deadline* that travels with the request. The server does not compute what is past it (status 504);
-# - a bounded queue. The server refuses at once what would wait too long. This is called *load shedding*. `Retry-After`
-#   tells the client when to come back, and meanwhile it can ask another replica.
+# - a *deadline* that travels with the request. The server does not compute a request whose deadline cannot be met
+#   (status 504);
+# - a bounded queue. The server refuses a request at once if it would wait too long. This is called *load shedding*.
+#   `Retry-After` tells the client when to come back. Meanwhile the client can ask another replica.
 #
 # How long may the queue be? A server that answers $\mu$ requests a second needs $L/\mu$ seconds for a queue of $L$. To
-# keep that below half of the deadline $D$, choose $L \le \mu D / 2$. This holds only as long as calls keep their speed.
-# The deadline counts time itself, so keep both. **Now do exercise 14.3**: it decides for each request.
+# keep that below half of the deadline $D$, choose $L \le \mu D / 2$. Our $D$ is the time of 20 calls, so $L = 10$. This
+# holds only as long as calls keep their speed. If they slow down, only the deadline helps. So keep both. **Now do
+# exercise 14.3**: it decides for each request.
 #
 # ## Which addresses does TensorFlow Serving's REST API have?
 #
 # So far the format was our own, and clients would have to read our code to know it. *TensorFlow Serving's REST API* is
-# a format for which clients, gateways and load tests exist already. The course's own server speaks it, and does all of
-# the above. (It also speaks the Open Inference Protocol, which lesson 14b explains.) We give it a folder with two
-# versions of a model, and *labels*: names that point to versions. (Our server reads them from `serving.json`,
-# TensorFlow Serving from its model configuration.)
+# a format for which clients, gateways and load tests exist already. (REST: representational state transfer.) The
+# course's own server speaks it, and does all of the above. (It also speaks the Open Inference Protocol, which lesson
+# 14b explains.) We give it a folder with two versions of a model, and *labels*: names that point to versions. (Our
+# server reads them from `serving.json`, TensorFlow Serving from its model configuration.)
 
 # %%
 folder = scratch / "models"
@@ -748,7 +765,7 @@ ours = load.Wires(service.url)
 # ```
 #
 # `article.json` holds `{"inputs": [{"data": [0.1, 0.2, 0.3, 0.4, 0.5]}]}`. One of the articles behind this course ends
-# with this request, to a model of MNIST's pictures (28 × 28 points). Is it right? We send it to our digits.
+# with this request, to a model of MNIST's pictures (28 × 28 points). Is it right? We send it to our digits model.
 
 # %%
 V1 = "/v1/models/digits"
@@ -770,8 +787,8 @@ claim(
 # **Where this goes wrong.** Three things are wrong. `inputs` asks for the *column form*: one tensor for each input. An
 # object with the key `data` is no tensor. There are 5 numbers, where the article's model takes 784. And in the
 # article's container nothing listens on port 8501 (lesson 16 shows it). The *row form*, `instances`, has one entry for
-# each example. It is answered by `predictions`, the column form by `outputs`. The column form allows tensors that have
-# no common first axis.
+# each example, and its answer has the key `predictions`. The answer to the column form has the key `outputs`. Only the
+# column form allows tensors that have no common first axis.
 #
 # The address may name the model alone, a version, or a label:
 
@@ -802,12 +819,15 @@ claim(
 # %% [markdown]
 # ```bash
 # curl http://localhost:8501/v1/models/digits
-# curl -X POST http://localhost:8501/v1/models/digits/labels/stable:predict -d @request.json
+# curl -X POST http://localhost:8501/v1/models/digits/labels/stable:predict -d @image.json
 # ```
 #
-# With a version in the address, the same request gets the same answer tomorrow. A label leaves the choice to the
-# service's owners. They move `stable` from 1 to 2: a *release*. They move it back: a *rollback*. No client has to
-# change. Lesson 19 does it.
+# `image.json` holds `rows`, the request that worked above. This model takes 1 × 8 × 8 numbers, so they are nested. The
+# flat `request.json` would get status 400.
+#
+# With a version in the address, the same request gets the same answer tomorrow, as long as that version is served. A
+# label leaves the choice to the service's owners. If they move `stable` from 1 to 2, this is a *release*. If they move
+# it back, this is a *rollback*. No client has to change. Lesson 19 does both.
 #
 # ## Is a server that is shutting down alive, or ready?
 #
@@ -815,7 +835,8 @@ claim(
 # should it get requests now? A server that loads a model, or is about to end, is alive and not ready. If you restart it
 # for that, it may never become ready. We ask our server to end, and watch. The addresses are those of lesson 14b's
 # protocol; TensorFlow Serving's REST API has no address for health, only the model's status. With `--drain-seconds 10`
-# it goes on answering for ten seconds, in which the others stop sending to it.
+# it goes on answering for up to ten seconds. In that time load balancers see that it is not ready, and stop sending to
+# it.
 
 
 # %%
@@ -849,8 +870,9 @@ if len(stages) == 2:
 #
 # A request is *idempotent* if doing it twice has the same effect as doing it once. HTTP promises this for GET and PUT,
 # but not for POST. So a proxy must not repeat a POST on its own (RFC 9110, section 9.2.2), and a client should do so
-# only if it knows that this is safe. A prediction is a POST, and it is safe: it changes nothing on the server. Its
-# clients may repeat it, and so may a gateway that was told so, such as the course's in lesson 15.
+# only if it knows that this is safe. A prediction is a POST, but repeating it does no harm, because it changes nothing
+# on the server. So its clients may repeat it. So may a gateway that is configured for it, such as the course's in
+# lesson 15.
 #
 # | status | what it says | who may repeat it, and after what |
 # | --- | --- | --- |
@@ -860,18 +882,19 @@ if len(stages) == 2:
 # | 500 | the service has a fault | the client once, if at all: the same fault is likely |
 # | 502 | a gateway got no usable answer from the server behind it | the gateway, at another replica; then the client |
 # | 503 | the service cannot answer at present | the gateway, at another replica; or the client, after `Retry-After` |
-# | 504 | the deadline passed | nobody: the client does not wait any more |
+# | 504 | the deadline passed | nobody, if it was the client's deadline: the client does not wait any more |
 #
 # A full queue is where servers differ. HTTP defines 429 for *one client* that sends too many requests (RFC 6585), and
 # 503 for a server that is overloaded or in maintenance (RFC 9110). TensorFlow Serving follows this, and answers 503 if
 # its queue is full. Our server answers 429, and keeps 503 for "I am about to end", so that an operator can tell the two
 # apart. A client should treat 429 and 503 alike.
 #
-# After a 504 nobody waits for the answer any more, so a retry helps nobody. Of the answers with an error status, the
-# course's gateway repeats 502 and 503 only. (The gateway also has a time limit of its own for each try: lesson 15.)
+# If the client's deadline has passed, nobody waits for the answer any more, so a retry helps nobody. Of the answers
+# with an error status, the course's gateway repeats 502 and 503. It repeats a 504, at another replica, only if a time
+# limit for one try ran out and the client still waits (lesson 15).
 #
-# If a request *does* change something (it counts, bills, or trains), the server must recognise the second one. The
-# client sends a *request id* for that, and every log on the way writes it down:
+# Some requests *do* change something: they count, bill, or train. Then the server must recognise the second one. For
+# that the client sends the same *id* with each try. Our server only returns the id, and writes it into its log:
 
 # %%
 twice = [ours.ask(f"{V1}:predict", rows, {"X-Request-Id": "demo-1"}) for _ in range(2)]
@@ -883,7 +906,7 @@ claim(
 
 # %% [markdown]
 # ```bash
-# curl -i -H "X-Request-Id: demo-1" http://localhost:8501/v1/models/digits:predict -d @request.json
+# curl -i -H "X-Request-Id: demo-1" http://localhost:8501/v1/models/digits:predict -d @image.json
 # ```
 #
 # ## What we measured
@@ -906,17 +929,18 @@ show.table(
 #
 # - Do not compute for long on the event loop. Check what comes in before strangers share a batch. Answer a client's
 #   mistake with 4xx, since 5xx invites it to try again.
-# - Batches that form while the model is busy cost no waiting. They multiply the throughput of a network that spends its
-#   time reading its weights. Do not batch a model that looks at the whole batch.
+# - Batches that form while the model is busy cost no waiting. They multiply the throughput of a network that spends
+#   most of its time reading its weights. Do not batch a model that looks at the whole batch.
 # - A service needs deadlines and a bounded queue. Otherwise, above its capacity, it works at full speed for nobody.
 #
 # ## Where this breaks down
 #
-# We have one process, one model, one machine, and the client shares the cores with the server. Our arrivals were random
-# and independent. A burst can fill a bounded queue at half the load. Batching as we built it suits models whose calls
-# take about the same time. A model that writes text finishes its requests at different times. Servers for those let
-# requests enter and leave the batch between two words (*continuous batching*, lesson 26). A 429 helps only if clients
-# heed it. Lesson 15 shows what they do otherwise. A deadline in milliseconds from now leaves out the time on the way.
+# We had one process, one model and one machine, and the client shared the cores with the server. Our arrivals were
+# random and independent. A burst can fill a bounded queue even at half of the capacity. Batching as we built it suits
+# models whose calls take about the same time. A model that writes text finishes its requests at different times.
+# Servers for those let requests enter and leave the batch between two words (*continuous batching*, lesson 26). A 429
+# helps only if clients obey it. Lesson 15 shows what happens otherwise. A deadline that counts from the request's
+# arrival leaves out the time on the network.
 #
 # ## What real teams use
 #
@@ -924,9 +948,9 @@ show.table(
 # | --- | --- | --- |
 # | TensorFlow Serving | its REST API, gRPC | SavedModels; versions and labels, batching |
 # | NVIDIA Triton | Open Inference Protocol, REST and gRPC | many runtimes, GPUs; dynamic batching, ensembles |
-# | KServe | v1 and v2 | the others, run on Kubernetes; scaling, split traffic |
+# | KServe | TensorFlow Serving's and Open Inference Protocol | runs such servers on Kubernetes; scaling, split traffic |
 # | MLServer | Open Inference Protocol | scikit-learn, XGBoost, your own Python |
-# | OpenVINO Model Server | both protocols | Intel processors |
+# | OpenVINO Model Server | the same two | Intel processors |
 # | BentoML, Ray Serve, LitServe | addresses of their own | Python services of several models |
 # | vLLM, SGLang | OpenAI's API | language models: continuous batching, streams |
 # | TorchServe | its own API | archived in 2025: choose another |

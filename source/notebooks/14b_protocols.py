@@ -1,12 +1,13 @@
 # %% [markdown]
 # # 14b Protocols
 #
-# At 3 a.m. an app shows a zero for every digit. Nobody has touched the app, and every answer has status 200. In the
-# evening somebody added a second output to the model, because a dashboard wanted probabilities as well.
+# At 3 a.m. an app shows a zero for every digit. Nobody has touched the app, and every answer has status 200. The
+# evening before, somebody added a second output to the model, because a dashboard needed probabilities as well.
 #
 # ## You will be able to
 #
-# - ask a server of the Open Inference Protocol what a model takes, and write a client that works for any model;
+# - ask a server that speaks the Open Inference Protocol what a model takes, and write a client that works for many
+#   models;
 # - send tensors as bytes instead of text, and say what that saves;
 # - write a protocol buffers message by hand, and say when gRPC is worth its price;
 # - tell which part of a small request's time another server could save;
@@ -36,8 +37,8 @@ path.picture(here="14b")
 # ## How do I ask a model that I know nothing about?
 #
 # Ask the server. The *Open Inference Protocol*, version 2, was agreed on by KServe, NVIDIA's Triton, MLServer and
-# others. In it each tensor comes with its name, its shape and its type: in the description of a model, in requests, and
-# in answers. The course's server speaks it under `/v2`.
+# others. In its requests and answers, each tensor comes with its name, its shape and its type. You can also ask for the
+# description of a model. The course's server speaks it under `/v2`.
 
 # %%
 train, test = data.digits()
@@ -59,7 +60,7 @@ print(*(f"{key}: {value}" for key, value in told.items()), sep="\n")
 # ```
 #
 # `FP32` means float32, and a size of −1 means any size. That is enough for a client that works for every model with one
-# input:
+# input, as long as its types are among these three:
 
 
 # %%
@@ -102,7 +103,7 @@ claim(
 # ```
 #
 # The data may be nested or flat, in *row-major* order: the last axis runs fastest. The server sends an `id` back. Here
-# is the whole protocol beside TensorFlow Serving's:
+# are the protocol's addresses beside TensorFlow Serving's:
 #
 # | question | TensorFlow Serving | Open Inference Protocol |
 # | --- | --- | --- |
@@ -111,20 +112,23 @@ claim(
 # | Is this model ready? | `GET /v1/models/M` | `GET /v2/models/M/ready` |
 # | Compute | `POST /v1/models/M:predict` | `POST /v2/models/M/infer` |
 # | A certain version | `/v1/models/M/versions/N:predict` | `/v2/models/M/versions/N/infer` |
-# | Shape and type of a tensor | follow from the nested lists and the model | are told |
-# | Output names | left out, if there is one output | always told |
+# | Shape and type of a tensor | follow from the nested lists and the model | stated with each tensor |
+# | Output names | left out, if there is one output | always stated |
 # | Errors | a status, `{"error": "…"}` | the same |
 #
-# Keep one difference in mind: this protocol always tells names and types. We come back to it. For the health addresses,
-# look at the status alone, since bodies differ between servers.
+# Keep one difference in mind, because we come back to it: this protocol always states names and types. For the health
+# addresses, look at the status alone, since bodies differ between servers.
 #
 # ## How many bytes does a number take?
 #
-# Our pixels are multiples of 1/16, so they are short as text. Numbers in real life are not. We *standardise* 64
-# pictures: mean 0, standard deviation 1. As float32 each number has 4 bytes. And as JSON?
+# Our pixels are multiples of 1/16, so they are short as text. Most numbers in real requests have more digits. We
+# *standardise* 64 pictures: mean 0, standard deviation 1. As float32 each number takes 4 bytes. How many does it take
+# as JSON?
 
 # %%
-guess("text", "How many bytes does such a number take as JSON, comma included?", low=1, high=40)
+guess(
+    "text", "How many bytes does such a number take as JSON, with comma and space?", low=1, high=40
+)
 
 # %%
 many = images[:64]
@@ -133,10 +137,10 @@ text = json.dumps(standard.ravel().tolist())
 reveal("text", len(text) / standard.size, text[:66] + " …")
 
 # %% [markdown]
-# Python turns each float32 into a float64, and writes all the digits that a float64 needs. Nine digits are enough to
-# read the same float32 again. The protocol's *binary extension* (from Triton) avoids the text. The JSON only announces
-# the tensors, and their bytes follow, *little-endian*: the least significant byte first. A header says where the JSON
-# ends.
+# Python turns each float32 into a float64, and writes all the digits that a float64 needs. Nine digits would be enough
+# to read the same float32 again. The protocol's *binary extension* (from Triton) avoids the text. The JSON only
+# describes the tensors. Their bytes follow, *little-endian*: the least significant byte first. An HTTP header says
+# where the JSON ends.
 
 
 # %%
@@ -160,20 +164,21 @@ claim(
 )
 
 # %% [markdown]
-# A text in a `BYTES` tensor has its length in four bytes before it. Binary answers can also hold `NaN`, for which JSON
-# has no word.
+# In a `BYTES` tensor, each text has its length before it, in four bytes. Binary answers can also hold `NaN`, which JSON
+# cannot write.
 #
-# All these lengths come from strangers: the header, the size, the shape. A server that believes them may read the wrong
-# bytes, or reserve a terabyte of memory. Exercise 14b.3 reads such a body when its lengths lie. A proxy on the way must
-# pass the header on, or the body becomes unreadable.
+# All these lengths come from strangers: the header, the size, the shape. A server that does not check them may read the
+# wrong bytes, or reserve a terabyte of memory. In exercise 14b.3 you read such a body, whose lengths may be wrong.
+# Proxies on the way must pass the header on. Without it, nobody can read the body.
 #
 # ## What does gRPC send?
 #
 # *gRPC* calls functions on another machine. It sends *protocol buffers* (protobuf), Google's binary form of messages,
 # over *HTTP/2*, which carries many requests at the same time on one connection. A protobuf message is a sequence of
-# fields. Each field begins with a *key*: the field's number times 8, plus a *kind*. Kind 2 means that a length and so
-# many bytes follow. Keys and lengths are *varints*: seven bits in each byte, and the eighth bit says that another byte
-# follows. That is enough to write the request of the Open Inference Protocol by hand:
+# fields. Each field begins with a *key*: the field's number times 8, plus a *kind* (its *wire type*, in protobuf's
+# documentation). Kind 2 means that a length follows, and then that many bytes. Keys and lengths are *varints*: seven
+# bits in each byte, and the eighth bit says that another byte follows. That is enough to write the request of the Open
+# Inference Protocol by hand:
 
 
 # %%
@@ -194,8 +199,9 @@ def infer_request(array):
 # %% [markdown]
 # The numbers come from the protocol's `.proto` file. `ModelInferRequest` has `model_name` = 1, `inputs` = 5 and
 # `raw_input_contents` = 7, and a tensor has `name` = 1, `datatype` = 2 and `shape` = 3. Is our writer right? ONNX files
-# are protobuf, too. So Google's library, which `onnx` uses, can read a message of ours: a `TensorProto`, in which the
-# shape has the number 1, the type 2 (kind 0, a bare varint; 1 means float32) and the bytes 9.
+# are protobuf, too, and `onnx` reads them with Google's library. So we write ONNX's message for a tensor, a
+# `TensorProto`, and let that library read it. Its shape is field 1, its type is field 2, and its bytes are field 9. The
+# type has kind 0, which is a varint without a length, and 1 stands for float32.
 
 # %%
 import onnx
@@ -217,7 +223,7 @@ claim(
 #
 # We count what goes onto the wire, the head of the HTTP request included. For gRPC we count the message, 5 bytes of
 # gRPC before it, and 9 bytes of HTTP/2 for each *frame* of at most 16,384 bytes. HTTP/2 compresses its headers, and the
-# result depends on earlier requests, so we leave them out.
+# result depends on earlier requests. We leave them out, so our count for gRPC is a little too low.
 
 
 # %%
@@ -283,9 +289,9 @@ claim(
 )
 
 # %% [markdown]
-# For one picture of short numbers, the description of the tensor costs as much as the bytes save. For many numbers the
-# step that counts is the one from text to bytes. The step from binary over HTTP/1.1 to gRPC saves little more. Bytes
-# are only half of it: text must also be written and read.
+# For one picture of short numbers, the description of the tensor costs as much as the binary form saves. For many
+# numbers, most of the gain comes from sending bytes instead of text. The step from binary over HTTP/1.1 to gRPC then
+# saves little more. But size is only one part of the cost: text must also be written and read.
 
 # %%
 as_text, (as_bytes, length) = v2_json(standard), as_binary(standard)
@@ -326,25 +332,26 @@ observe(
 # | --- | --- | --- |
 # | Can a person use it with `curl`? | yes | needs a tool and the `.proto` file |
 # | Can a browser use it? | yes | only through a proxy (gRPC-Web) |
-# | Where is the form of a request? | in a document; each server checks it | in generated code, typed on both sides |
+# | Where is the form of a request defined? | in a document; each server checks it | in generated code, typed on both sides |
 # | Many requests on one connection? | one after the other | at the same time |
 # | Streams? | the answer, in chunks | in both directions |
 # | Deadlines, cancelling? | headers that each server defines | part of the protocol |
 # | Load balancing? | by connection or by request | must be by request |
 # | Caches, proxies, logs on the way? | can read it | need the `.proto` file to read it |
 #
-# Take the row on load balancing seriously. A Kubernetes Service balances *connections*. A gRPC client opens one
-# connection and keeps it, so all of its requests go to one replica. New replicas get nothing from it. HTTP/1.1 has the
-# same problem, since its clients keep connections open, too (*keep-alive*). But they open several, and a server may
-# close them at any time. The cure is a balancer that reads requests (Envoy, for example), or a client that chooses a
-# replica for each request.
+# The row on load balancing surprises many teams. A Kubernetes Service balances *connections*. A gRPC client usually
+# opens one connection and keeps it, so all of its requests go to one replica. A new replica gets none of them. HTTP/1.1
+# has the same problem, since its clients keep connections open, too (*keep-alive*). But they open several, and a server
+# may close them at any time. The cure is a balancer that reads requests (Envoy, for example), or a client that chooses
+# a replica for each request.
 #
 # Set a deadline in every gRPC call. By default gRPC sets none, and a call may wait forever.
 #
 # ## Would a server in Rust make my requests faster?
 #
-# Our digits network is small, so the server is most of a request's price. We time the parts of a request in this
-# process. The course's server reads HTTP with *httptools*, a Python interface to Node.js's parser, so we use the same.
+# Our digits network is small, so most of a request's time is spent outside of the model. We time the parts of a request
+# in this process. The course's server reads HTTP with *httptools*, a Python interface to Node.js's parser, so we use
+# the same.
 
 # %%
 import httptools
@@ -376,26 +383,26 @@ show.table(
 
 # %% [markdown]
 # The parts are short, and their sum is far below the whole. The rest has no single cause. The operating system sends
-# and receives, two processes wake each other, and our client works, too. The server finds the version, keeps the queue,
-# and writes headers, log and metrics.
+# and receives, two processes wake each other, and our client needs time, too. The server finds the version, keeps the
+# queue, and writes headers, log and metrics.
 #
 # Let $f$ be the share of a request's time that the server's own code takes. A server that takes no time at all would
-# answer at most $1/(1-f)$ times as many requests (*Amdahl's law*). How much is that here, if everything but the model
-# were free?
+# answer at most $1/(1-f)$ times as many requests (*Amdahl's law*). We do not know $f$, but it is at most everything
+# except the model. How large is the gain if all of that were free?
 
 # %%
 free = us["the model"] / us["the whole, over HTTP"]  # 1 − f
 observe(
     "the model is less than half of a request for one small picture",
     free < 0.5,
-    f"{100 * free:.0f} %, so at most {1 / free:.1f} times faster; beside a model of 50 ms "
+    f"{100 * free:.0f} %, so at most {1 / free:.1f} times as many requests; with a model of 50 ms "
     f"at most {(50_000 + us['the whole, over HTTP'] - us['the model']) / 50_000:.2f} times",
 )
 
 # %% [markdown]
-# So a faster web server helps small models, and hardly helps large ones. A server in Rust that computes in Python
-# processes also pays for handing each request over. Batching often saves more, because the requests of a batch share
-# one call, one change of thread, and one write to the log.
+# So a faster web server can help small models, and hardly helps large ones. If a server in Rust leaves the computing to
+# Python processes, handing each request over costs time as well. Batching often saves more, because the requests of a
+# batch share one call and one change of thread.
 #
 # ## When do I need no server at all?
 #
@@ -433,20 +440,23 @@ show.table(
 # %%
 online, _, offline = per_second.values()
 observe(
-    "without a network the same model reads at least ten times as many pictures a second",
+    "without a server, one call reads at least ten times as many pictures a second",
     offline > 10 * online,
     f"{offline / online:.0f} times",
 )
 
 # %% [markdown]
+# The larger factor lies between the first two rows: many pictures in one request, sent as bytes. Leaving out the server
+# as well gains a smaller factor. Your application can use one of four forms:
+#
 # - *Batch job*: the inputs are known before, and nobody waits. Use a program over a file. It needs no queue and no
-#   deadline, and if it fails it runs again.
+#   deadline. If it fails, it runs again.
 # - *In process*: one application uses the model, in a language that has a runtime for it. A library call has no
 #   time-outs. The price: model and application are released together.
-# - *On the device*: the picture may not leave the phone, or there is no network. Lessons 06 and 07 make the files. The
+# - *On the device*: the picture must not leave the phone, or there is no network. Lessons 06 and 07 make the files. The
 #   price: old versions live for years on devices that you do not control.
-# - *Online service*: many applications share one model, which changes more often than they do, or they share costly
-#   hardware. The rest of this part is about that.
+# - *Online service*: many applications share one model that changes more often than they do, or they share costly
+#   hardware. The rest of this part is about such services.
 #
 # ## Which change of a model breaks its clients?
 #
@@ -489,7 +499,7 @@ changed = start_service(shelf, scratch / "schemas.log")
 ask_changed = load.Wires(changed.url).ask
 
 # %% [markdown]
-# All six are models that run. Now four clients, as people write them every day. Each reads the digits of ten pictures.
+# All six models run. Now we write four clients, as people write them every day. Each reads the digits of ten pictures.
 
 
 # %%
@@ -546,7 +556,8 @@ question = "In how many of the 20 combinations does the client still get the rig
 guess("combinations", question, low=0, high=20)
 
 # %% [markdown]
-# A client works, is refused, fails on the answer, or, worst of all, goes on with wrong digits. A function tells which:
+# There are four outcomes. The client works, the server refuses its request, the client fails on the answer, or it goes
+# on with wrong digits, which is the worst. `fares` says which one it is:
 
 # %%
 right = (images[:10].reshape(10, 64) @ w).argmax(axis=1).tolist()
@@ -577,7 +588,7 @@ work = sum(each == "works" for name, row in fared.items() if name != "none" for 
 reveal("combinations", work)
 show.table(
     ["change", *clients], [[name, *row] for name, row in fared.items()],
-    caption="What becomes of four clients",
+    caption="How four clients fare after each change",
 )  # fmt: skip
 
 # %%
@@ -592,16 +603,16 @@ claim(
 
 # %% [markdown]
 # This is the incident. The row form leaves out the output's name if there is only one output. With a second output each
-# row becomes an object, `{"logits": […], "probabilities": […]}`. `np.argmax` of an object is 0, so every digit is a
-# zero. "An additional output breaks nobody" is true only for clients that look up outputs by name, as the third one
-# does.
+# row becomes an object, `{"logits": […], "probabilities": […]}`. `np.argmax` of such an object is 0, so every digit is
+# a zero. An additional output is harmless only for clients that look up outputs by name, as the third one does. (The
+# fourth is lucky: it reads the first 100 numbers, and `logits` still comes first.)
 #
-# The binary client reads float64 as float32. It gets noise, and no error, because it does not look at the type that the
-# answer tells.
+# The binary client reads float64 as float32. It gets meaningless numbers and no error, because it does not look at the
+# type that the answer states.
 #
 # ## How do I find such a change before the clients do?
 #
-# Compare the schemas of both versions before the release. The server tells them.
+# Compare the schemas of both versions before the release. A server of this protocol gives them to you.
 
 
 # %%
@@ -619,7 +630,7 @@ def differences(old, new):
 
 
 # %% [markdown]
-# Each version against the one before the changes:
+# We compare each changed model with the unchanged one:
 
 # %%
 found = {name: differences(schema("none"), schema(name)) for name in CHANGES}
@@ -631,19 +642,20 @@ show.table(
 # %%
 broken = [name for name, row in fared.items() if set(row) != {"works"}]
 claim(
-    "each change that broke a client shows in the schemas, and no change shows nothing",
+    "each change that broke a client shows in the schemas, and the unchanged model shows none",
     all(found[name] for name in broken) and not found["none"],
     f"{len(broken)} changes broke somebody",
 )
 
 # %% [markdown]
-# A gate that asks a person about each difference is simple, and often good enough. A finer gate knows the direction. An
-# input may become *wider* (accept more than before), and an output may become *narrower* (vary less than before). The
-# reverse breaks clients. **Now do exercise 14b.2**, which writes such a gate.
+# A simple gate asks a person about each difference, and that is often good enough. A finer gate knows the direction of
+# a change. An input may become *wider* (accept more than before), and an output may become *narrower* (vary less than
+# before). The reverse breaks clients. **Now do exercise 14b.2**, which writes such a gate.
 #
-# Some changes must break clients. Then give the model another *name*, such as `digits-v2`. Keep the old one beside it
-# until its last client has moved. The server's metrics count the requests for each model, so you know when that is. A
-# new *version* under the old name is for changes that no client can see but in the quality of the answers (lesson 19).
+# Some changes cannot be made without breaking clients. Then give the model another *name*, such as `digits-v2`. Keep
+# the old one beside it until its last client has moved. The server's metrics count the requests for each model, so you
+# know when that is. Use a new *version* under the old name for changes that clients notice only in the quality of the
+# answers (lesson 19).
 #
 # ## What we measured
 
@@ -663,9 +675,9 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - The Open Inference Protocol tells each tensor's name, shape and type. A client can ask, and it should look at what
-#   it is told.
-# - For many numbers, send bytes. gRPC adds typed code, streams and deadlines, and wants a balancer that reads requests.
+# - The Open Inference Protocol states each tensor's name, shape and type. A client can ask for them, and should check
+#   them.
+# - For many numbers, send bytes. gRPC adds typed code, streams and deadlines, and needs a balancer that reads requests.
 # - Compare schemas before each release. An additional output can break a client without a single error.
 #
 # ## Where this breaks down
@@ -673,15 +685,14 @@ show.table(
 # Client and server share one machine, so our times contain no network. Bytes cost more on a slow link, and compression
 # (which our server does not offer) changes the comparison. Our messages are small. For requests of many megabytes,
 # memory counts more than parsing. A schema says nothing about meaning: pixels of 0 to 255 have the same schema as
-# pixels of 0 to 1. Contracts (lesson 08) and a shadow (lesson 19) look at that.
+# pixels of 0 to 1. Contracts (lesson 08) and a shadow (lesson 19) can find such a change.
 #
 # ## What real teams use
 #
 # NVIDIA Triton, KServe, MLServer and OpenVINO Model Server speak the Open Inference Protocol, over REST and gRPC.
 # Triton's client library `tritonclient` sends binary tensors unless told otherwise. TensorFlow Serving has gRPC beside
-# its REST API. Inside a cluster, many teams use gRPC between services, with a service mesh that balances requests. At
-# the edge, for browsers and partners, they use REST. For protobuf files, tools such as `buf` find breaking changes in a
-# pull request.
+# its REST API. Inside a cluster, many teams use gRPC between services, with a service mesh that balances requests. For
+# browsers and partners they use REST. Tools such as `buf` find breaking changes of protobuf files in a pull request.
 #
 # ## Further reading
 #

@@ -19,7 +19,7 @@ scratch = begin("14")
 #
 # A partner's client was updated, and the service answered with status 500 all night. The log shows why, and more than
 # it should: whole rows of a customer's data, copied from the error messages. Read a request so that every mistake of
-# the caller is a `ValueError`, which the service turns into 400, and no message repeats what was sent.
+# the client is a `ValueError`, which the service turns into 400. No message may repeat what was sent.
 
 
 # %%
@@ -58,15 +58,15 @@ check("14.1", rows_of)
 
 # %% [markdown] tags=["solution"]
 # Why so? `json.loads` has three ways to fail: a `JSONDecodeError` and a `UnicodeDecodeError`, which are both
-# `ValueError`s, and a `RecursionError` for lists nested too deep. Types are compared as such, since `True` is an `int`
-# to `isinstance`. The range is asked in Python's numbers, before NumPy sees them: a whole number of 400 digits would
-# raise `OverflowError` there, and 1e39 would become infinite without a word. The bound is not the double
-# `float(np.finfo(np.float32).max)`: float32's largest number, written with eight digits, 3.4028235e38, lies a little
-# above it. `from None` keeps the parser's error, which holds the whole document, out of the log. A second way is a
-# library such as Pydantic; look at what its messages repeat.
+# `ValueError`s, and a `RecursionError` for lists nested too deep. The code compares the types themselves, since
+# `isinstance(True, int)` is true. It checks the range before NumPy converts the numbers. There, a whole number of 400
+# digits would raise `OverflowError`, and 1e39 would become infinite without an error. The bound is not the double
+# `float(np.finfo(np.float32).max)`. With eight digits, float32's largest number is written as 3.4028235e38, and this
+# lies a little above that double. `from None` keeps the parser's error, which holds the whole document, out of the log.
+# A second way is a library such as Pydantic. Check what its messages repeat.
 
 # %% [markdown]
-# ## 14.2 Who travels together ★★☆ · 20 minutes
+# ## 14.2 Which requests share a call? ★★☆ · 20 minutes
 #
 # "We set the largest batch to 8 and the longest wait to 5 ms. Which requests shared a call last night?" Form the
 # batches from the arrivals in the log, as a dynamic batcher does.
@@ -87,7 +87,7 @@ def form_batches(arrived_ms, rows, shapes, most, wait_ms):
     arrives, after the open one of its shape. most: from 1. wait_ms: from 0. Returns a list of
     (list of request numbers, time of closing in ms), sorted by that time, and by the first
     request's number where times are equal.
-    Raises ValueError where lengths differ, times fall, or a number is below its least.
+    Raises ValueError where lengths differ, times fall, or a number is below its minimum.
     """
     # SOLUTION
     arrived, rows = np.asarray(arrived_ms, float), np.asarray(rows, int)
@@ -128,10 +128,10 @@ check("14.2", form_batches)
 # timers in one heap. Take it if the model may be busy, because then a batch goes on filling until the model is free.
 
 # %% [markdown]
-# ## 14.3 Let in, or send away? ★★☆ · 15 minutes
+# ## 14.3 Accept a request, or refuse it? ★★☆ · 15 minutes
 #
-# At peak the service answers everybody, too late. The team wants it to answer at once: "you will not be served in time,
-# come back in three seconds". Estimate the wait, and compute `Retry-After`.
+# At peak load the service answers everybody, but too late. The team wants it to say at once: "you will not be served in
+# time, come back in three seconds". Estimate the wait, and compute `Retry-After`.
 
 
 # %%
@@ -170,4 +170,4 @@ check("14.3", retry_after_s)
 # up. `None` is not the same as a long wait. If even an idle server cannot answer a request in time, say so (400 or
 # 413), or its client comes back forever. A second way walks through the calls one by one. Use it when calls of
 # different models share the thread. In a real server $\alpha$ and $\beta$ drift, so it measures them all the time. It
-# also adds a random part to `Retry-After`, or all refused clients come back in the same second.
+# also adds a random part to `Retry-After`. Otherwise all refused clients come back in the same second.

@@ -16,8 +16,8 @@ scratch = begin("14b")
 # %% [markdown]
 # ## 14b.1 What is in these bytes? ★☆☆ · 15 minutes
 #
-# A partner's gRPC requests fail, and all that you have is a dump of their bytes, without the `.proto` file. Take the message
-# apart.
+# A partner's gRPC requests fail. All that you have is a dump of their bytes, without the `.proto` file. Split the
+# message into its fields.
 
 
 # %%
@@ -67,11 +67,11 @@ def varint_at(message, at):
 check("14b.1", fields)
 
 # %% [markdown] tags=["solution"]
-# Every number in the message was written by a stranger: the length is compared with what is left, before the slice. A slice
-# beyond the end gives fewer bytes without a word. Without the `.proto` file you see numbers and bytes. Whether the bytes are a
-# text, a message or packed numbers, only the file says: try `fields` on them. `protoc --decode_raw` does the same on a command
-# line. The course's server reads ONNX files in this way, in `course_lib/serving/models.py`, where ONNX Runtime does not tell
-# the number of axes.
+# A stranger wrote every number in the message. So the code compares each length with what is left, before it slices. A
+# slice beyond the end gives fewer bytes, and no error. Without the `.proto` file you see numbers and bytes. Only the
+# file says whether the bytes are a text, a message or packed numbers. Try `fields` on them. `protoc --decode_raw` does
+# the same on a command line. The course's server reads ONNX files in this way, in `course_lib/serving/models.py`, where
+# ONNX Runtime does not tell the number of axes.
 
 # %% [markdown]
 # ## 14b.2 Does this break a client? ★★★ · 25 minutes
@@ -129,16 +129,16 @@ def breaking(old, new):
 check("14b.2", breaking)
 
 # %% [markdown] tags=["solution"]
-# One comparison, used in both directions: what clients send must fit into the *new* inputs, what the model answers
-# must fit into the *old* outputs. Type theory calls it contravariant and covariant; Postel's "be liberal in what you
-# accept" is half of it. An input that goes is a break here since our server refuses names that it does not know. And
-# the lesson showed the limit of the sentence "ignore outputs that they do not know": a row-form client cannot.
+# The same comparison is used in both directions. What clients send must fit into the *new* inputs. What the model
+# answers must fit into the *old* outputs. Type theory calls this contravariant and covariant. A removed input breaks
+# clients here, because our server refuses names that it does not know. And the lesson showed the limit of the sentence
+# "ignore outputs that they do not know": a row-form client cannot.
 
 # %% [markdown]
 # ## 14b.3 Lengths that lie ★★★ · 20 minutes
 #
-# A scanner sends your service binary requests whose lengths do not fit: a header longer than the body, a tensor of
-# 10¹⁸ numbers in eight bytes. Read the Open Inference Protocol's binary form so that nothing is believed unchecked.
+# A scanner sends your service binary requests whose lengths do not fit: a header longer than the body, a tensor of 10¹⁸
+# numbers in eight bytes. Read the Open Inference Protocol's binary form, and check every length before you use it.
 
 
 # %%
@@ -204,6 +204,6 @@ check("14b.3", read_binary)
 # %% [markdown] tags=["solution"]
 # Every length is checked against something that was counted: the header against the body, the size against shape and
 # datatype, the sum against what is left. `math.prod` multiplies Python's whole numbers, which do not overflow; NumPy's
-# would wrap around, and 2³² × 2³² would be 0, which fits an empty body. A shape such as (0, 10¹⁸) asks for no bytes
-# and passes. `copy()` makes the array the caller's own; `frombuffer` alone gives a view that cannot be written to and
-# keeps the whole body in memory. A second way reads from a `memoryview`, which cuts pieces without copying them first.
+# would wrap around: 2³² × 2³² would be 0, which fits an empty body. A shape such as (0, 10¹⁸) needs no bytes and
+# passes. `copy()` makes the array the caller's own; `frombuffer` alone gives a view that cannot be written to and keeps
+# the whole body in memory. A second way reads from a `memoryview`, which cuts pieces without copying them first.

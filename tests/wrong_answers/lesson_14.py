@@ -106,6 +106,41 @@ def tells_how_the_value_begins(body, size):
         raise ValueError(f"bad rows {body[:40].decode(errors='replace').strip('{} ')[:19]}") from None
 
 
+def _strict(
+    body, size, decode=bytes.decode, fine=lambda each: abs(each) < 2**128 - 2**103, told=lambda each: "a number"
+):
+    try:
+        request = json.loads(decode(body))
+    except (ValueError, RecursionError):
+        raise ValueError("expected JSON") from None
+    rows = request.get("instances") if isinstance(request, dict) else None
+    if not isinstance(rows, list) or not rows:
+        raise ValueError("expected rows")
+    for row in rows:
+        if not isinstance(row, list) or len(row) != size or not all(type(each) in (int, float) for each in row):
+            raise ValueError("expected rows of numbers")
+        for each in row:
+            if not fine(each):
+                raise ValueError(f"too large: {told(each)}")
+    return np.array(rows, np.float32)
+
+
+def replaces_what_is_not_utf_8(body, size):
+    return _strict(body, size, lambda raw: raw.decode(errors="replace"))
+
+
+def reads_latin_1(body, size):
+    return _strict(body, size, lambda raw: raw.decode("latin-1"))
+
+
+def bounded_above_alone(body, size):
+    return _strict(body, size, fine=lambda each: -math.inf < each < 2**128 - 2**103)
+
+
+def tells_the_number_rounded(body, size):
+    return _strict(body, size, told=lambda each: f"{each:.2e}" if abs(each) < 1e300 else "very")
+
+
 # --- 14.2
 
 
@@ -181,6 +216,16 @@ def trusts_the_log(arrived_ms, rows, shapes, most, wait_ms):
     return _unchecked(arrived_ms, rows, shapes, most, wait_ms)
 
 
+def batches_by_size(arrived_ms, rows, shapes, most, wait_ms):
+    return _form(arrived_ms, rows, [(math.prod(shape),) for shape in shapes], most, wait_ms)
+
+
+def refuses_zero_rows_alone(arrived_ms, rows, shapes, most, wait_ms):
+    if (rows == 0).any():
+        raise ValueError("expected rows from 1")
+    return _form(arrived_ms, np.abs(rows), shapes, most, wait_ms)
+
+
 # --- 14.3
 
 
@@ -222,6 +267,17 @@ def comes_back_for_ever(waiting_rows, own_rows, deadline_ms, most, alpha_ms, bet
     return _seconds(busy_ms + calls * alpha_ms + (waiting_rows + own_rows) * beta_ms - deadline_ms)
 
 
+def busy_with_an_empty_queue_alone(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    busy_ms = 0.0 if waiting_rows else busy_ms
+    return takes_any_number(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms)
+
+
+def one_call_for_its_own_rows(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
+    if alpha_ms + own_rows * beta_ms > deadline_ms:
+        return None
+    return comes_back_for_ever(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms)
+
+
 def takes_any_number(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, busy_ms=0.0):
     def takes(count):
         return (-(-count // most) if most else 0) * alpha_ms + count * beta_ms
@@ -233,13 +289,17 @@ WRONG = {
     "14.1": {
         believes: "rows come back as float32 (N, size)",
         believes_in_float32: "a body that is not JSON, or not an object with rows, is a ValueError",
+        replaces_what_is_not_utf_8: "a body that is not JSON, or not an object with rows, is a ValueError",
+        reads_latin_1: "a body that is not JSON, or not an object with rows, is a ValueError",
         guesses_the_encoding: "a body that is not JSON, or not an object with rows, is a ValueError",
         measures_anything: "each row is a list of `size` entries",
         by_isinstance: "texts, true, false and null are no numbers",
         takes_nan: "every number is finite in float32",
         up_to_the_largest_as_a_double: "every number is finite in float32",
+        bounded_above_alone: "every number is finite in float32",
         finite_in_python: "every number is finite in float32",
         finite_afterwards: "nothing but ValueError is raised, whatever comes",
+        tells_the_number_rounded: "no message repeats what was sent",
         tells_the_row: "no message repeats what was sent",
         tells_how_the_value_begins: "no message repeats what was sent",
     },
@@ -250,7 +310,9 @@ WRONG = {
         shuts_the_door: "a request that arrives at the very moment still gets in",
         splits_the_large: "a request larger than the largest batch goes alone, at once",
         mixes_shapes: "shapes do not mix, and each has a batch of its own open",
+        batches_by_size: "shapes do not mix, and each has a batch of its own open",
         in_order_of_discovery: "sorted by closing time, then by the first request; any mixture, and no request at all",
+        refuses_zero_rows_alone: "unequal lengths, falling times, no rows, no batch and a negative wait are refused",
         trusts_the_log: "unequal lengths, falling times, no rows, no batch and a negative wait are refused",
     },
     "14.3": {
@@ -259,7 +321,9 @@ WRONG = {
         packs_apart: "the last call need not be full, and may hold waiting rows too",
         full_calls_only: "the last call need not be full, and may hold waiting rows too",
         forgets_the_call_under_way: "the call under way is waited for",
+        busy_with_an_empty_queue_alone: "the call under way is waited for",
         rounds_down: "just in time counts, and late is rounded up to whole seconds",
+        one_call_for_its_own_rows: "None where an idle server would be too late as well, busy or not",
         comes_back_for_ever: "None where an idle server would be too late as well, busy or not",
         takes_any_number: "no own rows, a batch of 0 and negative numbers are refused",
     },

@@ -98,6 +98,10 @@ def number_zero(message):
     return _read(message, zero=True)
 
 
+def eleven_bytes_a_varint(message):
+    return _read(message, varint=lambda message, at: _varint(message, at, 11))
+
+
 def varints_without_end(message):
     return _read(message, varint=lambda message, at: _varint(message, at, most=10**9))
 
@@ -173,6 +177,11 @@ def dtype_is_detail(old, new):
 
 def forgets_optional(old, new):
     return _gate(old, new, optional=False)
+
+
+def optional_inputs_are_free(old, new):
+    kept = {name for name, now in new["inputs"].items() if name in old["inputs"] and now.get("optional")}
+    return {(side, name) for side, name in _gate(old, new) if side == "outputs" or name not in kept}
 
 
 def both_sides_alike(old, new):
@@ -278,6 +287,11 @@ def guesses_the_header_s_encoding(body, header_length):
     return _tensors(body, header_length, whole=True, types=True, decode=bytes)
 
 
+def replaces_what_is_not_utf_8(body, header_length):
+    _inside(body, header_length)
+    return _tensors(body, header_length, whole=True, types=True, decode=lambda raw: raw.decode(errors="replace"))
+
+
 def counts_from_the_end(body, header_length):
     _inside(body, abs(header_length))
     return _tensors(body, header_length % (len(body) + (header_length >= 0)), whole=True, types=True)
@@ -316,17 +330,19 @@ WRONG = {
         an_index_beyond_the_end: "a message that ends inside a field is refused, wherever it ends",
         any_kind: "kinds that we do not know, the number 0 and endless varints are refused",
         number_zero: "kinds that we do not know, the number 0 and endless varints are refused",
+        eleven_bytes_a_varint: "kinds that we do not know, the number 0 and endless varints are refused",
         varints_without_end: "kinds that we do not know, the number 0 and endless varints are refused",
     },
     "14b.2": {
-        nothing_at_all: "no change breaks nobody",
+        nothing_at_all: "an unchanged schema breaks no client",
         looks_at_new_names: "a field that is gone, or renamed, breaks clients",
-        every_addition_breaks: "an additional output or optional input breaks nobody; an additional required input does",
-        additions_are_fine: "an additional output or optional input breaks nobody; an additional required input does",
+        every_addition_breaks: "an additional output or optional input breaks no client; an additional required input does",
+        additions_are_fine: "an additional output or optional input breaks no client; an additional required input does",
         dtype_is_detail: "another dtype breaks clients, on both sides",
-        forgets_optional: "an optional input that becomes required breaks; the reverse does not",
+        forgets_optional: "an optional input that becomes required breaks; the reverse does not; those who send one need its old bounds",
+        optional_inputs_are_free: "an optional input that becomes required breaks; the reverse does not; those who send one need its old bounds",
         both_sides_alike: "an input's range may widen, an output's may narrow",
-        none_is_skipped: "no bound is wider than any bound",
+        none_is_skipped: "None, no bound, is wider than any number",
         shapes_must_be_equal: "fixing a free size breaks an input, not an output; freeing a fixed one breaks an output, not an input",
         any_size_is_any: "any size from k: a larger k is narrower",
         none_is_a_size_too: "any size from k: a larger k is narrower",
@@ -340,6 +356,7 @@ WRONG = {
         a_view_of_the_body: "the arrays may be written to",
         fears_no_depth: "a header that does not end inside the body, or is no such object, is refused",
         guesses_the_header_s_encoding: "a header that does not end inside the body, or is no such object, is refused",
+        replaces_what_is_not_utf_8: "a header that does not end inside the body, or is no such object, is refused",
         counts_from_the_end: "a header that does not end inside the body, or is no such object, is refused",
         believes_the_sizes: "size, shape, datatype and body must fit each other",
         reserves_what_is_announced: "numbers too large to be true are refused, not multiplied into small ones or reserved",
