@@ -19,95 +19,7 @@ from course_lib.idioms.exercises import Property
 EXERCISES = Register()
 
 
-@EXERCISES.add("16.1", "What killed it?")
-def exit_codes(answer: Callable) -> Iterator[Property]:
-    """answer(state) -> str."""
-
-    def says(word: str, code: int, killed: bool = False, status: str = "exited") -> bool:
-        return answer({"Status": status, "ExitCode": code, "OOMKilled": killed}) == word
-
-    yield ("exit code 0 is an end in order", lambda: says("ended", 0), [
-        "What does a program return when all is well?",
-        "Exit code 0, and the container no longer runs.",
-        'if state["ExitCode"] == 0: return "ended"',
-    ])  # fmt: skip
-    yield ("a container that runs has not ended", lambda: says("running", 0, status="running") and says("running", 0, True, "running"), [
-        "Which exit code does a running container show?",
-        "Ask for the status first.",
-        'if state["Status"] == "running": return "running"',
-    ])  # fmt: skip
-    yield ("137 alone is a kill, 137 with the engine's note is memory", lambda: says("killed", 137) and says("out of memory", 137, True), [
-        "Two causes, one code.",
-        "OOMKilled tells them apart.",
-        'if state["OOMKilled"]: return "out of memory", before the codes.',
-    ])  # fmt: skip
-    yield ("memory counts whatever the code is", lambda: says("out of memory", 1, True) and says("out of memory", 0, True), [
-        "A worker was killed for its memory, and process 1 gave up with code 1.",
-        "Ask for OOMKilled before you look at the code.",
-        "Only the status comes before it.",
-    ])  # fmt: skip
-    yield ("another signal is named by its number", lambda: says("signal 15", 143) and says("signal 2", 130) and says("signal 11", 139) and says("signal 64", 192), [
-        "143 is 128 + 15.",
-        "The signal's number is the code less 128.",
-        'f"signal {code - 128}"',
-    ])  # fmt: skip
-    yield ("any other code is an error, 128 and 255 too", lambda: all(says(f"error {code}", code) for code in (1, 2, 127, 128, 193, 255)), [
-        "There is no signal 0 and no signal 127.",
-        "Signals have the numbers 1 to 64.",
-        "if 128 < code <= 192",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("16.2", "How many threads may I have?")
-def pools(answer: Callable) -> Iterator[Property]:
-    """answer(files, processors) -> int."""
-    quota, period = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
-
-    def gives(number: int, files: dict, processors: int = 64) -> bool:
-        found = answer(dict(files), processors)
-        return found == number and isinstance(found, int) and not isinstance(found, bool)
-
-    yield ("two CPUs by cpu.max", lambda: gives(2, {"cpu.max": "200000 100000\n"}) and gives(3, {"cpu.max": "150000 50000\n"}), [
-        "200000 microseconds in each 100000.",
-        "Quota by period. Periods differ.",
-        "int(quota) // int(period)",
-    ])  # fmt: skip
-    yield ("rounded down, and never to 0", lambda: gives(1, {"cpu.max": "150000 100000\n"}) and gives(1, {"cpu.max": "50000 100000\n"}) and gives(2, {"cpu.max": "299999 100000\n"}), [
-        "With 1.5 CPUs a second thread stands still half of its time.",
-        "Half a CPU still needs one thread.",
-        "max(1, quota // period)",
-    ])  # fmt: skip
-    yield ("no more than there are processors", lambda: gives(4, {"cpu.max": "800000 100000\n"}, 4) and gives(1, {"cpu.max": "800000 100000\n"}, 1), [
-        "A limit of eight CPUs on a machine of four.",
-        "The smaller of the two.",
-        "min(processors, …)",
-    ])  # fmt: skip
-    yield ("no limit: all processors", lambda: gives(64, {"cpu.max": "max 100000\n"}) and gives(7, {}, 7), [
-        'What does cpu.max hold without a limit?',
-        '"max", which is no number; and on a laptop no file may be there at all.',
-        'if quota == "max": return processors',
-    ])  # fmt: skip
-    yield ("version 1, with its two files", lambda: gives(2, {quota: "200000\n", period: "100000\n"}) and gives(1, {quota: "50000\n", period: "100000\n"})
-           and gives(64, {quota: "-1\n", period: "100000\n"}), [
-        "The same two numbers, in two files.",
-        "-1 is no limit.",
-        'if quota in ("max", "-1"): return processors',
-    ])  # fmt: skip
-    yield ("where both are there, version 2 counts", lambda: gives(2, {quota: "400000\n", period: "100000\n", "cpu.max": "200000 100000\n"})
-           and gives(64, {quota: "400000\n", period: "100000\n", "cpu.max": "max 100000\n"}), [
-        "Which one do you look at first?",
-        'A "max" in version 2 is an answer, too.',
-        "Return at once where cpu.max was read.",
-    ])  # fmt: skip
-    yield ("what cannot be read is no limit", lambda: all(gives(8, files, 8) for files in (
-        {"cpu.max": "\n"}, {"cpu.max": "many 100000\n"}, {"cpu.max": "100000\n"}, {quota: "200000\n"}, {period: "100000\n"}, {"cpu.max": "100000 0\n"})), [
-        "An empty file, one number, one of the two files alone, a period of 0.",
-        "Catch what int() and // raise.",
-        "except (ValueError, ZeroDivisionError): return processors",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("16.3", "The cheapest order")
+@EXERCISES.add("16.1", "The cheapest order")
 def orders(answer: Callable) -> Iterator[Property]:
     """answer(steps) -> (names, bytes)."""
 
@@ -285,7 +197,7 @@ def _folder_and_script(steps: list[tuple[str, str]]) -> tuple[PurePosixPath, Pur
     return folder, there
 
 
-@EXERCISES.add("16.4", "Mend a Dockerfile")
+@EXERCISES.add("16.2", "Mend a Dockerfile")
 def dockerfile(answer: Callable) -> Iterator[Property]:
     """answer() -> text."""
 
@@ -412,7 +324,7 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("16.5", "Who left the key in there?")
+@EXERCISES.add("16.3", "Who left the key in there?")
 def secrets(answer: Callable) -> Iterator[Property]:
     """answer(image, secrets) -> [(name, place), …]."""
     key, value = "index", "tok-7f3a"
