@@ -57,8 +57,7 @@ OURS = {"course-lesson": own("16")}  # a label on everything that this lesson ma
 print(SERVICE)
 
 # %% [markdown]
-# `own` adds a hyphen and a few letters to a name. The letters belong to your copy of the course. So you can share an
-# engine with others, and nobody removes what somebody else made.
+# `own` adds a few letters of your own to a name, so that you can share an engine with others.
 #
 # ## How do I build an image?
 #
@@ -118,8 +117,6 @@ def article_build():
 
 # %%
 article = article_build()
-
-# %%
 print(article["said"])
 claim("the article's image cannot be built", not article["built"])
 
@@ -130,8 +127,7 @@ claim("the article's image cannot be built", not article["built"])
 # line.
 #
 # What would the rest do? We put the last two lines on a base that exists, leave the framework out, and add an
-# application. The article's own model is a script that computes and ends, so our first application is such a script.
-# The other two are servers.
+# application. The article's own model is a script that computes and ends, so our first is such a script.
 
 # %%
 APP = """\
@@ -194,10 +190,11 @@ def who_listens():
     return seen
 
 
-# %%
-listeners = who_listens()
+# %% [markdown]
+# Which of them were reached, and as which user did they run?
 
 # %%
+listeners = who_listens()
 reached = [kind for kind, each in listeners.items() if each["answers"]]
 reveal("reached", ANSWERS[len(reached)])
 show.table(
@@ -250,6 +247,10 @@ def service_image():
     return seen
 
 
+# %% [markdown]
+# The history spells each instruction in the engine's own way. A short function makes it readable.
+
+
 # %%
 def instruction(created_by):
     """The instruction of a Dockerfile, out of what an engine's history has of it."""
@@ -270,15 +271,11 @@ show.table(
 # %%
 ours = 1 + next(i for i, (_, text) in enumerate(layers) if "/opt/service" in text)
 added = sum(size for size, _ in layers[:ours])  # the layers above the base
-claim("the service adds less than 200 MB to its base", added < 200e6, show.bytes_text(added))
-
-# %%
-models_bytes = sum(size for size, text in layers if text.endswith("models"))
-code_bytes = sum(size for size, text in layers if "course_lib" in text)
+small = sum(size for size, text in layers if "course_lib" in text or text.endswith("models"))
 claim(
-    "the course's own code and all its models are less than a hundredth of the image",
-    code_bytes + models_bytes < image["bytes"] / 100,
-    f"{show.bytes_text(code_bytes)} and {show.bytes_text(models_bytes)}",
+    "the service adds less than 200 MB; its own code and models are under a hundredth of the image",
+    added < 200e6 and small < image["bytes"] / 100,
+    f"{show.bytes_text(added)}, {show.bytes_text(small)}",
 )
 
 # %% [markdown]
@@ -288,8 +285,7 @@ claim(
 # copies both results. The files of the earlier stages are not part of the image. Second, the image holds ONNX Runtime
 # rather than the framework that trained the model.
 #
-# What would a framework add? As an estimate, we count the bytes of each package as it is installed in *this*
-# environment.
+# What would a framework add? As an estimate, we count the bytes of each package installed in *this* environment.
 
 
 # %%
@@ -367,11 +363,12 @@ def cache_order():
     return seen
 
 
+# %% [markdown]
+# `fresh` adds up the layers that the second build has and the first one had not.
+
 # %%
 orders = cache_order()
 again = {name: builds[1] for name, builds in orders.items()}
-
-# %%
 reveal("again", again["code first"]["new_bytes"] / 1e6)
 show.table(
     ["order", "first build", "after the change", "steps from the cache", "new bytes"],
@@ -432,6 +429,10 @@ def files_with(word, layer):
         return [file.name for file in files if word.encode() in archive.extractfile(file).read()]
 
 
+# %% [markdown]
+# The next function looks in all four places. `saved_layers` reads what `docker save` writes.
+
+
 # %%
 def searched(client, image):
     """Where in an image the token is."""
@@ -461,10 +462,11 @@ def leaks():
     return seen
 
 
-# %%
-leaked = leaks()
+# %% [markdown]
+# Then we build the four images and search each.
 
 # %%
+leaked = leaks()
 reveal("leaks", sum(any(each.values()) for each in leaked.values()) / len(leaked))
 where = ["a container of it", "settings", "history", "layers"]
 show.table(
@@ -481,6 +483,9 @@ claim(
     and leaked["COPY, then rm"]["layers"] == ["tmp/token"],
 )
 
+# %% [markdown]
+# Most people look in a running container. What would they have found?
+
 # %%
 claim(
     "a container shows only the first of these; the image whose other stage used it has none",
@@ -490,13 +495,13 @@ claim(
 
 # %% [markdown]
 # A layer is not changed by later instructions. `rm` adds a mark, "this file is gone", and the file stays in the layer
-# below. Anyone who has the image can unpack it. So if an image with the secret was published, the secret is known. Make a
-# new secret. A new image is not enough. Now do 16.3.
+# below. So if an image with the secret was published, the secret is known. Make a new secret; a new image is not enough.
+# Now do 16.3.
 #
 # A separate stage keeps the secret out of the image, but not out of the builder, which keeps that stage in its cache.
-# The tool made for this is a secret mount. It needs *BuildKit*, the builder behind today's `docker build`. (The `docker`
-# package for Python still asks for the engine's older builder, so here we run the command itself.) The file exists while
-# that one instruction runs:
+# The right tool is a *secret mount*: the file exists while one instruction runs, and is in no layer. It needs *BuildKit*,
+# the builder behind today's `docker build`. (The `docker` package still asks for the older builder, so here we run the
+# command itself.)
 #
 # ```bash
 # docker build --secret id=token,src=token.txt --tag digits-16:mount .
@@ -529,14 +534,10 @@ def with_a_secret():
 
 # %%
 mount = with_a_secret()
-if not mount["there"]:
-    print("the command `docker buildx` is missing here: install Docker's buildx plugin")
-
-# %%
 claim(
     "the build could read the whole token, and the image has none of it",
     not mount["there"] or (mount["read"] == len(TOKEN) and not any(mount["found"].values())),
-    mount.get("found", "not built here"),
+    mount.get("found", "not built: `docker buildx`, a plugin of the command, is missing here"),
 )
 
 # %% [markdown]
@@ -603,18 +604,17 @@ show.table(
     caption="Three writes, and the number of capabilities, under five settings",
 )
 
-# %%
-claim(
-    "root may change the programs themselves and has capabilities; the service's own user may not",
-    may["root"]["change a program"] == "works"
-    and may["its own user"]["change a program"] == "Permission denied"
-    and may["root"]["capabilities"] > 0 == may["root, read-only"]["capabilities"],
-)
+# %% [markdown]
+# Root may change the programs themselves, and has capabilities. The service's own user may not, but can write temporary
+# files. What is left on a read-only root?
 
 # %%
 claim(
-    "on a read-only root none of the three works; a tmpfs on /tmp mends temporary files alone",
-    "works" not in may["read-only"].values()
+    "root may write anywhere; on a read-only root nobody may; a tmpfs mends temporary files alone",
+    [*may["root"].values()][:3] == ["works"] * 3
+    and may["root"]["capabilities"] > 0 == may["root, read-only"]["capabilities"]
+    and may["its own user"]["change a program"] == "Permission denied"
+    and "works" not in {*may["read-only"].values(), *may["root, read-only"].values()}
     and [row for row, each in may["read-only, and a tmpfs"].items() if each == "works"]
     == ["a temporary file"],
     may["read-only"]["a temporary file"],
@@ -669,6 +669,9 @@ def starts_and_stops():
     return seen
 
 
+# %% [markdown]
+# The last column of the table names the container's first process.
+
 # %%
 lives = starts_and_stops()
 reveal("stop", lives[-1][1])
@@ -704,8 +707,8 @@ observe(
 # that one in the Dockerfile: `STOPSIGNAL SIGINT`. A shell is fine if it replaces itself by the server:
 # `CMD ["sh", "-c", "exec python app.py"]`. Lesson 16b measures six ways and explains them.
 #
-# The start is short for three reasons: a small image, compiled bytecode in the image, and a model beside the code rather
-# than behind a download. On a busy machine it takes longer.
+# Compiled bytecode in the image, and a model beside the code rather than behind a download, keep the start short. On a
+# busy machine it takes longer.
 #
 # ## Does anybody notice when it hangs?
 #
@@ -849,38 +852,30 @@ claim(
 #
 # ## What has become of the article's Dockerfile?
 #
-# Open `docker/service.Dockerfile` beside this page. For each change, the table says which failure it prevents.
+# This is the last stage of `docker/service.Dockerfile`. Its first stage installs packages whose versions and hashes are
+# pinned.
 
 # %%
 RECIPE = places.CHECKOUT / "docker" / "service.Dockerfile"
-parsed = DockerfileParser(str(RECIPE)).structure
-steps = [[each["instruction"], each["value"]] for each in parsed]
-steps = [[word, rest] for word, rest in steps if word != "COMMENT"]
-needs = (RECIPE.parent / "service-requirements.txt").read_text()
-last = max(i for i, (word, _) in enumerate(steps) if word == "FROM")
-has, copies = dict(steps[last:]), [rest for word, rest in steps[last:] if word == "COPY"]
-command = json.loads(has["CMD"])
-pinned = [line for line in needs.splitlines() if not line.startswith(("#", " "))]
-hashed = "--require-hashes" in RECIPE.read_text() and "--hash=sha256:" in needs
-order = "/opt/service" in copies[0] and copies[-1].endswith(" models")
-large, wasted = sizes["PyTorch"], again["code first"]["new_bytes"]
+steps = [[each["instruction"], each["value"]] for each in DockerfileParser(str(RECIPE)).structure]
+last = steps[max(i for i, (word, _) in enumerate(steps) if word == "FROM") :]
+for word, rest in last:
+    if word not in ("COMMENT", "LABEL"):
+        print(word, " ".join(rest.split())[:85])
 
 # %%
-mended = [
-    ["a base that exists, by version", "nothing was built", steps[0][1].endswith(BASE)],
-    ["the runtime, no framework", f"{show.bytes_text(large)} for PyTorch", "torch" not in needs],
-    ["versions pinned, and bytes by hash", "the newest of the day",
-     hashed and all("==" in line for line in pinned)],
-    ["stages", "what only builds it stays", sum(word == "FROM" for word, _ in steps) > 1],
-    ["packages first, models last", f"{show.bytes_text(wasted)} for one line", order],
-    ["it starts a server, in exec form", "ended at once; code 137", command[0] == "python"],
-    ["EXPOSE names its port", "nobody listened", command[-1] == has["EXPOSE"]],
-    ["a numbered user, not root", "programs were changed", has["USER"] == "10001:10001"],
-    ["a health check", "frozen, it ran on", "/v2/health/ready" in has["HEALTHCHECK"]],
-    ["no token in ARG or ENV", "found in the history", "TOKEN" not in RECIPE.read_text()],
-]  # fmt: skip
-show.table(["change", "failure without it", "in the file"], mended, caption="Ten repairs")
-claim("every repair is in the file", all(there for *_, there in mended), f"{len(mended)} repairs")
+has, copies = dict(last), [rest for word, rest in last if word == "COPY"]
+pinned = (RECIPE.parent / "service-requirements.txt").read_text()
+repairs = {
+    "no framework": "torch" not in pinned and "tensorflow" not in pinned,
+    "packages pinned by hash": "--require-hashes" in RECIPE.read_text() and "--hash=" in pinned,
+    "packages first, models last": "/opt/service" in copies[0] and copies[-1].endswith(" models"),
+    "a server, in exec form": json.loads(has["CMD"])[0] == "python",
+    "a numbered user": has["USER"] == "10001:10001",
+    "a health check": "/v2/health/ready" in has["HEALTHCHECK"],
+    "no token": "TOKEN" not in RECIPE.read_text(),
+}
+claim("every repair is in the file", all(repairs.values()), ", ".join(repairs))
 
 # %% [markdown]
 # ## How do I run several containers together?
@@ -940,14 +935,14 @@ def composed():
 
 # %%
 together = composed()
-if not together["there"]:
-    print("the command `docker compose` is missing here: install Docker's compose plugin")
 claim(
     "`up --wait` returns when it is healthy, and it has the file's limit and read-only root",
     not together["there"]
     or [together[key] for key in ("state", "health", "answers", "memory", "read_only")]
     == ["running", "healthy", True, 256 * 2**20, True],
-    f"after {together['seconds']:.1f} s" if together["there"] else "not run here",
+    f"after {together['seconds']:.1f} s"
+    if together["there"]
+    else "not run: the compose plugin is missing",
 )
 
 # %% [markdown]

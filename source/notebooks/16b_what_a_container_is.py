@@ -123,6 +123,9 @@ def two_sides():
     return seen
 
 
+# %% [markdown]
+# What does each side see?
+
 # %%
 sides = two_sides()
 inside, outside, neighbour = sides["inside"], sides["outside"], sides["neighbour"]
@@ -149,6 +152,9 @@ claim(
     and inside["kernel"] == outside["kernel"],
     outside["NSpid"],
 )
+
+# %% [markdown]
+# And how many processes does each side see?
 
 # %%
 claim(
@@ -278,6 +284,9 @@ def stops():
         return dict(zip(STOPS, two.map(stop, STOPS)))
 
 
+# %% [markdown]
+# `heard` says whether the server's handler ran.
+
 # %%
 stopped = stops()
 in_order = [name for name, each in stopped.items() if each["code"] == 0]
@@ -285,18 +294,22 @@ reveal("in_order", len(in_order))
 
 # %%
 colours = {0: show.GREEN, 137: show.RED}
+plt.gcf().set_size_inches(7.6, 4.4)
 for row, each in enumerate(stopped.values()):
-    plt.barh(row, each["seconds"], height=0.5, color=colours.get(each["code"], show.ORANGE))
+    plt.barh(row, each["seconds"], height=0.4, color=colours.get(each["code"], show.ORANGE))
     label = f"{each['seconds']:.1f} s, code {each['code']}, process 1: {each['first']}"
-    plt.text(0, row - 0.38, label, va="center", fontsize=8)
+    plt.text(0.03, row - 0.36, label, va="center", fontsize=8)
 plt.yticks(range(len(stopped)), stopped, fontsize=8)
 plt.ylim(len(stopped) - 0.4, -0.7)
-plt.xlabel(f"from `docker stop` to the end (s), with a grace period of {GRACE_S} s")
+plt.xlabel(f"from the stop to the end (s), with a grace period of {GRACE_S} s")
 words = [f"{name}: {each['seconds']:.1f} s, code {each['code']}" for name, each in stopped.items()]
 show.finding(
     f"Of {len(stopped)} ways to start a server, {len(in_order)} ends in order",
     alt=f"Bars of the seconds from docker stop to the end. {'; '.join(words)}.",
 )
+
+# %% [markdown]
+# Bars that reach the grace period end in a kill.
 
 # %%
 late = [name for name, each in stopped.items() if each["seconds"] > 0.95 * GRACE_S]
@@ -374,6 +387,9 @@ def out_of_memory():
         return {"code": code, "killed": container.attrs["State"]["OOMKilled"], "said": said}
 
 
+# %% [markdown]
+# Its output says how far it came.
+
 # %%
 greedy = out_of_memory()
 print(*greedy["said"][:2], "…", *greedy["said"][-2:], sep="\n")
@@ -421,7 +437,7 @@ observe(
 # threads that ONNX Runtime makes.
 
 # %%
-PRESS = """
+PREPARE = """
 import json, os, sys, time
 from pathlib import Path
 import numpy, onnxruntime
@@ -441,7 +457,15 @@ made = len(os.listdir("/proc/self/task")) - before + 1
 x = {"pixels": numpy.zeros((1024, 1, 8, 8), numpy.float32)}
 session.run(None, x)
 time.sleep(0.3)
-first, used, begin, calls = counters(), time.process_time(), time.perf_counter(), []
+"""
+
+# %% [markdown]
+# That prepares the session. The rest calls it for three seconds, and prints what it measured.
+
+# %%
+PRESS = (
+    PREPARE
+    + """first, used, begin, calls = counters(), time.process_time(), time.perf_counter(), []
 while time.perf_counter() - begin < seconds:
     time.sleep(max(0, begin + len(calls) * apart - time.perf_counter()))
     start = time.perf_counter()
@@ -453,6 +477,7 @@ periods, throttled = [b - a for a, b in zip(first, counters())]
 seen = {"threads": made, "sees": os.cpu_count(), "periods": periods, "throttled": throttled}
 print(json.dumps({**seen, "cpus": round(cpus, 3), "calls": calls}))
 """
+)
 QUOTA = 0.25
 POOLS = {"1 thread": (1, "1"), "its default": (0, "1"), "8 threads": (8, "1"),
          "8 threads that do not spin": (8, "0")}  # fmt: skip
@@ -475,6 +500,9 @@ def throttled():
     return seen
 
 
+# %% [markdown]
+# We run it with four pools, and compare the calls.
+
 # %%
 press = throttled()
 taken = {name: np.array([ms for _, ms in each["calls"]]) for name, each in press.items()}
@@ -483,7 +511,7 @@ reveal("slower", p50["8 threads"] / p50["1 thread"])
 
 # %%
 show.table(
-    ["pool", "threads", "CPUs used", "periods", "throttled", "calls", "median (ms)", "slowest (ms)"],
+    ["pool", "threads", "CPUs", "periods", "throttled", "calls", "median (ms)", "slowest (ms)"],
     [
         [name, each["threads"], f"{each['cpus']:.2f}", each["periods"], each["throttled"],
          len(each["calls"]), f"{p50[name]:.0f}", f"{taken[name].max():.0f}"]
@@ -491,6 +519,9 @@ show.table(
     ],
     caption=f"Ten calls a second under a limit of {QUOTA:g} CPU, for three seconds",
 )  # fmt: skip
+
+# %% [markdown]
+# The same calls over time:
 
 # %%
 for (name, each), mark, colour in zip(
@@ -518,6 +549,9 @@ observe(
     either=True,
 )
 
+# %% [markdown]
+# How often were they throttled, and what did it cost?
+
 # %%
 one, eight = press["1 thread"], press["8 threads"]
 observe(
@@ -543,7 +577,7 @@ observe(
 # that it asks again and again whether there is work. Spinning counts against the quota. The last row shows the same
 # eight threads with spinning switched off. If its median is near that of one thread, spinning was the cause.
 #
-# Your machine may show less. If "CPUs used" stays below the limit and `throttled` near 0 in all rows, other programs left
+# Your machine may show less. If "CPUs", what the calls used, stays below the limit and `throttled` near 0 in all rows, other programs left
 # the container less than its quota. Then it is slow for another reason. On a fast processor the work may be so small
 # that even eight threads fit in.
 #

@@ -1,5 +1,7 @@
 """Answers to the exercises of lesson 16b that people write, each with the property at which its check must catch it."""
 
+import math
+
 # 16b.1
 
 
