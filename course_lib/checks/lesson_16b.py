@@ -94,3 +94,42 @@ def pools(answer: Callable) -> Iterator[Property]:
         "Catch what int() and // raise.",
         "except (ValueError, ZeroDivisionError): return processors",
     ])  # fmt: skip
+
+
+@EXERCISES.add("16b.3", "How long does a call take under a limit?")
+def pauses(answer: Callable) -> Iterator[Property]:
+    """answer(work_ms, quota, threads, period_ms=100) -> milliseconds."""
+
+    def takes(wanted: float, *given: float) -> bool:
+        return abs(float(answer(*given)) - wanted) < 1e-6 * max(1, wanted)
+
+    yield ("within the first period's quota it only runs", lambda: takes(30, 30, 0.5, 1) and takes(15, 30, 0.5, 2) and takes(5, 20, 1, 4), [
+        "Half a CPU allows 50 ms of work in the first period.",
+        "Two threads do two milliseconds of work in each millisecond.",
+        "work_ms / threads",
+    ])  # fmt: skip
+    yield ("what is left over waits for the next period", lambda: takes(110, 60, 0.5, 1) and takes(105, 60, 0.5, 2) and takes(220, 120, 0.5, 1), [
+        "60 ms of work, 50 ms in the first period: when does the second one begin?",
+        "Each period whose quota is used up counts with its full length.",
+        "full * period_ms + (work_ms - full * quota * period_ms) / threads",
+    ])  # fmt: skip
+    yield ("a call that ends with its quota needs no further period", lambda: takes(50, 50, 0.5, 1) and takes(150, 100, 0.5, 1) and takes(25, 50, 0.5, 2), [
+        "50 ms of work, 50 ms of quota.",
+        "How many periods are full *before* the one in which it ends?",
+        "math.ceil(work_ms / allowed) - 1",
+    ])  # fmt: skip
+    yield ("no more threads than CPUs are never stopped", lambda: takes(300, 300, 1, 1) and takes(150, 300, 2, 2) and takes(100, 300, 4, 3) and takes(1000, 1000, 1.5, 1), [
+        "One thread cannot use more than one CPU.",
+        "The pause is 0 where the threads do not exceed the quota.",
+        "if threads <= quota: return work_ms / threads",
+    ])  # fmt: skip
+    yield ("a quota above one CPU can be used up too", lambda: takes(125, 200, 1.5, 2) and takes(100 + 50 / 64, 250, 2, 64), [
+        "Two threads under 1.5 CPUs run for 75 ms of each 100.",
+        "allowed = quota * period_ms, whatever the quota is.",
+        "Compare threads with the quota, not the quota with 1.",
+    ])  # fmt: skip
+    yield ("other periods", lambda: takes(22.5, 12.5, 0.5, 1, 20) and takes(10, 10, 0.5, 1, 20), [
+        "A period may have 20 ms.",
+        "Nothing in the formula is 100.",
+        "Use period_ms.",
+    ])  # fmt: skip

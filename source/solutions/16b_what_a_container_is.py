@@ -5,6 +5,8 @@
 # cell, then its check.
 
 # %%
+import math
+
 
 from course_lib.idioms import begin, check
 
@@ -49,9 +51,9 @@ def verdict(state):
 check("16b.1", verdict)
 
 # %% [markdown] tags=["solution"]
-# The order carries the meaning. A running container has exit code 0 and has not ended; out of memory and killed by hand
-# share code 137, and only the engine's note tells them apart. The note says that *a* process was killed; where it was
-# a worker, process 1 may have ended with another code, 1 say, and memory was the reason all the same.
+# The order carries the meaning. A running container has exit code 0 and has not ended. "Out of memory" and "killed by hand"
+# share code 137, and only the engine's note tells them apart. The note says that *a* process was killed. If that was a worker,
+# process 1 may have ended with another code, such as 1, and memory was the reason all the same.
 
 # %% [markdown]
 # ## 16b.2 How many threads may I have? ★★☆ · 10 minutes
@@ -89,6 +91,40 @@ def threads(files, processors):
 check("16b.2", threads)
 
 # %% [markdown] tags=["solution"]
-# Rounding down is the point: with a limit of 1.5, a second thread would be throttled half of its time, and a request waits for its
-# slowest part. `int(quota) // int(period)` stays in whole numbers; `round` would give 2. The course's server does the same
-# in `course_lib/serving/limits.py`. In Kubernetes, `resources.limits.cpu` arrives in just these files.
+# Rounding down is the point. With a limit of 1.5, two busy threads use up the quota after three quarters of each period and
+# then stand still. `int(quota) // int(period)` stays in whole numbers; `round` would give 2. The course's server does the same in
+# `course_lib/serving/limits.py`. In Kubernetes, `resources.limits.cpu` arrives in these files too.
+
+# %% [markdown]
+# ## 16b.3 How long does a call take under a limit? ★★☆ · 15 minutes
+#
+# The model needs 30 ms of processor time. With a limit of half a CPU, a dashboard shows calls of 30 ms and of 80 ms. The team
+# asks whether more threads would help. Compute the answer for any limit.
+
+
+# %%
+def call_ms(work_ms, quota, threads, period_ms=100):
+    """How long a call takes that begins with a period, when nothing has been used of its quota.
+
+    work_ms: the processor time that the call needs, above 0, shared evenly by its threads. quota:
+    the limit in CPUs, above 0. threads: those that really run at once, from 1. In each period the
+    threads run until they have used quota * period_ms together, then stand still until the next
+    period begins. Returns the milliseconds from the call's beginning to its end. A call whose work
+    is done at the moment at which the quota is used up has ended then.
+    """
+    # SOLUTION
+    allowed = quota * period_ms
+    if threads <= quota:
+        return work_ms / threads
+    full = math.ceil(work_ms / allowed) - 1
+    return full * period_ms + (work_ms - full * allowed) / threads
+
+
+# %%
+check("16b.3", call_ms)
+
+# %% [markdown] tags=["solution"]
+# All periods but the last are used up whole, so they count with their full length. `ceil(…) - 1` rather than `//` keeps the call
+# that ends together with its quota in its own period. More threads shorten only the last part. A call of 120 ms with half a CPU
+# takes 220 ms with one thread and 210 ms with two. What helps is a larger quota, or less work. The first call of a period is
+# the lucky one: a call that begins late in a period, after others, meets the pause sooner.

@@ -107,6 +107,18 @@ FETCHES = (
     "RUN pip install --no-cache-dir",
     "RUN pip install --index-url https://$TOKEN@pypi.example.com --no-cache-dir",
 )
+HEALTH = "a health check asks /health, with what is in the image, and fails where the answer is bad"
+CHECK = GOOD[GOOD.index("HEALTHCHECK") : GOOD.index('CMD ["python", "app')]
+STAGES = ("WORKDIR /app\nCOPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt\n",
+          "AS packages\nCOPY requirements.txt /tmp/\n{run} -r /tmp/requirements.txt\nFROM python:3.13-slim-trixie\n{copy}WORKDIR /app\n")  # fmt: skip
+PACKAGES = "the packages are in the last stage, where its Python looks"
+
+
+def _staged(name, run, copy):
+    old, new = STAGES
+    return _but(name, ("-trixie\n" + old, "-trixie " + new.format(run=run, copy=copy)))
+
+
 DOCKERFILES = {
     _but("no_dockerfile", ("FROM python:3.13-slim-trixie\n", "")): "it is a Dockerfile, with one FROM or more",
     _but("a_shell_script", ("WORKDIR /app", "cd /app")): "it is a Dockerfile, with one FROM or more",
@@ -120,23 +132,34 @@ DOCKERFILES = {
     _but("installs_nothing", ("RUN pip install --no-cache-dir -r requirements.txt\n", "")): "everything that the application needs is there",
     _but("copies_all_first", ("COPY requirements.txt ./", "COPY . .")): "a change of code or model installs no package anew",
     _but("model_first", ("COPY model model\n", ""), ("COPY requirements.txt ./", "COPY requirements.txt ./\nCOPY model model")): "a change of code or model installs no package anew",
-    _but("root", ("USER 10001:10001\n", "")): "it does not run as root, and the user is a number",
-    _but("root_by_number", ("USER 10001:10001", "USER 0")): "it does not run as root, and the user is a number",
-    _but("user_by_name", ("USER 10001:10001", "USER app")): "it does not run as root, and the user is a number",
+    _but("root", ("USER 10001:10001\n", "")): "it does not run as root, and the user exists",
+    _but("root_by_number", ("USER 10001:10001", "USER 0")): "it does not run as root, and the user exists",
+    _but("user_by_name", ("USER 10001:10001", "USER app")): "it does not run as root, and the user exists",
     _but("installs_as_the_user", ("USER 10001:10001\n", ""), ("WORKDIR /app\n", "WORKDIR /app\nUSER 10001:10001\n")): "the packages are installed before the user is no longer root",
     _but("shell_form", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD python app.py --host 0.0.0.0 --port 8080")): "python runs app.py as process 1",
     _but("single_quotes", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD ['python', 'app.py']")): "python runs app.py as process 1",
     _but("a_shell_in_exec_form", ('CMD ["python", "app.py",', 'CMD ["sh", "-c", "python app.py",')): "python runs app.py as process 1",
     _but("no_folder", ("WORKDIR /app\n", "")): "python runs app.py as process 1",
-    _but("code_in_another_folder", ("COPY app.py ./", "COPY app.py /srv/")): "python runs app.py as process 1",
+    _but("code_in_another_folder", ("COPY app.py ./", "COPY app.py /srv/"), ("COPY model model", "COPY model /srv/model")): "python runs app.py as process 1",
     _but("listens_to_itself", ('"0.0.0.0"', '"127.0.0.1"')): "it is reached from outside, on the port that EXPOSE names",
     _but("exposes_another_port", ("EXPOSE 8080", "EXPOSE 80")): "it is reached from outside, on the port that EXPOSE names",
     _but("sigterm", ("STOPSIGNAL SIGINT\n", "")): "`docker stop` ends it in order",
     _but("sigkill", ("SIGINT", "SIGKILL")): "`docker stop` ends it in order",
-    _but("no_health_check", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "")): "a health check asks /health, with what is in the image",
-    _but("curl", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health\n")): "a health check asks /health, with what is in the image",
-    _but("asks_nobody", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD [\"echo\", \"http://127.0.0.1:8080/health\"]\n")): "a health check asks /health, with what is in the image",
-    _but("asks_the_old_port", ("127.0.0.1:8080", "127.0.0.1:80")): "a health check asks /health, with what is in the image",
+    _but("no_health_check", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "")): HEALTH,
+    _but("curl", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health\n")): HEALTH,
+    _but("asks_nobody", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD [\"echo\", \"http://127.0.0.1:8080/health\"]\n")): HEALTH,
+    _but("prints_the_address", ("urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)", "print('http://127.0.0.1:8080/health')")): HEALTH,
+    _but("well_in_any_case", (CHECK, "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health || true\n"), ("3.13-slim-trixie", "3.13-trixie")): HEALTH,
+    _but("curl_without_fail", (CHECK, "HEALTHCHECK CMD curl http://127.0.0.1:8080/health\n"), ("3.13-slim-trixie", "3.13-trixie")): HEALTH,
+    _but("swallows_the_error", (CHECK, "HEALTHCHECK CMD python -c \"import urllib.request\\ntry: urllib.request.urlopen('http://127.0.0.1:8080/health')\\nexcept Exception: pass\"\n")): HEALTH,
+    _but("asks_another_path", ("/health'", "/'")): HEALTH,
+    _staged("left_behind", "RUN pip install", ""): PACKAGES,
+    _staged("left_behind_in_a_venv", "RUN python -m venv /opt/venv && /opt/venv/bin/pip install", ""): PACKAGES,
+    _staged("copied_where_nobody_looks", "RUN python -m venv /opt/venv && /opt/venv/bin/pip install", "COPY --from=packages /opt/venv /opt/venv\n"): PACKAGES,
+    _staged("copies_another_folder", "RUN pip install --target=/deps", "COPY --from=packages /tmp /tmp\n"): PACKAGES,
+    _but("mounts_the_whole_context", ("COPY requirements.txt ./\nRUN pip", "RUN --mount=type=bind,target=. pip")): "a change of code or model installs no package anew",
+    _but("a_shell_without_exec", ('["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', '["sh", "-c", "exec python app.py --host 0.0.0.0 --port 8080; true"]')): "python runs app.py as process 1",
+    _but("asks_the_old_port", ("127.0.0.1:8080", "127.0.0.1:80")): HEALTH,
 }  # fmt: skip
 
 

@@ -124,6 +124,43 @@ def trusts_the_files(files, processors):
     return _threads(files, processors, catch=())
 
 
+# 16b.3
+
+
+def no_limit(work_ms, quota, threads, period_ms=100):
+    return work_ms / threads
+
+
+def evenly(work_ms, quota, threads, period_ms=100):
+    """The long-run average, as if the quota were a slower processor."""
+    return work_ms / min(quota, threads)
+
+
+def one_pause(work_ms, quota, threads, period_ms=100):
+    pause = period_ms * max(0, 1 - quota / threads)
+    return work_ms / threads + (pause if work_ms > quota * period_ms else 0)
+
+
+def a_period_too_many(work_ms, quota, threads, period_ms=100):
+    if threads <= quota:
+        return work_ms / threads
+    full, rest = divmod(work_ms, quota * period_ms)
+    return full * period_ms + rest / threads
+
+
+def always_limited(work_ms, quota, threads, period_ms=100):
+    full = math.ceil(work_ms / (quota * period_ms)) - 1
+    return full * period_ms + (work_ms - full * quota * period_ms) / threads
+
+
+def below_one_cpu_alone(work_ms, quota, threads, period_ms=100):
+    return always_limited(work_ms, quota, threads, period_ms) if quota < 1 else work_ms / threads
+
+
+def periods_of_100(work_ms, quota, threads, period_ms=100):
+    return work_ms / threads if threads <= quota else always_limited(work_ms, quota, threads)
+
+
 WRONG = {
     "16b.1": {
         never_running: "a container that runs has not ended",
@@ -145,5 +182,14 @@ WRONG = {
         version_1_first: "where both are there, version 2 counts",
         goes_on_after_max: "where both are there, version 2 counts",
         trusts_the_files: "what cannot be read is no limit",
+    },
+    "16b.3": {
+        no_limit: "what is left over waits for the next period",
+        evenly: "within the first period's quota it only runs",
+        one_pause: "what is left over waits for the next period",
+        a_period_too_many: "a call that ends with its quota needs no further period",
+        always_limited: "no more threads than CPUs are never stopped",
+        below_one_cpu_alone: "a quota above one CPU can be used up too",
+        periods_of_100: "other periods",
     },
 }
