@@ -638,7 +638,7 @@ claim(
 # ```bash
 # docker run --detach --name digits --publish 127.0.0.1:8501:8501 digits-service:0.1.0
 # curl --fail http://127.0.0.1:8501/v2/health/ready   # again, until it succeeds
-# docker stop --time 3 digits
+# docker stop -t 3 digits
 # docker inspect --format '{{.State.ExitCode}}' digits
 # ```
 

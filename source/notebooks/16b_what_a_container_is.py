@@ -96,18 +96,28 @@ LIMITED = {
 
 # %%
 @live("docker")
-def two_sides():
-    from course_lib.ops.docker import (
-        build_service,
-        clear,
-        docker_client,
-        running,
-        wait_until_ready,
-    )  # fmt: skip
+def service_image():
+    from course_lib.ops.docker import build_service, clear, docker_client
 
     client = docker_client()
     clear(client, OURS, SERVICE)  # what an earlier run left, if it broke off
-    build_service(client, scratch / "context", places.MODELS, tag=SERVICE)
+    return {"id": build_service(client, scratch / "context", places.MODELS, tag=SERVICE).id}
+
+
+# %%
+print(service_image()["id"])
+
+
+# %% [markdown]
+# Now we run it, limited to 256 MiB and half a CPU, and ask from both sides.
+
+
+# %%
+@live("docker")
+def two_sides():
+    from course_lib.ops.docker import docker_client, running, wait_until_ready
+
+    client = docker_client()
     published = {"8501/tcp": ("127.0.0.1", None)}
     with running(client, SERVICE, labels=OURS, ports=published, **LIMITED) as container:
         wait_until_ready(container)
@@ -227,7 +237,7 @@ claim(
 #
 # ```bash
 # docker run --detach --name server [--init] digits-16b:stop-0
-# docker stop --time 3 server
+# docker stop -t 3 server
 # docker inspect --format '{{.State.ExitCode}}' server
 # ```
 
@@ -463,21 +473,19 @@ time.sleep(0.3)
 # That prepares the session. The rest calls it for three seconds, and prints what it measured.
 
 # %%
-PRESS = (
-    PREPARE
-    + """first, used, begin, calls = counters(), time.process_time(), time.perf_counter(), []
+MEASURE = """
+first, used, begin, calls = counters(), time.process_time(), time.perf_counter(), []
 while time.perf_counter() - begin < seconds:
     time.sleep(max(0, begin + len(calls) * apart - time.perf_counter()))
     start = time.perf_counter()
     session.run(None, x)
-    calls.append([round(1000 * (t - s), 2) for t, s in
-                  ((start, begin), (time.perf_counter(), start))])
+    took = time.perf_counter() - start
+    calls.append([round(1000 * (start - begin), 1), round(1000 * took, 2)])
 cpus = (time.process_time() - used) / (time.perf_counter() - begin)
 periods, throttled = [b - a for a, b in zip(first, counters())]
 seen = {"threads": made, "sees": os.cpu_count(), "periods": periods, "throttled": throttled}
 print(json.dumps({**seen, "cpus": round(cpus, 3), "calls": calls}))
 """
-)
 QUOTA = 0.25
 POOLS = {"1 thread": (1, "1"), "its default": (0, "1"), "8 threads": (8, "1"),
          "8 threads that do not spin": (8, "0")}  # fmt: skip
@@ -495,7 +503,7 @@ def throttled():
     client, seen = docker_client(), {}
     limits = {"nano_cpus": int(QUOTA * 1e9), "mem_limit": "512m", "remove": True}
     for name, (threads, spin) in POOLS.items():
-        command = ["python", "-c", PRESS, str(threads), spin]
+        command = ["python", "-c", PREPARE + MEASURE, str(threads), spin]
         seen[name] = json.loads(client.containers.run(SERVICE, command, labels=OURS, **limits))
     return seen
 
@@ -600,7 +608,7 @@ for q, b in [(0.25, 1), (0.25, 2), (1, 1), (1, 2), (2, 64)]:
 # %%
 longest = {name: taken[name].max() - p50[name] for name in ("1 thread", "its default")}
 observe(
-    "the slowest call takes at most one pause longer than the median",
+    "the slowest call takes at most one period longer than the median",
     all(extra <= PERIOD_MS for extra in longest.values()),
     ", ".join(f"{name}: {extra:.0f} ms" for name, extra in longest.items()),
     of=press,

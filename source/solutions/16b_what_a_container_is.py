@@ -7,7 +7,6 @@
 # %%
 import math
 
-
 from course_lib.idioms import begin, check
 
 scratch = begin("16b")
