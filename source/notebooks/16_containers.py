@@ -823,9 +823,9 @@ claim(
 #
 # When does an image have a digest? That depends on how the engine stores images. With the *containerd image store*, the
 # default of a new installation since Docker Engine 29, an image has one as soon as it is built, and its ID is that
-# digest. With the older store, the ID is the hash of the settings alone, and a digest appears when the image is pushed
-# to a registry or pulled from one. The recordings of this page come from an engine with the older store. The article's `latest`
-# is the other extreme: a tag that moves with every release.
+# digest. With the older store, the ID is the hash of the image's settings, which name its layers. A digest then appears
+# when the image is pushed to a registry or pulled from one. This page's recordings come from an engine with the older
+# store. The tag `latest`, which the article uses, is the other extreme: it moves with every release.
 #
 # ## What does `docker build .` send to the engine?
 #

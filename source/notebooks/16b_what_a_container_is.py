@@ -231,8 +231,8 @@ claim(
 # ## Why does `docker stop` take ten seconds?
 #
 # To end a container, the engine sends SIGTERM to its first process, waits for the *grace period* (10 s by default), then
-# kills it. A well-behaved server finishes what it has begun and ends with code 0. `CMD` can be written in exec form, a JSON list,
-# or in shell form, a line that `/bin/sh -c` runs. A *handler* is a function that a program registers for a signal. We
+# kills it. A well-behaved server finishes what it has begun and ends with code 0. `CMD` can be written in exec form, a JSON
+# list, or in shell form, a line that `/bin/sh -c` runs. A *handler* is a function that a program registers for a signal. We
 # start the same server in six ways and tell each to stop, with a grace period of 3 s:
 #
 # ```bash
@@ -426,9 +426,9 @@ observe(
 # %% [markdown]
 # Asking costs nothing. The kernel gives out memory when a *page* (usually 4 KiB) is first written, and then it is too
 # late for an exception. So the limit must fit the peak under load, not the size after the start. This answers the
-# question from the beginning. 137 with `OOMKilled` means memory. 137 without it usually means that the process ignored the stop, or
-# that somebody used `kill -9`. On some engines the note can be missing; the kernel's log then tells. In a cluster,
-# `kubectl describe pod` shows the reason. Now do 16b.1.
+# question from the beginning. 137 with `OOMKilled` means memory. 137 without it usually means that the process ignored the
+# stop, or that somebody used `kill -9`. If the observation above is not so on your engine, look into the kernel's log. In a
+# cluster, `kubectl describe pod` shows the reason. Now do 16b.1.
 #
 # ## Why is a container slow although the machine is idle?
 #
@@ -580,14 +580,14 @@ observe(
 )
 
 # %% [markdown]
-# Read the table by its columns. The work is the same in each row. If eight threads used the whole quota and one did not,
-# the difference was spent on waiting: a thread of ONNX Runtime that has nothing to do *spins* for a while, which means
-# that it asks again and again whether there is work. Spinning counts against the quota. The last row shows the same
-# eight threads with spinning switched off. If its median is near that of one thread, spinning was the cause.
+# Read the table by its columns. The work of a call is the same in each row. If eight threads used the whole quota and one
+# did not, the difference was spent on waiting. A thread of ONNX Runtime that has nothing to do *spins* for a while: it asks
+# again and again whether there is work. Spinning counts against the quota. The last row shows the same eight threads with
+# spinning switched off. If its median is near that of one thread, or below, spinning was the cause.
 #
-# Your machine may show less. If "CPUs", what the calls used, stays below the limit and `throttled` near 0 in all rows, other programs left
-# the container less than its quota. Then it is slow for another reason. On a fast processor the work may be so small
-# that even eight threads fit in.
+# Your machine may show less. The column "CPUs" is what the calls used. If it stays below the limit, and `throttled` near 0 in
+# all rows, other programs left the container less than its quota. Then it is slow for another reason. On a fast processor the
+# work may be so small that even eight threads fit in.
 #
 # ## How long is a pause, and how many threads should I set?
 #
