@@ -390,9 +390,9 @@ claim(
 )
 
 # %% [markdown]
-# The builder waits for the seconds, which differ from machine to machine. Every machine that runs the image downloads the bytes: it pulls each layer that it
-# does not have yet. With code first, that includes NumPy again, or a whole framework. So put last what changes most
-# often, for its size. Now do 16.1, which makes that rule precise.
+# The builder waits for the seconds, which differ from machine to machine. Every machine that runs the image downloads the
+# bytes: it pulls each layer that it does not have yet. With code first, that includes NumPy again, or a whole framework. So
+# put last what changes most often, for its size. Now do 16.1, which makes that rule precise.
 #
 # ## Is a secret gone when I remove it?
 #
@@ -495,7 +495,7 @@ claim(
 
 # %% [markdown]
 # A layer is not changed by later instructions. `rm` adds a mark, "this file is gone", and the file stays in the layer
-# below. So if an image with the secret was published, the secret is known. Make a new secret; a new image is not enough.
+# below. So if an image with the secret was published, the secret is known. Replace the secret; a new image is not enough.
 # Now do 16.3.
 #
 # A separate stage keeps the secret out of the image, but not out of the builder, which keeps that stage in its cache.
@@ -702,10 +702,10 @@ observe(
 
 # %% [markdown]
 # In shell form, the first process is the shell. The signal goes to the shell alone, so the server never hears of it, and
-# is killed with its requests half done. In exec form the first process is the server, whose handler for SIGTERM finishes
-# what it has begun. A program without a handler is killed too, in both forms. If it ends in order on another signal, name
-# that one in the Dockerfile: `STOPSIGNAL SIGINT`. A shell is fine if it replaces itself by the server:
-# `CMD ["sh", "-c", "exec python app.py"]`. Lesson 16b measures six ways and explains them.
+# is killed with its requests half done. In exec form the first process is the server. It has a *handler* for SIGTERM, a
+# function that finishes what was begun. A program without a handler is killed too, in both forms. If a program ends in order
+# on another signal, name that signal in the Dockerfile: `STOPSIGNAL SIGINT`. A shell is fine if it replaces itself by the
+# server: `CMD ["sh", "-c", "exec python app.py"]`. Lesson 16b measures six ways and explains them.
 #
 # Compiled bytecode in the image, and a model beside the code rather than behind a download, keep the start short. On a
 # busy machine it takes longer.
@@ -713,8 +713,9 @@ observe(
 # ## Does anybody notice when it hangs?
 #
 # A process that hangs is still a process, so its container "runs". `HEALTHCHECK` in the Dockerfile is a command that
-# the engine runs in the container from time to time. Ours asks `/v2/health/ready`, here twice a second. We freeze the
-# server: SIGSTOP stops a process without ending it, and SIGCONT lets it go on.
+# the engine runs in the container from time to time. Its exit code counts: 0 is healthy, 1 is not. Ours asks
+# `/v2/health/ready`, here twice a second. We freeze the server: SIGSTOP stops a process without ending it, and SIGCONT lets
+# it go on.
 #
 # ```bash
 # docker run --detach --name digits --health-interval 500ms --health-timeout 1s --health-retries 2 digits-service:0.1.0
@@ -812,9 +813,9 @@ claim(
 
 # %% [markdown]
 # A name that is a hash of the bytes cannot be moved: other bytes have another name. A layer's name is such a hash, so a
-# layer need not be pulled twice. A *digest*, `name@sha256:…`, does the same for a whole image. It is the hash of the image's *manifest*, the list of its
-# layers and settings. Pin by digest what must not change, above all the base. Let a robot (Renovate, Dependabot) propose
-# the next digest, or you keep the base's old security holes too:
+# layer need not be pulled twice. A *digest*, `name@sha256:…`, does the same for a whole image. It is the hash of the image's
+# *manifest*, the list of its layers and settings. Pin by digest what must not change, above all the base. Let a robot
+# (Renovate, Dependabot) propose the next digest, or you keep the base's old security holes too:
 #
 # ```bash
 # docker buildx imagetools inspect python:3.13-slim-trixie    # prints today's digest
@@ -890,9 +891,9 @@ claim("every repair is in the file", all(repairs.values()), ", ".join(repairs))
 # docker compose --file docker/compose.yaml down
 # ```
 #
-# Redis and Prometheus must be pulled. So here we start the service alone, which needs no registry. A second file changes
-# three settings: our image, our label, and a free port. Compose merges the two. The file's limits, its read-only root and
-# its health check stay.
+# The images of Redis and Prometheus come from a registry. So here we start the service alone. A second file changes three
+# settings: our image, our label, and a free port. Compose merges the two. The file's other settings stay, such as
+# `mode: non-blocking` for the log: by default, a server waits where nobody reads its log.
 
 # %%
 OVERRIDE = f"""\
