@@ -2,12 +2,17 @@
 
 import base64
 import copy
+import http.server
 import io
 import itertools
 import json
+import os
 import random
 import re
 import shlex
+import subprocess
+import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import PurePosixPath
 
@@ -19,95 +24,7 @@ from course_lib.idioms.exercises import Property
 EXERCISES = Register()
 
 
-@EXERCISES.add("16.1", "What killed it?")
-def exit_codes(answer: Callable) -> Iterator[Property]:
-    """answer(state) -> str."""
-
-    def says(word: str, code: int, killed: bool = False, status: str = "exited") -> bool:
-        return answer({"Status": status, "ExitCode": code, "OOMKilled": killed}) == word
-
-    yield ("exit code 0 is an end in order", lambda: says("ended", 0), [
-        "What does a program return when all is well?",
-        "Exit code 0, and the container no longer runs.",
-        'if state["ExitCode"] == 0: return "ended"',
-    ])  # fmt: skip
-    yield ("a container that runs has not ended", lambda: says("running", 0, status="running") and says("running", 0, True, "running"), [
-        "Which exit code does a running container show?",
-        "Ask for the status first.",
-        'if state["Status"] == "running": return "running"',
-    ])  # fmt: skip
-    yield ("137 alone is a kill, 137 with the engine's note is memory", lambda: says("killed", 137) and says("out of memory", 137, True), [
-        "Two causes, one code.",
-        "OOMKilled tells them apart.",
-        'if state["OOMKilled"]: return "out of memory", before the codes.',
-    ])  # fmt: skip
-    yield ("memory counts whatever the code is", lambda: says("out of memory", 1, True) and says("out of memory", 0, True), [
-        "A worker was killed for its memory, and process 1 gave up with code 1.",
-        "Ask for OOMKilled before you look at the code.",
-        "Only the status comes before it.",
-    ])  # fmt: skip
-    yield ("another signal is named by its number", lambda: says("signal 15", 143) and says("signal 2", 130) and says("signal 11", 139) and says("signal 64", 192), [
-        "143 is 128 + 15.",
-        "The signal's number is the code less 128.",
-        'f"signal {code - 128}"',
-    ])  # fmt: skip
-    yield ("any other code is an error, 128 and 255 too", lambda: all(says(f"error {code}", code) for code in (1, 2, 127, 128, 193, 255)), [
-        "There is no signal 0 and no signal 127.",
-        "Signals have the numbers 1 to 64.",
-        "if 128 < code <= 192",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("16.2", "How many threads may I have?")
-def pools(answer: Callable) -> Iterator[Property]:
-    """answer(files, processors) -> int."""
-    quota, period = "cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"
-
-    def gives(number: int, files: dict, processors: int = 64) -> bool:
-        found = answer(dict(files), processors)
-        return found == number and isinstance(found, int) and not isinstance(found, bool)
-
-    yield ("two CPUs by cpu.max", lambda: gives(2, {"cpu.max": "200000 100000\n"}) and gives(3, {"cpu.max": "150000 50000\n"}), [
-        "200000 microseconds in each 100000.",
-        "Quota by period. Periods differ.",
-        "int(quota) // int(period)",
-    ])  # fmt: skip
-    yield ("rounded down, and never to 0", lambda: gives(1, {"cpu.max": "150000 100000\n"}) and gives(1, {"cpu.max": "50000 100000\n"}) and gives(2, {"cpu.max": "299999 100000\n"}), [
-        "With 1.5 CPUs a second thread stands still half of its time.",
-        "Half a CPU still needs one thread.",
-        "max(1, quota // period)",
-    ])  # fmt: skip
-    yield ("no more than there are processors", lambda: gives(4, {"cpu.max": "800000 100000\n"}, 4) and gives(1, {"cpu.max": "800000 100000\n"}, 1), [
-        "A limit of eight CPUs on a machine of four.",
-        "The smaller of the two.",
-        "min(processors, …)",
-    ])  # fmt: skip
-    yield ("no limit: all processors", lambda: gives(64, {"cpu.max": "max 100000\n"}) and gives(7, {}, 7), [
-        'What does cpu.max hold without a limit?',
-        '"max", which is no number; and on a laptop no file may be there at all.',
-        'if quota == "max": return processors',
-    ])  # fmt: skip
-    yield ("version 1, with its two files", lambda: gives(2, {quota: "200000\n", period: "100000\n"}) and gives(1, {quota: "50000\n", period: "100000\n"})
-           and gives(64, {quota: "-1\n", period: "100000\n"}), [
-        "The same two numbers, in two files.",
-        "-1 is no limit.",
-        'if quota in ("max", "-1"): return processors',
-    ])  # fmt: skip
-    yield ("where both are there, version 2 counts", lambda: gives(2, {quota: "400000\n", period: "100000\n", "cpu.max": "200000 100000\n"})
-           and gives(64, {quota: "400000\n", period: "100000\n", "cpu.max": "max 100000\n"}), [
-        "Which one do you look at first?",
-        'A "max" in version 2 is an answer, too.',
-        "Return at once where cpu.max was read.",
-    ])  # fmt: skip
-    yield ("what cannot be read is no limit", lambda: all(gives(8, files, 8) for files in (
-        {"cpu.max": "\n"}, {"cpu.max": "many 100000\n"}, {"cpu.max": "100000\n"}, {quota: "200000\n"}, {period: "100000\n"}, {"cpu.max": "100000 0\n"})), [
-        "An empty file, one number, one of the two files alone, a period of 0.",
-        "Catch what int() and // raise.",
-        "except (ValueError, ZeroDivisionError): return processors",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("16.3", "The cheapest order")
+@EXERCISES.add("16.1", "The cheapest order")
 def orders(answer: Callable) -> Iterator[Property]:
     """answer(steps) -> (names, bytes)."""
 
@@ -202,90 +119,302 @@ def orders(answer: Callable) -> Iterator[Property]:
 
 
 class Image:
-    """A Dockerfile as an engine reads it: its steps, and what its last stage ends with."""
+    """A Dockerfile as an engine reads it: its stages, and what a container of the last one runs."""
+
+    KNOWN = {"FROM", "ARG", "ENV", "COPY", "ADD", "RUN", "CMD", "ENTRYPOINT", "EXPOSE", "WORKDIR", "USER", "LABEL",
+             "HEALTHCHECK", "STOPSIGNAL", "SHELL", "VOLUME", "ONBUILD", "MAINTAINER"}  # fmt: skip
 
     def __init__(self, text: str):
         if not isinstance(text, str):
             raise TypeError(f"expected the Dockerfile's text, got {type(text).__name__}")
-        parser = DockerfileParser(fileobj=io.BytesIO(text.encode()))
-        parsed = [(each["instruction"].upper(), each["value"].strip()) for each in parser.structure]
-        known = {"FROM", "ARG", "ENV", "COPY", "ADD", "RUN", "CMD", "ENTRYPOINT", "EXPOSE", "WORKDIR", "USER", "LABEL"}
-        known |= {"HEALTHCHECK", "STOPSIGNAL", "SHELL", "VOLUME", "ONBUILD", "MAINTAINER"}
-        self.text, self.steps = text, [each for each in parsed if each[0] != "COMMENT"]
-        strange = [word for word, _ in self.steps if word not in known]
-        if strange or not self.steps or self.steps[0][0] not in ("FROM", "ARG"):
-            raise ValueError(
-                f"an engine does not know the instruction {strange[0]}"
-                if strange
-                else "the first instruction must be FROM"
-            )
+        parsed = DockerfileParser(fileobj=io.BytesIO(text.encode())).structure
+        self.text = text
+        self.steps = [(e["instruction"].upper(), e["value"].strip()) for e in parsed if e["instruction"] != "COMMENT"]
+        strange = [word for word, _ in self.steps if word not in self.KNOWN]
+        if strange:
+            raise ValueError(f"an engine does not know the instruction {strange[0]}")
+        if not self.steps or self.steps[0][0] not in ("FROM", "ARG"):
+            raise ValueError("the first instruction must be FROM")
         starts = [i for i, (word, _) in enumerate(self.steps) if word == "FROM"]
         if not starts:
             raise ValueError("there is no FROM")
-        self.last = self.steps[starts[-1] :]
-        self.globals = dict(
-            value.split("=", 1) for word, value in self.steps[: starts[0]] if word == "ARG" and "=" in value
-        )
-        self.bases = [
-            self.filled(next(part for part in value.split() if not part.startswith("--")))
-            for word, value in self.steps
-            if word == "FROM"
-        ]
-        self.stages = {
-            value.split()[-1] for word, value in self.steps if word == "FROM" and re.search(r" as \S+$", value, re.I)
-        }
+        given = dict(v.split("=", 1) for word, v in self.steps[: starts[0]] if word == "ARG" and "=" in v)
+        self.names, self.bases, self.chains = [], [], []  # of each stage: its name, its base, its steps with its base's
+        for at, end in zip(starts, [*starts[1:], None]):
+            words = [part for part in self.steps[at][1].split() if not part.startswith("--")]
+            base = _filled(words[0], given)
+            known = self.stage(base)
+            if known is None:
+                self.bases.append(base)
+            self.chains.append(([] if known is None else self.chains[known]) + self.steps[at + 1 : end])
+            self.names.append(words[2].lower() if len(words) == 3 and words[1].lower() == "as" else "")
 
-    def filled(self, value: str) -> str:
-        """`value` with the ARGs before the first FROM filled in."""
-        return re.sub(r"\$\{?(\w+)\}?", lambda found: self.globals.get(found[1], found[0]), value)
+    def stage(self, name: str) -> int | None:
+        """The index of an earlier stage, by its name or number; None where it is no stage."""
+        if name.isdigit() and int(name) < len(self.chains):
+            return int(name)
+        return self.names.index(name.lower()) if name and name.lower() in self.names else None
+
+    @property
+    def last(self) -> list[tuple[str, str]]:
+        return self.chains[-1]
+
+    def settings(self) -> dict[str, str]:
+        """The variables of the last stage, ARG and ENV."""
+        return _variables(self.last)
 
     def ending(self, word: str) -> str:
-        """The last `word` of the last stage, "" where there is none."""
-        return ([""] + [value for each, value in self.last if each == word])[-1]
+        """The last `word` of the last stage with its variables filled in, "" where there is none."""
+        return _filled(([""] + [value for each, value in self.last if each == word])[-1], self.settings())
 
-    def command(self) -> list[str]:
-        """What a container runs, ENTRYPOINT and CMD together. Raises ValueError where one is in shell form."""
-        words = []
+    def process(self) -> tuple[PurePosixPath, list[str]]:
+        """The folder in which process 1 starts, and its words. Raises ValueError where a shell is process 1."""
+        words, shell = [], False
         for word in ("ENTRYPOINT", "CMD"):
-            if value := self.ending(word):
-                try:
-                    words += json.loads(value)
-                except ValueError:
-                    raise ValueError(f'{word} is not in exec form, ["python", …]') from None
-        return words
+            value = ([""] + [value for each, value in self.last if each == word])[-1]
+            if not value or shell:  # an ENTRYPOINT in shell form does not look at CMD
+                continue
+            try:
+                words += json.loads(value)
+            except ValueError:
+                words += ["/bin/sh", "-c", value]
+                shell = True
+        folder = _folder(self.last)
+        if words[:1] and PurePosixPath(words[0]).name in INITS and self.has(PurePosixPath(words[0]).name):
+            words = words[words.index("--") + 1 :] if "--" in words else words[1:]
+        if len(words) > 2 and PurePosixPath(words[0]).name in ("sh", "bash", "dash") and words[1] == "-c":
+            text = _filled(words[2], self.settings())
+            into = re.match(r"cd\s+([^\s;&|]+)\s*&&\s*", text)
+            folder, text = (folder / into[1], text[into.end() :]) if into else (folder, text)
+            if not text.startswith("exec ") or re.search(r"[;&|]", text):
+                raise ValueError('a shell is process 1: write CMD in exec form, ["python", …], or begin with exec')
+            words = shlex.split(text.removeprefix("exec "))
+        return folder, words
 
     def after(self, option: str) -> str:
         """The command's value of an option, as `--port 8080` or `--port=8080`."""
-        words = [part for word in self.command() for part in (word.split("=", 1) if word.startswith("--") else [word])]
+        words = [p for word in self.process()[1] for p in (word.split("=", 1) if word.startswith("--") else [word])]
         return words[words.index(option) + 1] if option in words[:-1] else ""
 
+    def has(self, program: str) -> bool:
+        """Whether the last stage has a program: Python always, others where its base or a RUN brings them."""
+        ran = " ".join(value for word, value in self.last if word == "RUN")
+        small = re.search("slim|alpine", self.bases[-1])
+        return (
+            PYTHON.fullmatch(program) is not None
+            or re.search(rf"\b(install|add)\b.*\b{program}\b", ran, re.S) is not None
+            or (program in ("curl", "wget") and (not small or (program, small[0]) == ("wget", "alpine")))
+        )
 
-def _sources(value: str) -> list[str]:
-    """What a COPY takes from the context; nothing where it takes from another stage."""
-    if value.startswith("["):
-        return json.loads(value)[:-1]
-    words = value.split()
-    if any(word.startswith("--from") for word in words):
-        return []
-    return [word.removeprefix("./").rstrip("/") or "." for word in words if not word.startswith("--")][:-1]
+    def located(self, chain: list[tuple[str, str]], name: str) -> PurePosixPath | None:
+        """Where a file or folder of the context lies at the end of a stage; None where it does not."""
+        folder, there = PurePosixPath("/"), None
+        for word, value in chain:
+            if word == "WORKDIR":
+                folder /= _filled(value, _variables(chain))
+            elif word in ("COPY", "ADD"):
+                there = self.copied(folder, _filled(value, _variables(chain)), name) or there
+        return there
+
+    def copied(self, folder: PurePosixPath, value: str, name: str) -> PurePosixPath | None:
+        """Where one COPY puts `name`; None where it does not."""
+        options, sources, to = _copy(value)
+        target = folder / to
+        if "from" not in options:
+            names = [PurePosixPath(source.removeprefix("/")) for source in sources]
+            if PurePosixPath(".") in names:
+                return target / name
+            if PurePosixPath(name) not in names:
+                return None
+            return target if "." not in name or PurePosixPath(to).suffix else target / name
+        at = self.stage(options["from"])
+        lies = None if at is None else self.located(self.chains[at], name)
+        for source in map(PurePosixPath, sources) if lies else ():
+            if PurePosixPath("/") / source == lies:
+                return target if "." not in name or PurePosixPath(to).suffix else target / name
+            if lies.is_relative_to(PurePosixPath("/") / source):
+                return target / lies.relative_to(PurePosixPath("/") / source)
+        return None
+
+    def installs(self) -> list[tuple[int, int]]:
+        """(stage, position in its chain) of each RUN that installs requirements.txt, or makes wheels of it."""
+        asked = re.compile(r"\b(pip3?|uv)\b.*\b(install|wheel|sync)\b.*(-r|--requirements?)[= ]?\s*\S+", re.S)
+        return [(stage, at) for stage, chain in enumerate(self.chains) for at, (word, value) in enumerate(chain)
+                if word == "RUN" and asked.search(value)]  # fmt: skip
+
+    def anew(self, stage: int, at: int) -> bool:
+        """Whether a change of app.py or model makes the engine run that step again."""
+        before = self.chains[stage][:at]
+        if any(self.located(before, name) for name in ("app.py", "model")):
+            return True
+        return any(PurePosixPath(each.get("source", ".")) in (PurePosixPath("."), PurePosixPath("model"), PurePosixPath("app.py"))
+                   for each in _mounts(self.chains[stage][at][1]) if each.get("type", "bind") == "bind" and "from" not in each)  # fmt: skip
+
+    def finds_requirements(self, stage: int, at: int) -> bool:
+        """Whether requirements.txt is there when the step runs: copied before, or mounted by the step."""
+        mounted = any(
+            PurePosixPath(each.get("source", ".")) in (PurePosixPath("."), PurePosixPath("requirements.txt"))
+            for each in _mounts(self.chains[stage][at][1])
+        )
+        return mounted or self.located(self.chains[stage][:at], "requirements.txt") is not None
+
+    def packages(self) -> bool:
+        """Whether the packages are where the last stage's Python looks for them."""
+        last = len(self.chains) - 1
+        here = [
+            (stage, at) for stage, at in self.installs() if stage == last and "wheel " not in self.chains[stage][at][1]
+        ]
+        wheels = any("wheel " in self.chains[stage][at][1] for stage, at in self.installs())
+        if here or (
+            wheels
+            and any(word == "RUN" and re.search(r"\binstall\b.*(/\*|\.whl|wheel)", v, re.S) for word, v in self.last)
+        ):
+            return not here or all(self.used(_prefix(self.chains[s][:a], self.chains[s][a][1])) for s, a in here)
+        for stage, at in self.installs():
+            prefix = _prefix(self.chains[stage][:at], self.chains[stage][at][1])
+            folder = PurePosixPath("/")
+            for word, value in self.last:
+                if word == "WORKDIR":
+                    folder /= value
+                if word != "COPY":
+                    continue
+                options, sources, to = _copy(value)
+                if "from" not in options or self.stage(options["from"]) != stage:
+                    continue
+                for source in map(PurePosixPath, sources):
+                    inside = prefix.is_relative_to(source) or (
+                        source.is_relative_to(prefix) and "site-packages" in str(source)
+                    )
+                    place = folder / to / prefix.relative_to(source) if prefix.is_relative_to(source) else prefix
+                    if inside and self.used(place):
+                        return True
+        return False
+
+    def used(self, place: PurePosixPath) -> bool:
+        """Whether Python looks for packages under `place`: its own folder, PATH's or the command's environment, PYTHONPATH."""
+        settings, (_, words) = self.settings(), self.process()
+        own = place == PurePosixPath("/usr/local") or place.name == ".local"
+        named = words[:1] == [f"{place}/bin/python"] or words[:1] == [f"{place}/bin/python3"]
+        return (
+            own or named or f"{place}/bin" in settings.get("PATH", "") or str(place) in settings.get("PYTHONPATH", "")
+        )
 
 
 PYTHON = re.compile(r"(/\S*/)?python3?(\.13)?")
+INITS = ("tini", "dumb-init", "catatonit")
 
 
-def _folder_and_script(steps: list[tuple[str, str]]) -> tuple[PurePosixPath, PurePosixPath | None]:
-    """The working directory that a stage ends with, and where its app.py came to; None where no COPY names it."""
-    folder, there = PurePosixPath("/"), None
-    for word, value in steps:
+def _filled(value: str, variables: dict[str, str]) -> str:
+    """`value` with the variables that are known filled in."""
+    return re.sub(r"\$\{?(\w+)(?::-[^}]*)?\}?", lambda found: variables.get(found[1], found[0]), value)
+
+
+def _variables(chain: list[tuple[str, str]]) -> dict[str, str]:
+    """A stage's ARG and ENV, each with those above it filled in."""
+    found: dict[str, str] = {}
+    for word, value in chain:
+        if word in ("ARG", "ENV"):
+            pairs = (
+                [p.split("=", 1) for p in shlex.split(value) if "=" in p] if "=" in value else [value.split(None, 1)]
+            )
+            found |= {pair[0]: _filled(pair[1], found) for pair in pairs if len(pair) == 2}
+    return found
+
+
+def _folder(chain: list[tuple[str, str]]) -> PurePosixPath:
+    folder = PurePosixPath("/")
+    for word, value in chain:
         if word == "WORKDIR":
-            folder /= value
-        elif word in ("COPY", "ADD") and {"app.py", "."} & set(_sources(value)):
-            to = json.loads(value)[-1] if value.startswith("[") else value.split()[-1]
-            there = folder / to if to.endswith(".py") else folder / to / "app.py"
-    return folder, there
+            folder /= _filled(value, _variables(chain))
+    return folder
 
 
-@EXERCISES.add("16.4", "Mend a Dockerfile")
+def _copy(value: str) -> tuple[dict[str, str], list[str], str]:
+    """A COPY's options, sources and target."""
+    words = value.split() if not value.startswith("[") else json.loads(value)
+    if "[" in value and not value.startswith("["):
+        words = [*value[: value.index("[")].split(), *json.loads(value[value.index("[") :])]
+    options = dict(word[2:].split("=", 1) for word in words if word.startswith("--") and "=" in word)
+    words = [word for word in words if not word.startswith("--")]
+    return options, words[:-1], words[-1]
+
+
+def _mounts(run: str) -> list[dict[str, str]]:
+    """BuildKit's mounts of a RUN: {"type": "cache", "target": …}."""
+    named = {"src": "source", "dst": "target", "destination": "target"}
+    found = [dict(p.split("=", 1) for p in each.split(",") if "=" in p) for each in re.findall(r"--mount=(\S+)", run)]
+    return [{named.get(key, key): value for key, value in each.items()} for each in found]
+
+
+def _prefix(before: list[tuple[str, str]], run: str) -> PurePosixPath:
+    """Where a RUN's pip puts packages."""
+    run = _filled(run, _variables(before))
+    if found := re.search(r"(?:--target|--prefix|-t)[= ]\s*(\S+)", run):
+        return PurePosixPath(found[1])
+    if "--user" in run:
+        return PurePosixPath("/root/.local")
+    if found := re.search(r"(/\S+)/bin/(?:pip3?|python3?|activate)\b", run):
+        return PurePosixPath(found[1])
+    first = _variables(before).get("PATH", "").split(":")[0]
+    return PurePosixPath(first).parent if first.endswith("/bin") else PurePosixPath("/usr/local")
+
+
+def _asked(code: str, status: int | None) -> tuple[int, list[str]]:
+    """The exit code of a health check in Python, and the paths for which it asked: of a server that answers so, or of none."""
+    asked: list[str] = []
+
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            self.send_response(status or 0)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        do_HEAD = do_GET
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    server = http.server.HTTPServer(("127.0.0.1", 0), Answers)
+    port = server.server_port
+    if status is None:
+        server.server_close()
+    else:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        direct = {**os.environ, "NO_PROXY": "*", "no_proxy": "*"}
+        command = [sys.executable, "-c", re.sub(r"\b8080\b", str(port), code)]
+        return subprocess.run(command, env=direct, capture_output=True, timeout=15).returncode, asked
+    except subprocess.TimeoutExpired:
+        return 1, asked
+    finally:
+        if status is not None:
+            server.shutdown()
+            server.server_close()
+
+
+def _checked(command: str) -> list[str]:
+    """The words of a health check, without a shell around it. Raises ValueError where a shell hides its exit code."""
+    if command.startswith("["):
+        words = json.loads(command)
+        if not (len(words) == 3 and PurePosixPath(words[0]).name in ("sh", "bash", "dash") and words[1] == "-c"):
+            return words
+        command = words[2]
+    lexer = shlex.shlex(command, posix=True, punctuation_chars="|&;")
+    lexer.whitespace_split = True
+    words = list(lexer)
+    if words[-3:-1] == ["||", "exit"] and words[-1].isdigit() and int(words[-1]) % 256:
+        words = words[:-3]
+    words = [w for w in words if not re.fullmatch(r"\d?>+(/dev/null|&\d)", w)]
+    while ">" in words:
+        del words[words.index(">") : words.index(">") + 2]
+    words = words[1:] if words[:1] == ["exec"] else words
+    if any(set(word) <= set("|&;") for word in words if word):
+        raise ValueError("after ||, ;, & or | the exit code is another program's: leave it out, or write || exit 1")
+    return words
+
+
+@EXERCISES.add("16.2", "Mend a Dockerfile", seconds=60)
 def dockerfile(answer: Callable) -> Iterator[Property]:
     """answer() -> text."""
 
@@ -298,7 +427,7 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         'return """\\\nFROM …\n"""',
     ])  # fmt: skip
     own = r"(\S+/)?python:3\.13(\.\d+)?(-[\w.]+)*(@sha256:[0-9a-f]{64})?"
-    yield ("the base is a Python 3.13, by a tag that says so", lambda: all(re.fullmatch(own, base) for base in image().bases if base not in image().stages), [
+    yield ("the base is a Python 3.13, by a tag that says so", lambda: all(re.fullmatch(own, base) for base in image().bases), [
         "Which Python will `python:latest` be next year?",
         "A tag with the version in it; slim is smaller.",
         "FROM python:3.13-slim-trixie",
@@ -309,40 +438,36 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         "Drop the ENV, and --extra-index-url with it.",
     ])  # fmt: skip
 
-    def copied(name: str) -> int:
-        """Where `name` comes in; -1 where it never does. A folder's content alone is not the folder."""
-        takes = [
-            i
-            for i, (word, value) in enumerate(image().steps)
-            if word in ("COPY", "ADD")
-            and {name, "."} & set(_sources(value))
-            and ("." in name or "." in _sources(value) or re.search(r"\bmodel/?\"?\]?$", value))
-        ]
-        return min(takes, default=-1)
+    def complete() -> bool:
+        made = image()
+        app, model = made.located(made.last, "app.py"), made.located(made.last, "model")
+        there = app is not None and model is not None and model.name == "model" and model.parent == app.parent
+        return there and bool(made.installs()) and all(made.finds_requirements(*each) for each in made.installs())
 
-    def installs() -> int:
-        return max(
-            (
-                i
-                for i, (word, value) in enumerate(image().steps)
-                if word == "RUN" and "pip" in value and "requirements.txt" in value
-            ),
-            default=-1,
-        )
-
-    yield ("everything that the application needs is there", lambda: min(copied("requirements.txt"), copied("app.py"), copied("model"), installs()) >= 0, [
+    yield ("everything that the application needs is there", complete, [
         "What does app.py need? Is all of it copied, and installed?",
-        "requirements.txt, app.py and model come in by COPY.",
+        "requirements.txt, app.py and model come in by COPY, the last two beside each other in the last stage.",
         "COPY model model, since COPY model . would copy what is *in* it.",
     ])  # fmt: skip
-    yield ("a change of code or model installs no package anew", lambda: copied("requirements.txt") < installs() < min(copied("app.py"), copied("model")), [
+    yield ("a change of code or model installs no package anew", lambda: not any(image().anew(*each) for each in image().installs()), [
         "From the first difference on, every step is made anew.",
         "requirements.txt alone, then pip install, then the rest.",
         "COPY requirements.txt ./ comes first, without the dot that copies all.",
     ])  # fmt: skip
-    yield ("it does not run as root, and the user is a number", lambda: re.fullmatch(r"[1-9]\d*(:\d+)?", image().ending("USER")) is not None, [
+
+    def not_root() -> bool:
+        made = image()
+        user = made.ending("USER").split(":")[0]
+        if user.isdigit():
+            return int(user) > 0
+        ran = " ".join(value for word, value in made.last if word == "RUN")
+        return user in ("nobody", "www-data") or bool(
+            user and user != "root" and re.search(rf"\b(useradd|adduser)\b[^&;|]*\s{re.escape(user)}(?=\s|$)", ran)
+        )
+
+    yield ("it does not run as root, and the user exists", not_root, [
         "Who is process 1, if nothing is said?",
-        "Kubernetes cannot tell whether a name is root.",
+        "A number needs no entry in /etc/passwd. A name must be made first, by RUN useradd, and Kubernetes cannot tell whether it is root.",
         "USER 10001:10001",
     ])  # fmt: skip
 
@@ -350,7 +475,8 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         user = "0"
         for word, value in image().last:
             user = value.split(":")[0] if word == "USER" else user
-            if word == "RUN" and "pip" in value and user not in ("0", "root"):
+            own = re.search(r"--user\b|--target|/bin/pip", value)
+            if word == "RUN" and re.search(r"\bpip3?\b.*\binstall\b", value) and user not in ("0", "root") and not own:
                 return False
         return True
 
@@ -361,20 +487,25 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
     def starts() -> bool:
-        words = image().command()
+        made = image()
+        folder, words = made.process()
         script = [word for word in words if PurePosixPath(word).name == "app.py"]
         if len(script) != 1 or not PYTHON.fullmatch(words[0]):
             return False
-        folder, there = _folder_and_script(image().last)
         told = PurePosixPath(script[0]).is_absolute() or folder != PurePosixPath("/")  # or else the base decides
-        return told and (there is None or folder / script[0] == there)
+        return told and folder / script[0] == made.located(made.last, "app.py")
 
     yield ("python runs app.py as process 1", starts, [
         "In shell form, who is process 1?",
         "Exec form is JSON: double quotes, one item a word. `cd` is then WORKDIR, and app.py must have been copied there.",
         'WORKDIR /app and CMD ["python", "app.py", …]',
     ])  # fmt: skip
-    yield ("it is reached from outside, on the port that EXPOSE names", lambda: image().after("--host") == "0.0.0.0"
+    yield ("the packages are in the last stage, where its Python looks", lambda: image().packages(), [
+        "What happens to the files of an earlier stage?",
+        "COPY --from=… the folder into which pip installed, or install in the last stage.",
+        "COPY --from=packages /opt/venv /opt/venv and ENV PATH=/opt/venv/bin:$PATH",
+    ])  # fmt: skip
+    yield ("it is reached from outside, on the port that EXPOSE names", lambda: image().after("--host") in ("0.0.0.0", "::")
            and image().after("--port") == "8080" and image().ending("EXPOSE") in ("8080", "8080/tcp"), [
         "127.0.0.1 in a container is the container's own.",
         "And EXPOSE must not tell readers another port.",
@@ -387,32 +518,31 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
     def health() -> bool:
-        check = re.fullmatch(r"(?P<options>(--\S+\s+)*)CMD\s+(?P<command>.+)", image().ending("HEALTHCHECK"), re.S)
+        made = image()
+        check = re.fullmatch(r"(?P<options>(--\S+\s+)*)CMD\s+(?P<command>.+)", made.ending("HEALTHCHECK"), re.S)
         if not check:
             return False
-        command = check["command"]
-        words = json.loads(command) if command.startswith("[") else shlex.split(command)
-        asks = re.search(r"(127\.0\.0\.1|localhost|\[::1\]):8080/health\b", " ".join(words)) is not None
-        if "-c" in words and PYTHON.fullmatch(words[0]):
-            compile(words[words.index("-c") + 1], "HEALTHCHECK", "exec")
-        return asks and has(words[0])
+        words = _checked(check["command"])
+        if not words or not made.has(words[0]):
+            return False
+        if PYTHON.fullmatch(words[0]):
+            if words[1:2] != ["-c"] or len(words) != 3:
+                return False
+            compile(words[2], "HEALTHCHECK", "exec")
+            (well, asked), (ill, _), (gone, _) = (_asked(words[2], status) for status in (200, 500, None))
+            return "8080" in words[2] and asked == ["/health"] and well == 0 and ill != 0 and gone != 0
+        url = any(re.fullmatch(r"(http://)?(127\.0\.0\.1|localhost):8080/health", word) for word in words)
+        fails = any(re.fullmatch(r"--fail(-with-body)?|-[a-zA-Z]*f[a-zA-Z]*", word) for word in words)
+        return url and (words[0] == "wget" or (words[0] == "curl" and fails))
 
-    def has(program: str) -> bool:
-        """Whether the image has what a health check calls: Python always, curl or wget where its base or a RUN brings it."""
-        ran = " ".join(value for word, value in image().last if word == "RUN")
-        small = re.search("slim|alpine", image().bases[-1])
-        return PYTHON.fullmatch(program) is not None or (
-            program in ("curl", "wget") and (not small or program in ran or (program, small[0]) == ("wget", "alpine"))
-        )
-
-    yield ("a health check asks /health, with what is in the image", health, [
-        "HEALTHCHECK CMD … runs inside the container.",
-        "So it asks 127.0.0.1:8080; and a slim image has neither curl nor wget.",
+    yield ("a health check asks /health, with what is in the image, and fails where the answer is bad", health, [
+        "HEALTHCHECK CMD … runs inside the container, and its exit code counts: of a server that answers 500, and of none.",
+        "So it asks 127.0.0.1:8080 and lets errors through; a slim image has neither curl nor wget, and curl needs --fail.",
         "HEALTHCHECK --timeout=3s CMD [\"python\", \"-c\", \"import urllib.request; urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)\"]",
     ])  # fmt: skip
 
 
-@EXERCISES.add("16.5", "Who left the key in there?")
+@EXERCISES.add("16.3", "Who left the key in there?")
 def secrets(answer: Callable) -> Iterator[Property]:
     """answer(image, secrets) -> [(name, place), …]."""
     key, value = "index", "tok-7f3a"

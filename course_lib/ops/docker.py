@@ -1,8 +1,15 @@
 """The Docker engine, through the `docker` package."""
 
 import contextlib
+import gzip
+import io
+import json
+import os
 import shutil
+import subprocess
+import tarfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from course_lib import places
@@ -11,8 +18,8 @@ from course_lib.ops.kubernetes import remove_namespace
 from course_lib.ops.reach import docker_client, probe
 
 __all__ = [
-    "address", "build_gateway", "build_image", "build_proxy", "build_service", "clear", "docker_client", "remove_image",
-    "wait_until_ready",
+    "address", "build_files", "build_gateway", "build_image", "build_proxy", "build_service", "clear", "docker_client",
+    "lacks", "remove_image", "running", "saved_layers", "typed", "wait_until_printed", "wait_until_ready",
 ]  # fmt: skip
 
 GATEWAY = ("__init__", "access", "answers", "breaker", "connection", "gateway", "process", "upstream")
@@ -56,6 +63,22 @@ def build_image(client, **settings):
     if "fileobj" in settings:
         settings["fileobj"].seek(0)
     return client.images.build(**settings)
+
+
+def build_files(client, folder: Path, files: dict[str, str], **settings):
+    """`docker build` of a folder that holds these files and nothing else; returns the image, and the build's log as one text.
+
+    folder: emptied first. files: texts by their names, "Dockerfile" among them. settings: as `client.images.build` takes
+    them (tag, labels, buildargs, …). Raises docker.errors.DockerException where the build fails.
+    """
+    shutil.rmtree(folder, ignore_errors=True)
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text, encoding="utf-8")
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)  # the image takes over these rights
+    image, log = build_image(client, path=str(folder), rm=True, forcerm=True, **settings)
+    return image, "".join(line.get("stream", "") for line in log)
 
 
 def _build(client, folder: Path, recipe: str, tag: str):
@@ -156,6 +179,51 @@ def address(container: object, port: int = 8501) -> str:
         raise RuntimeError(f"expected port {port} to be published; container {container.name} is {container.status}:\n"
                            f"{container.logs().decode()[-500:]}")  # fmt: skip
     return f"http://127.0.0.1:{published[0]['HostPort']}"
+
+
+def lacks(plugin: str) -> bool:
+    """Whether the command `docker` is missing here, or this plugin of it: "buildx" or "compose"."""
+    return (
+        not shutil.which("docker") or subprocess.run(["docker", plugin, "version"], capture_output=True).returncode != 0
+    )
+
+
+def typed(*words: object) -> str:
+    """What `docker WORDS` prints, as typed, with BuildKit as the builder. Raises RuntimeError with its complaint."""
+    command, environment = ["docker", *map(str, words)], {**os.environ, "DOCKER_BUILDKIT": "1"}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True)
+    if done.returncode:
+        raise RuntimeError(f"{' '.join(command[:3])} … failed; it says:\n{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def saved_layers(image) -> list[bytes]:
+    """What `docker save` writes of an image's layers: each one's tar archive, unpacked if it was packed, lowest first."""
+    with tarfile.open(fileobj=io.BytesIO(b"".join(image.save()))) as archive:
+        manifest = json.load(archive.extractfile("manifest.json"))[0]
+        layers = [archive.extractfile(name).read() for name in manifest["Layers"]]
+    return [gzip.decompress(each) if each[:2] == b"\x1f\x8b" else each for each in layers]
+
+
+@contextlib.contextmanager
+def running(client, image, *command: str, labels: dict[str, str], **settings) -> Iterator[object]:
+    """`docker run --detach`: a container, removed in the end whatever happens. settings: as `client.containers.run` takes."""
+    container = client.containers.run(image, list(command) or None, detach=True, labels=labels, **settings)
+    try:
+        yield container
+    finally:
+        container.remove(force=True)
+
+
+def wait_until_printed(container: object, word: str, seconds: float = 30) -> None:
+    """Waits until `word` is in what `container` has printed. Raises TimeoutError, with the end of its log."""
+    until = time.monotonic() + seconds
+    while word not in container.logs().decode():
+        if time.monotonic() > until:
+            raise TimeoutError(
+                f"{word!r} was not printed within {seconds} s; the log ends:\n{container.logs().decode()[-500:]}"
+            )
+        time.sleep(0.02)
 
 
 def wait_until_ready(container: object, seconds: float = 30) -> str:

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 16 Containers: exercises
 #
-# Five things to have at hand when a container misbehaves, or before it can. None of them needs an engine. Fill in what is
-# missing, run the cell, then its check.
+# Three things to have at hand before an image is published. None of them needs an engine. Fill in what is missing, run the
+# cell, then its check.
 
 # %%
 import base64
@@ -13,93 +13,11 @@ from course_lib.idioms import begin, check
 scratch = begin("16")
 
 # %% [markdown]
-# ## 16.1 What killed it? ★☆☆ · 5 minutes
+# ## 16.1 The cheapest order ★★☆ · 15 minutes
 #
-# The alarm says "container down", and `docker inspect` shows its state. The colleague on call wants one word, not a table
-# of exit codes.
-
-
-# %%
-def verdict(state):
-    """What became of a container, from its state.
-
-    state: a dict as the engine has it, of which these keys count: "Status" (a str: "running",
-    "exited", …), "ExitCode" (an int, 0 to 255; while the container runs it is 0) and "OOMKilled"
-    (a bool: the kernel killed a process of it for its memory).
-    Returns, of these, the first that is true:
-      "running"         its status is "running"
-      "out of memory"   OOMKilled
-      "ended"           exit code 0
-      "killed"          signal 9
-      "signal N"        another signal, 1 to 64; a code above 128 is 128 + the signal's number
-      "error N"         any other exit code
-    """
-    # SOLUTION
-    if state["Status"] == "running":
-        return "running"
-    if state["OOMKilled"]:
-        return "out of memory"
-    code = state["ExitCode"]
-    if code == 0:
-        return "ended"
-    if code == 128 + 9:
-        return "killed"
-    return f"signal {code - 128}" if 128 < code <= 128 + 64 else f"error {code}"
-
-
-# %%
-check("16.1", verdict)
-
-# %% [markdown] tags=["solution"]
-# The order carries the meaning. A running container has exit code 0 and has not ended; out of memory and killed by hand
-# share code 137, and only the engine's note tells them apart. The note says that *a* process was killed; where it was
-# a worker, process 1 may have ended with another code, 1 say, and memory was the reason all the same.
-
-# %% [markdown]
-# ## 16.2 How many threads may I have? ★★☆ · 10 minutes
-#
-# Your service runs with half a CPU on a node of 64, with two on another, and without any limit on your laptop. Its pool of
-# threads should fit everywhere. Write what reads the limit.
-
-
-# %%
-def threads(files, processors):
-    """How many threads a pool should have, under the CPU limit of a control group.
-
-    files: the texts of those files that are there, by name: "cpu.max" (control groups 2: quota
-    and period in microseconds, or "max" and a period), "cpu/cpu.cfs_quota_us" and
-    "cpu/cpu.cfs_period_us" (version 1; a quota of -1 is none). Each ends in a new line. Where both
-    versions are there, version 2 counts. processors: those that the process may run on, from 1.
-    Returns an int: the whole CPUs of the limit, at least 1 and at most `processors`; `processors`
-    where there is no limit, or none that can be read.
-    """
-    # SOLUTION
-    for names in (["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]):
-        if any(name not in files for name in names):
-            continue
-        try:
-            quota, period = " ".join(files[name] for name in names).split()
-            if quota in ("max", "-1"):
-                return processors
-            return max(1, min(processors, int(quota) // int(period)))
-        except (ValueError, ZeroDivisionError):
-            return processors
-    return processors
-
-
-# %%
-check("16.2", threads)
-
-# %% [markdown] tags=["solution"]
-# Rounding down is the point: with a limit of 1.5, a second thread would be throttled half of its time, and a request waits for its
-# slowest part. `int(quota) // int(period)` stays in whole numbers; `round` would give 2. The course's server does the same
-# in `course_lib/serving/limits.py`. In Kubernetes, `resources.limits.cpu` arrives in just these files.
-
-# %% [markdown]
-# ## 16.3 The cheapest order ★★☆ · 15 minutes
-#
-# Forty machines pull every new version of your image. Its steps could stand in any order. Each is so large, and changes so often a
-# week. When a step changes, it and all after it travel anew. "What changes least goes first", they say. Is that the cheapest?
+# Forty machines pull every new version of your image. Its steps could stand in any order. You know each step's size, and how
+# often a week it changes. When a step changes, it and all after it are sent again. "What changes least goes first" is the usual
+# advice. Is that the cheapest?
 
 
 # %%
@@ -121,18 +39,18 @@ def cheapest_order(steps):
 
 
 # %%
-check("16.3", cheapest_order)
+check("16.1", cheapest_order)
 
 # %% [markdown] tags=["solution"]
 # Look at two neighbours $a$ and $b$, with sizes $s$ and changes $c$; what stands before or after them costs the same either
 # way. With $a$ first, a change of $a$ sends both: $c_a (s_a + s_b) + c_b s_b$. With $b$ first it is $c_b (s_a + s_b) + c_a s_a$.
-# The first is smaller where $c_a s_b < c_b s_a$, that is where $c_a / s_a < c_b / s_b$: changes *for each byte* decide, not
-# changes. A large step that changes twice a week may belong before a small one that changes once. Exchanging neighbours until none is in the
-# wrong order sorts the list, so sorting by $c/s$ is best. In scheduling this is Smith's rule. What a Dockerfile adds: some
-# steps need others, which must then stand before them.
+# The first is smaller where $c_a s_b < c_b s_a$, that is where $c_a / s_a < c_b / s_b$. So changes *for each byte* decide. A
+# large step that changes twice a week may belong before a small one that changes once. If you exchange neighbours until none is
+# in the wrong order, you have sorted the list by $c/s$, so that order is best. In scheduling this is Smith's rule. In a
+# Dockerfile some steps also need others, which must then stand before them.
 
 # %% [markdown]
-# ## 16.4 Mend a Dockerfile ★★☆ · 20 minutes
+# ## 16.2 Mend a Dockerfile ★★☆ · 20 minutes
 #
 # A colleague asks you to look over this before it goes out.
 #
@@ -145,9 +63,9 @@ check("16.3", cheapest_order)
 # CMD cd /app && python app.py --host 127.0.0.1 --port 8080
 # ```
 #
-# `app.py` needs `requirements.txt` and the folder `model/`, answers `GET /health`, and writes nothing. It ends in order on
-# SIGINT and does not know SIGTERM. You found out that no package comes from the private index any more. The base should stay a
-# Python 3.13; what is not asked for should stay as it is.
+# `app.py` needs the packages of `requirements.txt`, and the folder `model/` beside it. It answers `GET /health`, and writes
+# nothing. It ends in order on SIGINT and does not know SIGTERM. You found out that no package comes from the private index
+# any more. The base should be an official Python 3.13 image.
 
 
 # %%
@@ -155,8 +73,9 @@ def mended():
     """The mended Dockerfile, as one text.
 
     It runs `python app.py --host … --port …` with Python 3.13, reachable from outside on port
-    8080, not as root, with a health check, such that a change of `app.py` or of the model installs
-    no package anew, `docker stop` ends it in order, and nobody finds a token in it.
+    8080, not as root, with a health check that fails where `/health` answers 500 or nothing. A
+    change of `app.py` or of the model installs no package anew, `docker stop` ends it in order, and
+    nobody finds a token in it. One stage or several, BuildKit's mounts or not, as you like.
     """
     # SOLUTION
     return """\
@@ -176,21 +95,34 @@ CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]
 
 
 # %%
-check("16.4", mended)
+check("16.2", mended)
 
 # %% [markdown] tags=["solution"]
-# Each line answers a failure of the lesson. Two are easily missed: the health check asks `127.0.0.1`, which is right
-# there, since it runs *inside*; and `STOPSIGNAL` is needed because exec form makes Python process 1, which SIGTERM does not end.
-# The token was published with every image so far: it must be replaced, mended Dockerfile or not. Another way to stop it in
-# order is a handler in `app.py`, which helps everybody who sends SIGTERM, Kubernetes included, on engines that ignore
-# STOPSIGNAL. Where a container's environment names a proxy (HTTP_PROXY), `urlopen` asks the proxy for 127.0.0.1, and the check
-# fails; `docker/service.Dockerfile` has the opener that asks directly.
+# Each line answers a failure of the lesson. Three are easily missed. The health check asks `127.0.0.1`, which is right
+# there, since it runs *inside*. Its exit code must be that of the request: after `|| true` it is always 0, and `curl` without
+# `--fail` returns 0 for an answer of 500. And `STOPSIGNAL` is needed, because exec form makes Python process 1, which SIGTERM
+# does not end.
+#
+# The token was published with every image so far. It must be replaced, whether you mend the Dockerfile or not. A second way to
+# stop it in order is a handler for SIGTERM in `app.py`. Where a container's environment names a proxy (HTTP_PROXY), `urlopen`
+# asks the proxy for 127.0.0.1, and the check fails. `docker/service.Dockerfile` has the opener that asks directly.
+#
+# With a stage of its own for the packages, copy what pip installed, and tell Python where it is:
+#
+# ```dockerfile
+# FROM python:3.13-slim-trixie AS packages
+# COPY requirements.txt /tmp/
+# RUN python -m venv /opt/venv && /opt/venv/bin/pip install --no-cache-dir -r /tmp/requirements.txt
+# FROM python:3.13-slim-trixie
+# COPY --from=packages /opt/venv /opt/venv
+# ENV PATH=/opt/venv/bin:$PATH
+# ```
 
 # %% [markdown]
-# ## 16.5 Who left the key in there? ★★★ · 20 minutes
+# ## 16.3 Who left the key in there? ★★★ · 20 minutes
 #
-# Before an image is published, a job searches it for the company's secrets, by their values. Write the search. It must look where the lesson
-# found tokens, also below what was deleted.
+# Before an image is published, a job searches it for the company's secrets, by their values. Write the search. It must look
+# where the lesson found tokens, also below what was deleted.
 
 
 # %%
@@ -221,11 +153,11 @@ def leaks(image, secrets):
 
 
 # %%
-check("16.5", leaks)
+check("16.3", leaks)
 
 # %% [markdown] tags=["solution"]
-# Everything becomes bytes once, and one loop compares; files need not be text. A container shows the layers added up, and there the
-# deleted file is missing: whoever searches a running container finds nothing. A search by value finds what you know. Scanners for what
-# you do not know (gitleaks, TruffleHog, Trivy) go by form: a prefix such as `ghp_`, a private key's first line, high
-# entropy. Base64 of a *longer* text that contains the secret looks different at three alignments; a real scanner decodes what
+# Everything becomes bytes once, and one loop compares. Files need not be text. A container shows the layers added up, and there
+# the deleted file is missing, so a search of a running container finds nothing. A search by value finds what you know. Scanners
+# for what you do not know (gitleaks, TruffleHog, Trivy) go by form: a prefix such as `ghp_`, a private key's first line, high
+# entropy. Base64 of a *longer* text that contains the secret looks different at three alignments. A real scanner decodes what
 # looks like base64, then searches.

@@ -184,3 +184,57 @@ def test_a_build_that_misses_an_image_that_somebody_else_just_removed_is_tried_o
     for complaints in ((gone, gone), ("no space left on device",)):
         with pytest.raises(BuildError, match=complaints[-1]):
             docker.build_image(SimpleNamespace(images=Builder(*complaints)), fileobj=io.BytesIO(b"FROM a"), tag="i")
+
+
+@posix
+def test_files_are_built_from_a_folder_that_holds_them_alone_and_that_everybody_may_read(tmp_path):
+    folder, built = tmp_path / "context", []
+
+    def build(**settings):
+        names = sorted(str(each.relative_to(folder)) for each in folder.rglob("*"))
+        built.append(
+            (settings, names, {stat.S_IMODE(each.stat().st_mode) for each in folder.rglob("*") if each.is_file()})
+        )
+        return "an image", [{"stream": "Step 1/1\n"}, {"aux": {}}, {"stream": "done\n"}]
+
+    client = SimpleNamespace(images=SimpleNamespace(build=build))
+    before = os.umask(0o077)
+    try:
+        docker.build_files(client, folder, {"Dockerfile": "FROM scratch", "old.py": ""}, tag="a:1")
+        made = docker.build_files(client, folder, {"Dockerfile": "FROM scratch", "app/app.py": ""}, tag="a:1")
+    finally:
+        os.umask(before)
+    assert made == ("an image", "Step 1/1\ndone\n")
+    settings, names, rights = built[-1]
+    assert names == ["Dockerfile", "app", "app/app.py"] and rights == {0o644}
+    assert settings == {"path": str(folder), "rm": True, "forcerm": True, "tag": "a:1"}
+
+
+def test_a_container_goes_also_when_what_used_it_fails():
+    removed = []
+    container = SimpleNamespace(remove=lambda force: removed.append(force))
+    client = SimpleNamespace(containers=SimpleNamespace(run=lambda *_, **__: container))
+    with pytest.raises(KeyError), docker.running(client, "an image", labels={"a": "b"}):
+        raise KeyError
+    assert removed == [True]
+
+
+def test_a_word_that_is_not_printed_is_not_waited_for_without_end():
+    container = SimpleNamespace(logs=lambda: b"starts\n")
+    docker.wait_until_printed(container, "starts", seconds=0)
+    with pytest.raises(TimeoutError, match="'listens' was not printed within 0 s; the log ends:\nstarts"):
+        docker.wait_until_printed(container, "listens", seconds=0)
+
+
+@posix
+def test_a_command_that_fails_is_told_with_its_complaint_and_a_missing_one_is_lacking(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert docker.lacks("buildx")
+    (tmp_path / "docker").write_text(
+        '#!/bin/sh\n[ "$1" = buildx ] && echo "$DOCKER_BUILDKIT $*" && exit 0\necho no >&2; exit 1\n'
+    )
+    (tmp_path / "docker").chmod(0o755)
+    assert not docker.lacks("buildx") and docker.lacks("compose")
+    assert docker.typed("buildx", 1) == "1 buildx 1\n"
+    with pytest.raises(RuntimeError, match="docker compose up … failed; it says:\nno"):
+        docker.typed("compose", "up", "--wait")

@@ -8,128 +8,6 @@ import math
 # 16.1
 
 
-def never_running(state):
-    return "out of memory" if state["OOMKilled"] else "ended" if state["ExitCode"] == 0 else "killed"
-
-
-def only_killed(state):
-    if state["Status"] == "running":
-        return "running"
-    return {0: "ended", 137: "killed"}.get(state["ExitCode"], "error")
-
-
-def memory_means_137(state):
-    if state["Status"] == "running":
-        return "running"
-    code = state["ExitCode"]
-    if code == 137:
-        return "out of memory" if state["OOMKilled"] else "killed"
-    return "ended" if code == 0 else f"signal {code - 128}" if 128 < code <= 192 else f"error {code}"
-
-
-def _verdict(state, signal, first=129, last=192):
-    if state["Status"] == "running":
-        return "running"
-    if state["OOMKilled"]:
-        return "out of memory"
-    code = state["ExitCode"]
-    if code in (0, 137):
-        return "killed" if code else "ended"
-    return signal(code) if first <= code <= last else f"error {code}"
-
-
-def the_code_as_the_signal(state):
-    return _verdict(state, lambda code: f"signal {code}")
-
-
-def signal_0(state):
-    return _verdict(state, lambda code: f"signal {code - 128}", first=128)
-
-
-def signal_127(state):
-    return _verdict(state, lambda code: f"signal {code - 128}", last=255)
-
-
-# 16.2
-
-
-def _threads(
-    files,
-    processors,
-    whole=lambda q, p: q // p,
-    least=1,
-    most=True,
-    one_first=False,
-    catch=(ValueError, ZeroDivisionError, KeyError),
-):
-    order = [["cpu.max"], ["cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us"]]
-    for names in order[::-1] if one_first else order:
-        if names[0] not in files:
-            continue
-        try:
-            quota, period = " ".join(files[name] for name in names).split()
-            if quota in ("max", "-1"):
-                return processors
-            found = max(least, whole(int(quota), int(period)))
-            return min(processors, found) if most else found
-        except catch:
-            return processors
-    return processors
-
-
-def always_100_ms(files, processors):
-    return _threads(files, processors, whole=lambda quota, _: quota // 100000)
-
-
-def rounds(files, processors):
-    return _threads(files, processors, whole=lambda quota, period: round(quota / period))
-
-
-def rounds_up(files, processors):
-    return _threads(files, processors, whole=lambda quota, period: math.ceil(quota / period))
-
-
-def none_at_all(files, processors):
-    return _threads(files, processors, least=0)
-
-
-def more_than_there_are(files, processors):
-    return _threads(files, processors, most=False)
-
-
-def max_is_a_number(files, processors):
-    quota, period = files["cpu.max"].split()
-    return max(1, min(processors, int(quota) // int(period)))
-
-
-def version_2_alone(files, processors):
-    return _threads({name: text for name, text in files.items() if name == "cpu.max"}, processors)
-
-
-def minus_one_is_a_quota(files, processors):
-    if "cpu.max" in files or not files:
-        return _threads(files, processors)
-    quota, period = (int(files[f"cpu/cpu.cfs_{name}_us"]) for name in ("quota", "period"))
-    return max(1, min(processors, quota // period))
-
-
-def version_1_first(files, processors):
-    return _threads(files, processors, one_first=True)
-
-
-def goes_on_after_max(files, processors):
-    if files.get("cpu.max", "").startswith("max"):
-        files = {name: text for name, text in files.items() if name != "cpu.max"}
-    return _threads(files, processors)
-
-
-def trusts_the_files(files, processors):
-    return _threads(files, processors, catch=())
-
-
-# 16.3
-
-
 def _sent(order):
     return sum(c * sum(size for _, size, _ in order[i:]) for i, (_, _, c) in enumerate(order))
 
@@ -196,7 +74,7 @@ def sorts_in_place(steps):
     return [name for name, _, _ in steps], _sent(steps)
 
 
-# 16.4
+# 16.2
 
 GOOD = """\
 FROM python:3.13-slim-trixie
@@ -229,6 +107,18 @@ FETCHES = (
     "RUN pip install --no-cache-dir",
     "RUN pip install --index-url https://$TOKEN@pypi.example.com --no-cache-dir",
 )
+HEALTH = "a health check asks /health, with what is in the image, and fails where the answer is bad"
+CHECK = GOOD[GOOD.index("HEALTHCHECK") : GOOD.index('CMD ["python", "app')]
+STAGES = ("WORKDIR /app\nCOPY requirements.txt ./\nRUN pip install --no-cache-dir -r requirements.txt\n",
+          "AS packages\nCOPY requirements.txt /tmp/\n{run} -r /tmp/requirements.txt\nFROM python:3.13-slim-trixie\n{copy}WORKDIR /app\n")  # fmt: skip
+PACKAGES = "the packages are in the last stage, where its Python looks"
+
+
+def _staged(name, run, copy):
+    old, new = STAGES
+    return _but(name, ("-trixie\n" + old, "-trixie " + new.format(run=run, copy=copy)))
+
+
 DOCKERFILES = {
     _but("no_dockerfile", ("FROM python:3.13-slim-trixie\n", "")): "it is a Dockerfile, with one FROM or more",
     _but("a_shell_script", ("WORKDIR /app", "cd /app")): "it is a Dockerfile, with one FROM or more",
@@ -242,27 +132,38 @@ DOCKERFILES = {
     _but("installs_nothing", ("RUN pip install --no-cache-dir -r requirements.txt\n", "")): "everything that the application needs is there",
     _but("copies_all_first", ("COPY requirements.txt ./", "COPY . .")): "a change of code or model installs no package anew",
     _but("model_first", ("COPY model model\n", ""), ("COPY requirements.txt ./", "COPY requirements.txt ./\nCOPY model model")): "a change of code or model installs no package anew",
-    _but("root", ("USER 10001:10001\n", "")): "it does not run as root, and the user is a number",
-    _but("root_by_number", ("USER 10001:10001", "USER 0")): "it does not run as root, and the user is a number",
-    _but("user_by_name", ("USER 10001:10001", "USER app")): "it does not run as root, and the user is a number",
+    _but("root", ("USER 10001:10001\n", "")): "it does not run as root, and the user exists",
+    _but("root_by_number", ("USER 10001:10001", "USER 0")): "it does not run as root, and the user exists",
+    _but("user_by_name", ("USER 10001:10001", "USER app")): "it does not run as root, and the user exists",
     _but("installs_as_the_user", ("USER 10001:10001\n", ""), ("WORKDIR /app\n", "WORKDIR /app\nUSER 10001:10001\n")): "the packages are installed before the user is no longer root",
     _but("shell_form", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD python app.py --host 0.0.0.0 --port 8080")): "python runs app.py as process 1",
     _but("single_quotes", ('CMD ["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', "CMD ['python', 'app.py']")): "python runs app.py as process 1",
     _but("a_shell_in_exec_form", ('CMD ["python", "app.py",', 'CMD ["sh", "-c", "python app.py",')): "python runs app.py as process 1",
     _but("no_folder", ("WORKDIR /app\n", "")): "python runs app.py as process 1",
-    _but("code_in_another_folder", ("COPY app.py ./", "COPY app.py /srv/")): "python runs app.py as process 1",
+    _but("code_in_another_folder", ("COPY app.py ./", "COPY app.py /srv/"), ("COPY model model", "COPY model /srv/model")): "python runs app.py as process 1",
     _but("listens_to_itself", ('"0.0.0.0"', '"127.0.0.1"')): "it is reached from outside, on the port that EXPOSE names",
     _but("exposes_another_port", ("EXPOSE 8080", "EXPOSE 80")): "it is reached from outside, on the port that EXPOSE names",
     _but("sigterm", ("STOPSIGNAL SIGINT\n", "")): "`docker stop` ends it in order",
     _but("sigkill", ("SIGINT", "SIGKILL")): "`docker stop` ends it in order",
-    _but("no_health_check", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "")): "a health check asks /health, with what is in the image",
-    _but("curl", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health\n")): "a health check asks /health, with what is in the image",
-    _but("asks_nobody", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD [\"echo\", \"http://127.0.0.1:8080/health\"]\n")): "a health check asks /health, with what is in the image",
-    _but("asks_the_old_port", ("127.0.0.1:8080", "127.0.0.1:80")): "a health check asks /health, with what is in the image",
+    _but("no_health_check", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "")): HEALTH,
+    _but("curl", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health\n")): HEALTH,
+    _but("asks_nobody", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD [\"echo\", \"http://127.0.0.1:8080/health\"]\n")): HEALTH,
+    _but("prints_the_address", ("urllib.request.urlopen('http://127.0.0.1:8080/health', timeout=2)", "print('http://127.0.0.1:8080/health')")): HEALTH,
+    _but("well_in_any_case", (CHECK, "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health || true\n"), ("3.13-slim-trixie", "3.13-trixie")): HEALTH,
+    _but("curl_without_fail", (CHECK, "HEALTHCHECK CMD curl http://127.0.0.1:8080/health\n"), ("3.13-slim-trixie", "3.13-trixie")): HEALTH,
+    _but("swallows_the_error", (CHECK, "HEALTHCHECK CMD python -c \"import urllib.request\\ntry: urllib.request.urlopen('http://127.0.0.1:8080/health')\\nexcept Exception: pass\"\n")): HEALTH,
+    _but("asks_another_path", ("/health'", "/'")): HEALTH,
+    _staged("left_behind", "RUN pip install", ""): PACKAGES,
+    _staged("left_behind_in_a_venv", "RUN python -m venv /opt/venv && /opt/venv/bin/pip install", ""): PACKAGES,
+    _staged("copied_where_nobody_looks", "RUN python -m venv /opt/venv && /opt/venv/bin/pip install", "COPY --from=packages /opt/venv /opt/venv\n"): PACKAGES,
+    _staged("copies_another_folder", "RUN pip install --target=/deps", "COPY --from=packages /tmp /tmp\n"): PACKAGES,
+    _but("mounts_the_whole_context", ("COPY requirements.txt ./\nRUN pip", "RUN --mount=type=bind,target=. pip")): "a change of code or model installs no package anew",
+    _but("a_shell_without_exec", ('["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', '["sh", "-c", "exec python app.py --host 0.0.0.0 --port 8080; true"]')): "python runs app.py as process 1",
+    _but("asks_the_old_port", ("127.0.0.1:8080", "127.0.0.1:80")): HEALTH,
 }  # fmt: skip
 
 
-# 16.5
+# 16.3
 
 
 def _leaks(image, secrets, coded=True, empty=False, layers=None, env=True, history=True, encoding="utf-8"):
@@ -344,27 +245,6 @@ def latin_1(image, secrets):
 
 WRONG = {
     "16.1": {
-        never_running: "a container that runs has not ended",
-        only_killed: "137 alone is a kill, 137 with the engine's note is memory",
-        memory_means_137: "memory counts whatever the code is",
-        the_code_as_the_signal: "another signal is named by its number",
-        signal_0: "any other code is an error, 128 and 255 too",
-        signal_127: "any other code is an error, 128 and 255 too",
-    },
-    "16.2": {
-        always_100_ms: "two CPUs by cpu.max",
-        rounds: "rounded down, and never to 0",
-        rounds_up: "rounded down, and never to 0",
-        none_at_all: "rounded down, and never to 0",
-        more_than_there_are: "no more than there are processors",
-        max_is_a_number: "no limit: all processors",
-        version_2_alone: "version 1, with its two files",
-        minus_one_is_a_quota: "version 1, with its two files",
-        version_1_first: "where both are there, version 2 counts",
-        goes_on_after_max: "where both are there, version 2 counts",
-        trusts_the_files: "what cannot be read is no limit",
-    },
-    "16.3": {
         itself_alone: "every step once, and the bytes of the order that is given",
         as_it_came: "an ordinary image",
         least_changed_first: "a large step may come before one that changes less",
@@ -376,8 +256,8 @@ WRONG = {
         least_of_all_orders: "three hundred steps, in this life",
         sorts_in_place: "the list that came in is as it was",
     },
-    "16.4": DOCKERFILES,
-    "16.5": {
+    "16.2": DOCKERFILES,
+    "16.3": {
         names_of_variables: "in the settings",
         all_lines_as_one: "in the settings",
         settings_alone: "in the history",
