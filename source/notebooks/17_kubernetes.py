@@ -758,7 +758,7 @@ claim(
 #
 # After a crash, a kill for lack of memory, or a power cut there is no SIGTERM and no `preStop`. To see what this costs,
 # we kill a server with SIGKILL. From inside its container that does not work: the server is process 1 there, and the
-# kernel protects a namespace's first process from signals sent inside it (lesson 16). The cell below tries it. So in
+# kernel protects a namespace's first process from signals sent inside it (16b). The cell below tries it. So in
 # this section a copy of the Deployment has `shareProcessNamespace: true`. Then all containers of a pod see each other's
 # processes, and process 1 is not our server:
 #

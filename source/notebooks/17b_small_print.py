@@ -398,7 +398,7 @@ claim(
 #
 # `k8s/base` sets the memory limit equal to the request. So the pod never takes more than was set aside for it, and its
 # own leak ends this pod, not its neighbours. Too little CPU ends no process. It only makes programs slow. Whether to
-# limit CPU at all is debated: lesson 16 measures what a limit does to threads. **Now do exercise 17b.1**: the whole
+# limit CPU at all is debated: 16b measures what a limit does to threads. **Now do exercise 17b.1**: the whole
 # rule, for pods with any containers.
 #
 # ## How many pods must a quota allow?

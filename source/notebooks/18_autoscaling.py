@@ -15,9 +15,10 @@
 #
 # ## Before you start
 #
-# Lesson 16 explains the CPU limit of a container. Lesson 17 explains the Deployment, its pods and its Service. A *core*
-# is one processor's whole time. Kubernetes writes a thousandth of it as `1m`, a *millicore*. Our traffic is an *open
-# loop*: each request is sent when it is due, even if earlier ones are not answered yet.
+# Lesson 17 explains the Deployment, its pods and its Service. A *CPU limit* makes a container stand still for the rest of
+# each tenth of a second in which it has used up its share (16b measures it). A *core* is one processor's whole time.
+# Kubernetes writes a thousandth of it as `1m`, a *millicore*. Our traffic is an *open loop*: each request is sent when it
+# is due, even if earlier ones are not answered yet.
 
 # %%
 import contextlib

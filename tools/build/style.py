@@ -34,14 +34,11 @@ def lesson_problems(lesson: Lesson) -> list[str]:
             count = len(re.findall(r"^(?:-|\d\.) ", text.split(part)[1].split("\n## ")[0], re.M))
             if not least <= count <= most:
                 problems.append(f"{name}: {part!r} lists {count} points; {least} to {most} are asked for")
-    remade = lesson.number not in minutes.NOT_REMADE
-    longest = 25 if remade else 30
     lengths = [len(cell.source.splitlines()) for cell in cells if cell.cell_type == "code"]
-    if statistics.median(lengths) > 8 or max(lengths) > longest:
+    if statistics.median(lengths) > 8 or max(lengths) > 25:
         problems.append(f"{name}: code cells have {statistics.median(lengths)} lines at the median and {max(lengths)} at "
-                        f"the most; 8 and {longest} are asked for")  # fmt: skip
-    if remade:
-        problems += [f"{name}: {problem}" for problem in hour_problems(lesson, cells)]
+                        "the most; 8 and 25 are asked for")  # fmt: skip
+    problems += [f"{name}: {problem}" for problem in hour_problems(lesson, cells)]
     unseen = [line for cell in cells if cell.cell_type == "code" for line in unseen_tables(cell.source)]
     problems += [f"{name}: a table that is not its cell's last line is not shown: {line}" for line in unseen]
     for kind in ("notebooks", "solutions"):
