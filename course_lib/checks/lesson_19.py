@@ -126,9 +126,9 @@ def canary_members(answer: Callable) -> Iterator[Property]:
         "json.dumps([release, client])",
     ])  # fmt: skip
     yield ("an empty id and other percentages are refused", lambda: all(raises(ValueError, answer, *each, "r") for each in (
-        ("", 5), ("a", -1), ("a", 100.5), ("a", float("nan")))) and answer("x", 100, "") is True, [
+        ("", 5), ("a", -1), ("a", 100.5), ("a", float("nan")))) and answer("x", 100, "") is answer(" ", 100, "r") is True, [
         "Try an empty id: all such clients would be one.",
-        "Also -1, 100.5, and a number that is none.",
+        "Also -1, 100.5, and a number that is none. A space is no empty id, and a release may have an empty name.",
         "if not client or not 0 <= percent <= 100: raise ValueError(…)",
     ])  # fmt: skip
 
@@ -313,6 +313,16 @@ def next_apply(answer: Callable) -> Iterator[Property]:
         "A list is compared as a whole.",
         "`path in now`, and not `if now.get(path)`",
     ])  # fmt: skip
+    name = "app.kubernetes.io/name"
+    deep = ("spec", "template", "spec", "affinity", "nodeAffinity", "preferred")
+    yield ("a key may hold dots and slashes, a path may be long, and the text 1 is not the number 1", lambda: ask(
+        {"labels": {name: "b"}}, {"labels": {name: "a"}}, {"labels": {name: "a"}}) == {("labels", name): ("a", "b")}
+           and ask(with_({}, deep, 2), with_({}, deep, 1), with_({}, deep, 1)) == {deep: (1, 2)}
+           and ask({"a": "1", "b": "true"}, {}, {"a": 1, "b": True}) == {("a",): (1, "1"), ("b",): (True, "true")}, [
+        'Try the label "app.kubernetes.io/name", a path of six keys, and "1" beside 1.',
+        "Do not join the keys to one text and split it again; and compare values, not their texts.",
+        "(*path, key) at each step down, and `!=` between the values",
+    ])  # fmt: skip
     yield ("a value where a dict was, a dict where a value was, and an empty dict", lambda: ask({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}) == {("a",): (None, 1), ("a", "b"): (2, None)}
            and ask({"a": {"b": 2}}, {"a": 1}, {"a": 1}) == {("a", "b"): (None, 2), ("a",): (1, None)}
            and ask({"a": {}}, {"a": {"b": 1}}, {"a": {"b": 1}}) == {("a", "b"): (1, None)} and ask({"a": {}}, {}, {}) == {}, [
@@ -350,10 +360,11 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
         return with_header, [each for each in found if each not in with_header]
 
     yield ("it is an HTTPRoute with a name", lambda: made()["apiVersion"] == "gateway.networking.k8s.io/v1" and made()["kind"] == "HTTPRoute"
-           and made()["metadata"]["name"] == "digits" and made().keys() <= {"apiVersion", "kind", "metadata", "spec"}, [
+           and made()["metadata"]["name"] == "digits" and made().keys() <= {"apiVersion", "kind", "metadata", "spec"}
+           and made()["metadata"].keys() <= {"name", "labels", "annotations"}, [
         "apiVersion, kind, metadata, spec: as every object.",
         "gateway.networking.k8s.io/v1",
-        '{"apiVersion": …, "kind": "HTTPRoute", "metadata": {"name": name}, "spec": …}',
+        '{"apiVersion": …, "kind": "HTTPRoute", "metadata": {"name": name}, "spec": …}; a namespace was not asked for',
     ])  # fmt: skip
     yield ("it hangs on the Gateway", lambda: [each["name"] for each in made()["spec"]["parentRefs"]] == ["public"]
            and made()["spec"]["parentRefs"][0].keys() <= {"name", "kind", "group"}, [
@@ -377,7 +388,7 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
         root = {"type": "PathPrefix", "value": "/"}
         found = [match for group in rules() for rule in group for match in rule.get("matches", [])]
         return not made()["spec"].get("hostnames") and all(
-            match.keys() <= {"headers", "path"} and match.get("path", root) == root for match in found
+            match.keys() <= {"headers", "path"} and root | match.get("path", {}) == root for match in found
         )
 
     def nothing_else() -> bool:
@@ -385,8 +396,8 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
         every = [rule for group in rules() for rule in group]
         backends = [each for rule in every for each in rule["backendRefs"]]
         return (made()["spec"].keys() <= {"parentRefs", "hostnames", "rules"}
-                and all(rule.keys() <= {"name", "matches", "backendRefs"} for rule in every)
-                and all(each.keys() <= {"name", "port", "weight", "kind", "group"} for each in backends)
+                and all({key for key in rule if rule[key] != []} <= {"name", "matches", "backendRefs"} for rule in every)
+                and all({key for key in each if each[key] != []} <= {"name", "port", "weight", "kind", "group"} for each in backends)
                 and all(each.get("kind", "Service") == "Service" and each.get("group", "") == "" for each in backends))  # fmt: skip
 
     yield ("no other condition, on a path, a method or a host, keeps requests away", everything, [

@@ -5,6 +5,8 @@ import math
 import random
 from collections.abc import Callable, Iterator
 
+import numpy as np
+
 from course_lib.checks import Register, raises
 from course_lib.idioms.exercises import Property
 
@@ -129,10 +131,12 @@ def sequential(answer: Callable) -> Iterator[Property]:
         "Upper: -math.log(alpha). Lower: math.log(beta).",
     ])  # fmt: skip
     yield ("where it ends undecided, it says so", lambda: tuple(answer([], 0.01, 0.1, 0.001, 0.01)) == ("go on", 0)
-           and tuple(answer([True, True], 0.01, 0.1, 0.001, 0.01)) == ("go on", 2), [
-        "Try no request at all, and two.",
-        "Neither bound is reached.",
-        'return "go on", read, after the loop',
+           and tuple(answer([True, True], 0.01, 0.1, 0.001, 0.01)) == ("go on", 2)
+           and tuple(answer(iter([False, True]), 0.01, 0.1, 0.001, 0.01)) == ("go on", 2)
+           and tuple(answer(iter(()), 0.01, 0.1, 0.001, 0.01)) == ("go on", 0), [
+        "Try no request at all, and two; as a list, and as a stream.",
+        "Neither bound is reached. A stream has no length, and it is no list that is empty.",
+        'Count what you read; return "go on", read, after the loop',
     ])  # fmt: skip
 
     def reads_no_more() -> bool:
@@ -152,9 +156,10 @@ def sequential(answer: Callable) -> Iterator[Property]:
         "A generator gives one at a time.",
         "for outcome in outcomes: …, and return inside the loop",
     ])  # fmt: skip
-    yield ("what NumPy calls True counts, and so does 1", lambda: tuple(answer([1, 1, 1], 0.01, 0.1, 0.0011, 0.01)) == ("roll back", 3), [
-        "Try 1 and 0 instead of True and False.",
-        "`outcome is True` is too much to ask.",
+    yield ("what NumPy calls True counts, and so does 1", lambda: all(
+        tuple(answer(each, 0.01, 0.1, 0.0011, 0.01)) == ("roll back", 3) for each in ([1, 1, 1], np.array([True] * 3), np.ones(3))), [
+        "Try 1 and 0 instead of True and False, and a NumPy array of them.",
+        "`outcome is True` is too much to ask, and an array has no truth value of its own.",
         "if outcome: …",
     ])  # fmt: skip
 

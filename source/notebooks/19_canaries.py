@@ -1,23 +1,24 @@
 # %% [markdown]
 # # 19 Versions and canaries
 #
-# At 3 a.m. the new version has been answering for five hours. There are no errors, the latency is as it was, every
-# light is green, and each 3 is read as an 8. Nobody knows since when, from which training this version came, or how to
+# At 3 a.m. the new version has been answering for five hours. There are no errors, the latency is as it was, and every
+# light is green. But each 3 is read as an 8. Nobody knows since when, from which training this version came, or how to
 # get the old one back.
 #
 # ## You will be able to
 #
 # - keep a registry in which a version never changes and goes live by moving a name, and attack that promise yourself;
 # - see the answers of a new version to real requests before any user sees them;
-# - say what a controller may conclude from counters: promote, roll back, or wait;
-# - release a good version and send a bad one back on a cluster, without losing a request;
+# - say what a controller may conclude from counters: promote the new version, send it back, or wait;
+# - release a good version and send a bad one back on a cluster, without a failed request;
 # - say what the next `kubectl apply` does to a promotion, and prevent it.
 #
 # ## Before you start
 #
 # Lesson 14 builds the model server, lesson 15 the gateway that splits requests here, and lesson 17 explains
 # Deployments, Services and rolling updates. A *version* is one file of a model. The *stable* version is the one that
-# answers today. The *candidate* is the version that may replace it.
+# answers today. The *candidate* is the version that may replace it. To *promote* it means to let it replace the stable
+# version.
 
 # %%
 import contextlib
@@ -51,9 +52,10 @@ path.picture(here="19")
 # %% [markdown]
 # ## Which version answers, and where does it come from?
 #
-# The course has three versions of its digits network: 1 from the tour, 2, the same in 8 bits, and 3, another training.
-# We add a fourth one with a mistake. Somebody exported version 3 with the classes in another order: in the last layer,
-# the rows for 3 and 8 have changed places. All shapes, types and operations are the same as in version 3.
+# The course has three versions of its digits network. Version 1 comes from the tour. Version 2 is the same network in 8
+# bits. Version 3 comes from another training. We add a fourth one with a mistake: somebody exported version 3 with the
+# classes in another order. In its last layer, the rows for 3 and 8 have changed places. All shapes, types and
+# operations are the same as in version 3.
 
 # %%
 files = {version: models.path("digits_cnn", version) for version in (1, 2, 3)}
@@ -81,11 +83,13 @@ accuracy = {version: (found == test.labels).mean() for version, found in classes
 # %% [markdown]
 # A *registry* is the list of versions. For each version it keeps a checksum of the file, the *parent* (the version from
 # which it was made), and the data from which it learned. A second table keeps *aliases*. An alias is a name, such as
-# `production`, that points to a version. The table is a log of moves, with a reason for each, and the last move counts.
+# `production`, that points to a version. The second table is a log of moves, with a reason for each, and the last move
+# counts.
 #
 # Two promises make a registry useful: a version never changes, and a move is never lost. Here are two tables as many
-# teams write them. The primary key gives each number only once. A *trigger*, a rule that the database runs before a
-# statement, refuses updates. The foreign keys refuse an alias that points to a missing version.
+# teams write them. The primary key lets each number occur only once. A *trigger* is a rule that the database runs
+# before a statement. The one here refuses updates. The foreign keys should refuse an alias that points to a missing
+# version.
 
 # %%
 as_often_written = """
@@ -173,12 +177,11 @@ claim(
 # Each of the four has its reason:
 #
 # - `INSERT OR REPLACE` deletes the old row and inserts a new one. No update happens, so the trigger does not run.
-# - Nobody forbade `DELETE`, neither of a version nor of a move.
-# - In SQLite, foreign keys are a setting of each *connection*, and they are off at first. The colleague's script never
-#   switched them on.
+# - No rule forbids `DELETE`. So versions and moves can both be deleted.
+# - In SQLite, each *connection* must switch foreign keys on for itself. The colleague's script never did.
 #
-# Our registry keeps its rules in triggers, one for each table and kind of statement. Triggers are stored in the file, so every
-# connection obeys them. This one stops `INSERT OR REPLACE`, since it runs before the insertion:
+# Our registry keeps all its rules in triggers. Triggers are stored in the file, so every connection obeys them. This
+# one stops `INSERT OR REPLACE`, because it runs before the old row is deleted:
 #
 # ```sql
 # CREATE TRIGGER once BEFORE INSERT ON versions
@@ -186,9 +189,9 @@ claim(
 # BEGIN SELECT RAISE(ABORT, 'a version is registered once'); END;
 # ```
 #
-# A limit remains. Someone who may write to the file may also drop the triggers. The registry guards against mistakes, and
-# lesson 22 guards against attackers. Nor can the registry stop anybody from overwriting a *model* file. But then the
-# checksum no longer fits.
+# A limit remains. Someone who may write to the file may also drop the triggers. The registry guards against mistakes.
+# Attackers are the subject of lesson 22. The registry also cannot stop anybody from overwriting a *model* file, but
+# then the checksum no longer matches.
 
 # %%
 show.table(
@@ -198,12 +201,13 @@ show.table(
 )
 
 # %% [markdown]
-# This table would already stop version 4: its accuracy is too low. A test on labelled images is the first gate, and the
-# cheapest. We let version 4 pass all the same, for two reasons. In production, labels come weeks later, if at all. And
-# many mistakes, such as a wrong preprocessing in the service, do not show when the model is tested alone.
+# The accuracy of version 4 is so low that you would stop it here. A test on labelled images is the first gate, and a
+# cheap one. We let version 4 pass all the same, because it stands for mistakes that this gate does not see. A wrong
+# preprocessing in the service, for example, does not show when the model is tested alone. And in production, labels
+# often come weeks later, or not at all.
 #
-# The *lineage* of a version is its line of parents. It answers a question of every incident: which other versions come
-# from the broken one?
+# The *lineage* of a version is its line of parents. In an incident it answers the question: which other versions were
+# made from the broken one?
 
 # %%
 parents = {version: parent for version, _, parent, _ in registry.versions()}
@@ -211,8 +215,8 @@ touched = {root: [v for v in parents if root in (v, parents[v])] for root in (1,
 claim("a fault of 1 concerns 2; a fault of 3 concerns 4", touched == {1: [1, 2], 3: [3, 4]})
 
 # %% [markdown]
-# Two people may move an alias at the same time, without knowing of each other. So a move says where the alias *was*,
-# and is refused if that is no longer true. This is called *compare-and-swap*.
+# Two people may move an alias at the same time, without knowing of each other. So whoever moves it also says where the
+# alias *was*. The registry refuses the move if that is no longer true. This is called *compare-and-swap*.
 
 # %%
 moved = [
@@ -223,9 +227,10 @@ moved = [
 claim("Ben's move is refused, since the alias is not where he saw it", not moved[2], moved)
 
 # %% [markdown]
-# Inside, `move` begins a transaction with `BEGIN IMMEDIATE`. It takes the database's only writing lock before it looks.
-# If two moves come at once, the second one waits, and then sees what the first has done. Products have the same parts
-# under other names. In MLflow:
+# Inside, `move` begins a transaction with `BEGIN IMMEDIATE`. This takes the database's only writing lock before `move`
+# reads where the alias is. If two moves come at once, the second one waits, and then sees what the first has done.
+#
+# MLflow has the same parts under other names:
 #
 # ```python
 # client.create_model_version("digits_cnn", source=…, run_id=…)      # the run is the lineage
@@ -236,8 +241,8 @@ claim("Ben's move is refused, since the alias is not where he saw it", not moved
 # ## How does a server learn which version is in production?
 #
 # Our model server reads *labels* from a file beside the versions (lesson 14), here five times a second. We write the
-# file under another name and then rename it. Renaming is atomic: a reader finds the old file or the new one, never half
-# of one.
+# file under another name and then rename it. On one file system this is atomic: a reader finds the old file or the new
+# one.
 
 
 # %%
@@ -259,7 +264,7 @@ def publish_alias(folder):
 
 # %% [markdown]
 # A client asks for the label, not for a number. The header `X-Model-Version` of the answer says which version it was.
-# Without this header nobody could tell afterwards which version gave which answer. As typed:
+# Without it, you cannot tell afterwards which version gave an answer. As typed:
 #
 # ```bash
 # curl -i -d @picture.json http://127.0.0.1:8501/v1/models/digits_cnn/labels/production:predict
@@ -301,17 +306,17 @@ claim("the server follows the alias, forward and back", seen == [3, 1], seen)
 
 # %% [markdown]
 # A rollback is a move like any other. It needs no training, no build and no copy, because the old version is still
-# there and never changed.
+# there, unchanged.
 #
 # Before a version may answer at all, compare its *schema*: the names, shapes and types of its inputs and outputs. A
-# version with better answers can still break every client, for example by a renamed output. Lesson 14b, the second
-# floor of lesson 14, makes such changes and shows which client breaks how.
+# version with better answers can still break every client, for example by a renamed output. Lesson 14b makes such
+# changes and shows how each client breaks.
 #
 # ## How do I see the answers of a new version before users do?
 #
-# *Shadow traffic* is copies of real requests. The gateway answers from the stable version. Afterwards it sends the copy
-# to the candidate, and counts whether both name the same digit. On how many of the 450 test images do versions 1 and 3
-# differ? Write a number down before you run the next cells.
+# *Shadow traffic* consists of copies of real requests. The gateway answers from the stable version. Afterwards it sends
+# a copy of the request to the candidate, and counts whether both versions name the same digit. On how many of the 450
+# test images do versions 1 and 3 differ? Write a number down before you run the next cells.
 
 # %%
 stable = start_service(published("stable", 1), scratch / "stable.log")
@@ -328,8 +333,8 @@ def counters(gateway):
 
 
 # %% [markdown]
-# `counters` reads the gateway's `/metrics`, as a monitoring system does. The gateway asks a shadow only after the client
-# has its answer. So at the end we wait until every copy is counted.
+# `counters` reads the gateway's `/metrics`, as a monitoring system does. The gateway does not let the client wait for a
+# shadow. So after the last answer, some copies may still be under way, and we wait until every copy is counted.
 
 
 # %%
@@ -358,10 +363,10 @@ claim(
 )
 
 # %% [markdown]
-# We needed no labels. We measured *agreement* with the stable version in place of accuracy. One version can be right
-# and the other wrong only where they differ. So their accuracies are no further apart than the share of different
-# answers. Agreement does not say which of the two is right. But if you expect 1 % of the answers to change and see 20 %,
-# that is reason enough to stop.
+# We needed no labels. In place of accuracy we measured *agreement* with the stable version. One version can be right
+# and the other wrong only where their answers differ. So their accuracies are no further apart than the share of
+# different answers. Agreement does not say which of the two is right. But if you expect 1 % of the answers to change
+# and see 20 %, that is reason enough to stop.
 #
 # What does a shadow cost the clients? We make the candidate slow: it waits up to 800 ms for a batch to fill. Imagine
 # that somebody copied this setting from a service with more traffic.
@@ -379,16 +384,18 @@ claim(
 )
 
 # %% [markdown]
-# The gateway answers first, and it drops a copy if 64 are under way already. But a copy has a price. The answer is
-# computed twice, and whatever else the service *does* is done twice. Do not copy requests that book, bill or send. And
-# a shadow cannot show whether users like the new answers. For that, some users must get them.
+# The gateway answers first, and it makes no further copy while 64 are under way. But a copy has a price. The answer is
+# computed twice, and everything else that the service does is done twice as well. So do not copy requests that book a
+# seat, send a bill or write a message. And a shadow cannot show whether users like the new answers. For that, some
+# users must get them.
 #
 # ## Which clients meet a canary?
 #
 # A *canary* is a new version that gets a small share of the real requests, so that few users meet it if it is bad. A
 # user should not get one version's answer, reload the page, and get the other's. So the gateway takes the client's name
-# from the header `X-Client-Id`, and computes a hash of it, a number between 0 and 1. If the stable version has 80 % of
-# the weight, names below 0.8 get the stable version. This is called *sticky routing*. We try it with 200 names.
+# from the header `X-Client-Id`, and turns it into a number between 0 and 1 with a hash. If the stable version has 80 %
+# of the weight, it gets the clients whose number is below 0.8. This is called *sticky routing*. We try it with 200
+# names.
 
 
 # %%
@@ -421,14 +428,15 @@ claim(
 )
 
 # %% [markdown]
-# Two hundred names are few, so the shares only come near the weights. This hash has a fault: the same few clients test
+# With 200 names, the shares are only near the weights. This routing has a fault: the same clients are the first to meet
 # *every* release. **Now do exercise 19.1**, which mends it.
 #
 # ## When may a controller decide?
 #
-# A *controller* reads the counters and decides: promote, roll back, or wait. It looks at three measures. How many of the
-# candidate's requests *failed*? How many were *slow*, above 0.5 s? How many copies were answered *differently*? For each
-# measure we write down two shares before the release: $p_0$ is fine, and $p_1$ must be noticed.
+# A *controller* is a program that reads the counters and decides: promote, roll back, or wait. It looks at three
+# measures. How many of the candidate's requests *failed*? How many were *slow*, above 0.5 s? How many copies were
+# answered *differently*? For each measure we write down two shares before the release. A share of $p_0$ is fine. A
+# share of $p_1$ must be noticed.
 
 # %%
 LIMITS = {"failed": (0.005, 0.05), "slow": (0.02, 0.2), "different": (0.03, 0.1)}  # p0, p1
@@ -439,11 +447,12 @@ LIMITS = {"failed": (0.005, 0.05), "slow": (0.02, 0.2), "different": (0.03, 0.1)
 #
 # $$\ln \Lambda = K \ln\frac{p_1}{p_0} + (n-K)\ln\frac{1-p_1}{1-p_0} .$$
 #
-# Each wrong request adds to it, each good one takes a little away. At $\ln(1/\alpha)$ the measure is *bad*, at
-# $\ln\beta$ it is *fine*. We take $\alpha$ = 0.001 and $\beta$ = 0.01, so the bounds are 6.9 and −4.6. This is a
-# *sequential test*: you may look at it after every request. Of the candidates that go wrong in $p_0$ of their requests, at
-# most a share $\alpha$ ever reaches the upper bound. Of those with $p_1$, at most a share $\beta$ reaches the lower one.
-# (Deeper: lesson 19b derives this, and shows what happens if you look at an ordinary test every minute.)
+# Each wrong request adds to it, and each good one takes a little away. If it reaches $\ln(1/\alpha)$, the measure is
+# *bad*. If it falls to $\ln\beta$, the measure is *fine*. We take $\alpha$ = 0.001 and $\beta$ = 0.01, so the bounds
+# are 6.9 and −4.6. This is a *sequential test*: you may look at it after every request. Take candidates whose
+# independent requests go wrong with probability $p_0$. At most a share $\alpha$ of them ever reaches the upper bound.
+# With $p_1$, at most a share $\beta$ reaches the lower one. (Lesson 19b derives this. With an ordinary test you may not
+# look so often.)
 
 # %%
 failures = [(0, 20), (0, 100), (5, 100)]
@@ -454,8 +463,8 @@ claim(
 )
 
 # %% [markdown]
-# **Where this goes wrong.** The share $p_0$ was written on a quiet day. Suppose that the network behind the service is
-# bad today, and 8 % of *all* requests fail, whichever version answers. A good candidate starts its canary.
+# **Where this goes wrong.** The share $p_0$ was chosen on a quiet day. Suppose that the network is bad today: 8 % of
+# *all* requests fail, whichever version answers. Now a good candidate starts its canary.
 
 # %%
 guess(
@@ -465,26 +474,28 @@ guess(
 )
 
 # %% [markdown]
-# The stable version answers in the same minutes, so the controller should compare the two. The question becomes: *whose*
-# requests go wrong? The candidate answers $n_c$ of $n_c + n_s$ requests, a share of $q_0 = n_c/(n_c+n_s)$. If both
-# versions are equally good, a wrong request is the candidate's with probability $q_0$, on a good day and on a bad one.
-# If the candidate goes wrong $r$ times as often, it is the candidate's with probability
+# The stable version answers in the same minutes, so the controller should compare the two. The question becomes:
+# *whose* requests go wrong? The candidate answers $n_c$ of $n_c + n_s$ requests, a share of $q_0 = n_c/(n_c+n_s)$. If
+# both versions are equally good, a wrong request is the candidate's with probability $q_0$, on a good day and on a bad
+# one. If the candidate goes wrong $r$ times as often, a wrong request is the candidate's with probability
 #
 # $$q_1 = \frac{r\,q_0}{r\,q_0 + (1 - q_0)} .$$
 #
-# So we count only what went wrong, and test $q_1$ against $q_0$ with the same formula. We take $r = p_1/p_0$, so the
-# limits stay as they are. Where nothing goes wrong, this test learns nothing. So a measure counts as fine if *one* of the
-# two tests says so. It counts as bad only if the comparison says so. `course_lib` holds the rule; there, `blame` is the
-# comparison:
+# So we look only at the requests that went wrong, and test $q_1$ against $q_0$ with the same formula. We take
+# $r = p_1/p_0$, so no new limits are needed. If nothing goes wrong, this comparison learns nothing. So a measure is
+# fine if *one* of the two tests says so. It is bad only if the comparison says so. This is the rule in `course_lib`,
+# where `blame` is the comparison:
 
 # %%
 print(inspect.getsource(canary.judge))
 
 # %% [markdown]
-# Only *different* has nothing to compare with, since each copy is compared already. One bad measure sends the candidate
-# back. To promote it, all must be fine: that is `canary.decide`. We rehearse 300 releases of a good candidate on the bad
-# day, with the fixed $p_0$ alone and with the comparison. The last row is a candidate that fails ten times as often as
-# the stable version.
+# For *different* there is no second count: each copy is a comparison already. So there the limits decide alone.
+# `canary.decide` joins the three measures. One bad measure sends the candidate back. It is promoted only if all are
+# fine.
+#
+# We simulate 300 releases of a good candidate on the bad day, first with the fixed $p_0$ alone and then with the
+# comparison. The last row of the table is a candidate that fails ten times as often as the stable version.
 
 # %%
 random = np.random.default_rng(19)
@@ -533,11 +544,10 @@ claim(
 )
 
 # %% [markdown]
-# One more rule belongs to the controller: a *deadline*. What is not known by then goes back as well. A release that
-# nobody uses teaches nothing, and the version that we know is the safe choice. But mind what this does to the promise.
-# The bound of $\alpha$ holds for the tests. It does not hold for the controller if the deadline comes early. How often
-# has a good candidate no verdict yet? The candidates here go wrong exactly as often as just allowed, in all three
-# measures.
+# The controller needs one more rule: a *deadline*. A candidate without a verdict by then goes back as well, since the
+# version that we know is the safe choice. The bound $\alpha$ holds for each test, but not for the controller if the
+# deadline comes early. How often does a good candidate have no verdict yet? The candidates here go wrong in exactly
+# $p_0$ of their requests, in all three measures.
 
 # %%
 just_fine = {"candidate": quiet | {"different": 0.03}, "stable": quiet}
@@ -549,11 +559,11 @@ claim(
 )
 
 # %% [markdown]
-# So count the requests that your canary gets before the deadline. If they are too few, the deadline decides, and not the
-# tests.
+# So work out how many requests your canary gets before the deadline. If they are too few, the deadline decides, and not
+# the tests.
 #
-# Now real counters. In the section before, 20 % of the clients met version 3 with the slow setting. Its answers are
-# correct. But a release is a model *and* its settings.
+# Now we judge real counters. In the last section, about 20 % of the clients met version 3 with the slow setting.
+# Nothing is wrong with its answers. But a release is a model *and* its settings.
 
 # %%
 found, beside = canary.of_candidate(seen), canary.of_stable(seen)
@@ -570,18 +580,18 @@ claim(
 #
 # ## How do I run a canary on Kubernetes?
 #
-# `k8s/overlays/canary` holds lesson 17's base twice, as `digits` and `digits-canary`, and two pods of the gateway in
-# front of them. The candidate's pods have another value of the label `app`. Many tutorials keep `app: digits` for both,
-# and tell them apart by a second label, `track`. The stable Service selects `app: digits`, so it would send requests to the
-# candidate's pods as well, whatever the gateway's weights say.
+# `k8s/overlays/canary` uses lesson 17's base twice, as `digits` and `digits-canary`, with two gateway pods in front of
+# them. The candidate's pods have another value of the label `app`. Many tutorials give both the same `app: digits`, and
+# tell them apart by a second label, `track`. Their Service selects `app: digits`, so it sends requests to all the pods.
+# Then the gateway's weights no longer hold.
 #
-# With two stable pods and one candidate, the tutorial's canary gets a third of the connections. To give it 1 %, you need
-# 99 stable pods. Our gateway splits by weight instead, `--predictor=http://digits=80
-# --predictor=http://digits-canary=20`.
+# With two stable pods and one candidate, the canary of such a tutorial gets about a third of the connections. To give
+# it 1 %, you need 99 stable pods. Our gateway splits by weight instead:
+# `--predictor=http://digits=80 --predictor=http://digits-canary=20`.
 #
-# Now the cluster. We build an image for each version that we need. `own` ends the names with a few letters that belong
-# to your copy of the course, so nobody else's lesson touches them. `Canary` from `course_lib/release/canary.py` is the
-# controller. A person would type the same orders:
+# Now the cluster. We build an image for each version that we need. `own` adds a few letters to each name. They belong
+# to your copy of the course, so it cannot touch what another copy made. `Canary` from `course_lib/release/canary.py` is
+# the controller. A person would type the same steps:
 #
 # | step | order |
 # | --- | --- |
@@ -592,7 +602,7 @@ claim(
 # | promote it | `kubectl set image deployment/digits service=digits-service:3` |
 # | it goes | the patch with weight 0, then `kubectl scale deployment/digits-canary --replicas=0` |
 #
-# After each order the controller waits with `kubectl rollout status deployment/…`.
+# After each change of pods the controller waits with `kubectl rollout status deployment/…`.
 
 # %%
 NAMESPACE, GATEWAY = own("digits-19-canaries"), own("digits-gateway:lesson-19")
@@ -629,18 +639,18 @@ print(deployed["loaded"])
 # %% [markdown]
 # The order of the steps decides whether a request is lost:
 #
-# - The weights stand in the gateway's arguments. So a new share is a rolling update of the gateway, and the new gateways
-#   count from zero. Their counters never mix two shares, which would spoil the comparison.
-# - If the candidate is promoted, the stable pods get the new image *first*. Only then does the candidate's share go back
-#   to 0. The other way round, its clients would get the old version once more.
+# - The weights are arguments of the gateway. So a new share needs a rolling update of the gateway, and the new gateway
+#   pods count from zero. Their counters do not mix two shares, which would spoil the comparison.
+# - If the candidate is promoted, the stable pods get the new image *first*. Only then does the candidate's share go
+#   back to 0. In the other order, its clients would go back to the old version for a while.
 # - The candidate's pod ends *last*. While an old gateway finishes its requests, it still sends some of them to the
 #   candidate. So the controller waits until the old gateways are gone.
 #
-# The rest is lesson 17 (readiness, and a pause before a pod ends) and lesson 15 (if a connection breaks all the same, the
-# gateway asks once more).
+# Two more things help: the pods' readiness and their pause before they end (lesson 17), and the gateway's second try if
+# a connection breaks (lesson 15).
 #
-# Version 3 is released. 20 % of the clients get it, and it gets a copy of each request that version 1 answers. A pod in
-# the cluster sends requests all the time.
+# Now we release version 3. 20 % of the clients get it, and it gets a copy of each request that version 1 answers. A pod
+# in the cluster sends requests all the time.
 
 
 # %%
@@ -694,9 +704,10 @@ def by_version(outcome, title):
 by_version(good, "Version 3 takes over from version 1 while the answers go on")
 
 # %% [markdown]
-# At "20 %" all gateways with the new weights are ready; the first of them begins a little earlier. At "promote" the tests
-# are done. At "promoted" all new stable pods are ready, and the old ones go on answering for some seconds. At "gone" the
-# candidate is gone. The total goes up and down with the other work of the machine, such as starting pods.
+# At "20 %" all gateway pods with the new weights are ready, and the first of them began a little earlier. At "promote"
+# the tests have decided. At "promoted" all new stable pods are ready, and old ones may still answer for some seconds.
+# At "gone" no gateway asks the candidate any more, and its pod ends. The machine has other work too, so the total goes
+# up and down.
 #
 # Only after the verdict is the registry updated. The alias must name the version that answers.
 
@@ -713,9 +724,10 @@ claim(
 # %% [markdown]
 # ## Does the canary notice a wrong model?
 #
-# Now version 4, with 3 and 8 exchanged. It gets 20 % of the clients, and copies of only a quarter of the other requests.
-# Which of the three measures will notice, and after how many requests? Version 4 differs wherever version 3 says 3 or 8,
-# in about one image of five. Each such answer adds $\ln(0.1/0.03)$, about 1.2, to an evidence that must reach 6.9.
+# Now we release version 4, with 3 and 8 exchanged. It gets 20 % of the clients, and copies of only a quarter of the
+# other requests. Which of the three measures will notice, and after how many requests? Version 4 answers differently
+# wherever version 3 says 3 or 8, which is about one image in five. Each such answer adds $\ln(0.1/0.03)$, about 1.2, to
+# an evidence that must reach 6.9.
 
 
 # %%
@@ -746,15 +758,15 @@ by_version(
 )
 
 # %% [markdown]
-# Answers of version 4 may come after "roll back", because acting on the verdict takes another rollout of the gateway.
-# That is the price of weights in arguments.
+# Many answers of version 4 came after "roll back", because the new weights need another rollout of the gateway. That is
+# the price of passing the weights as arguments.
 #
-# All answers of version 4 went to the few clients whose names fall to the candidate. A canary does not prevent harm. It
-# limits how many clients are harmed, and for how long.
+# The routing is sticky, so only the clients whose names fall to the candidate got these answers. A canary does not
+# prevent harm. It limits how many clients are harmed, and for how long.
 #
 # ## Why did the old version come back after a promotion?
 #
-# Version 3 is in production since the promotion. A week later a colleague changes a limit in `k8s/`, and types
+# Version 3 has been in production since the promotion. A week later a colleague changes a limit in `k8s/`, and types
 # `kubectl apply -k k8s/overlays/canary`, as always.
 
 # %%
@@ -804,30 +816,32 @@ claim(
 # `kubectl apply` makes the cluster equal to the files, and the files still name the old image. The promotion stood only in
 # the cluster. Four habits prevent this:
 #
-# 1. *Write the promotion into the files.* The controller's last step is
-#    `kustomize edit set image digits-service=digits-service:3` and a commit. The second apply had such files.
-# 2. *Look before you apply.* `kubectl diff -k k8s/overlays/canary -n NAMESPACE` prints what an apply would change, and
-#    ends with exit status 1 if that is anything. So a pipeline can stop there.
+# 1. *Write the promotion into the files.* Let the controller's last step be
+#    `kustomize edit set image digits-service=digits-service:3` and a commit. The files of our second apply named
+#    version 3 in this way.
+# 2. *Look before you apply.* `kubectl diff -k k8s/overlays/canary -n NAMESPACE` prints what an apply would change. If
+#    there is a difference, its exit status is 1, so a pipeline can stop there.
 # 3. *Let the API server refuse.* `kubectl apply --server-side` records who set which field. It fails if the files would
-#    overwrite a field that somebody else set since.
-# 4. *Give each field one writer.* A field that a controller sets does not stand in the files. `k8s/overlays/production`
-#    names no `replicas`, since the autoscaler of lesson 18 sets them.
+#    change a field that somebody else has set.
+# 4. *Give each field one writer.* Leave a field out of the files if a controller sets it. `k8s/overlays/production`
+#    sets no `replicas`, because the autoscaler of lesson 18 does.
 #
-# The second and the third ran before the old files were applied. This is what they said:
+# Before it applied the old files, the cell ran the second and the third. This is what they said:
 
 # %%
 print(*differs, *conflict, sep="\n")
 claim("a server-side apply is refused because of the image", ".image" in "".join(conflict))
 
 # %% [markdown]
-# Compare what the registry says with what the cluster runs, too. After the old apply they disagreed, and nothing said so.
-# **Now do exercise 19.3**: say what an apply will change.
+# Also compare what the registry says with what the cluster runs. After the apply of the old files they disagreed, and
+# no message said so. **Now do exercise 19.3**: say what an apply will change.
 #
 # ## Which tools do this for me?
 #
-# On a cluster with the *Gateway API*, the split is an object, the `HTTPRoute`. *Argo Rollouts* is a controller: a `Rollout` takes the Deployment's place and changes the
-# weights of the route step by step. An `AnalysisTemplate` says when to go back. Both need software that a plain cluster
-# does not have, so we read the files.
+# The *Gateway API* is an extension of Kubernetes for routing requests. Its object for the split is the `HTTPRoute`.
+# *Argo Rollouts* is a controller. Its `Rollout` takes the Deployment's place and changes the weights of the route step
+# by step. An `AnalysisTemplate` says when to go back. Both need software that a plain cluster does not have, so we only
+# read the files.
 
 # %%
 overlays = places.CHECKOUT / "k8s/overlays"
@@ -835,27 +849,29 @@ analysis = (overlays / "argo-rollouts/analysis.yaml").read_text(encoding="utf-8"
 print(analysis[analysis.index("  metrics:") :])
 
 # %% [markdown]
-# Three lines of the query and its conditions are the result of mistakes that are easy to make:
+# Three parts of the query and its conditions prevent mistakes that are easy to make:
 #
 # - A candidate without any failure has no counter of failures. In Prometheus's query language, a missing series divided
-#   by 1,000 is not 0 but missing. Hence `or vector(0)`. Without it, a perfect candidate never gets a result.
-# - `>= 1000` makes the result empty until 1,000 requests are counted. Many examples look every minute instead. There,
-#   a single failure among 100 requests is "1 %", and sends the candidate back.
-# - `len(result) > 0` stands in both conditions. So an empty result meets neither, and the analysis waits.
+#   by 1,000 is not 0 but missing. `or vector(0)` puts a 0 in its place. Without it, a candidate without failures never
+#   gets a result.
+# - `>= 1000` makes the result empty until 1,000 requests are counted. Many examples look every minute, however few
+#   requests there were. There, a single failure among 100 requests is 1 %, and sends the candidate back.
+# - `len(result) > 0` is part of both conditions. So an empty result meets neither of them, and the analysis waits.
 #
-# This analysis compares with a fixed bound of 1 %, so it has the weakness of the bad day. Argo can also start a fresh
-# *baseline* of the stable version beside the candidate, and let another program, Kayenta, compare the two. The route
-# chooses a version for each request, so a client does not stay with one, unless the implementation adds that. **Now do
-# exercise 19.4**, which writes a route with a way in for testers.
+# This analysis compares with a fixed bound of 1 %, so on a bad day it sends good candidates back. Argo can also start a
+# fresh *baseline* of the stable version beside the candidate, and let another program, Kayenta, compare the two. The
+# route chooses a version for each request, so a client does not stay with one, unless the implementation adds that.
+# **Now do exercise 19.4**, which writes a route with a way in for testers.
 #
-# The route's file names weights, and an apply during a canary puts them back. So `k8s/overlays/argo-rollouts`
-# *creates* the route once, and its README says what a GitOps tool must ignore.
+# The file of the route names weights, and an apply during a canary resets them. So the route of
+# `k8s/overlays/argo-rollouts` is *created* once and not applied again. *GitOps* tools apply the files of a repository
+# again and again. The README there says which fields such a tool must ignore.
 #
 # ## How does a blue–green release work?
 #
-# In a *blue–green* release the new version (green) runs at full strength beside the old one (blue). Then the Service's
-# selector is switched. All new connections change at once, and the way back is as quick as the way there. It costs twice
-# the pods. Here blue is version 3, and green is version 1. As typed:
+# In a *blue–green* release a second version (green) runs at full strength beside the one in production (blue). Then the
+# Service's selector is switched, and new connections go to green. The way back is the same switch. The price is twice
+# as many pods. Here blue is version 3, and green is version 1. As typed:
 #
 # ```bash
 # kubectl set image deployment/digits-canary service=digits-service:1
@@ -865,7 +881,7 @@ print(analysis[analysis.index("  metrics:") :])
 # kubectl patch service/digits -p '{"spec": {"selector": {"app": "digits"}}}'           # and back to blue
 # ```
 #
-# A pod sends requests to the Service meanwhile, each over a connection of its own.
+# Meanwhile a pod sends requests to the Service, each over a new connection.
 
 
 # %%
@@ -902,12 +918,13 @@ claim(
 by_version(swapped, "All new connections go to version 1, and back")
 
 # %% [markdown]
-# Both sides were ready before the switch and kept running after it, so every request was answered. If you switch to pods
-# that are not ready, the Service has no pod to send requests to.
+# The bars change a little later than the dashed lines, because the node's forwarding rules must change first. Both
+# sides were ready before the switch and kept running after it, so every request was answered. If no pod of green is
+# ready at the switch, the Service has no pod to send requests to.
 #
 # A Service chooses a pod when a connection is *opened*. A client that keeps its connection open, such as a gateway or a
-# gRPC client, stays with its pod until that pod ends. So end blue last, and slowly. And think of what blue and green
-# share: a database with a new schema, for example, does not switch back.
+# gRPC client, stays with its pod until that pod ends. So give blue's pods time to finish before they end. And think of
+# what blue and green share. A database with a new schema, for example, does not switch back.
 
 
 # %%
@@ -941,26 +958,27 @@ show.table(["what", "figure"], rows, caption="Versions and canaries")
 # %% [markdown]
 # ## What to remember
 #
-# - A version never changes; a name moves. Put the rules where every connection obeys them, and compare before you swap.
-# - Errors and latency do not see a wrong model, agreement does. Compare the candidate with the stable version at the same
-#   time, and count the requests before you set a deadline.
+# - A version never changes, only a name moves. Keep the rules in the database file, and move a name only from where you
+#   saw it.
+# - Errors and latency do not show a wrong model, but agreement with the stable version does. Compare both versions at
+#   the same time, and work out the number of requests before you set a deadline.
 # - A promotion that is not in the files lasts until the next apply.
 #
 # ## Where this breaks down
 #
-# Requests are not independent: our clients send the same 150 pictures in turn, and real requests come in bursts. So each
-# counts for less than one in the formulas (lesson 19b). The candidate has one pod and the stable version has two. If the
-# candidate is slow because its only pod is full, the comparison blames the model. Agreement rejects a version that is
-# much better just as it rejects one that is much worse. Then labels, or people, must decide. A canary of a few seconds
-# sees no memory leak. And if our controller dies in the middle, the cluster stays as it was at that moment.
+# The formulas treat requests as independent. Ours are not: the clients send the same 150 pictures in turn. Real
+# requests come in bursts, and then the promises no longer hold (lesson 19b). The candidate has one pod and the stable
+# version has two. If the candidate is slow because its only pod is overloaded, the comparison blames the model.
+# Agreement also rejects a much better version, if many answers change. Then labels, or people, must decide. A canary of
+# a few seconds does not show a slow memory leak. And if our controller dies in the middle, nobody finishes the release
+# or takes it back.
 #
 # ## What real teams use
 #
-# MLflow's registry, or their cloud's, for versions, aliases and lineage; often a bucket with numbered folders and a
-# table. For the split they use what stands in front anyway: implementations of the Gateway API such as Envoy Gateway or
-# Istio, or a service mesh. For the controller, Argo Rollouts or Flagger. KServe's `canaryTrafficPercent` works in its
-# serverless mode only. GitOps tools such as Argo CD and Flux apply the files all the time, so with them a promotion *is* a
-# commit.
+# For versions, aliases and lineage, many teams use MLflow's registry or that of their cloud. Others keep numbered
+# folders in a bucket, and a table. Gateways such as Envoy Gateway or Istio, which implement the Gateway API, split the
+# requests. Argo Rollouts and Flagger are controllers. KServe's `canaryTrafficPercent` works in its serverless mode
+# only. With GitOps tools such as Argo CD and Flux, a promotion *is* a commit.
 #
 # ## Further reading
 #

@@ -17,8 +17,8 @@ scratch = begin("19")
 # ## 19.1 Which clients meet the canary? ★☆☆ · 10 minutes
 #
 # "Why is it always *my* account that gets the broken version?" asks the same customer for the third time. The gateway
-# hashes the client's name and nothing else. Write the choice so that each release draws its own clients, and everything
-# else that was good stays.
+# hashes the client's name and nothing else. Write the choice so that each release draws its own clients. Keep what is
+# good about the old one: it does not change from call to call, and a higher percentage only adds clients.
 
 
 # %%
@@ -43,13 +43,13 @@ def in_canary(client, percent, release):
 check("19.1", in_canary)
 
 # %% [markdown] tags=["solution"]
-# Each client has one fixed place between 0 and 1 for each release. The percentage is a bar that rises past it. That is
-# all of "sticky" and "monotone". `hash()` would give another place in each process, since Python salts it. JSON keeps
-# the border between the two names, whatever characters stand in them; a mark between them does not, since it may stand
-# in a name. A second way is to hash each name alone, and to hash the two digests together. They have a fixed length, so
-# the border is clear. With more than two versions a bar is not enough. To keep clients where they are when a third
-# version comes, give each version a hash of its own with the client and take the largest, scaled by weight (*rendezvous
-# hashing*).
+# For each release, a client has one fixed place between 0 and 1. The percentage is a bar that rises past it. So the
+# choice is sticky, and a higher percentage only adds clients. `hash()` would give another place in each process, since
+# Python salts it. JSON keeps the two names apart, whatever characters they contain. A separator alone does not, since
+# it may occur in a name. A second way is to hash each name alone, and then to hash the two digests together. Digests
+# have a fixed length, so it is clear where the first one ends. With more than two versions one bar is not enough. To
+# keep clients where they are when a third version comes, give each version a hash of its own with the client and take
+# the largest, scaled by weight (*rendezvous hashing*).
 
 # %% [markdown]
 # ## 19.2 Whose requests go wrong? ★★☆ · 15 minutes
@@ -99,9 +99,9 @@ def judged(candidate, stable, p0, p1, alpha, beta):
 check("19.2", judged)
 
 # %% [markdown] tags=["solution"]
-# The comparison looks only at what went wrong, so the usual share of failures does not enter. It needs failures to learn
-# anything. Without any, the first evidence says when enough requests went well. The order of the two questions matters:
-# a candidate that fails in 1 of 1,000 requests beside a stable version that never fails is *fine* by the limits, although
+# The comparison looks only at what went wrong, so it does not need the usual share of failures. But without failures it
+# learns nothing. Then the first evidence says when enough requests went well. The order of the two questions matters: a
+# candidate that fails in 1 of 1,000 requests beside a stable version that never fails is *fine* by the limits, although
 # the comparison may call it worse.
 
 # %% [markdown]
@@ -145,16 +145,17 @@ def will_change(files, last_applied, live):
 check("19.3", will_change)
 
 # %% [markdown] tags=["solution"]
-# A value that a controller or a person set in the cluster goes back if the files name it. It stays if no file ever named
-# it. And it is *removed* if the files named it until the last time: then Kubernetes fills in its default, 1 for
-# `replicas`. That is why a promotion belongs in the files, and the number of pods of an autoscaled Deployment does not.
-# The real `apply` also merges some lists by a key, containers by their name.
+# Suppose that a controller or a person set a value in the cluster. The next apply resets it if the files name it. It
+# stays if no file ever named it. And it is *removed* if the last applied files named it and the new ones do not. Then
+# Kubernetes fills in its default, which is 1 for `replicas`. That is why a promotion belongs in the files, and the
+# number of pods of an autoscaled Deployment does not. The real `apply` also merges some lists by a key, containers by
+# their name.
 
 # %% [markdown]
 # ## 19.4 The same split, as a route ★★☆ · 10 minutes
 #
-# The new cluster has the Gateway API, and nobody wants to look after a gateway of one's own. Write the route, with a
-# way for testers to meet the candidate whatever the weights are.
+# The new cluster has the Gateway API, so the team no longer wants to look after a gateway of its own. Write the route.
+# Testers need a way to meet the candidate, whatever the weights are.
 
 
 # %%
@@ -195,7 +196,7 @@ def http_route(name, gateway, stable, candidate, percent):
 check("19.4", http_route)
 
 # %% [markdown] tags=["solution"]
-# At 0 % the candidate stays in the list, with weight 0. A backend without a weight has weight 1, and one that is missing
-# must be added again later. Which rule comes first does not matter: the specification prefers the more specific match.
-# A synthetic check uses the same header, to ask the candidate before any user does. The header protects nothing: every
-# client that knows it may send it.
+# At 0 % the candidate stays in the list, with weight 0. A backend without a weight would have weight 1. Which rule
+# comes first does not matter: the specification prefers the more specific match. A synthetic check uses the same
+# header, to ask the candidate before any user does. The header protects nothing: every client that knows it may send
+# it.

@@ -50,16 +50,16 @@ def requests_needed(p0, p1, alpha, power):
 check("19b.1", requests_needed)
 
 # %% [markdown] tags=["solution"]
-# The smallest bound that keeps the first promise is the one with the most power, so no other needs to be tried. With
-# p0 = 0 it is 0, and the second promise reads $1 - (1-p_1)^n \ge$ power: to see a failure rate of 1 % with 95 %
-# power takes 299 requests, about $3/p_1$ (the *rule of three*). Twenty good requests exclude no more than 14 %. A
-# second way to the probabilities: add one request at a time, $P_{n+1}(k) = (1-p)P_n(k) + p\,P_n(k-1)$.
+# Of the bounds that keep the first promise, the smallest has the most power. So no other needs to be tried. With p0 = 0
+# it is 0, and the second promise reads $1 - (1-p_1)^n \ge$ power: to see a failure rate of 1 % with 95 % power takes
+# 299 requests, about $3/p_1$ (the *rule of three*). After twenty good requests, you can exclude only failure rates
+# above 14 %. A second way to the probabilities: add one request at a time, $P_{n+1}(k) = (1-p)P_n(k) + p\,P_n(k-1)$.
 
 # %% [markdown]
 # ## 19b.2 Stop as soon as you know ★★☆ · 15 minutes
 #
-# The dashboard refreshes every second, and somebody is always looking. Write the test that may be looked at after each
-# request, over a stream that need not end.
+# The dashboard refreshes every second, and somebody is always looking. Write a test that you may look at after each
+# request, for a stream that may have no end.
 
 
 # %%
@@ -93,10 +93,11 @@ def watch(outcomes, p0, p1, alpha, beta):
 check("19b.2", watch)
 
 # %% [markdown] tags=["solution"]
-# We add logarithms instead of multiplying, so that nothing overflows. A good request counts as well: it takes a little of
-# the evidence away, and without that no candidate is ever promoted. Wald's own bounds, (1 − β)/α and β/(1 − α), are a
-# little closer together and decide a little sooner. Ours need one line of proof. With counters instead of a stream,
-# `K ln(p1/p0) + (n − K) ln((1 − p1)/(1 − p0))` gives the same number, since the order does not matter.
+# We add logarithms instead of multiplying, so that nothing overflows. A good request counts as well: it takes a little
+# of the evidence away. Without that, no candidate would ever be promoted. Wald's own bounds, (1 − β)/α and β/(1 − α),
+# are a little closer together and decide a little sooner. Ours are easier to prove: they need only Ville's inequality.
+# With counters instead of a stream, `K ln(p1/p0) + (n − K) ln((1 − p1)/(1 − p0))` gives the same number, since the
+# order does not matter.
 
 # %% [markdown]
 # ## 19b.3 How often does the deadline decide? ★★★ · 20 minutes
@@ -144,6 +145,6 @@ check("19b.3", by_deadline)
 
 # %% [markdown] tags=["solution"]
 # The order of the outcomes does not matter for ln Λ, only how many went wrong. So after each request there are at most
-# n + 1 states, and not $2^n$ histories. What crosses a bound leaves the table, since the test has ended there. In
+# n + 1 states, and not $2^n$ histories. A state beyond a bound leaves the table, since the test has ended there. In
 # `alive[1:] = …` the right side is computed before anything is written; a loop over k in place would have to run from
 # above. A canary with a deadline sends back "roll back" and "go on" together.

@@ -313,9 +313,49 @@ spec:
 """)
 
 
+def with_defaults_and_empty_lists(name, gateway, stable, candidate, percent):
+    """An empty list is no list, a path's type is PathPrefix and its value / by default."""
+    route = with_kinds_and_paths(name, gateway, stable, candidate, percent)
+    rest, testers = route["spec"]["rules"]
+    rest |= {"matches": [{"path": {"value": "/"}}], "filters": []}
+    testers["matches"][0]["path"] = {"type": "PathPrefix"}
+    rest["backendRefs"][0]["filters"] = []
+    route["spec"]["hostnames"] = []
+    return route
+
+
+def by_uuid(client, percent, release):
+    import uuid
+
+    _asked(client, percent)
+    return uuid.uuid5(uuid.uuid5(uuid.NAMESPACE_DNS, release), client).int * 100 < percent * 2**128
+
+
+def in_base64(client, percent, release):
+    import base64
+
+    _asked(client, percent)
+    both = [base64.b64encode(each.encode()) for each in (release, client)]
+    return int(hashlib.sha3_256(b"|".join(both)).hexdigest()[:8], 16) / 2**32 < percent / 100
+
+
+def with_named_pairs(files, last_applied, live):
+    from collections import OrderedDict, namedtuple
+
+    Change = namedtuple("Change", "before after")
+    return OrderedDict((path, Change(*pair)) for path, pair in by_a_stack(files, last_applied, live).items())
+
+
 RIGHT = {
-    "19.1": [by_length, by_key, by_digest_of_digests, by_repr, by_person],
+    "19.1": [by_length, by_key, by_digest_of_digests, by_repr, by_person, by_uuid, in_base64],
     "19.2": [by_counts_of_fine_ones, in_numpy, in_two_functions, by_products, by_named_counts],
-    "19.3": [by_recursion, by_a_stack, in_one_loop, by_json_paths, by_applying],
-    "19.4": [with_kinds_and_paths, stable_at_zero_for_testers, testers_first, without_weights_for_testers, from_yaml],
+    "19.3": [by_recursion, by_a_stack, in_one_loop, by_json_paths, by_applying, with_named_pairs],
+    "19.4": [
+        with_kinds_and_paths,
+        stable_at_zero_for_testers,
+        testers_first,
+        without_weights_for_testers,
+        from_yaml,
+        with_defaults_and_empty_lists,
+    ],
 }

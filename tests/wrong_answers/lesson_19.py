@@ -129,6 +129,11 @@ def ascii_alone(client, percent, release):
     return _place(json.dumps(names)) * 100 < percent
 
 
+def a_space_is_no_id(client, percent, release):
+    _ask(client.strip(), percent)
+    return _place(json.dumps([release, client])) * 100 < percent
+
+
 # 19.2
 
 
@@ -332,6 +337,41 @@ def empties_the_live_object(files, last_applied, live):
     return found
 
 
+def _joined(files, last_applied, live, mark):
+    def flat(tree, path=""):
+        if not isinstance(tree, dict):
+            return {path: tree}
+        return {place: v for key, sub in tree.items() for place, v in flat(sub, path + mark + key).items()}
+
+    wanted, before, now = flat(files), flat(last_applied), flat(live)
+    changes = {path: (now.get(path), value) for path, value in wanted.items() if now.get(path) != value}
+    changes |= {path: (now[path], None) for path in before if path not in wanted and path in now}
+    return {tuple(path.split(mark)[1:]): pair for path, pair in changes.items()}
+
+
+def joined_by_dots(files, last_applied, live):
+    return _joined(files, last_applied, live, ".")
+
+
+def joined_by_slashes(files, last_applied, live):
+    return _joined(files, last_applied, live, "/")
+
+
+def compares_texts(files, last_applied, live):
+    return {path: pair for path, pair in _changes(files, last_applied, live).items() if str(pair[0]) != str(pair[1])}
+
+
+def three_levels(files, last_applied, live):
+    def flat(tree, path=()):
+        if not isinstance(tree, dict) or len(path) == 3:
+            return {path: tree}
+        return {place: v for key, sub in tree.items() for place, v in flat(sub, (*path, key)).items()}
+
+    wanted, before, now = flat(files), flat(last_applied), flat(live)
+    changes = {path: (now.get(path), value) for path, value in wanted.items() if now.get(path) != value}
+    return changes | {path: (now[path], None) for path in before if path not in wanted and path in now}
+
+
 # 19.4
 
 
@@ -458,6 +498,12 @@ def another_kind_of_backend(*given):
     return route
 
 
+def in_a_namespace(*given):
+    route = _route(*given)
+    route["metadata"]["namespace"] = "default"
+    return route
+
+
 WRONG = {
     "19.1": {
         up_to_and_including: "nobody at 0 %, everybody at 100 %",
@@ -481,6 +527,7 @@ WRONG = {
         cut_off: "another release draws anew",
         ascii_alone: "another release draws anew",
         takes_everything: "an empty id and other percentages are refused",
+        a_space_is_no_id: "an empty id and other percentages are refused",
     },
     "19.2": {
         rates_compared: "the candidate's share of the requests counts: 1 %, 50 % or 80 %",
@@ -510,11 +557,16 @@ WRONG = {
         zero_is_nothing: "0, False, an empty text and a list are values",
         lists_as_sets: "0, False, an empty text and a list are values",
         walks_the_files: "a value where a dict was, a dict where a value was, and an empty dict",
+        joined_by_dots: "a key may hold dots and slashes, a path may be long, and the text 1 is not the number 1",
+        joined_by_slashes: "a key may hold dots and slashes, a path may be long, and the text 1 is not the number 1",
+        compares_texts: "a key may hold dots and slashes, a path may be long, and the text 1 is not the number 1",
+        three_levels: "a key may hold dots and slashes, a path may be long, and the text 1 is not the number 1",
         first_change: "a change of the files is applied, and what is new is set",
         empties_the_live_object: "all changes are found at once, and no argument is changed",
     },
     "19.4": {
         an_ingress: "it is an HTTPRoute with a name",
+        in_a_namespace: "it is an HTTPRoute with a name",
         no_parent: "it hangs on the Gateway",
         weights_swapped: "one rule splits everything, stable and candidate",
         splits_one_path: "no other condition, on a path, a method or a host, keeps requests away",

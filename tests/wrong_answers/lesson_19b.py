@@ -144,8 +144,19 @@ def multiplies(outcomes, p0, p1, alpha, beta):
     return "go on", read
 
 
-def any_plan(outcomes, p0, p1, alpha, beta):
+def counts_by_len(outcomes, p0, p1, alpha, beta):
+    _plan(p0, p1, alpha, beta)
+    verdict, read = _watch(outcomes, p0, p1, alpha, beta)
+    return verdict, (len(outcomes) if verdict == "go on" else read)
+
+
+def asks_whether_there_are_any(outcomes, p0, p1, alpha, beta):
+    _plan(p0, p1, alpha, beta)
     return _watch(outcomes, p0, p1, alpha, beta) if outcomes else ("go on", 0)
+
+
+def any_plan(outcomes, p0, p1, alpha, beta):
+    return ("go on", 0) if isinstance(outcomes, list) and not outcomes else _watch(outcomes, p0, p1, alpha, beta)
 
 
 # 19b.3
@@ -240,6 +251,8 @@ WRONG = {
         looks_at_the_end: "failures among good requests, as they come",
         one_bound_for_both: "alpha belongs to the upper bound, beta to the lower one",
         promotes_what_is_undecided: "where it ends undecided, it says so",
+        counts_by_len: "where it ends undecided, it says so",
+        asks_whether_there_are_any: "what NumPy calls True counts, and so does 1",
         reads_all_first: "an endless stream is read as far as needed",
         true_alone: "what NumPy calls True counts, and so does 1",
         multiplies: "a bound of 10³⁰⁰ is reached when it is reached",
