@@ -210,6 +210,40 @@ def logits_of(network: nn.Module, images: np.ndarray) -> np.ndarray:
         network.train(was_training)
 
 
+def inputs_of(network: nn.Sequential, images: np.ndarray) -> dict[int, np.ndarray]:
+    """What each layer with weights is given, by the layer's number in the network; in evaluation mode.
+
+    network: a sequence of layers. images: as for `logits_of`. Returns arrays of one line for each image.
+    """
+    was_training, found, x = network.training, {}, _pixels(images)
+    network.eval()
+    try:
+        with torch.inference_mode():
+            for number, layer in enumerate(network):
+                if hasattr(layer, "weight"):
+                    found[number] = x.numpy()
+                x = layer(x)
+    finally:
+        network.train(was_training)
+    return found
+
+
+def rows_for(layer: nn.Conv2d | nn.Linear, inputs: np.ndarray) -> np.ndarray:
+    """The rows, (n, K), that a layer multiplies its weights with, K numbers for each output channel.
+
+    A dense layer's rows are its inputs, (N, K). A convolution's are the windows of its inputs, (N, C, H, W), padding
+    included, in the order of its weights: K = C · height · width of a window. Of a convolution with groups it raises
+    ValueError, since its channels have different inputs.
+    """
+    if isinstance(layer, nn.Linear):
+        return inputs
+    if layer.groups != 1:
+        raise ValueError(f"expected a convolution without groups, got {layer.groups}")
+    setting = {"padding": layer.padding, "stride": layer.stride, "dilation": layer.dilation}
+    windows = nn.functional.unfold(torch.tensor(inputs), layer.kernel_size, **setting)  # (N, K, places)
+    return windows.movedim(1, 2).reshape(-1, windows.shape[1]).numpy()
+
+
 def load_digits_cnn(version: int = 3) -> nn.Sequential:
     """The course's trained network, from `models/digits_cnn/VERSION/weights.safetensors`, in evaluation mode.
 

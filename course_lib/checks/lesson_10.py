@@ -42,6 +42,14 @@ def int8_input(answer: Callable) -> Iterator[Property]:
         "floor(x + 0.5) rounds ties up. And rint(x + 1) is not rint(x) + 1 at a tie.",
         "np.rint(values / scale) + zero_point",
     ])  # fmt: skip
+    quotients = [k + 0.5 for k in (20, 30, 48, 58, 84, 94, -21, -31, -49, -59)]
+    values = [quotient * 0.1 for quotient in quotients]  # v / 0.1 is a tie, v * (1 / 0.1) is not
+    yield ("the value is divided by the scale; the product with 1 / scale moves ties", lambda: gives([round(each) for each in quotients], values, 0.1, 0)
+           and gives([3], [3.5 * 3.0], 3.0, -1), [
+        "Try 20.5 * 0.1 with scale 0.1: the quotient is 20.5, a tie, and goes to 20.",
+        "1 / scale is rounded, and the product is rounded once more.",
+        "values / scale, not values * (1 / scale)",
+    ])  # fmt: skip
     yield ("what lies outside goes to the nearer end", lambda: gives([127, -128, 127, -128, 127], [128, -129, 1e6, -1e300, 1e300], 1.0, 0)
            and gives([127, 127], [1.0, 2.0], 1 / 255, -100) and gives([127, -128], [np.inf, -np.inf], 0.5, 3), [
         "Try 128 with scale 1 and zero point 0.",
@@ -259,99 +267,7 @@ def change_interval(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-@EXERCISES.add("10.4", "Straight through")
-def straight_through(answer: Callable) -> Iterator[Property]:
-    """answer(x, step, least, greatest, upstream) -> (value, gradient)."""
-    random = np.random.default_rng(104)
-    quarter = np.array([0.25])
-
-    def one(value: float, least: int = -2, greatest: int = 2) -> tuple[float, float]:
-        result, gradient = answer(np.array([[value]]), quarter, least, greatest, np.array([[3.0]]))
-        return float(result[0, 0]), float(gradient[0, 0])
-
-    def by_hand(x: np.ndarray, step: np.ndarray, least: int, greatest: int, upstream: np.ndarray) -> tuple:
-        value, gradient = np.zeros(x.shape), np.zeros(x.shape)
-        for index in np.ndindex(x.shape):
-            level = float(x[index]) / float(step[index[0]])
-            value[index] = float(step[index[0]]) * min(max(round(level), least), greatest)
-            gradient[index] = upstream[index] if least <= level <= greatest else 0.0
-        return value, gradient
-
-    def agrees(shape: tuple[int, ...], dtype: str = "f8", bits: int = 3, view: bool = False) -> bool:
-        x, upstream = (random.normal(size=shape).astype(dtype) for _ in range(2))
-        step = (2.0 ** random.integers(-4, 1, shape[0])).astype(dtype)  # powers of two: x / step is exact
-        if view:
-            x, upstream = np.repeat(x, 2, axis=-1)[..., ::2], np.repeat(upstream, 2, axis=-1)[..., ::2]
-        least, greatest = -(2 ** (bits - 1)), 2 ** (bits - 1) - 1
-        value, gradient = answer(x, step, least, greatest, upstream)
-        expected = by_hand(x, step, least, greatest, upstream)
-        return np.allclose(value, expected[0], rtol=1e-6) and np.array_equal(gradient, expected[1].astype(dtype))
-
-    yield ("values become step times the nearest level, clipped", lambda: [one(v)[0] for v in (0.3, 0.4, -0.3, 0.9, -7.0)] == [0.25, 0.5, -0.25, 0.5, -0.5], [
-        "With step 0.25 the value 0.3 becomes 0.25: a value, not the level 1.",
-        "Divide by the step, round, clip to the levels, multiply by the step.",
-        "np.clip(np.rint(x / step), least, greatest) * step",
-    ])  # fmt: skip
-    yield ("ties go to the even level", lambda: [one(v, -8, 7)[0] for v in (0.125, 0.375, 0.625, -0.125)] == [0.0, 0.5, 0.5, 0.0], [
-        "0.125 lies between the levels 0 and 1.",
-        "floor(x + 0.5) rounds ties up.",
-        "np.rint",
-    ])  # fmt: skip
-    yield ("inside the range the gradient goes through as it came", lambda: [one(v)[1] for v in (0.3, 0.125, -0.4, 0.0)] == [3.0] * 4, [
-        "The true derivative of rounding is 0; what would be learned?",
-        "Straight through: the upstream gradient, unchanged. It is not multiplied by the step.",
-        "np.where(inside, upstream, 0)",
-    ])  # fmt: skip
-    yield ("outside the range it is 0, at its ends it passes", lambda: [one(v)[1] for v in (0.51, -0.51, 9.0)] == [0.0] * 3
-           and [one(v)[1] for v in (0.5, -0.5)] == [3.0] * 2 and one(0.45, -2, 1)[1] == 0.0 and one(0.2, -2, 0)[1] == 0.0, [
-        "With levels −2 to 2 and step 0.25 the range is −0.5 to 0.5.",
-        "The range is that of x, before rounding: 0.51 rounds to a level inside, and is outside.",
-        "passes = (x / step >= least) & (x / step <= greatest)",
-    ])  # fmt: skip
-    yield ("a step for each channel, along the first axis, of a square matrix too", lambda: agrees((4, 4)) and agrees((3, 5)), [
-        "x of shape (4, 4), step of shape (4,): rows, or columns?",
-        "NumPy aligns shapes at the last axis.",
-        "step.reshape(-1, *[1] * (x.ndim - 1))",
-    ])  # fmt: skip
-    yield ("one axis, four axes, one channel, none", lambda: agrees((6,)) and agrees((3, 2, 3, 3)) and agrees((1, 7))
-           and answer(np.zeros((0, 3)), np.zeros(0), -1, 1, np.zeros((0, 3)))[0].shape == (0, 3), [
-        "Convolutions have four axes, biases one.",
-        "step[:, None] is right for two axes only.",
-        "As many axes of length 1 as x has further axes.",
-    ])  # fmt: skip
-    yield ("float32 stays float32, float64 float64; views with gaps", lambda: all(
-        part.dtype == dtype for dtype in ("f4", "f8") for part in answer(np.ones((2, 3), dtype), np.array([0.5, 1.0]), -2, 2, np.ones((2, 3), dtype)))
-        and agrees((4, 3), "f4", view=True) and agrees((4, 3), bits=8), [
-        "Try x in float32 and steps in float64.",
-        "float32 times float64 is float64.",
-        ".astype(x.dtype) on both results.",
-    ])  # fmt: skip
-
-    def untouched() -> bool:
-        x, upstream = random.normal(size=(2, 2, 50))
-        before = x.copy(), upstream.copy()
-        value, gradient = answer(x, np.full(2, 0.25), -2, 1, upstream)
-        value += 1
-        gradient += 1
-        return np.array_equal(x, before[0]) and np.array_equal(upstream, before[1])
-
-    yield ("x and upstream stay as they were", untouched, [
-        "upstream[outside] = 0 changes the caller's gradient.",
-        "So does returning the caller's own array, which is then written to.",
-        "np.where makes a new array.",
-    ])  # fmt: skip
-    x = np.ones((2, 3))
-    yield ("steps and levels that make no sense are refused", lambda: all(raises(ValueError, answer, *given, x) for given in (
-        (x, np.ones(3), -2, 2), (x, np.ones(1), -2, 2), (x, np.array([1.0, 0.0]), -2, 2), (x, np.array([1.0, -1.0]), -2, 2),
-        (x, np.array([1.0, np.nan]), -2, 2), (x, np.ones(2), 2, 2), (x, np.ones(2), 2, -2),
-    )), [
-        "Try three steps, or one, for two channels, a step of 0, levels 2 to −2.",
-        "A single step would broadcast silently.",
-        "if step.shape != x.shape[:1] or not (step > 0).all() or least >= greatest: raise ValueError(…)",
-    ])  # fmt: skip
-
-
-@EXERCISES.add("10.5", "Which ones may go?")
+@EXERCISES.add("10.4", "Which ones may go?")
 def pareto_front(answer: Callable) -> Iterator[Property]:
     """answer(costs) -> mask of the rows on the front."""
 
@@ -364,22 +280,22 @@ def pareto_front(answer: Callable) -> Iterator[Property]:
         "Not the indices: a mask.",
         "A bool array (N,).",
     ])  # fmt: skip
-    yield ("who is beaten in every cost goes, who is best in one stays", lambda: keeps([0, 1], [[1, 9], [9, 2], [10, 10]]) and keeps([1], [[5, 5], [1, 1], [2, 3]]), [
-        "The third form is larger and slower than another: who would take it?",
+    yield ("a form beaten in every cost goes, a form that is best in one stays", lambda: keeps([0, 1], [[1, 9], [9, 2], [10, 10]]) and keeps([1], [[5, 5], [1, 1], [2, 3]]), [
+        "The third form is larger and slower than another: would anybody choose it?",
         "Compare each form with each other form, all costs at once.",
         "(costs[i] <= costs[j]).all() and (costs[i] < costs[j]).any(): j may go.",
     ])  # fmt: skip
-    yield ("who is best in no cost may still stay", lambda: keeps([0, 1, 2], [[1, 9], [5, 5], [9, 1]]), [
+    yield ("a form that is best in no cost may still stay", lambda: keeps([0, 1, 2], [[1, 9], [5, 5], [9, 1]]), [
         "The middle one is neither smallest nor fastest. Is there a form that beats it in both?",
         "A front is more than the winners of each column.",
-        "Ask whether somebody beats it, not whether it wins something.",
+        "Ask whether another form beats it, not whether it wins something.",
     ])  # fmt: skip
     yield ("equal in one cost and beaten in the other is beaten", lambda: keeps([0], [[1, 5], [1, 6]]) and keeps([1], [[7, 5, 3], [7, 5, 2]]), [
         "The same size, and slower.",
         "At most as costly everywhere, less in at least ONE.",
         "<= in all columns, < in any.",
     ])  # fmt: skip
-    yield ("equal forms do not send each other away", lambda: keeps([0, 2], [[1, 5], [2, 6], [1, 5]]) and keeps([0, 1, 2], [[4, 4]] * 3), [
+    yield ("equal forms do not remove each other", lambda: keeps([0, 2], [[1, 5], [2, 6], [1, 5]]) and keeps([0, 1, 2], [[4, 4]] * 3), [
         "Two copies of one form: if each removes the other, nothing is left.",
         "<= alone is true of a form and itself, too.",
         "Ask for < in at least one column.",
@@ -399,7 +315,7 @@ def pareto_front(answer: Callable) -> Iterator[Property]:
         "Sorting by the first column works for two costs only.",
         "Compare all pairs: costs[:, None] <= costs has the shape (N, N, K).",
     ])  # fmt: skip
-    yield ("nobody is worse off for infinity, negative numbers or an empty list", lambda: keeps([0, 1], [[np.inf, 1], [1, np.inf], [np.inf, np.inf]])
+    yield ("infinity, negative numbers and an empty list are fine", lambda: keeps([0, 1], [[np.inf, 1], [1, np.inf], [np.inf, np.inf]])
            and keeps([1], [[-1, 0], [-2, 0]]) and answer(np.zeros((0, 3))).shape == (0,) and keeps([0], [[7, 7]]), [
         "A form that never answers has a latency of infinity.",
         "inf − inf is NaN: compare, do not subtract.",
@@ -417,6 +333,6 @@ def pareto_front(answer: Callable) -> Iterator[Property]:
         [[1.0, nan], [2.0, 2.0]], [[nan, 1.0]], [1.0, 2.0], [[[1.0]]],
     )) and raises(ValueError, answer, np.zeros((3, 0))), [
         "A measurement is missing: NaN.",
-        "Every comparison with NaN is false, so nobody would beat such a form.",
+        "Every comparison with NaN is false, so no form would beat such a form.",
         "if costs.ndim != 2 or costs.shape[1] == 0 or np.isnan(costs).any(): raise ValueError(…)",
     ])  # fmt: skip

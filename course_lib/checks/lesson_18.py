@@ -54,6 +54,11 @@ def the_rule(answer: Callable) -> Iterator[Property]:
         "The mean is 90, the ratio 90 / 60 = 1.5, three pods times 1.5 is 4.5.",
         "math.ceil(ratio * len(usages))",
     ])  # fmt: skip
+    yield ("a pod at 0 millicores is measured", lambda: gives(2, [0, 0, 90]) and gives(1, [0, 0]) and gives(1, [0], low=1), [
+        "0, 0 and 90 millicores: how many pods are measured?",
+        "Three: their mean is 30. A pod is not measured where its entry is None or a text.",
+        "`if each` drops 0 as well; ask `each is not None and each != 'not ready'`",
+    ])  # fmt: skip
     yield ("the usage is a share of the request", lambda: gives(2, [500], 500) and gives(1, [100, 100], 500) and gives(8, [250, 250], 125, 0.5), [
         "500 millicores of a request of 500 are 100 %.",
         "Divide the mean by request · target.",
@@ -219,7 +224,8 @@ def manifest(answer: Callable) -> Iterator[Property]:
         "targetCPUUtilizationPercentage belongs to autoscaling/v1; here it is `metrics`, a list.",
         "- type: Resource\n  resource: {name: cpu, target: {type: Utilization, averageUtilization: …}}",
     ])  # fmt: skip
-    yield ("the API server accepts its name", lambda: re.fullmatch(NAME, document()["metadata"]["name"]) is not None, [
+    yield ("the API server accepts its name", lambda: re.fullmatch(NAME, document()["metadata"]["name"]) is not None
+           and len(document()["metadata"]["name"]) <= 253, [
         "The schema does not look at names; the API server does.",
         "Small letters, digits, - and . (RFC 1123).",
         "An underscore is neither.",
@@ -235,11 +241,16 @@ def manifest(answer: Callable) -> Iterator[Property]:
         "averageUtilization is a whole number, in percent.",
         "target: {type: Utilization, averageUtilization: 65}",
     ])  # fmt: skip
-    yield ("requests_in_flight of the pods, 4 on average", lambda: [(m["metric"]["name"], m["target"]["type"], amount(m["target"]["averageValue"]))
-           for m in metric("Pods", "pods")] == [("requests_in_flight", "AverageValue", 4)], [
+    yield ("requests_in_flight of the pods, 4 on average", lambda: [(m["metric"], m["target"]["type"], amount(m["target"]["averageValue"]))
+           for m in metric("Pods", "pods")] == [({"name": "requests_in_flight"}, "AverageValue", 4)], [
         "A metric of the pods' own is of type Pods.",
         "The mean over the pods is an AverageValue.",
         'pods: {metric: {name: requests_in_flight}, target: {type: AverageValue, averageValue: "4"}}',
+    ])  # fmt: skip
+    yield ("it scales on these two metrics and on no other", lambda: len(spec()["metrics"]) == 2, [
+        "The autoscaler follows the metric that wants most. How many metrics does the task name?",
+        "Two: CPU and requests_in_flight. A third could want more than both.",
+        "metrics: one of type Resource, one of type Pods, and nothing else.",
     ])  # fmt: skip
     yield ("upwards at once, at most twice as many in 30 seconds", lambda: way("scaleUp").get("stabilizationWindowSeconds", 0) == 0
            and policies("scaleUp") == [("Percent", 100, 30)], [

@@ -1,7 +1,6 @@
 """Checks of lesson 19."""
 
 import copy
-import itertools
 import math
 import random
 import re
@@ -14,7 +13,7 @@ from course_lib.idioms.exercises import Property
 EXERCISES = Register()
 
 
-@EXERCISES.add("19.1", "Who is in the canary?")
+@EXERCISES.add("19.1", "Which clients meet the canary?")
 def canary_members(answer: Callable) -> Iterator[Property]:
     """answer(client, percent, release) -> bool."""
     clients = [f"client-{i}" for i in range(4000)]
@@ -56,38 +55,74 @@ def canary_members(answer: Callable) -> Iterator[Property]:
         "One place for each client and release, compared with the percentage.",
     ])  # fmt: skip
     fine = [f"c{i}" for i in range(50_000)]
-    yield ("a tenth of a percent is not nothing", lambda: 20 <= len(members(0.1, among=fine)) <= 90, [
+
+    def coarse() -> bool:
+        """Whether the percentages at which clients come in are all multiples of 0.01."""
+        found = []
+        for client in clients[:20]:
+            low, high = 0.0, 100.0
+            for _ in range(45):
+                middle = (low + high) / 2
+                low, high = (low, middle) if answer(client, middle, "r") else (middle, high)
+            found.append(abs(100 * high - round(100 * high)) < 1e-6)
+        return all(found)
+
+    yield ("a tenth of a percent is not nothing, nor is a thousandth", lambda: 20 <= len(members(0.1, among=fine)) <= 90 and not coarse(), [
         "Of 50,000 clients, 0.1 % should be near 50.",
-        "A hundred places are too few: `% 100` knows whole percents alone.",
+        "A hundred places are too few: `% 100` knows whole percents alone, `% 10_000` hundredths of one.",
         "Use 64 bits of the hash.",
     ])  # fmt: skip
 
     def independent(first: str, second: str) -> bool:
         return 100 <= len(members(20, first) & members(20, second)) <= 230  # 160 of 4,000 by chance
 
-    yield ("another release draws anew", lambda: independent("a", "b") and independent("2026-11", "2026-12")
-           and not (members(5, "a") <= members(20, "b")), [
+    def each_other() -> bool:
+        """Also names that differ in a letter's case, in an accent, at the end of a long name, or by a space."""
+        long = "release-of-the-digits-service-2026-11-30-build-"
+        pairs = (("a", "b"), ("2026-11", "2026-12"), ("1", "2"), ("v3", "V3"), ("ä", "ö"), (long + "1", long + "2"),
+                 ("1" + long, "2" + long), ("web", "web "), ("a b", "b a"), ("", "x"))  # fmt: skip
+        return all(independent(*each) for each in pairs) and not members(5, "a") <= members(20, "b")
+
+    yield ("another release draws anew", each_other, [
         "How many are in both canaries of two releases at 20 %? By chance 4 %.",
-        "The release's name belongs into the hash.",
+        "The release's name belongs into the hash, all of it: not cut off, not in lower case, no letter left out.",
         "sha256 of release and client together",
     ])  # fmt: skip
 
-    def borders() -> bool:
-        a = [answer(f"{i}", 50, "web1") for i in range(1000)]
-        return all(sum(x == y for x, y in zip(a, [answer(f"{joint}1{i}" if joint else f"1{i}", 50, "web") for i in range(1000)])) < 800
-                   for joint in ("", "-", ":", "/", "|"))  # fmt: skip
+    def alike(pairs: list[tuple[tuple[str, str], tuple[str, str]]]) -> bool:
+        """Whether all of these pairs of (client, release) get the same answers: by chance once in 2**(number of pairs)."""
+        return all(answer(c, 50, r) == answer(d, 50, s) for (c, r), (d, s) in pairs)
 
     def joined() -> bool:
         """Whatever one puts between the two names may stand in one of them."""
-        same = []
-        for mark in (":", "-", "/", "|", "\n", " ", "_", "."):
-            a = [answer(f"b{mark}{i}", 50, "a") for i in range(300)]
-            same.append(sum(x == answer(f"{i}", 50, f"a{mark}b") for i, x in enumerate(a)))
-        return max(same) < 250
+        single = [chr(i) for i in range(0x250)] + ["\u200b", "\u2192", "\ue000", "\U0001f600"]
+        marks = ["", *single, *(2 * each for each in single[:128]), "::", ": ", " : ", ", ", " - ", " | ", "->", "=>", "---",
+                 "--", "\r\n", "||", "/client/", " client ", "-client-", ":client:", "client", "&client=", "_canary_"]  # fmt: skip
+        for mark in marks:
+            before = [((f"b{mark}{i}", "a"), (f"{i}", f"a{mark}b")) for i in range(40)]
+            after = [((f"a{mark}b", f"{i}"), ("a", f"b{mark}{i}")) for i in range(40)]
+            if alike(before) or alike(after):
+                return False
+        return True
 
-    yield ("names that look alike when put together are not alike", lambda: borders() and joined(), [
-        'Release "web1" and client "7"; release "web" and client "17".',
-        "A mark between the two helps only if it can stand in neither.",
+    def swapped() -> bool:
+        same = [answer(each, 50, each) for each in clients[:40]]
+        return not alike([((f"x{i}", f"y{i}"), (f"y{i}", f"x{i}")) for i in range(40)]) and len(set(same)) == 2
+
+    def other_clients() -> bool:
+        kinds = (
+            ("Ana{}", "ana{}"),
+            ("{}ä", "{}ö"),
+            ("{}", "{} "),
+            ("{:0>50}1", "{:0>50}2"),
+            ("{}a", "{}b"),
+            ("{}", "0{}"),
+        )
+        return not any(alike([((a.format(i), "r"), (b.format(i), "r")) for i in range(40)]) for a, b in kinds)
+
+    yield ("names that look alike are not alike", lambda: joined() and swapped() and other_clients(), [
+        'Release "web1" and client "7"; release "web" and client "17". And release "a" with client "b", and the reverse.',
+        "A mark between the two helps only if it can stand in neither, and any character may stand in a name.",
         "json.dumps([release, client])",
     ])  # fmt: skip
     yield ("an empty id and other percentages are refused", lambda: all(raises(ValueError, answer, *each, "r") for each in (
@@ -98,286 +133,208 @@ def canary_members(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
 
 
-def _watched(outcomes: list[bool], p0: float, p1: float, alpha: float, beta: float) -> tuple[str, int]:
-    """By counts, all prefixes at once: an independent second way."""
-    wrong = list(itertools.accumulate(map(int, outcomes)))
-    for n, k in enumerate(wrong, start=1):
-        ratio = k * (math.log(p1) - math.log(p0)) + (n - k) * (math.log1p(-p1) - math.log1p(-p0))
-        if ratio >= -math.log(alpha) or ratio <= math.log(beta):
-            return ("roll back" if ratio > 0 else "promote"), n
-    return "go on", len(outcomes)
+def _judged(candidate: tuple, stable: tuple, p0: float, p1: float, alpha: float, beta: float) -> tuple[str, float]:
+    """By probabilities of single requests, an independent second way; and how near a bound the evidence comes."""
+
+    def known(wrong: int, fine: int, low: float, high: float) -> float:
+        return wrong * (math.log(high) - math.log(low)) + fine * (math.log1p(-high) - math.log1p(-low))
+
+    (k, n), (j, m) = candidate, stable
+    alone = compared = known(k, n - k, p0, p1)
+    if m:
+        odds = n / m  # of the candidate against the stable version
+        q0, q1 = odds / (1 + odds), odds * p1 / p0 / (1 + odds * p1 / p0)
+        compared = known(k, j, q0, q1) if n else 0.0
+    upper, lower = -math.log(alpha), math.log(beta)
+    near = min(abs(each - bound) for each in (alone, compared) for bound in (upper, lower))
+    if not n:
+        return "unknown", 1.0
+    if min(alone, compared) <= lower:
+        return "fine", near
+    return ("bad" if compared >= upper else "unknown"), near
 
 
-@EXERCISES.add("19.2", "Stop as soon as you know")
-def sequential(answer: Callable) -> Iterator[Property]:
-    """answer(outcomes, p0, p1, alpha, beta) -> (verdict, requests read)."""
-
-    def gives(outcomes: list[bool], *how: float) -> bool:
-        return tuple(answer(list(outcomes), *how)) == _watched(outcomes, *how)
-
-    yield ("three failures in a row are enough at 1 % against 10 %, with alpha 0.001", lambda: tuple(answer([True] * 9, 0.01, 0.1, 0.0011, 0.01)) == ("roll back", 3), [
-        "Each failure makes p1 ten times as likely.",
-        "10 · 10 · 10 ≥ 1 / 0.0011",
-        "Add math.log(p1 / p0) for each failure and compare with math.log(1 / alpha).",
+@EXERCISES.add("19.2", "Whose requests go wrong?")
+def at_the_same_time(answer: Callable) -> Iterator[Property]:
+    """answer(candidate, stable, p0, p1, alpha, beta) -> "fine", "bad" or "unknown"."""
+    usual = (0.005, 0.05, 0.001, 0.01)
+    yield ("no failure among 20 requests says nothing, among 300 it is fine", lambda: answer((0, 20), (0, 80), *usual) == "unknown"
+           and answer((0, 300), (0, 1200), *usual) == "fine", [
+        "Alone: each good request takes ln((1 - p1) / (1 - p0)) away.",
+        "Nothing went wrong, so the comparison is 0, and the first evidence decides.",
+        'if min(alone, compared) <= math.log(beta): return "fine"',
     ])  # fmt: skip
-    yield ("good requests alone promote, after as many as it takes", lambda: gives([False] * 300, 0.01, 0.05, 0.001, 0.02), [
-        "A good request makes p1 a little less likely.",
-        "By (1 - p1) / (1 - p0).",
-        "Add math.log((1 - p1) / (1 - p0)) for each; promote at math.log(beta).",
+    yield ("a candidate that fails, beside a stable version that does not, is bad", lambda: answer((10, 100), (0, 400), *usual) == "bad"
+           and answer((7, 40), (1, 160), *usual) == "bad", [
+        "Nearly all that failed were the candidate's, which has a fifth of the requests.",
+        "q0 = 0.2, q1 = 10 · 0.2 / (10 · 0.2 + 0.8); K are the candidate's failures, n those of both.",
+        'compared = evidence(k, k + j, q0, q1); compared >= -math.log(alpha) is "bad"',
+    ])  # fmt: skip
+    yield ("on a day on which everything fails, the candidate is not to blame", lambda: answer((8, 100), (32, 400), *usual) == "fine"
+           and answer((80, 1000), (320, 4000), *usual) == "fine" and answer((2, 20), (8, 80), *usual) != "bad", [
+        "8 % of the candidate's requests failed, and 8 % of the others'.",
+        "Its evidence alone is high, and yet only the comparison may say `bad`.",
+        'Nothing but `compared` is held against ln(1/alpha).',
     ])  # fmt: skip
 
-    def random_streams(alpha: float, beta: float) -> bool:
-        for seed in range(40):
-            drawn = random.Random(seed)
-            outcomes = [drawn.random() < drawn.choice([0.01, 0.05, 0.1]) for _ in range(400)]
-            if not gives(outcomes, 0.02, 0.08, alpha, beta):
-                return False
+    def shares_of_any_size() -> bool:
+        return (answer((30, 400), (6, 100), *usual) == "fine" and answer((5, 10), (20, 990), *usual) == "bad"
+                and answer((20, 500), (1, 500), *usual) == "bad" and answer((10, 500), (9, 500), *usual) == "fine")  # fmt: skip
+
+    yield ("the candidate's share of the requests counts: 1 %, 50 % or 80 %", shares_of_any_size, [
+        "The counts of requests say what share is the candidate's.",
+        "q0 = n / (n + m), and not 0.2 each time.",
+        "q0 = candidate[1] / (candidate[1] + stable[1])",
+    ])  # fmt: skip
+    yield ("by the limits fine is fine, also beside a stable version that never fails", lambda: answer((9, 9000), (0, 36000), *usual) == "fine", [
+        "1 of 1,000 is less than the 5 of 1,000 that are fine.",
+        "The comparison may call it worse; which question comes first?",
+        'First "fine", then "bad".',
+    ])  # fmt: skip
+    yield ("without a request of the stable version, the evidence alone decides; without one of the candidate's, nothing does", lambda: (
+        answer((10, 100), (0, 0), *usual), answer((0, 300), (0, 0), *usual), answer((0, 0), (5, 100), *usual),
+        answer((0, 0), (0, 0), *usual), answer((0, 0), (500, 1000), *usual)) == ("bad", "fine", "unknown", "unknown", "unknown"), [
+        "Try (0, 0) for the stable version, then for the candidate.",
+        "Nothing may be divided by zero, and no logarithm of zero.",
+        'if not candidate[1]: return "unknown"; and `compared = alone` where stable[1] is 0',
+    ])  # fmt: skip
+
+    def drawn() -> bool:
+        random_ = random.Random(19)
+        tried = 0
+        while tried < 400:
+            p0 = random_.choice([0.001, 0.01, 0.1])
+            p1 = min(p0 * random_.choice([1.5, 3, 10]), 0.99)
+            n, m = random_.choice([5, 50, 500]), random_.choice([1, 50, 2000])
+            candidate = (random_.randint(0, max(1, n // random_.choice([1, 5, 30]))), n)
+            stable = (random_.randint(0, max(1, m // random_.choice([1, 5, 30]))), m)
+            how = (p0, p1, random_.choice([0.2, 0.05, 1e-6]), random_.choice([0.2, 0.05, 1e-6]))
+            expected, near = _judged(candidate, stable, *how)
+            if near > 1e-6:
+                tried += 1
+                if answer(candidate, stable, *how) != expected:
+                    return False
         return True
 
-    yield ("failures among good requests, as they come", lambda: random_streams(0.01, 0.1), [
-        "Compare after each request, not at the end.",
-        "Both kinds of requests change the evidence; beta is the lower bound, 1 / alpha the upper one.",
-        "known += wrong if outcome else fine; then the two comparisons",
+    yield ("the same verdict for 400 drawn counts and limits", drawn, [
+        "alpha belongs to the upper bound, beta to the lower one.",
+        "r is p1 / p0, whatever they are. `fine` asks both kinds of evidence.",
+        "min(alone, compared) <= math.log(beta); compared >= -math.log(alpha)",
     ])  # fmt: skip
-    yield ("alpha belongs to the upper bound, beta to the lower one", lambda: random_streams(0.2, 0.001) and random_streams(0.001, 0.2), [
-        "Try alpha = 0.2 with beta = 0.001, and the reverse.",
-        "Is one of the two in both bounds?",
-        "Upper: -math.log(alpha). Lower: math.log(beta).",
-    ])  # fmt: skip
-    yield ("where it ends undecided, it says so", lambda: tuple(answer([], 0.01, 0.1, 0.001, 0.01)) == ("go on", 0)
-           and tuple(answer([True, True], 0.01, 0.1, 0.001, 0.01)) == ("go on", 2), [
-        "Try no request at all, and two.",
-        "Neither bound is reached.",
-        'return "go on", read, after the loop',
-    ])  # fmt: skip
-
-    def reads_no_more() -> bool:
-        taken = []
-
-        def stream() -> Iterator[bool]:
-            while True:
-                taken.append(1)
-                if len(taken) > 5000:
-                    raise RuntimeError("the decision was made long ago, and still more is read")
-                yield True
-
-        return tuple(answer(stream(), 0.01, 0.1, 0.0011, 0.01)) == ("roll back", 3) and len(taken) == 3
-
-    yield ("an endless stream is read as far as needed", reads_no_more, [
-        "list(outcomes) never ends.",
-        "A generator gives one at a time.",
-        "for outcome in outcomes: …, and return inside the loop",
-    ])  # fmt: skip
-    yield ("what NumPy calls True counts, and so does 1", lambda: tuple(answer([1, 1, 1], 0.01, 0.1, 0.0011, 0.01)) == ("roll back", 3), [
-        "Try 1 and 0 instead of True and False.",
-        "`outcome is True` is too much to ask.",
-        "if outcome: …",
-    ])  # fmt: skip
-
-    def long() -> bool:
-        """No decision for thousands of requests, and then one: a product would have run out of its range on the way."""
-        fair = [True] * 2000 + [False] * 2000
-        return gives(fair, 0.4, 0.6, 1e-307, 1e-307) and gives([True] * 1500, 0.5, 0.8, 1e-300, 0.1)
-
-    yield ("a bound of 10³⁰⁰ is reached when it is reached", long, [
-        "Try alpha = 1e-307: 1 / alpha is near the largest float.",
-        "Sums of logarithms do not overflow.",
-        "-math.log(alpha) instead of 1 / alpha",
-    ])  # fmt: skip
-    yield ("what is no test is refused", lambda: all(raises(ValueError, answer, [], *each) for each in (
+    yield ("what is no test, or no count, is refused", lambda: all(raises(ValueError, answer, (1, 9), (1, 9), *each) for each in (
         (0.1, 0.01, 0.05, 0.1), (0.1, 0.1, 0.05, 0.1), (0, 0.1, 0.05, 0.1), (0.1, 1, 0.05, 0.1), (0.1, 0.2, 0, 0.1),
-        (0.1, 0.2, 1, 0.1), (0.1, 0.2, 0.1, 0), (0.1, 0.2, 0.1, 1.5))), [
-        "Try p0 above p1, and 0 and 1 for each of the four.",
-        "Also before any request was read.",
-        "if not (0 < p0 < p1 < 1 and …): raise ValueError(…)",
+        (0.1, 0.2, 1, 0.1), (0.1, 0.2, 0.1, 0), (0.1, 0.2, 0.1, 1.5))) and all(raises(ValueError, answer, *each, *usual) for each in (
+        ((10, 9), (0, 9)), ((0, 9), (10, 9)), ((-1, 9), (0, 9)), ((0, 9), (-1, 9)), ((1, 0), (0, 9)))), [
+        "Try p0 above p1, 0 and 1 for each of the four, and more wrong requests than requests.",
+        "Also where the candidate has no request.",
+        "if not (0 < p0 < p1 < 1 and …): raise ValueError(…), before anything else",
     ])  # fmt: skip
 
 
-def _tail(most: int, n: int, p: float) -> float:
-    """P(K > most), by adding one request at a time: an independent second way."""
-    chances = [1.0]
-    for _ in range(n):
-        chances = [(1 - p) * a + p * b for a, b in zip([*chances, 0.0], [0.0, *chances])]
-    return sum(chances[most + 1 :])
+def _flat(tree: object, path: tuple = ()) -> Iterator[tuple[tuple, object]]:
+    if isinstance(tree, dict):
+        for key in tree:
+            yield from _flat(tree[key], (*path, key))
+    else:
+        yield path, tree
 
 
-@EXERCISES.add("19.3", "How many requests, exactly?", seconds=60)
-def exact_sample(answer: Callable) -> Iterator[Property]:
-    """answer(p0, p1, alpha, power) -> (n, most)."""
+@EXERCISES.add("19.3", "What will the next apply change?")
+def next_apply(answer: Callable) -> Iterator[Property]:
+    """answer(files, last_applied, live) -> {path: (before, after)}."""
+    files = {"metadata": {"name": "digits", "labels": {"app": "digits"}}, "spec": {"replicas": 2, "image": "digits:1"}}
+    live = {
+        "metadata": {"name": "digits", "labels": {"app": "digits"}, "uid": "7f"},
+        "spec": {"replicas": 2, "image": "digits:1"},
+        "status": {"ready": 2},
+    }
 
-    def is_smallest(p0: float, p1: float, alpha: float, power: float) -> bool:
-        n, most = answer(p0, p1, alpha, power)
-        keeps = _tail(most, n, p0) <= alpha + 1e-12 and _tail(most, n, p1) >= power - 1e-12
-        tighter = most == 0 or _tail(most - 1, n, p0) > alpha
-        for fewer in range(max(1, n - 40), n):
-            bound = next(k for k in range(fewer + 1) if _tail(k, fewer, p0) <= alpha)
-            if _tail(bound, fewer, p1) >= power:
-                return False
-        return keeps and tighter
+    def ask(*given: dict) -> dict:
+        return answer(*copy.deepcopy(given))
 
-    yield ("where a good candidate never fails, one failure is enough: 299 requests show 1 %",
-           lambda: tuple(answer(0, 0.01, 0.05, 0.95)) == (299, 0) and tuple(answer(0, 0.2, 0.01, 0.9)) == (11, 0), [
-        "With p0 = 0, most is 0. When is at least one failure nearly certain?",
-        "1 - 0.99ⁿ ≥ 0.95",
-        "P(K > 0 | p1) = 1 - (1 - p1)**n",
-    ])  # fmt: skip
-    yield ("from a coin: 0.5 against 0.9", lambda: is_smallest(0.5, 0.9, 0.05, 0.8), [
-        "Try n = 1, 2, 3, … and for each the smallest bound that keeps the first promise.",
-        "P(K ≤ most) is a sum of math.comb(n, i) * p**i * (1 - p)**(n - i).",
-        "Raise `most` while 1 - P(K ≤ most | p0) > alpha; then look at the second promise.",
-    ])  # fmt: skip
-    cases = [
-        (0.01, 0.1, 0.05, 0.9),
-        (0.05, 0.2, 0.05, 0.8),
-        (0.02, 0.2, 0.01, 0.9),
-        (0.1, 0.3, 0.1, 0.9),
-        (0.3, 0.5, 0.05, 0.8),
-    ]
-    yield ("both promises are kept, by the smallest bound that keeps the first one",
-           lambda: all(_tail(m, n, a) <= alpha and _tail(m, n, b) >= power and (m == 0 or _tail(m - 1, n, a) > alpha)
-                       for a, b, alpha, power in cases for n, m in [answer(a, b, alpha, power)]), [
-        "Compute P(K > most) for your answer, under p0 and under p1.",
-        "K > most, not K ≥ most. alpha is for p0, power for p1.",
-        "1 - at_most(most, n, p0) <= alpha and 1 - at_most(most, n, p1) >= power",
-    ])  # fmt: skip
-    yield ("and with no request fewer", lambda: all(is_smallest(*each) for each in cases), [
-        "Is there a smaller n that would do?",
-        "The power goes up and down with n, as the bound jumps: no halving, no steps of ten.",
-        "Count n up from 1, one at a time.",
-    ])  # fmt: skip
-    yield ("a weak promise needs one request", lambda: tuple(answer(0.01, 0.6, 0.05, 0.5)) == (1, 0), [
-        "Try p1 = 0.6 with a power of 0.5.",
-        "One request fails with probability 0.6: enough.",
-        "n begins at 1.",
-    ])  # fmt: skip
-    yield ("some hundreds of requests are no problem", lambda: is_smallest(0.01, 0.035, 0.05, 0.9), [
-        "Which factor overflows, or which loop is too long?",
-        "math.comb is exact; the bound never falls as n grows, so it need not begin at 0 again.",
-        "Keep `most` from one n to the next.",
-    ])  # fmt: skip
-    yield ("what is no plan is refused", lambda: all(raises(ValueError, answer, *each) for each in (
-        (0.1, 0.1, 0.05, 0.9), (0.2, 0.1, 0.05, 0.9), (-0.1, 0.1, 0.05, 0.9), (0.1, 1, 0.05, 0.9), (0.1, 0.2, 0, 0.9),
-        (0.1, 0.2, 0.05, 1), (0.1, 0.2, 1, 0.9), (0.1, 0.2, 0.05, 0))), [
-        "Try p0 = p1: no number of requests tells them apart.",
-        "And promises of 0 or 1.",
-        "if not (0 <= p0 < p1 < 1 and 0 < alpha < 1 and 0 < power < 1): raise ValueError(…)",
-    ])  # fmt: skip
-
-
-def field(
-    dtype: str = "float32", shape: tuple = (-1, 8, 8), low: float | None = 0, high: float | None = 1, **more: bool
-) -> dict:
-    return {"dtype": dtype, "shape": shape, "low": low, "high": high, **more}
-
-
-@EXERCISES.add("19.4", "Does this break a client?")
-def schema_gate(answer: Callable) -> Iterator[Property]:
-    """answer(old, new) -> set of (side, name)."""
-    old = {"inputs": {"pixels": field(), "pen": field(shape=(-1,), optional=True)},
-           "outputs": {"logits": field(shape=(-1, 10), low=None, high=None), "sure": field(shape=(-1,))}}  # fmt: skip
-
-    def changed(side: str, name: str, now: dict | None = None, **to: object) -> dict:
-        new = copy.deepcopy(old)
-        if now is not None or to:
-            new[side][name] = now if now is not None else new[side][name] | to
+    def with_(tree: dict, path: tuple, *value: object) -> dict:
+        """A copy with another value there, or without it."""
+        tree = copy.deepcopy(tree)
+        inside = tree
+        for key in path[:-1]:
+            inside = inside.setdefault(key, {})
+        if value:
+            inside[path[-1]] = value[0]
         else:
-            del new[side][name]
-        return new
+            del inside[path[-1]]
+        return tree
 
-    def broken(new: dict) -> set:
-        return set(answer(old, new))
-
-    yield ("no change breaks nobody", lambda: broken(copy.deepcopy(old)) == set() and set(answer({"inputs": {}, "outputs": {}}, {"inputs": {}, "outputs": {}})) == set(), [
-        "Compare a version with itself.",
-        "An empty set is set().",
-        "Collect (side, name) only where something breaks.",
-    ])  # fmt: skip
-    yield ("what is gone, or renamed, breaks", lambda: broken(changed("inputs", "pixels")) == {("inputs", "pixels")}
-           and broken(changed("outputs", "sure")) == {("outputs", "sure")} and broken(changed("inputs", "pen")) == {("inputs", "pen")}, [
-        "Remove an input; remove an output.",
-        "An optional input that is gone breaks those who send it.",
-        "name not in new[side]",
-    ])  # fmt: skip
-    yield ("an output more breaks nobody, nor an optional input; a required input does",
-           lambda: broken(changed("outputs", "more", field())) == set() and broken(changed("inputs", "hint", field(optional=True))) == set()
-           and broken(changed("inputs", "hint", field())) == {("inputs", "hint")}
-           and broken(changed("inputs", "hint", field(optional=False))) == {("inputs", "hint")}, [
-        "Which of the three must an old client know?",
-        "Without the key `optional`, an input is required.",
-        'not new_field.get("optional", False)',
-    ])  # fmt: skip
-    yield ("another dtype breaks, on both sides", lambda: broken(changed("inputs", "pixels", dtype="float64")) == {("inputs", "pixels")}
-           and broken(changed("outputs", "logits", dtype="float64")) == {("outputs", "logits")}, [
-        "float64 holds every float32, and yet.",
-        "Bytes are read as what they were.",
-        'old["dtype"] != new["dtype"]',
-    ])  # fmt: skip
-    yield ("an optional input that becomes required breaks; the reverse does not", lambda: broken(changed("inputs", "pen", optional=False)) == {("inputs", "pen")}
-           and broken(changed("inputs", "pixels", optional=True)) == set(), [
-        "Some clients leave it out.",
-        "Compare the two values of `optional`.",
-        "was optional and is not any more",
-    ])  # fmt: skip
-    yield ("an input's range may widen, an output's may narrow", lambda: broken(changed("inputs", "pixels", low=-1, high=None)) == set()
-           and broken(changed("inputs", "pixels", high=0.5)) == {("inputs", "pixels")} and broken(changed("inputs", "pixels", low=0.1)) == {("inputs", "pixels")}
-           and broken(changed("outputs", "sure", low=0.2, high=0.9)) == set() and broken(changed("outputs", "sure", high=100)) == {("outputs", "sure")}
-           and broken(changed("outputs", "sure", low=-1)) == {("outputs", "sure")}, [
-        "Who must cope with whose range?",
-        "What clients send must fit into the new inputs; what the model answers, into the old outputs.",
-        "One function within(inner, outer): within(old, new) for inputs, within(new, old) for outputs.",
-    ])  # fmt: skip
-    yield ("no bound is wider than any bound", lambda: broken(changed("outputs", "logits", low=-50, high=50)) == set()
-           and broken(changed("outputs", "sure", high=None)) == {("outputs", "sure")} and broken(changed("outputs", "sure", low=None)) == {("outputs", "sure")}
-           and set(answer(changed("inputs", "pixels", low=None), old)) == {("inputs", "pixels")}, [
-        "None stands for infinity.",
-        "The outer side None allows everything; the inner side None fits into None alone.",
-        "low is None or (inner['low'] is not None and inner['low'] >= low)",
-    ])  # fmt: skip
-    yield ("a size that was free and is fixed breaks an input, not an output; the reverse the other way round",
-           lambda: broken(changed("inputs", "pixels", shape=(1, 8, 8))) == {("inputs", "pixels")}
-           and broken(changed("inputs", "pixels", shape=(-1, -8, 8))) == set()
-           and broken(changed("outputs", "logits", shape=(1, 10))) == set()
-           and broken(changed("outputs", "logits", shape=(-1, -10))) == {("outputs", "logits")}, [
-        "-1 is any size from 1; 1 is 1.",
-        "A fixed size s fits into -k where s ≥ k.",
-        "a == b or (b < 0 and abs(a) >= -b), for inner a and outer b",
-    ])  # fmt: skip
-    yield ("any size from k: a larger k is narrower", lambda: broken(changed("inputs", "pixels", shape=(-2, 8, 8))) == {("inputs", "pixels")}
-           and broken(changed("outputs", "logits", shape=(-2, 10))) == set()
-           and set(answer(changed("inputs", "pixels", shape=(-2, 8, 8)), old)) == set()
-           and broken(changed("inputs", "pixels", shape=(-1, -9, 8))) == {("inputs", "pixels")}
-           and broken(changed("outputs", "logits", shape=(0, 10))) == {("outputs", "logits")}, [
-        "-2 does not allow one picture; -1 does, but not none: 0 is a size of its own.",
-        "-2 fits into -1, not the other way round.",
-        "b < 0 and abs(a) >= -b",
-    ])  # fmt: skip
-    yield ("an axis more or less breaks", lambda: broken(changed("inputs", "pixels", shape=(-1, 8))) == {("inputs", "pixels")}
-           and broken(changed("outputs", "logits", shape=(-1, 10, 1))) == {("outputs", "logits")}, [
-        "zip() stops at the shorter one.",
-        "Compare the numbers of axes first.",
-        'len(inner["shape"]) != len(outer["shape"])',
+    image, replicas = ("spec", "image"), ("spec", "replicas")
+    yield ("nothing changed, nothing changes", lambda: ask(files, files, live) == {} and ask({}, {}, live) == {} and ask({}, {}, {}) == {}, [
+        "The uid and the status stand in no file. Does apply touch them?",
+        "What neither the files nor the last apply hold stays.",
+        "Look at the values of the files first.",
     ])  # fmt: skip
 
-    def all_at_once() -> bool:
-        new = {
-            "inputs": {"pixels": field(high=0.5), "hint": field()},
-            "outputs": {"logits": old["outputs"]["logits"], "sure": field(shape=(-1,), high=2), "x": field()},
-        }
-        kept = copy.deepcopy((old, new))
-        found = broken(new)
-        return found == {("inputs", "pixels"), ("inputs", "pen"), ("inputs", "hint"), ("outputs", "sure")} and kept == (
-            old,
-            new,
-        )
+    def tuples() -> bool:
+        found = ask(files, files, with_(live, image, "digits:3"))
+        return len(found) == 1 and all(isinstance(each, tuple) for pair in found.items() for each in pair)
 
-    yield ("all that breaks is found, and nothing is changed", all_at_once, [
-        "Several changes at once.",
-        "Do not return at the first.",
-        "Collect into a set.",
+    yield ("a path is a tuple of keys, and beside it stand two values: before and after", tuples, [
+        "The image differs: one entry is expected.",
+        "Not a text with dots, and not a list, which cannot be a key.",
+        '{("spec", "image"): (before, after)}',
+    ])  # fmt: skip
+    yield ("a promotion that stands in the cluster alone is taken back", lambda: ask(files, files, with_(live, image, "digits:3")) == {image: ("digits:3", "digits:1")}
+           and ask(files, files, with_(live, replicas, 9)) == {replicas: (9, 2)}, [
+        "The files are as they were. And yet the live value differs from them.",
+        "Compare the files with the live object, not with the last apply.",
+        "{path: (live value, files' value)} where the two differ",
+    ])  # fmt: skip
+    yield ("a change of the files is applied, and what is new is set", lambda: ask(with_(files, image, "digits:2"), files, live) == {image: ("digits:1", "digits:2")}
+           and ask(with_(files, ("spec", "strategy", "surge"), 1), files, live) == {("spec", "strategy", "surge"): (None, 1)}
+           and ask(files, {}, {}) == {path: (None, value) for path, value in _flat(files)}, [
+        "Before is what is live, after is what the files say.",
+        "None stands for a value that is not there yet.",
+        "now.get(path), for flat dicts {path: value}",
+    ])  # fmt: skip
+    yield ("what was applied and is no longer in the files is removed", lambda: ask(with_(files, replicas), files, with_(live, replicas, 9)) == {replicas: (9, None)}
+           and ask(with_(files, ("metadata", "labels")), files, live) == {("metadata", "labels", "app"): ("digits", None)}, [
+        "The line `replicas` was deleted from the file. What becomes of the nine pods?",
+        "The last apply held it, the files do not: it goes.",
+        "for each path of last_applied that is not in files and is live: (live value, None)",
+    ])  # fmt: skip
+    yield ("what somebody else set, and what is gone already, stays as it is", lambda: ask(with_(files, replicas), with_(files, replicas), with_(live, replicas, 9)) == {}
+           and ask(with_(files, replicas), files, with_(live, replicas)) == {}
+           and ask(files, with_(files, replicas), live) == {}, [
+        "An autoscaler set replicas, which no file ever named.",
+        "And a value that was applied once, but is not live any more, cannot be removed.",
+        "path in before and path not in wanted and path in now",
+    ])  # fmt: skip
+    yield ("0, False, an empty text and a list are values", lambda: ask({"a": 0, "b": False, "c": "", "d": [1, 2]}, {}, {"a": 1, "b": True, "c": "x", "d": [2, 1]}) == {
+        ("a",): (1, 0), ("b",): (True, False), ("c",): ("x", ""), ("d",): ([2, 1], [1, 2])}
+           and ask({"a": 0}, {}, {}) == {("a",): (None, 0)} and ask({}, {"a": 0, "b": []}, {"a": 0, "b": []}) == {("a",): (0, None), ("b",): ([], None)}, [
+        "`if value` is False for 0.",
+        "A list is compared as a whole.",
+        "`path in now`, and not `if now.get(path)`",
+    ])  # fmt: skip
+    yield ("a value where a dict was, a dict where a value was, and an empty dict", lambda: ask({"a": 1}, {"a": {"b": 2}}, {"a": {"b": 2}}) == {("a",): (None, 1), ("a", "b"): (2, None)}
+           and ask({"a": {"b": 2}}, {"a": 1}, {"a": 1}) == {("a", "b"): (None, 2), ("a",): (1, None)}
+           and ask({"a": {}}, {"a": {"b": 1}}, {"a": {"b": 1}}) == {("a", "b"): (1, None)} and ask({"a": {}}, {}, {}) == {}, [
+        "emptyDir: {} is such a dict.",
+        "Each value has its path; a dict has none of its own.",
+        "Make flat dicts {path: value} of all three first.",
+    ])  # fmt: skip
+
+    def unchanged() -> bool:
+        given = [with_(files, image, "digits:2"), copy.deepcopy(files), with_(live, replicas, 9)]
+        kept = copy.deepcopy(given)
+        found = answer(*given)
+        return found == {image: ("digits:1", "digits:2"), replicas: (9, 2)} and given == kept
+
+    yield ("all changes are found at once, and no argument is changed", unchanged, [
+        "Do not stop at the first change.",
+        "pop() and update() change the caller's dicts.",
+        "Collect into a new dict.",
     ])  # fmt: skip
 
 
-@EXERCISES.add("19.5", "The same split, as a route")
+@EXERCISES.add("19.4", "The same split, as a route")
 def gateway_route(answer: Callable) -> Iterator[Property]:
     """answer(name, gateway, stable, candidate, percent) -> HTTPRoute."""
     import yaml
@@ -393,20 +350,21 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
         return with_header, [each for each in found if each not in with_header]
 
     yield ("it is an HTTPRoute with a name", lambda: made()["apiVersion"] == "gateway.networking.k8s.io/v1" and made()["kind"] == "HTTPRoute"
-           and made()["metadata"]["name"] == "digits", [
+           and made()["metadata"]["name"] == "digits" and made().keys() <= {"apiVersion", "kind", "metadata", "spec"}, [
         "apiVersion, kind, metadata, spec: as every object.",
         "gateway.networking.k8s.io/v1",
         '{"apiVersion": …, "kind": "HTTPRoute", "metadata": {"name": name}, "spec": …}',
     ])  # fmt: skip
-    yield ("it hangs on the Gateway", lambda: [each["name"] for each in made()["spec"]["parentRefs"]] == ["public"], [
-        "Without a parent no traffic reaches it.",
+    yield ("it hangs on the Gateway", lambda: [each["name"] for each in made()["spec"]["parentRefs"]] == ["public"]
+           and made()["spec"]["parentRefs"][0].keys() <= {"name", "kind", "group"}, [
+        "Without a parent no traffic reaches it; a section, a port or a namespace was not asked for.",
         "spec.parentRefs is a list.",
         '"parentRefs": [{"name": gateway}]',
     ])  # fmt: skip
 
     def split(percent: int) -> dict:
         _, (rest,) = rules(percent)
-        return {each["name"]: each["weight"] for each in rest["backendRefs"]}
+        return {each["name"]: each["weight"] for each in rest["backendRefs"] if type(each["weight"]) is int}
 
     yield ("one rule splits everything, stable and candidate", lambda: split(5) == {"digits": 95, "digits-canary": 5} and split(50) == {"digits": 50, "digits-canary": 50}, [
         "A rule without `matches` takes all requests.",
@@ -418,21 +376,35 @@ def gateway_route(answer: Callable) -> Iterator[Property]:
         """No condition but the header; the path that every path begins with is none."""
         root = {"type": "PathPrefix", "value": "/"}
         found = [match for group in rules() for rule in group for match in rule.get("matches", [])]
-        return "hostnames" not in made()["spec"] and all(
+        return not made()["spec"].get("hostnames") and all(
             match.keys() <= {"headers", "path"} and match.get("path", root) == root for match in found
         )
+
+    def nothing_else() -> bool:
+        """A filter answers itself, sends elsewhere or changes the request: in a rule or at a backend."""
+        every = [rule for group in rules() for rule in group]
+        backends = [each for rule in every for each in rule["backendRefs"]]
+        return (made()["spec"].keys() <= {"parentRefs", "hostnames", "rules"}
+                and all(rule.keys() <= {"name", "matches", "backendRefs"} for rule in every)
+                and all(each.keys() <= {"name", "port", "weight", "kind", "group"} for each in backends)
+                and all(each.get("kind", "Service") == "Service" and each.get("group", "") == "" for each in backends))  # fmt: skip
 
     yield ("no other condition, on a path, a method or a host, keeps requests away", everything, [
         "Which requests does your rule not take?",
         "A path /v1 leaves the requests to /v2 without a backend.",
         "The one with the header has that condition alone; the other none.",
     ])  # fmt: skip
+    yield ("and nothing else is done to a request: no redirect, no filter", nothing_else, [
+        "A rule with a redirect never reaches its backends.",
+        "filters, in a rule or at a backend, are not asked for.",
+        "A rule holds `matches` and `backendRefs`; a backend `name`, `port` and `weight`.",
+    ])  # fmt: skip
     yield ("at 0 % and at 100 % both stay in the list", lambda: split(0) == {"digits": 100, "digits-canary": 0} and split(100) == {"digits": 0, "digits-canary": 100}, [
         "Try percent = 0.",
         "A backend without a weight has weight 1.",
         "Write weight 0; leave nobody out.",
     ])  # fmt: skip
-    yield ("each backend has its port", lambda: all(each["port"] == 80 for group in rules() for rule in group for each in rule["backendRefs"]), [
+    yield ("each backend has its port", lambda: all(each["port"] == 80 and type(each["port"]) is int for group in rules() for rule in group for each in rule["backendRefs"]), [
         "A Service needs a port, in both rules.",
         "A number, not a text.",
         '"port": 80',

@@ -1,7 +1,7 @@
 """Lesson 19's canary on the cluster: a candidate beside the stable version, judged by the gateways' counters.
 
 `Canary` deploys k8s/overlays/canary, and releases a version: copies of requests and a share of the clients go to it until
-sequential tests say that it may stay or must go. Lesson 19 derives the tests and explains each order to the cluster.
+sequential tests say that it may stay or must go. Lesson 19 explains each order to the cluster, lesson 19b derives the tests.
 """
 
 import json
@@ -24,10 +24,10 @@ from course_lib.ops.kubernetes import (
 from course_lib.ops.traffic import traffic
 
 ALPHA, BETA = 0.001, 0.01
-"""At most so often, in a test of its own, a good candidate is sent back and a bad one promoted."""
+"""Bounds of one test: how often it calls a good candidate bad, and a bad one fine."""
 
-CANDIDATE = ("predictor-1", "shadow-0")
-"""The names under which the gateway counts the candidate: as clients met it, and as it got copies."""
+CANDIDATE, STABLE = ("predictor-1", "shadow-0"), ("predictor-0",)
+"""The names under which the gateway counts the candidate (as clients met it, and as it got copies) and the stable version."""
 
 
 def evidence(wrong: float, count: float, p0: float, p1: float) -> float:
@@ -35,18 +35,49 @@ def evidence(wrong: float, count: float, p0: float, p1: float) -> float:
     return wrong * math.log(p1 / p0) + (count - wrong) * math.log((1 - p1) / (1 - p0))
 
 
-def decide(found: Mapping[str, tuple[float, float]], limits: Mapping[str, tuple[float, float]]) -> str:
+def blame(candidate: tuple[float, float], stable: tuple[float, float], ratio: float) -> float:
+    """As `evidence`, for "the candidate goes wrong `ratio` times as often as the stable version" against "as often".
+
+    candidate, stable: (how many went wrong, of how many) in the same time. 0.0 where one of the two had no request.
+    """
+    (wrong, count), (others_wrong, others) = candidate, stable
+    if not count or not others:
+        return 0.0
+    share = count / (count + others)
+    return evidence(wrong, wrong + others_wrong, share, ratio * share / (ratio * share + 1 - share))
+
+
+def judge(
+    candidate: tuple[float, float], limits: tuple[float, float], stable: tuple[float, float] | None = None
+) -> str:
+    """One measure of the candidate: "fine", "bad" or "unknown".
+
+    candidate, stable: (how many requests went wrong, of how many); None where there is nothing to compare with. limits: p0,
+    the share that is fine, and p1, the share to be noticed; so is going wrong p1 / p0 times as often as the stable version.
+    """
+    p0, p1 = limits
+    alone = evidence(*candidate, p0, p1)
+    compared = blame(candidate, stable, p1 / p0) if stable and stable[1] else alone
+    if min(alone, compared) <= math.log(BETA):
+        return "fine"
+    return "bad" if compared >= math.log(1 / ALPHA) else "unknown"
+
+
+def decide(
+    found: Mapping[str, tuple[float, float]],
+    limits: Mapping[str, tuple[float, float]],
+    beside: Mapping[str, tuple[float, float]] | None = None,
+) -> str:
     """ "promote", "roll back", or "go on" as long as it is not known.
 
-    found: {what: (how many went wrong, of how many)}. limits: {what: (the share that is fine, the share to be seen)}, with
-    the same keys. Raises ValueError where the keys differ.
+    found: {what: (how many went wrong, of how many)} of the candidate. limits: {what: (the share that is fine, the share to
+    be seen)}, with the same keys. beside: what the stable version did at the same time, for what can be compared. Raises
+    ValueError where the keys of found and limits differ.
     """
     if found.keys() != limits.keys() or not limits:
         raise ValueError(f"expected counts of {', '.join(limits) or 'something'}, got {', '.join(found) or 'none'}")
-    known = [evidence(*found[what], *limits[what]) for what in limits]
-    if max(known) >= math.log(1 / ALPHA):
-        return "roll back"
-    return "promote" if max(known) <= math.log(BETA) else "go on"
+    judged = {judge(found[what], limits[what], (beside or {}).get(what)) for what in limits}
+    return "roll back" if "bad" in judged else "go on" if "unknown" in judged else "promote"
 
 
 def counted(texts: Iterable[str]) -> Counter:
@@ -62,19 +93,24 @@ def counted(texts: Iterable[str]) -> Counter:
 
 def of_candidate(seen: Counter) -> dict[str, tuple[float, float]]:
     """What the candidate did, from `counted`: {"failed", "slow" (above 0.5 s), "different": (how many, of how many)}."""
+    same, different = (seen["gateway_shadow_total", each] for each in ("same", "different"))
+    return {**_tries(seen, CANDIDATE), "different": (different, same + different)}
+
+
+def of_stable(seen: Counter) -> dict[str, tuple[float, float]]:
+    """What the stable version did in the same time: {"failed", "slow": (how many, of how many)}."""
+    return _tries(seen, STABLE)
+
+
+def _tries(seen: Counter, names: tuple[str, ...]) -> dict[str, tuple[float, float]]:
     tries: Counter = Counter()
     for (name, *labels), count in seen.items():
-        if name == "gateway_tries_total" and labels[1] in CANDIDATE and labels[0] != "cancelled":
+        if name == "gateway_tries_total" and labels[1] in names and labels[0] != "cancelled":
             tries[labels[0]] += count
     took = "gateway_try_duration_seconds"
-    quick = sum(seen[took + "_bucket", "0.5", who] for who in CANDIDATE)
-    timed = sum(seen[took + "_count", who] for who in CANDIDATE)
-    same, different = (seen["gateway_shadow_total", each] for each in ("same", "different"))
-    return {
-        "failed": (tries.total() - tries["200"], tries.total()),
-        "slow": (timed - quick, timed),
-        "different": (different, same + different),
-    }
+    quick = sum(seen[took + "_bucket", "0.5", who] for who in names)
+    timed = sum(seen[took + "_count", who] for who in names)
+    return {"failed": (tries.total() - tries["200"], tries.total()), "slow": (timed - quick, timed)}
 
 
 @dataclass(frozen=True)
@@ -89,17 +125,21 @@ class Canary:
     images: Mapping[int, str]
     model: str = "digits_cnn"
 
-    def deploy(self, version: int) -> list[str]:
-        """The namespace anew, with `version` as the stable one and no candidate; returns what `kubectl apply` said.
-
-        Raises KubectlFailed where it is not ready in time.
-        """
-        fresh_namespace(self.namespace)
+    def documents(self, version: int) -> list[dict]:
+        """What `kubectl apply -k` sends for `version` as the stable one: no candidate yet, and the gateway asks the stable one."""
         documents = rendered("k8s/overlays/canary", image=self.images[version])
         inside = the("Deployment", documents, "digits-gateway")["spec"]["template"]["spec"]
         inside["containers"][0] |= {"image": self.gateway, "args": self._gateway_args(0, 0)}
         the("Deployment", documents, "digits-canary")["spec"]["replicas"] = 0
-        said = apply(documents, self.namespace)
+        return documents
+
+    def deploy(self, version: int) -> list[str]:
+        """The namespace anew, with these documents; returns what `kubectl apply` said.
+
+        Raises KubectlFailed where it is not ready in time.
+        """
+        fresh_namespace(self.namespace)
+        said = apply(self.documents(version), self.namespace)
         for name in ("digits", "digits-gateway"):
             wait_for_rollout(self.namespace, name)
         return said
@@ -122,7 +162,8 @@ class Canary:
         copies. seconds: what is not known by then goes back.
 
         Returns {"verdict", "answered", "failed", "by_version", "version_by_half_second" (see `traffic`), "looks": a list of
-        {"at", **found}, "events": [[seconds since the first request, what], …]}. Raises KubectlFailed.
+        {"at", **found, "beside": the stable version's}, "events": [[seconds since the first request, what], …]}. Raises
+        KubectlFailed.
         """
         looks: list[dict] = []
         events: list[list] = []
@@ -174,12 +215,13 @@ class Canary:
         until = time.monotonic() + seconds
         while time.monotonic() < until:
             try:
-                found = of_candidate(self._counters())
+                seen = self._counters()
             except KubectlFailed:  # a gateway could not be read this time: no look
                 continue
+            found, beside = of_candidate(seen), of_stable(seen)
             found = {what: found[what] for what in limits}
-            looks.append({"at": time.time(), **found})
-            if (verdict := decide(found, limits)) != "go on":
+            looks.append({"at": time.time(), **found, "beside": beside})
+            if (verdict := decide(found, limits, beside)) != "go on":
                 return verdict
         return "roll back"
 

@@ -1,4 +1,4 @@
-"""A registry of versions in one SQLite file, as lesson 19 builds it: a version never changes; what goes live is a name."""
+"""A registry of versions in one SQLite file, which lesson 19 explains and attacks: a version never changes; what goes live is a name."""
 
 import sqlite3
 from pathlib import Path

@@ -2,23 +2,22 @@
 # # 18 Autoscaling
 #
 # At 3 a.m. a link to your service spreads on another continent, and traffic rises eightfold within a second. The
-# autoscaler does all that it should. Half a minute later there are several pods instead of one, and users still wait,
-# because a queue grew in that half minute. You can compute that wait in advance, and choose settings that make it
-# shorter.
+# autoscaler works as it should. Half a minute later there are several pods instead of one. Users still wait, because a
+# queue grew in that half minute. You can compute that wait in advance, and choose settings that make it shorter.
 #
 # ## You will be able to
 #
-# - compute from a service's own counters how many requests are inside it, and how many one pod can bear;
-# - predict what Kubernetes' autoscaler will do, look by look, and say where its seconds go;
-# - find the services whose overload CPU does not show, and choose a metric that shows it;
+# - compute from a service's own counters how many requests are inside it, and how many a second one pod can handle;
+# - predict most decisions of Kubernetes' autoscaler, and say where its seconds go;
+# - recognise a service whose overload does not show in its CPU, and choose a metric that shows it;
 # - break a cold start down into its parts;
 # - find the two mistakes in a Deployment that keep an autoscaler from working.
 #
 # ## Before you start
 #
-# Lesson 16 has the CPU limit of a container; lesson 17 has the Deployment, its pods and its Service. A *core* is one
-# processor's whole time. Kubernetes writes a thousandth of it as `1m`, a *millicore*. Our traffic is an *open loop*:
-# each request is sent when it is due, even if earlier ones are not answered yet.
+# Lesson 16 explains the CPU limit of a container. Lesson 17 explains the Deployment, its pods and its Service. A *core*
+# is one processor's whole time. Kubernetes writes a thousandth of it as `1m`, a *millicore*. Our traffic is an *open
+# loop*: each request is sent when it is due, even if earlier ones are not answered yet.
 
 # %%
 import contextlib
@@ -36,6 +35,7 @@ import yaml
 
 from course_lib import data, models, show
 from course_lib.idioms import begin, claim, claim_gone, guess, live, observe, own, path, reveal
+from course_lib.ops.http import DIRECT, ask
 
 scratch = begin("18")
 path.picture(here="18")
@@ -43,24 +43,24 @@ path.picture(here="18")
 # %% [markdown]
 # ## How many requests are inside the service?
 #
-# You can know this number without counting who comes and goes. Watch a system for $T$ seconds. In that time $n$
-# requests come, and all of them leave. Request $i$ stays for $w_i$ seconds. Let $N(t)$ be the number inside at time
-# $t$. The area under $N$ can be cut in two ways: into moments, or into requests, each a strip of height one and length
-# $w_i$:
+# You need not count the requests at each moment. Watch a system for $T$ seconds. In that time $n$ requests come, and
+# all of them leave. Request $i$ stays for $w_i$ seconds. Let $N(t)$ be the number inside at time $t$. You can compute
+# the area under $N$ in two ways. The first adds up moments. The second adds up requests: each is a strip of height one
+# and length $w_i$.
 #
 # $$\int_0^T N(t)\,dt = \sum_{i=1}^n w_i .$$
 #
-# Divide by $T$, and write $n/T \cdot \frac{1}{n}\sum w_i$ for the right side:
+# Divide both sides by $T$. The right side is then $\frac{n}{T} \cdot \frac{1}{n}\sum w_i$:
 #
 # $$L = \lambda W .$$
 #
 # $L$ is the mean number inside, $\lambda = n/T$ is the arrivals a second, and $W$ is the mean stay in seconds. This is
-# *Little's law*. It assumes nothing about the order or the spacing of requests. (At both ends of the watch a few
-# requests are cut. Over a long watch this hardly matters.)
+# *Little's law*. It assumes nothing about the order or the spacing of requests. (In practice a few requests are inside
+# at the beginning and at the end. Over a long time this hardly matters.)
 #
-# Does it hold in a cluster? We start one pod of our service and give it a tenth of a core. Then we measure $L$ twice:
-# by the client's clock and by the server's counters. The pod runs in a namespace of your own, from an image of your
-# own: `own` adds a few letters to their names, which belong to your copy of the course.
+# Do a client and a server measure the same $L$? We start one pod of our service and give it a tenth of a core. Then we
+# measure $L$ twice: by the client's clock and by the server's counters. The pod has a namespace and an image of its
+# own. `own` adds a few letters to their names, which belong to your copy of the course.
 
 # %%
 NAMESPACE = own("digits-18-autoscaling")
@@ -82,7 +82,8 @@ _ = shutil.copy(models.path("digits_cnn", 3), served / "model.onnx")
 
 
 # %% [markdown]
-# As typed: `docker build` with the service's Dockerfile, after removing what an earlier run left.
+# We remove what an earlier run left, and build the image. As typed, this would be `docker build` with the service's
+# Dockerfile.
 
 
 # %%
@@ -100,10 +101,10 @@ def image():
 _ = image()
 
 # %% [markdown]
-# Beside it we start two other Deployments, for later sections. `waits` is a service that hardly computes. It holds
-# each request for half a second, as if it asked a database or a GPU, and it can hold four at a time. On GET it says how
-# many requests are inside. `article` is a Deployment as one of the articles writes it, without `resources`. Both are
-# copies of our Deployment with another command.
+# We also start two other Deployments, for later sections. `waits` is a service that hardly computes. It holds each
+# request for half a second, as if it asked a database or a GPU. It has four places, and other requests wait. A GET
+# request returns how many requests are inside. `article` is a Deployment as one of the articles writes it, without
+# `resources`. Both are copies of our Deployment with another command.
 
 # %%
 WAITER = """
@@ -150,8 +151,9 @@ def another(deployment, name, script):
 
 
 # %% [markdown]
-# Each of the three will get an autoscaler of its own. We make it from the one in our production overlay (the folder
-# `k8s/overlays/production` of lesson 17), with one to five pods and a faster way down. Its fields are explained below.
+# Each of the three will get an autoscaler of its own. We start from the one in our production overlay (the folder
+# `k8s/overlays/production` of lesson 17). We allow one to five pods, and let it remove pods faster. Its fields are
+# explained below.
 
 # %%
 WAITS = (20, 11)  # seconds and requests a second, of the service that waits
@@ -215,9 +217,9 @@ print(f"the first pod was ready {deployed['seconds']:.0f} s after the rest was a
 #
 # Now the two ways to measure $L$:
 #
-# 1. *The client's clock.* Answers a second, times their mean latency: $\lambda W$.
-# 2. *The server's counters* at `/metrics`: `…_request_duration_seconds_sum` adds up the stay of each request that it
-#    answers. Its growth in a second is $\sum w_i / T$, which is $L$ again.
+# 1. *The client's clock.* The answers a second, times their mean latency, are $\lambda W$.
+# 2. *The server's counters* at `/metrics`: `…_request_duration_seconds_sum` adds up the stay of each answered request.
+#    Its growth per second is $\sum w_i / T$, which is $L$ again.
 #
 # We read the counters four times: before and after a quiet period, and before and after a busy one.
 
@@ -225,8 +227,6 @@ print(f"the first pod was ready {deployed['seconds']:.0f} s after the rest was a
 # %%
 def counters(url):
     """The server's counters that we need, and when they were read."""
-    from course_lib.ops.http import DIRECT
-
     wanted = {
         "process_cpu_seconds_total": "cpu_s",
         "model_server_request_duration_seconds_sum": "stay_s",
@@ -309,31 +309,31 @@ observe(
 )
 
 # %% [markdown]
-# (The quiet row rests on a few dozen requests at most, so chance plays a large part.) If the two differ under load,
-# there is a reason. The server's clock starts when it has read a request's head. A request may wait before that: for a
-# connection, or for a process that stands still because its CPU quota is used up. No counter in the server can see this
-# wait. The client's clock starts when the request was *due*.
+# (The quiet row rests on a few dozen requests at most, so chance plays a large part.) The two can differ under load,
+# because the two clocks start at different moments. The server's clock starts when it has read a request's head. A
+# request may wait before that: for a connection, or because the server's process has used up its CPU quota and stands
+# still. Its counter misses that wait. The client's clock starts when the request was *due*.
 #
-# Keep the last column in mind: **the rate at which a server's `duration_sum` grows is the number of requests in it.**
-# So any service with a histogram of its latencies tells you how many requests are inside, even without a gauge for it.
-# We use that below, where CPU is the wrong metric.
+# So **the rate at which a server's `duration_sum` grows is the mean number of requests in it.** Any service with a
+# histogram of its latencies shows how many requests are inside. It needs no *gauge*, a metric that rises and falls with
+# the number. We use this below, where CPU is the wrong metric.
 #
-# ## How much can one pod bear?
+# ## How many requests a second can one pod handle?
 #
-# Apply Little's law to the processor alone. Each core computes at most one request at a time, and the request stays
-# there for its CPU time $S$. The number inside is then the share of time in which the processor works, the
-# *utilisation*, in cores:
+# Apply Little's law to the processor alone. A request stays on a core for its CPU time $S$, and a core computes one
+# request at a time. So the mean number inside is the mean number of busy cores. This is the *utilisation* $U$, in
+# cores:
 #
 # $$U = U_0 + \lambda S .$$
 #
-# $U_0$ is what the pod uses with no traffic at all. Two readings at two rates give both unknowns. The capacity is the
-# rate at which $U$ reaches the limit.
+# $U_0$ is what the pod uses with no traffic at all. Two readings at two rates give both unknowns, $U_0$ and $S$. The
+# pod's *capacity* is the rate at which $U$ reaches the CPU limit.
 
 # %%
 more_per_s = busy["per_s"] - quiet["per_s"]
 cpu_s = (busy["cores"] - quiet["cores"]) / more_per_s if more_per_s > 0 else 0.0
 idle_cores = quiet["cores"] - cpu_s * quiet["per_s"]
-if cpu_s <= 0 or idle_cores < 0:  # noise, since no pod uses less than nothing: through zero then
+if cpu_s <= 0 or idle_cores < 0:  # noise: then let the line go through zero
     idle_cores, cpu_s = 0.0, busy["cores"] / busy["per_s"]
 POD = {"cpu_s": cpu_s, "idle_cores": idle_cores, "cores": CPU_MILLI / 1000}
 capacity = (POD["cores"] - idle_cores) / cpu_s
@@ -349,7 +349,7 @@ plt.xlabel("requests a second")
 plt.ylabel("CPU used (millicores)")
 plt.legend()
 show.finding(
-    f"A request costs {1000 * cpu_s:.1f} ms of CPU, so a pod bears {capacity:.0f} a second",
+    f"A request costs {1000 * cpu_s:.1f} ms of CPU, so a pod can handle {capacity:.0f} a second",
     alt=f"CPU over requests a second: {1000 * quiet['cores']:.0f} millicores at "
     f"{quiet['per_s']:.1f} and "
     f"{1000 * busy['cores']:.0f} at {busy['per_s']:.1f}; the line meets the limit of "
@@ -357,11 +357,11 @@ show.finding(
 )
 
 # %% [markdown]
-# We found this without overloading the pod. Two warnings. The line is straight only while each request costs the same.
-# And well below the capacity the queue is already long. Take random arrivals, one request served after the other, and
-# service times that are random too (exponential, with mean $S$). For this queue the mean stay is $W = S/(1-\rho)$ at
-# $\rho = \lambda S$ (13b derives it): at $\rho = 0.6$ it is two and a half times $S$, at 0.9 ten times. That is one
-# reason why people aim at 50 to 70 %, and not at 100.
+# We found the capacity without overloading the pod. Two warnings. The line is straight only while each request costs
+# the same. And requests already wait for each other well below the capacity. Take random arrivals, one request served
+# after the other, and service times that are random too (exponential, with mean $S$). In this queue the mean stay is
+# $W = S/(1-\rho)$, where $\rho = \lambda S$ (13b derives it). At $\rho = 0.6$ the mean stay is two and a half times $S$,
+# and at $\rho = 0.9$ it is ten times $S$. That is one reason why people aim at 50 to 70 %, and not at 100 %.
 #
 # ## Who decides how many pods there are?
 #
@@ -373,23 +373,27 @@ print(deployed["autoscaler"])
 # %% [markdown]
 # Field by field:
 #
-# - `scaleTargetRef`: whose number of replicas it sets. The Deployment itself must then name none (`replicas: null` in
-#   the overlay). Otherwise each `kubectl apply` undoes the autoscaler's work.
-# - `metrics`: mean CPU of the pods, in percent of what they **request**. Not of their limit, nor of the node.
-# - `minReplicas`, `maxReplicas`: the lower bound protects you from a sudden peak, the upper bound limits your bill.
-# - `behavior.scaleUp.stabilizationWindowSeconds: 0`: it scales up at once. The largest pace is left at its default: in
-#   15 seconds four pods more, or twice as many, whichever is larger.
-# - `behavior.scaleDown`: it scales down only to the largest number that was recommended within the window.
+# - `scaleTargetRef`: the object whose number of replicas it sets. The Deployment itself must then give no number
+#   (`replicas: null` in the overlay). Otherwise each `kubectl apply` undoes the autoscaler's work.
+# - `metrics`: the pods' mean CPU, in percent of what they **request**. It is not in percent of their limit or of the
+#   node.
+# - `minReplicas`, `maxReplicas`: the lower bound keeps some pods ready for a sudden peak, the upper bound limits your
+#   bill.
+# - `behavior.scaleUp.stabilizationWindowSeconds: 0`: it scales up at once. The pace keeps its default: within 15
+#   seconds the pods may double, or grow by four, whichever is more.
+# - `behavior.scaleDown`: it scales down only to the largest number that was recommended within the window. (Exercise
+#   18.2 has both windows.)
 #
-# `autoscaling/v2` exists since Kubernetes 1.23. (An older cluster knows the same fields as `autoscaling/v2beta2`, which
-# 1.26 removed. Our `apply` sends an old cluster the old name; the overlay `kubernetes-1.20` does the same.)
+# `autoscaling/v2` exists since Kubernetes 1.23. (An older cluster knows the same fields under the name
+# `autoscaling/v2beta2`, which 1.26 removed. Our `apply` sends the old name to an old cluster. The overlay
+# `kubernetes-1.20` does the same.)
 #
 # The controller looks at each autoscaler every 15 seconds by default, and computes:
 #
-# $$\text{wanted} = \left\lceil \text{pods} \cdot \frac{\text{metric}}{\text{target}} \right\rceil ,$$
+# $$\text{wanted} = \left\lceil \text{pods} \cdot \frac{\text{metric}}{\text{target}} \right\rceil .$$
 #
-# and no change while the fraction is within 10 % of 1. It rests on one assumption: that the metric of a pod falls in
-# proportion when pods are added. For CPU that is the straight line above, $U_0$ aside.
+# Nothing changes while the fraction metric/target is within 10 % of 1. The rule rests on one assumption: with twice as
+# many pods, each pod's metric falls to half. For CPU this follows from the straight line above, if $U_0$ is small.
 
 # %%
 guess(
@@ -418,22 +422,23 @@ reveal("first_look", str(first))
 
 # %%
 claim(
-    "a full pod asks for 2 pods, whatever the load; at twice the capacity 4 are needed",
+    "one full pod makes the rule want 2, whatever the load; at twice the capacity 4 are needed",
     first == 2 and wanted(1, 200) == 4,
     f"1 · 100/{TARGET} and 1 · 200/{TARGET}, rounded up",
 )
 
 # %% [markdown]
-# A pod at its limit shows 100 %, whether the load is a little too high or ten times too high. The metric shows that
-# the pod is full, but not how much is missing. If the limit equals the request, the autoscaler can multiply by at most
-# 100/60 at each look, so it climbs in steps. A limit above the request (the production overlay has 500m and one core)
-# lets the metric rise to 200 %, and the steps are twice as large.
+# A pod at its limit shows 100 %, whether the load is a little too high or ten times too high. The metric shows that the
+# pod is full, but not how much capacity is missing. If the limit equals the request, the autoscaler can multiply by at
+# most 100/60 at each look (rounded up to whole pods). So it climbs in steps. The production overlay requests 500m with
+# a limit of one core. There the metric can rise to 200 %, and the steps can be twice as large, as far as the pace
+# allows.
 #
 # ## What happens when the load jumps?
 #
 # Traffic comes from a pod inside the cluster: a quarter of one pod's capacity, then twice its capacity, then a quarter
 # again. At most 64 requests are under way at once. The others wait in the client, and this wait counts: each latency is
-# measured from when the request was due. We follow the API's own stream of changes, which you see as
+# measured from when the request was due. We follow the API server's stream of changes. As typed, this would be
 # `kubectl get hpa --watch` and `kubectl get pods --watch`.
 
 # %%
@@ -444,8 +449,8 @@ print(LOAD)
 
 
 # %% [markdown]
-# An autoscaler's `status` holds the metric that it saw and the number of pods that it wants. A stream repeats itself, so
-# we keep only changes, with their time since the traffic began.
+# An autoscaler's `status` holds the metric that it saw and the number of pods that it wants. The stream often repeats
+# the same state. So we keep only changes, with their time since the traffic began.
 
 
 # %%
@@ -483,8 +488,8 @@ def followed(found, beside, inside, decisions, pods):
 
 
 # %% [markdown]
-# Now the run. Three autoscalers begin to look. The third one never sees a metric; we come to that later. When the
-# other two see quiet pods, both services get their traffic. We record everything until the last request is answered.
+# Now the run. Three autoscalers start. (The one for `article` comes later.) When the other two report quiet pods, both
+# services get their traffic. We record everything until the last request is answered.
 
 # %%
 guess(
@@ -500,7 +505,6 @@ guess(
 @live("docker", "kubernetes")
 def follow():
     from course_lib.ops import kubernetes as k8s
-    from course_lib.ops.http import ask
     from course_lib.ops.traffic import traffic
     from course_lib.ops.watch import autoscaler_state, autoscalers, metrics_window, watching
 
@@ -526,7 +530,7 @@ def follow():
 
 
 # %% [markdown]
-# Live, this takes a minute or two:
+# On a live cluster, this takes a minute or two:
 
 # %%
 run = follow()
@@ -613,35 +617,35 @@ claim(
 )
 
 # %% [markdown]
-# When the capacity is large enough at last, is the trouble over?
+# The capacity passes the load when enough pods are ready, or when the load falls. Is the trouble over then?
 
 # %%
-enough = moments[(ready * capacity > 1.05 * STEP[1][1]) & (moments >= high_at)]
-wait_then = float(p50_s[moments == enough[0]][0]) if len(enough) else math.nan
+enough = moments[(ready * capacity > 1.05 * offered) & (moments >= high_at)]
+wait_then = p50_s[(moments >= enough[0]) & ~np.isnan(p50_s)][0] if len(enough) else math.nan
 observe(
-    "when the capacity passes the load, whoever comes then still waits more than a second",
+    "requests that arrive when the capacity passes the load still wait more than a second (median)",
     wait_then > 1,
     f"{wait_then:.1f} s, at {enough[0]:.0f} s" if len(enough) else "it never passed it",
     of=run,
 )
 
 # %% [markdown]
-# Compare the two upper panels. When the capacity passes the load, the latency is still high. By then a *queue* has
-# grown, and only the spare capacity can work it off. So users pay twice for a late autoscaler: while the queue grows,
-# and while it shrinks.
+# Compare the two upper panels. By the time the capacity passes the load, a *queue* has grown. Only the spare capacity,
+# above the load, can work it off. So a late autoscaler makes users wait twice: while the queue grows, and while it
+# shrinks.
 #
-# ## Did it follow its own rule?
+# ## Did the autoscaler follow its rule?
 #
-# Each status shows the metric of that look, and what was wanted. So we can compute what the rule says, for every look
-# that brought something new. Two details of the real controller matter. It computes with the pods that it has
-# *measured*. A new pod has no measurement yet, so until it has one, it gives no reason to ask for more pods. And
-# downwards, the controller takes the largest number that it recommended within the window. (Exercise 18.1 has the whole
-# rule.)
+# Each recorded status shows the metric of one look, and the number of pods wanted. So we can compute what the rule says
+# at each of these looks. Two details of the real controller matter. First, it multiplies the number of pods that it has
+# *measured*. A new pod has no measurement yet, and until then it gives no reason to ask for more pods. Second, on the
+# way down the controller takes the largest number that it recommended within the window. (Exercises 18.1 and 18.2 have
+# the whole rule.)
 
 
 # %%
 def measured_pods(moment):
-    """Pods that have been there for most of the time over which CPU is measured."""
+    """How many pods are old enough to have a CPU measurement at this moment."""
     first, gone = {}, set()
     for pod in (p for p in run["pods"] if p["at"] <= moment):
         first.setdefault(pod["name"], pod["at"] if pod["phase"] == "Pending" else -math.inf)
@@ -665,7 +669,7 @@ for look in looks:
     recommended.append((look["at"], raw))
     window = [
         n for moment, n in recommended if moment > look["at"] - WINDOW_S + 0.3
-    ]  # news takes a moment
+    ]  # 0.3 s: a status arrives a moment after its look
     predicted.append(max(window) if raw < look["pods"] else raw)
 
 # %% [markdown]
@@ -685,7 +689,7 @@ show.table(
 # %%
 hits = sum(p == d["wanted"] for p, d in zip(predicted, looks))
 observe(
-    "with both details, the rule predicts four looks of five, or more",
+    "with both details, the rule predicts at least four of five looks",
     hits >= 0.8 * len(looks),
     f"{hits} of {len(looks)}; the bare formula "
     f"{sum(n == d['wanted'] for n, d in zip(naive, looks))}",
@@ -695,18 +699,18 @@ observe(
 # %% [markdown]
 # ## Where do the seconds go?
 #
-# From the jump of the load to a second pod's first answer there is a chain of waits, each in another program:
+# From the jump of the load to a second pod's first answer, five things happen one after the other:
 #
 # 1. The kubelet measures CPU, every ten to fifteen seconds.
-# 2. The metrics server collects these numbers, on many clusters every fifteen seconds.
-# 3. The autoscaler looks, every fifteen seconds by default. (The table above shows how often on this cluster.)
+# 2. The metrics server collects these measurements, on many clusters every fifteen seconds.
+# 3. The autoscaler looks, by default every fifteen seconds. (The table above shows how often on this cluster.)
 # 4. The scheduler chooses a node, and the container is created.
-# 5. Python starts and loads the model, and the readiness probe notices it.
+# 5. Python starts and loads the model, and the readiness probe succeeds.
 
 
 # %%
 def life(name):
-    """When a pod was asked for, ran, and was ready (s)."""
+    """When a pod was asked for, when it ran, and when it was ready (s)."""
     events = [p for p in run["pods"] if p["name"] == name]
     return {
         "asked": events[0]["at"],
@@ -762,16 +766,16 @@ observe(
 )
 
 # %% [markdown]
-# Which of the two takes longer depends on the cluster: on how often it measures, and on how fast its node starts a
-# pod. The time from the decision to the first answer is the *cold start*. On a node that does not have the image yet,
-# pulling it comes on top; a language model's gigabytes make it minutes. These remedies help, the cheapest first:
+# Which of the two takes longer depends on the cluster: on how often it measures, and on how fast its node starts a pod.
+# The time from the decision to the first answer is the *cold start*. A node without the image must pull it first. For a
+# language model of many gigabytes this can take minutes. These remedies help, the cheapest first:
 #
 # - a small image (lesson 16), with the model inside it or already on the node;
 # - a CPU limit that does not slow the start down;
 # - spare pods, then spare nodes.
 #
-# The queue that grows meanwhile is easy to compute. With capacity $c$ and load $r$, both in requests a second, there
-# are $(r - c)D$ requests in the queue after a delay $D$.
+# You can compute the queue that grows in the meantime. Let the capacity be $c$ and the load $r$, both in requests a
+# second. After a delay of $D$ seconds, $(r - c)D$ requests are in the queue.
 
 # %%
 rate_high = STEP[1][1]
@@ -780,18 +784,19 @@ print(
     f"({rate_high} − {capacity:.0f}) · {lives[0]['ready'] - high_at:.0f} s = {queue:.0f} "
     f"requests in the queue"
 )
-print(f"one pod would need {queue / capacity:.0f} s for them alone")
+print(f"one pod would need {queue / capacity:.0f} s for these requests alone")
 
 # %% [markdown]
-# ## What does CPU not see?
+# ## Which overload does CPU not show?
 #
 # During the same run, the second service had a load of its own for twenty seconds: 11 requests a second. Each takes
-# half a second and there are four places, so it can answer at most 8 a second. It cannot keep up, and a queue grows.
+# half a second and there are four places, so the service can answer at most 8 a second. It cannot keep up, and a queue
+# grows.
 
 # %%
 guess(
     "waits_cpu",
-    "How much CPU does the autoscaler see there, at the most? (The target is 60 %.)",
+    "What is the highest CPU that the autoscaler reports for this service? (The target is 60 %.)",
     share=True,
 )
 
@@ -813,8 +818,7 @@ axes[1].set(ylabel="CPU (% of request)", xlabel="time (s)", ylim=(0, 100), xlim=
 axes[1].text(0.5, TARGET + 4, "target", color=show.GREY)
 most_inside, most_percent = int(inside[:, 1].max()), max(d["percent"] for d in percents)
 show.finding(
-    f"{most_inside} requests are inside, for four places, and CPU shows {most_percent} % at "
-    f"the most",
+    f"Up to {most_inside} requests share four places, while CPU shows at most {most_percent} %",
     alt=f"Two curves over {inside[-1, 0]:.0f} seconds: requests inside rise to {most_inside} "
     f"and fall after the load "
     f"ends; CPU stays at {most_percent} % of the request or below, the target is {TARGET} %.",
@@ -823,8 +827,8 @@ show.finding(
 # %%
 reveal("waits_cpu", most_percent / 100)
 observe(
-    "the service that waits is never given a second pod by its CPU, though more than ten "
-    "requests queue for four places",
+    "by its CPU, the service that waits never gets a second pod, though more than ten requests "
+    "queue for its four places",
     max(d["wanted"] for d in percents) == LOW and most_inside > 14,
     f"{most_percent} % of its request; {most_inside} inside; median latency up to "
     f"{max(p for p in run['waits']['p50_ms'] if p) / 1000:.1f} s",
@@ -832,10 +836,10 @@ observe(
 )
 
 # %% [markdown]
-# You want to know whether requests wait. CPU is only an indirect sign of it. The sign is good if the service computes.
-# A service that waits for a GPU, a database or another service uses almost no CPU while its queue grows. Then scale on
-# the number of requests inside: requests in flight for each pod, by the same rule. With four places, three quarters of
-# them filled, the target is 3:
+# You want to know whether requests wait. CPU is only an indirect sign of that. It is a good sign if the service
+# computes. A service that waits for a GPU, a database or another service uses almost no CPU while its queue grows. Such
+# a service should scale on its *requests in flight*, the requests that have come and are not yet answered. The rule
+# stays the same. A pod has four places, and we want three of them filled, so the target is 3:
 
 # %%
 target_inside = 3
@@ -844,23 +848,24 @@ needed = math.ceil(WAITS[1] * 0.5 / target_inside)
 
 # %%
 claim(
-    "by requests inside, the same rule asks for at least the pods that Little's law says are "
-    "needed",
+    "with requests inside as its metric, the same rule asks for at least as many pods as Little's "
+    "law says are needed",
     max(by_inside) >= needed,
     f"rule: up to {max(by_inside)}; law: {WAITS[1]} a second · 0.5 s / {target_inside} a pod "
     f"= {needed}",
 )
 
 # %% [markdown]
-# It asks for more than needed, since the queue counts as well. So which metric should you choose?
+# While a queue is there, the rule asks for more pods than the load alone needs, because the queue counts as well. So
+# which metric should you choose?
 #
-# | metric | sees | is blind to | note |
+# | metric | shows | does not show | note |
 # | --- | --- | --- | --- |
-# | CPU | computing | waiting; more than 100 % of the limit | needs no more than metrics-server |
+# | CPU | computing | waiting; load above the limit | needs only the metrics server |
 # | requests a second a pod | the load | requests that became more expensive | capacity must be known, and watched |
-# | requests in flight | both, and the queue | how long each will still take | Little: rate × time; what Knative uses |
-# | length of a queue | work that waits elsewhere | what is under way | for workers; may go to zero |
-# | latency | what users feel | how far to go | does not fall in proportion: the rule's assumption breaks |
+# | requests in flight | the load, its cost, and the queue | how long each will still take | Little: rate × time; Knative uses it |
+# | length of a queue | work that is not begun | work that is under way | for workers behind a queue |
+# | latency | what users feel | how many pods are missing | does not fall in proportion: the rule's assumption breaks |
 # | GPU utilisation | whether any kernel runs | whether more would fit | may show 100 % at batch 1: use the queue |
 #
 # The metrics server knows only CPU and memory. Other metrics come through an *adapter*, which answers the API
@@ -883,38 +888,39 @@ claim(
 #     target: {type: AverageValue, averageValue: "3"}
 # ```
 #
-# The query is Little's law once more: the rate of `duration_sum` is what is inside. `rate` needs two scrapes within its
-# range. Prometheus often scrapes every 30 or 60 seconds, so `[30s]` would find nothing. (The sum counts a request only
-# when it has ended, so it lags while a queue grows. A gauge that counts requests as they arrive does not lag.) No
-# adapter runs here. You write such an autoscaler in exercise 18.3, and today's schema checks it.
+# The query is Little's law once more: the rate of `duration_sum` is the mean number inside. `rate` needs two scrapes
+# within its range. Prometheus often scrapes every 30 or 60 seconds, so `[30s]` would find nothing. (The sum counts a
+# request only when it has ended, so it lags while a queue grows. A gauge that counts requests as they arrive does not
+# lag.) No adapter runs here. In exercise 18.3 you write such an autoscaler, and the check validates it with a recent
+# schema of Kubernetes.
 #
 # With several metrics the autoscaler takes the largest number of pods that any of them asks for. KEDA (Kubernetes
-# Event-driven Autoscaling) has its own adapter: a `ScaledObject` names the query, and KEDA creates the autoscaler.
+# Event-driven Autoscaling) brings its own adapter. You write the query into a `ScaledObject`, and KEDA creates the
+# autoscaler.
 #
 # ### Where this goes wrong: the articles' Deployment
 #
 # The articles promise "elastic scaling" by Kubernetes, and give a Deployment without `resources`. The API server
-# accepts an autoscaler for it. But its rule needs CPU in percent of what the pods request, and they request nothing.
+# accepts an autoscaler for it. But the rule needs CPU in percent of the pods' request, and these pods request nothing.
 
 # %%
 trouble = [d["trouble"] for d in run["decisions"] if d["name"] == "article" and d["trouble"]]
 print(*trouble[-1:])
 claim(
-    "without a CPU request there is nothing to take a percentage of: the autoscaler never "
-    "knows its metric",
+    "without a CPU request there is no percentage to compute: the autoscaler never gets its metric",
     all(d["percent"] is None for d in run["decisions"] if d["name"] == "article")
     and any("missing request for cpu" in each for each in trouble),
 )
 
 # %% [markdown]
-# `kubectl get hpa` shows `<unknown>/60%` (recent versions: `cpu: <unknown>/60%`), and nothing scales. One line mends it:
-# `requests: {cpu: …}`. The second mistake gives no message: `replicas: 3` stays in the Deployment's file. Then each
-# `kubectl apply` sets three pods, even in the middle of a peak.
+# `kubectl get hpa` shows `<unknown>/60%` (recent versions: `cpu: <unknown>/60%`), and nothing scales. One line fixes
+# it: `requests: {cpu: …}`. The second mistake gives no message: `replicas: 3` stays in the Deployment's file. Then each
+# `kubectl apply` sets the number back to three, even in the middle of a peak.
 #
-# The cure has a trap, too: the first apply *after* you delete the line sets one pod. `kubectl` remembers what it applied
-# last, sees that the field is gone, and removes it. Without the field the default holds, which is 1. So before that
-# apply, delete the line from this memory as well, by `kubectl apply edit-last-applied deployment/digits` (see
-# `k8s/README.md`). The state is right before and after; only the change itself is dangerous.
+# Deleting that line has a trap, too: the first apply *after* it sets one pod. `kubectl` knows what it applied last. It
+# sees that the field is gone, and removes it from the Deployment. Then the default holds, which is 1. So before that
+# apply, delete the line from the stored copy as well, with `kubectl apply edit-last-applied deployment/digits` (see
+# `k8s/README.md`).
 
 
 # %%
@@ -936,12 +942,12 @@ show.table(
     ["what", "figure"],
     [
         ["L under load: client, server", f"{busy['client']:.2f}, {busy['server']:.2f}"],
-        ["CPU of a request; capacity of a pod", f"{1000 * cpu_s:.1f} ms; {capacity:.0f} a second"],
+        ["CPU of a request; a pod's capacity", f"{1000 * cpu_s:.1f} ms; {capacity:.0f} a second"],
         ["from the load's jump to the first decision", f"{asked[0] - high_at:.1f} s"],
         ["from the decision to a ready pod, median", f"{start_s:.1f} s"],
-        ["longest median latency meanwhile", f"{worst:.1f} s"],
-        ["decisions that the rule predicts", f"{hits} of {len(looks)}"],
-        ["most CPU of the service that waits", f"{most_percent} % of its request"],
+        ["highest median latency in a half second", f"{worst:.1f} s"],
+        ["looks that the rule predicts", f"{hits} of {len(looks)}"],
+        ["highest CPU of the service that waits", f"{most_percent} % of its request"],
     ],
     caption="What we measured",
 )
@@ -949,25 +955,28 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - $L = \lambda W$, and the rate of `duration_sum` is $L$: every service with a latency histogram tells how full it
-#   is.
+# - $L = \lambda W$, and the rate of `duration_sum` is $L$. So a latency histogram shows how many requests are inside.
 # - The autoscaler multiplies the pods by metric over target. It acts late, and a saturated metric shows too little.
-#   Headroom covers the time until new pods are ready.
-# - Scale on what fills up. For computing that is CPU; for waiting it is requests in flight.
+#   *Headroom* is capacity kept free for the time until new pods are ready.
+# - Scale on what fills up first. A service that computes fills its CPU. A service that waits fills with requests in
+#   flight.
 #
 # ## Where this breaks down
 #
-# One node, and a tenth of a core for each pod, is a toy. A CPU limit as small as this makes a pod stand still for most
-# of each tenth of a second; do not do that to a real service. Our clients do not try again. Clients that do make an
-# overload worse (lesson 15). And more pods help only if pods are the bottleneck. Twenty pods in front of one slow
+# One node, and a tenth of a core for each pod, is a toy. With so small a CPU limit, a busy pod stands still for most of
+# each tenth of a second. Do not do that to a real service. Our clients do not retry. Clients that retry make an
+# overload worse (lesson 15). And more pods help only if the pods are the bottleneck. Twenty pods in front of one slow
 # database only make its queue longer.
 #
 # ## What real teams use
 #
-# For services that compute, teams use the HorizontalPodAutoscaler on CPU. For the rest they scale on requests in
-# flight or on a queue's length, through KEDA or the Prometheus adapter. A floor comes from last week's peak. Load tests
-# (k6, Locust, vegeta) find a pod's capacity before the users do. And there is *load shedding* (lesson 14's 429), since
-# an autoscaler is slower than a link that spreads. 18b simulates policies for a large cluster, and puts a price on them.
+# For services that compute, teams use the HorizontalPodAutoscaler on CPU. Other services scale on requests in flight or
+# on a queue's length, through KEDA or the Prometheus adapter. `minReplicas` often comes from last week's traffic. Load
+# tests (k6, Locust, vegeta) find a pod's capacity before the users do. An autoscaler is too slow for a sudden jump. So
+# the service also needs *load shedding*: it refuses what it cannot answer in time (lesson 14's 429).
+#
+# Next: 18b simulates policies for a large cluster and computes what they cost. Lesson 19 brings a new version to a few
+# users first.
 #
 # ## Further reading
 #

@@ -1,22 +1,22 @@
 # %% [markdown]
 # # 18b Capacity
 #
-# At 3 a.m. the night's traffic is low, and three thousand pods are running, because somebody was woken by a slow
-# service last month and raised the floor. The bill comes at the end of the month. How low may the floor be, and what do
-# a million answers cost? You cannot try it out on a thousand nodes. You can simulate it, and check the simulator
-# against a real cluster first.
+# At 3 a.m. traffic is low, and three thousand pods are running. Last month a slow service woke somebody at this hour,
+# and they raised the *floor*, the least number of pods. The bill comes at the end of the month. How low may the floor
+# be, and what do a million answers cost? You cannot try it out on a thousand nodes. You can simulate it, and check the
+# simulator against a real cluster first.
 #
 # ## You will be able to
 #
-# - write a simulator of an autoscaler, and say how far it may be trusted;
-# - explain flapping, and choose a window against it;
+# - write a simulator of an autoscaler, and say how far you may trust it;
+# - explain flapping, and choose a window that prevents it;
 # - choose between a lower target and a higher floor for a day with spikes;
 # - compute how many nodes the pods need, and when zero pods are cheaper;
 # - say what a million answers cost, from measured throughput and your own price.
 #
 # ## Before you start
 #
-# Lesson 18 has the autoscaler, its rule, its target and its limits, and Little's law. Nothing here needs a cluster.
+# Lesson 18 explains Little's law and the autoscaler: its rule, its target and its window. Nothing here needs a cluster.
 
 # %%
 import math
@@ -39,10 +39,10 @@ path.picture(here="18b")
 # %% [markdown]
 # ## Can we try a policy without a cluster?
 #
-# One run on the cluster took more than a minute and tried one policy. So we write a simulator. Load comes and pods
-# work. At fixed intervals their CPU is measured and the rule is applied. New pods take time to start, and requests
-# that are not done wait in a queue. `World` holds what you cannot choose tonight, `Policy` what you can. Requests are
-# served in the order in which they come. A request that is not done when the trace ends has an infinite wait.
+# Lesson 18's run on the cluster took a minute and tried one policy. So we write a simulator. In each step, requests
+# come and pods work on them. At fixed intervals the simulator measures CPU and applies the rule. New pods take time to
+# start. Requests that are not done wait in a queue, and the oldest are served first. A request that is not done when
+# the trace ends has an infinite wait. `World` holds what you cannot choose tonight, `Policy` what you can.
 
 
 # %%
@@ -52,7 +52,9 @@ class World:
     cores: float  # a pod's request, and its limit
     idle: float = 0.0  # cores that a pod uses for itself
     start_s: float = 60.0  # from the decision to a ready pod
-    measure_s: float = 15.0  # between two measurements of CPU, each over the time since the last
+    measure_s: float = (
+        15.0  # between two measurements of CPU, each over the time since the one before
+    )
     sync_s: float = 15.0  # between two looks of the autoscaler
     first_measure_s: float = 15.0
     first_sync_s: float = 15.0
@@ -69,13 +71,13 @@ class Policy:
 
 
 # %% [markdown]
-# First the rule itself: pods that are not measured yet give no reason to ask for more. Then its limits: the window on
-# the way down, and the default pace on the way up.
+# First comes the rule itself. A pod that is not measured yet gives no reason to ask for more pods. Then come the
+# limits: the window on the way down, and the default pace on the way up.
 
 
 # %%
 def rule(policy, pods, counted, usage):
-    """What the autoscaler recommends: pods that are, those of them measured, their mean usage."""
+    """What the autoscaler recommends, from pods, how many are measured, and their mean usage."""
     ratio = usage / policy.target
     if abs(ratio - 1) <= policy.tolerance:
         return pods
@@ -85,7 +87,7 @@ def rule(policy, pods, counted, usage):
 
 # %%
 def limited(policy, pods, counted, usage, past, advice, now):
-    """The same after the window (down) and the pace (up: 4 more or twice as many in 15 s)."""
+    """The rule, then the window (down) and the pace (up: 4 more or twice as many in 15 s)."""
     recommended = rule(policy, pods, min(counted, pods), usage)
     while advice and advice[0][0] <= now - policy.window_s:
         advice.popleft()
@@ -99,14 +101,14 @@ def limited(policy, pods, counted, usage, past, advice, now):
 
 
 # %% [markdown]
-# Now the loop. In each step, starting pods become ready, and the pods work off what they can. When it is due, CPU is
-# measured and the autoscaler looks. The metric is the CPU used since the last measurement, divided by what the ready
-# pods had.
+# Now the loop. In each step, starting pods become ready, and the ready pods do as many requests as they can. When a
+# measurement or a look is due, it happens. The metric is the CPU used since the last measurement, divided by the CPU
+# that the ready pods had.
 
 
 # %%
 def simulate(rates, step_s, policy, world, pods=None):
-    """(4, steps): pods wanted, pods ready, metric (share of the request), wait of who comes (s)."""
+    """(4, steps): pods wanted, pods ready, metric (share of the request), arrivals' wait (s)."""
     ready = total = counted = pods or policy.low
     each = (world.cores - world.idle) / world.cpu_s  # requests a second that a pod can do
     starting, advice, past = deque(), deque(), deque([(-math.inf, total)])
@@ -133,13 +135,13 @@ def simulate(rates, step_s, policy, world, pods=None):
 
 
 # %% [markdown]
-# Waiting times come from two running sums, of what arrived and what was done: the request that came as number $k$ is
-# done when the second sum reaches $k$. That is again the area under $N(t)$, cut into requests.
+# Waiting times come from two running sums: the requests that arrived, and the requests that are done. The request
+# number $k$ arrives when the first sum reaches $k$. It is done when the second sum reaches $k$.
 
 
 # %%
 def waits(arrived, finished, step_s):
-    """How long after its step the request that came last in it is done, (steps,), s."""
+    """How long after each step the last request that came in it is done, (steps,), s."""
     ends = np.searchsorted(finished, arrived * (1 - 1e-9) - 1e-6)  # sums are rounded
     late = (ends - np.arange(len(arrived))) * step_s
     return np.where(ends < len(finished), late, math.inf)
@@ -147,7 +149,7 @@ def waits(arrived, finished, step_s):
 
 # %%
 def rescale(wish, total, ready, starting, ready_at):
-    """Starts pods, or ends some, those first that are still starting."""
+    """Starts pods, or ends some: first those that are still starting."""
     if wish > total:
         starting.append((ready_at, wish - total))
     surplus = total - wish
@@ -160,10 +162,10 @@ def rescale(wish, total, ready, starting, ready_at):
 
 
 # %% [markdown]
-# ## How far can the simulator be trusted?
+# ## How far can you trust the simulator?
 #
-# We hold it against the run that lesson 18 recorded: the load of one pod jumped to twice its capacity and fell again
-# after thirty seconds.
+# We compare it with the run that lesson 18 recorded. There, the load jumped to twice the capacity of one pod, and fell
+# again after thirty seconds.
 
 # %%
 run = recorded("18", "follow")
@@ -176,17 +178,17 @@ at = np.array([d["at"] for d in looks])
 moments = np.arange(0, sum(s for s, _ in STEP), STEP_S)
 offered = np.repeat([rate for _, rate in STEP], [int(s / STEP_S) for s, _ in STEP])
 seen = np.array([[d["wanted"] for d in looks if d["at"] <= max(t, at[0])][-1] for t in moments])
-p50_s = np.nan_to_num(np.array(run["traffic"]["p50_ms_by_half_second"], float) / 1000)
+p50_s = np.array(run["traffic"]["p50_ms_by_half_second"], float) / 1000  # nan: nothing was due
 
 # %% [markdown]
-# Most values are known. The CPU of a request and the pod's limit were measured. How often the autoscaler looks, and
-# when, can be read from the times at which its status changed. How long a new pod takes to start stands in the stream
-# of pods.
+# Most values of `World` are known. Lesson 18 measured the CPU of a request, and we know the pod's limit. The times at
+# which the autoscaler's status changed show when it looks. The recorded changes of the pods show how long a new pod
+# takes to start.
 
 
 # %%
 def start_of(name):
-    """Seconds from a pod's first event to its being ready; None where it was there before."""
+    """Seconds from a pod's first event until it is ready; None if it was there before."""
     events = [p for p in run["pods"] if p["name"] == name]
     ready = [p["at"] for p in events if p["ready"]]
     return ready[0] - events[0]["at"] if ready and events[0]["phase"] == "Pending" else None
@@ -207,10 +209,11 @@ known = World(
 print(known)
 
 # %% [markdown]
-# Two values are unknown: when CPU was first measured, and how much more a request costs on processors that all pods
-# share. We fit these two to the *climb* alone, until the load falls. The rest of the run is the test. What do we score?
-# Not the sum of pod-seconds: a path that is too high and then too low can have the right sum. We score the *path*: how
-# many pods the simulation is off by, moment by moment, on average.
+# Two values are unknown: when CPU was first measured, and how much more a request costs when all pods share the
+# processors. We fit these two to the *climb* alone, until the load falls. The rest of the run is the test. What should
+# we compare? A sum of pod-seconds hides errors: a path that is too high and then too low can have the right sum. So we
+# compare the *path*: at each moment, by how many pods is the simulation off? The fit also looks at the waits, and adds
+# their mean distance in seconds.
 
 # %%
 policy = Policy(target=TARGET, low=1, high=HIGH, window_s=WINDOW_S)
@@ -222,11 +225,11 @@ def off_by(world, where):
     """Mean distance from the real path in pods, and from the real median latency in seconds."""
     found = simulate(offered, STEP_S, policy, world)
     late = np.minimum(found[3], 60)  # infinite: not within the time
-    return np.abs(found[0] - seen)[where].mean(), np.abs(late - p50_s)[where].mean()
+    return np.abs(found[0] - seen)[where].mean(), np.nanmean(np.abs(late - p50_s)[where])
 
 
 # %% [markdown]
-# We try every pair of the two unknown values, and keep the one that comes nearest on the climb:
+# We try a grid of pairs of the two unknown values, and keep the pair that is nearest on the climb:
 
 # %%
 tried = [
@@ -267,14 +270,15 @@ observe(
 )
 
 # %% [markdown]
-# So the simulator knows the mechanism: it climbs in the same steps, and it is late for the same reasons. It does not
-# know your cluster: pods that start at different speeds, requests that cost different amounts, processors that other
-# programs use as well. Trust it to compare two policies, and not to promise a figure.
+# So the simulator contains the mechanism. Its pods climb in steps, as on the cluster, and the queue grows for the same
+# reasons. It does not contain the details of a cluster: pods that start at different speeds, requests that cost
+# different amounts, other programs on the same processors. Use it to compare two policies. Do not use it to promise a
+# figure.
 #
 # ## Why not scale down at once?
 #
-# Ask the simulator. The load goes up and down within minutes, once with no window and once with a window of 300
-# seconds, the default:
+# The simulator can answer this. We let the load go up and down every four minutes. We try no window, one of 60 seconds,
+# and one of 300 seconds, which is Kubernetes' default:
 
 # %%
 SECOND = World(cpu_s=0.02, cores=1.0, start_s=45)  # one core, 50 requests a second
@@ -301,7 +305,7 @@ show.finding(
 )
 
 # %% [markdown]
-# The calm has a price. What does each window cost, and how long do users wait?
+# A window keeps pods that are not needed at the moment. What does each window cost, and how long do users wait?
 
 # %%
 over = {w: float((each[3] > 0.25).mean()) for w, each in swung.items()}
@@ -314,20 +318,21 @@ show.table(
 
 # %%
 claim(
-    "the window buys calm with pods: fewer changes, more of them running",
+    "a longer window means fewer changes, and more pods that run",
     changes[300] < changes[60] < changes[0] and cost[300] > cost[60] > cost[0],
 )
 
 # %% [markdown]
-# A window of 60 seconds helps little here, since the load takes 240 seconds to go up and down: in each trough the last
-# peak is forgotten. This is *flapping*: each decision takes effect after the load that caused it has gone. The window
-# keeps the largest recommendation of the last minutes. It costs idle pods, and it saves cold starts.
+# Without a window the pods go up and down with each swing of the load. This is *flapping*. New pods are ready 45
+# seconds after the decision, when the load has already changed. A window of 60 seconds helps little here, because the
+# load takes 240 seconds to go up and down. By the bottom of each swing, the last peak is out of the window. The window
+# of 300 seconds still holds it. It costs idle pods, and it saves cold starts.
 #
 # ## What does a day on a thousand nodes look like?
 #
-# Now to a larger cluster: a thousand nodes of eight cores, and pods of one core, seven to a node (the rest is for the
-# node itself). We simulate a day with its night, its noon, and noise. Then we simulate the same day with six spikes: a
-# push notification goes out, and within half a minute the load doubles.
+# Now we take a larger cluster: a thousand nodes of eight cores. Seven pods of one core fit on each node, and the rest
+# is for the node itself. We simulate a day with a quiet night, a busy afternoon, and noise. Then we simulate the same
+# day with six spikes. At each spike a push notification goes out, and within half a minute the load doubles.
 
 # %%
 DAY_STEP_S = 5.0
@@ -354,8 +359,8 @@ spiky = plain * (1 + spikes)
 OBJECTIVE_S = 0.25
 
 # %% [markdown]
-# What do we want of a day? Few late requests, and few *pod-hours*: the hours of all pods added up, which is what you
-# pay for. A request is late if it takes more than a quarter of a second.
+# We want two things: few late requests, and few *pod-hours*. Pod-hours are the hours of all pods added up, and you pay
+# for them. A request is late if it takes more than a quarter of a second.
 
 
 # %%
@@ -364,7 +369,7 @@ def day(rates, policy, world):
     start = max(policy.low, math.ceil(rates[0] * world.cpu_s / policy.target))
     total, ready, _, wait_s = simulate(rates, DAY_STEP_S, policy, world, pods=start)
     mu = world.cores / world.cpu_s
-    spare = np.maximum(mu - rates / ready, 0)  # requests a second that a pod could do beside
+    spare = np.maximum(mu - rates / ready, 0)  # requests a second that a pod could do in addition
     left_s = np.maximum(OBJECTIVE_S - wait_s, 0)
     return total, ready, np.where(left_s > 0, np.exp(-spare * left_s), 1.0)
 
@@ -378,14 +383,15 @@ def outcome(rates, policy, world):
 
 # %% [markdown]
 # There are two kinds of waiting. The simulator has the queue that forms when the whole service is too slow. And in a
-# pod that keeps up, requests still meet by chance. With random arrivals at $\lambda$ and capacity $\mu$ a request
-# takes longer than $t$ with probability $e^{-(\mu - \lambda)t}$. (This is the M/M/1 queue, with random service times
-# too. Ours vary less, so it errs on the safe side.)
+# pod that keeps up, requests still meet by chance. With random arrivals at $\lambda$ a second and a pod's capacity
+# $\mu$, a request takes longer than $t$ seconds with probability $e^{-(\mu - \lambda)t}$. (This is the M/M/1 queue,
+# whose service times are random too. Service times that vary less give shorter waits.)
 
 # %%
 guess(
     "bargain",
-    "99.9 % of a spiky day's requests must be in time. Which way costs less?",
+    "99.9 % of a spiky day's requests must be in time. Which costs less: a lower target alone, "
+    "or a floor with the target that then suffices?",
     choices=["a lower target", "a floor of 3,000 pods", "both cost about the same"],
 )
 
@@ -409,7 +415,8 @@ frontier = {
 fixed = most_pods * 24
 
 # %% [markdown]
-# Each line below is one case, each mark on it one target. Down is better for users, left is better for the bill:
+# Each line below is one case, and each mark on it is one target. Lower is better for users, and further left is
+# cheaper:
 
 # %%
 for (name, line), colour, mark in zip(frontier.items(), show.PALETTE, "osD^"):
@@ -424,8 +431,8 @@ plt.ylabel(f"share of requests over {1000 * OBJECTIVE_S:.0f} ms")
 plt.legend(fontsize=8)
 at_60 = {name: line[list(targets).index(0.6)] for name, line in frontier.items()}
 show.finding(
-    f"At 60 %, spikes raise the late from {at_60['plain day'][1]:.1%} to "
-    f"{at_60['spiky day'][1]:.1%}, and the cost from {at_60['plain day'][0] / fixed:.0%} to "
+    f"At 60 %, spikes raise late requests from {at_60['plain day'][1]:.1%} to "
+    f"{at_60['spiky day'][1]:.1%}, the cost from {at_60['plain day'][0] / fixed:.0%} to "
     f"{at_60['spiky day'][0] / fixed:.0%}",
     alt="Frontiers of cost against late requests for targets from 35 to 90 %. At 60 %: "
     + "; ".join(
@@ -436,7 +443,7 @@ show.finding(
 
 # %%
 claim(
-    "for each day, each lower target costs more and makes fewer late",
+    "in each case, each lower target costs more and makes fewer requests late",
     all(
         (np.diff(line[:, 0]) < 0).all() and (np.diff(line[:, 1]) > 0).all()
         for line in frontier.values()
@@ -456,15 +463,13 @@ claim(
 # %%
 hours, late = at_60["spiky day, floor 3,000 pods"]
 claim(
-    "the lower target is the better bargain: without the floor, some target costs less and "
-    "has fewer late than "
-    "60 % with it",
+    "some target without the floor costs less, and makes fewer requests late, than 60 % with it",
     any(h < hours and x < late for h, x in frontier["spiky day"]),
     f"with the floor {hours / fixed:.0%} of the pod-hours, {late:.2%} late",
 )
 
 # %% [markdown]
-# Now ask it the way the manager does: which is the cheapest way to 99.9 % in time?
+# A manager asks it in another way: what is the cheapest way to have 99.9 % of the requests in time?
 
 # %%
 best = {
@@ -483,9 +488,9 @@ winner = "a lower target" if bargain < 1 else "a floor of 3,000 pods"
 reveal("bargain", "both cost about the same" if 0.97 < bargain < 1.03 else winner)
 
 # %% [markdown]
-# A target of 60 % *is* headroom: 40 % of each pod is free for the load that comes while new pods start, and this
-# reserve grows with the load. A floor costs at night as well, and it helps only when a spike meets fewer pods than the
-# floor. Which spikes are these? We count the late requests of each spike, in the hour from its beginning:
+# A target of 60 % *is* headroom: 40 % of each pod is free for the load that comes while new pods start. This reserve
+# grows with the load. A floor costs money at night as well. It helps only at spikes that begin when fewer pods than the
+# floor would run. Which spikes are these? We count the late requests of each spike, in the hour from its beginning:
 
 # %%
 lates = {low: day(spiky, Policy(low=low, high=most_pods), SECOND)[2] * spiky for low in (2, 3000)}
@@ -503,15 +508,16 @@ show.table(
 
 # %%
 claim(
-    "the floor spares the two morning spikes nine of ten of their late requests, and the three "
-    "after noon not one of a hundred",
+    "the floor removes nine tenths of the late requests at the first two spikes, and less than a "
+    "hundredth at the next three",
     all(b < 0.1 * a for a, b in list(zip(*share_late.values()))[:2])
     and all(b > 0.99 * a for a, b in list(zip(*share_late.values()))[2:5]),
 )
 
 # %% [markdown]
-# So a floor helps in the hour when everybody wakes up. Now it is your turn: change the policy in the next cell, and run
-# it again. It takes a second or so. If the blue line is flat at the top, all thousand nodes are full.
+# So a floor helps in the morning, when few pods are running. Now it is your turn: change the policy in the next cell,
+# and run both cells below again. This takes a second or so. Where the blue line is flat at 7,000 pods, all thousand
+# nodes are full.
 
 # %%
 mine = Policy(target=0.6, window_s=300, low=2, high=most_pods)
@@ -534,9 +540,9 @@ show.finding(
 # %% [markdown]
 # ## How many nodes do the pods need?
 #
-# Pods run on nodes, and nodes are what is paid for. A *node autoscaler* (Cluster Autoscaler, Karpenter) adds nodes
-# when pods stay `Pending` for want of room, and removes them when their pods fit elsewhere. A pod's *request* decides
-# how many fit, whether or not the pod uses it. This is *bin packing*:
+# Pods run on nodes, and you pay for nodes. A *node autoscaler* (Cluster Autoscaler, Karpenter) adds nodes when pods
+# stay `Pending` because no node has room. It removes a node when its pods fit elsewhere. A pod's *request* decides how
+# many pods fit, whether or not the pod uses it. To place the pods on few nodes is a problem of *bin packing*:
 
 
 # %%
@@ -559,22 +565,24 @@ show.table(
 claim(
     "pods of four cores take nearly twice the nodes of pods of half a core, for the same work",
     1.8 < sizes[4][1] / sizes[0.5][1] < 2,
-    f"{sizes[4][1]} and {sizes[0.5][1]} nodes of eight cores, of which half a core is the "
-    f"node's own",
+    f"{sizes[4][1]} and {sizes[0.5][1]} nodes of eight cores; half a core of each is for the "
+    f"node itself",
 )
 
 # %% [markdown]
-# A new node typically takes minutes to boot, join, and pull the image; that is the curve "each start 4 minutes". The
-# usual remedy is *headroom*: placeholder pods of a low priority that do nothing. They give way at once when real pods
-# need their place. The node autoscaler then adds nodes for the placeholders, and no user waits for it.
+# A new node typically takes minutes to boot, join, and pull the image. The curve "each start 4 minutes" above shows
+# such a case. The usual remedy is headroom again: placeholder pods of a low priority that do nothing. Kubernetes evicts
+# them when real pods need their place. The node autoscaler then adds nodes for the placeholders, and no user waits for
+# these nodes.
 #
 # ## Zero pods at night?
 #
-# If requests are rare, even a single pod is idle most of the time. Knative and KEDA scale to zero: after $\tau$
-# seconds without a request the last pod goes, and the next request waits for a cold start. For random arrivals,
-# $\lambda$ a second, a gap is longer than $\tau$ with probability $e^{-\lambda\tau}$: that share of requests is cold.
-# A pod is up for $\min(\text{gap}, \tau)$ after each request, on average $(1 - e^{-\lambda\tau})/\lambda$ out of a gap
-# of $1/\lambda$. (The start itself is left out.) So
+# If requests are rare, even a single pod is idle most of the time. Knative and KEDA *scale to zero*: after $\tau$
+# seconds without a request the last pod goes, and the next request waits for a cold start. Let requests arrive at
+# random, $\lambda$ a second. A gap between two of them is longer than $\tau$ with probability $e^{-\lambda\tau}$. That
+# share of requests is cold. After each request a pod is up for $\min(\text{gap}, \tau)$ seconds. On average this is
+# $(1 - e^{-\lambda\tau})/\lambda$ seconds, and the mean gap is $1/\lambda$ seconds. So the share of time paid is
+# $1 - e^{-\lambda\tau}$ (the start itself is left out), and
 #
 # $$\text{share of time paid} + \text{share of requests that are cold} = 1 .$$
 
@@ -594,19 +602,19 @@ show.table(
 
 # %%
 claim(
-    "whatever the time-out, time paid and cold requests add up to one",
+    "for each time-out, the share of time paid and the share of cold requests add up to one",
     all(abs(cold + paid - 1) < 0.01 for _, cold, paid in rows),
 )
 
 # %% [markdown]
-# No time-out lowers the sum; it only decides whether you pay or your users wait. Real traffic comes in bursts, which
-# is better than random: then most requests follow closely after another one.
+# With random arrivals, no time-out lowers the sum. It only decides whether you pay or your users wait. Real traffic
+# often comes in bursts, and that is better: most requests then come soon after another one, and find a pod.
 #
 # ## What do a million answers cost?
 #
-# Three figures make the price: what a core gives, what it costs, and how much of it is used. We measure the first, for
-# each form of the model that the course keeps, on one thread. You set the second. A core-hour of a rented machine costs
-# a few cents; take yours from your bill.
+# Three figures make the price: how many answers a core gives, what a core costs, and how much of it is used. We measure
+# the first for three forms of the course's models, on one thread. You set the second. A core-hour of a rented machine
+# costs a few cents. Take yours from your bill.
 
 # %%
 PRICE = 0.04  # of a core-hour, in your currency: change it, and run the rest again
@@ -614,13 +622,14 @@ PRICE = 0.04  # of a core-hour, in your currency: change it, and run the rest ag
 # %%
 guess(
     "million",
-    "At 0.04 for a core-hour: what do a million answers cost, one picture a call, on full cores?",
+    "At 0.04 for a core-hour: what do a million answers of the model alone cost, one picture "
+    "a call, on full cores?",
     low=0.00001,
     high=10,
 )
 
 # %% [markdown]
-# Three forms of the model, each one picture a call and 64 pictures a call:
+# We call each form with one picture, and with 64 pictures:
 
 # %%
 FORMS = {
@@ -641,7 +650,7 @@ def call(session, images):
 
 
 # %% [markdown]
-# All forms are measured in turns, so that a slow moment of the machine meets all of them alike:
+# We measure the forms in turns, so that a slow moment of the machine affects all of them alike:
 
 # %%
 sessions = {key: open_session(file.read_bytes(), 1) for key, file in FORMS.items()}
@@ -657,12 +666,12 @@ each_per_s = {
 
 # %%
 def per_million(each_per_s, utilisation=1.0):
-    """The price of a million answers of one core, of which so much is used."""
+    """The price of a million answers; each_per_s: of a core that is full."""
     return PRICE / (3600 * each_per_s * utilisation) * 1e6
 
 
 # %% [markdown]
-# The price of a million answers then stands beside what the ledger knows:
+# The ledger of the course gets a column for the price of a million answers:
 
 # %%
 rows = {(row.model, row.form): row for row in ledger.rows()}
@@ -673,7 +682,7 @@ show.table(
         "accuracy",
         "bytes",
         "answers/s a core, one by one",
-        "a million cost",
+        "price of a million",
         "in batches of 64",
     ],
     [
@@ -689,9 +698,18 @@ alone = per_million(each_per_s[1]["digits_cnn", "onnx"])
 reveal("million", alone)
 
 # %% [markdown]
-# That is the price of the model alone, on cores that are always full. A service pays more, for two reasons. The pod
-# also reads requests and writes answers; lesson 18 measured what a whole request costs there. And pods are never all
-# full. The share of what is paid for that is used is the *utilisation*:
+# That is the price of the model alone, on cores that are always full. A service pays more, for two reasons. First, the
+# pod also reads requests and writes answers. Lesson 18 measured a whole request of 200 pictures. How much of that would
+# the model alone need here?
+
+# %%
+model_ms = 1000 * 200 / each_per_s[64]["digits_cnn", "onnx"]
+print(f"a request of 200 pictures in lesson 18's recording: {1000 * pod['cpu_s']:.1f} ms of CPU")
+print(f"the model alone for 200 pictures on this machine, in batches of 64: {model_ms:.1f} ms")
+
+# %% [markdown]
+# Second, pods are not full all day. The *utilisation* is the share of the paid capacity that is used. We compute it for
+# the two days, whose requests need 20 ms of CPU each:
 
 # %%
 used = {
@@ -700,7 +718,7 @@ used = {
 }
 served = 1 / SECOND.cpu_s  # answers a second of the day's pods, of one core each
 show.table(
-    ["what is paid for", "utilisation", "a million answers cost"],
+    ["what is paid for", "utilisation", "price of a million answers"],
     [["cores that are full all day", "100 %", f"{per_million(served):.2f}"]]
     + [
         [f"{name}, target 60 %", f"{share:.0%}", f"{per_million(served, share):.2f}"]
@@ -708,7 +726,7 @@ show.table(
     ]
     + [
         [
-            "a thousand full nodes, plain day",
+            "all thousand nodes all day, plain day",
             f"{plain.mean() / served / most_pods:.0%}",
             f"{per_million(served, plain.mean() / served / most_pods):.2f}",
         ]
@@ -718,15 +736,16 @@ show.table(
 
 # %%
 claim(
-    "the day's utilisation lies below the target of 60 %",
+    "on both days the utilisation is below the target of 60 %",
     all(share < 0.6 for share in used.values()),
     ", ".join(f"{name} {share:.0%}" for name, share in used.items()),
 )
 
 # %% [markdown]
-# Compare with the table before: the model alone is a tiny part of a request's price. So look for money where it is spent. For a model as small as ours it is not in the model: int8 or a batch of 64 saves
-# a share of a small amount. It is in what surrounds the model, and in idle pods. For a large model it is the other way
-# round.
+# Compare the last two tables. For one picture, the model alone costs a tiny part of a request of 20 ms. There int8 or a
+# batch of 64 saves a share of a small amount. Most of the money goes into the code around the model, and into idle
+# pods. In a request of 200 pictures, or with a large model, the model's share is larger. So measure the parts of your
+# own request before you save on one of them.
 #
 # ## What we measured
 
@@ -734,7 +753,10 @@ claim(
 show.table(
     ["what", "figure"],
     [
-        ["simulated path: off in the climb, after it", f"{pods_off:.1f}, {after_off:.1f} pods"],
+        [
+            "simulated path, off by: in the climb, after it",
+            f"{pods_off:.1f}, {after_off:.1f} pods",
+        ],
         ["changes in an hour: window 0 s, 300 s", f"{changes[0]}, {changes[300]}"],
         [
             "late at 60 %: plain, spiky day",
@@ -757,14 +779,16 @@ show.table(
 # ## What to remember
 #
 # - Check a simulator against one real run, by its path; then use it to compare policies.
-# - A lower target is a reserve that grows with the load. A floor helps only where the load is below it.
-# - Price = core-hours paid / answers given. Utilisation is most of it, and it is lower than the target.
+# - A lower target is a reserve that grows with the load. A floor helps only while fewer pods than the floor would run.
+# - The price of an answer is the price of the hours paid, divided by the answers given. Idle pods raise it. Utilisation
+#   was below the target on both of our days.
 #
 # ## Where this breaks down
 #
-# The simulator has no failing pods, no uneven load balancing and no clients that try again. Its days are invented, and
-# its spikes come unannounced. Yours may follow a calendar, and then a schedule beats any feedback. Our price counts
-# cores alone: memory, traffic, storage and the people on call are missing.
+# The simulator has no failing pods, no uneven load balancing and no clients that retry. Its days are invented, and its
+# spikes come without warning. Your spikes may follow a calendar. Then a schedule can start pods before the load comes.
+# A rule that only reacts cannot. Our price counts only cores. Memory, traffic, storage and the people on call are
+# missing.
 #
 # ## What real teams use
 #
@@ -772,12 +796,14 @@ show.table(
 # | --- | --- | --- | --- |
 # | HorizontalPodAutoscaler | CPU, memory; others through an adapter | not with CPU | always first |
 # | KEDA | queues, Prometheus, schedules | yes | work comes from a queue |
-# | Knative | requests in flight or a second, measured by a proxy at each pod | yes: an *activator* holds requests meanwhile | many services, each seldom asked |
+# | Knative | requests in flight or a second, measured by a proxy at each pod | yes: an *activator* holds requests meanwhile | many services, each rarely used |
 # | KServe | as its mode: Knative's, or the plain autoscaler's (`k8s/overlays/kserve`) | with Knative | many models, several frameworks, one way to deploy them |
 # | Ray Serve | requests in flight for each replica (`target_ongoing_requests`) | yes (`min_replicas: 0`) | Python pipelines of several models, GPUs shared in fractions |
 #
-# All of them apply a rule like ours with another metric. Karpenter or Cluster Autoscaler adds nodes. OpenCost divides
+# Most of them apply a rule like ours to another metric. Karpenter or Cluster Autoscaler adds nodes. OpenCost divides
 # the bill of a cluster among its pods.
+#
+# Next: lesson 19 brings a new version to a few users first.
 #
 # ## Further reading
 #

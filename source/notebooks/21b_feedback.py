@@ -693,7 +693,7 @@ claim("the echo is refused nearly always", max(share for _, share in chances.val
 
 # %% [markdown]
 # If a gate says no, the challenger need not be worse. Often there is too little evidence. Decide the number of labels
-# first (lesson 19 shows how), and test only once. **Now do exercise 21b.3.**
+# first (lesson 19b shows how), and test only once. **Now do exercise 21b.3.**
 #
 # ## How does the new version go live?
 #

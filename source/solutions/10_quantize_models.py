@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 10 Quantize the models: exercises
 #
-# Five small tools round a quantized model: for its input, its profile, its accuracy, its training, and the choice
-# between its forms. Fill in what is missing, run the cell, then its check.
+# Four small tools for a quantized model: for its input, its profile, its accuracy, and the choice between its forms. Fill
+# in what is missing, run the cell, then run its check.
 
 # %%
 import numpy as np
@@ -14,19 +14,21 @@ scratch = begin("10")
 # %% [markdown]
 # ## 10.1 Floats for an int8 input ★☆☆ · 10 minutes
 #
-# A camera's new firmware calls the int8 model itself. The first version used `astype`, and every pixel below 1 became
-# 0. Write the step between the picture and the model, with the scale and the zero point that stand in the file.
+# A camera's new firmware calls the int8 model itself. The first version used `astype`, and every pixel below 1 became 0.
+# The second version multiplied by `1 / scale`, "because a product is faster". A test against LiteRT then found levels
+# that were off by one. Write the step between the image and the model, with the scale and the zero point of the file.
 
 
 # %%
 def to_int8(values, scale, zero_point):
-    """The whole numbers that stand for values: the nearest to value / scale + zero_point.
+    """The whole numbers that stand for values.
 
-    values: float16, float32 or float64, of any shape, empty too. scale: float, finite, above 0.
-    zero_point: int, -128 to 127. Computed in float64, so that float16 values lose nothing more.
-    Rounded to the nearest whole number, ties to the even one, then the zero point is added;
-    what lies outside -128 to 127, infinities included, goes to the nearer end. Returns a new
-    int8 array of the same shape. Raises ValueError for NaN, another scale, another zero point.
+    values: float16, float32 or float64, of any shape, empty too. They stay as they were. scale:
+    float, finite, above 0. zero_point: int, -128 to 127. Divides by the scale in float64,
+    rounds to the nearest whole number, ties to the even one, and then adds the zero point. What
+    lies outside -128 to 127, infinities included, goes to the nearer end. Returns a new int8
+    array of the same shape. Raises ValueError for NaN among the values, for another scale and
+    for another zero point.
     """
     # SOLUTION
     if not 0 < scale < np.inf or not -128 <= zero_point <= 127:
@@ -45,16 +47,18 @@ def to_int8(values, scale, zero_point):
 check("10.1", to_int8)
 
 # %% [markdown] tags=["solution"]
-# The order matters: clip *before* the conversion, because `astype` wraps round (128 becomes −128, a white pixel
-# black), and round before both, because `astype` cuts off. NaN would become some number, which one depends on the
-# processor. On the device one folds all this into a table: the camera has 256 grey levels, so 256 int8 numbers,
-# computed once, do.
+# The order matters. Round first, because `astype` cuts off the fraction. Clip *before* the conversion, because `astype`
+# wraps around: 128 becomes −128, and a white pixel black. NaN would become some number, and which one depends on the
+# processor. With `1 / scale` there are two roundings, that of
+# the inverse and that of the product. For `v = 20.5 * 0.1`, `v / 0.1` is 20.5, a tie, and `v * (1 / 0.1)` is a little
+# more. A second way on the device is a table: the camera
+# has 256 grey levels, so 256 int8 numbers, computed once, are enough.
 
 # %% [markdown]
 # ## 10.2 Who takes the time? ★★☆ · 15 minutes
 #
-# The monthly performance review asks for one table for each model: which operator takes which share. Profiles of four
-# versions of the runtime lie there, some with entries that others do not have. Write the reader.
+# The monthly performance review wants a table for each model: which operator takes which share of the time? There are
+# profiles of four versions of the runtime, and some have entries that others do not have. Write the reader.
 
 
 # %%
@@ -88,16 +92,16 @@ def share_by_operator(events):
 check("10.2", share_by_operator)
 
 # %% [markdown] tags=["solution"]
-# What is left out is the point. `model_run` and `SequentialExecutor::Execute` hold all operators' time once more;
-# older versions wrote `_fence_before` and `_fence_after` events, also of the category `Node`. Whoever adds up every
-# `dur` reports shares of more than 100 % of nothing in particular. Shares are of the time *inside* operators: compare
-# the total with the latency from outside, and the difference is the runtime's own.
+# Most of the work is to leave events out. `model_run` and `SequentialExecutor::Execute` contain the time of all operators
+# once more. Older versions wrote `_fence_before` and `_fence_after` events, also of the category `Node`. If you add up
+# every `dur`, you count most of the time twice. The shares are of the time *inside* operators. Compare their total with
+# the latency from outside: the difference is what the runtime itself takes.
 
 # %% [markdown]
 # ## 10.3 Did it lose anything? ★★☆ · 15 minutes
 #
-# "The int8 model has 98.9 %, the old one 99.1 %, so we lost accuracy", says the release note. On 450 images that is
-# one. Write the comparison that the release gate should print: on the same images, with an interval.
+# "The int8 model has 98.9 %, the old one 99.1 %, so we lost accuracy", says the release note. Of 450 images that is one.
+# Write the comparison that the release gate should print: on the same images, with an interval.
 
 
 # %%
@@ -130,61 +134,17 @@ def paired_change(labels, before, after):
 check("10.3", paired_change)
 
 # %% [markdown] tags=["solution"]
-# Two intervals, one round each accuracy, would be wider and the wrong question: they allow for the luck of hard
-# images, which both forms had alike. Only disagreements count. The added halves keep the interval from shrinking to a
-# point where nothing disagreed; without them 450 equal answers would prove that no image ever changes. A second way is
-# to draw the examples anew, with replacement, some thousand times (the *bootstrap*), and to take quantiles of
-# $(c - b)/N$; with no disagreement it, too, claims certainty.
+# Two intervals, one around each accuracy, would be wider, and they answer another question. They allow for the luck of
+# hard images, which both forms had alike. Only disagreements count. The added halves keep the interval from shrinking to
+# a point if nothing disagreed. Without them, 450 equal answers would "prove" that no image ever changes. A second way is
+# the *bootstrap*: draw the examples anew, with replacement, some thousand times, and take quantiles of $(c - b)/N$. With
+# no disagreement it has the same problem.
 
 # %% [markdown]
-# ## 10.4 Straight through ★★★ · 20 minutes
+# ## 10.4 Which ones may go? ★★☆ · 10 minutes
 #
-# The accelerator's team trains with its own framework, which has no rounding that lets a gradient through. They ask
-# for a reference in NumPy to hold theirs against: value and gradient, with a step for each channel.
-
-
-# %%
-def fake_quantize(x, step, least, greatest, upstream):
-    """Rounds to a grid for each channel, and gives the straight-through gradient.
-
-    x: float array (C, ...), any further axes or none. step: float array (C,), above 0, the
-    grid's step in each channel, which belongs to the FIRST axis of x. least, greatest: whole
-    numbers, the lowest and the highest level, least < greatest. upstream: the gradient of the
-    loss in respect of the result, of x's shape. Returns (value, gradient), both of the shape
-    and dtype of x. value: step times the nearest level, ties to the even one, clipped to the
-    levels. gradient: upstream where x / step lies in least to greatest, ends included; 0
-    elsewhere. x and upstream stay as they are. Raises ValueError for steps of another number
-    than C, steps that are not above 0, and least >= greatest.
-    """
-    # SOLUTION
-    step = np.asarray(step)
-    if step.shape != x.shape[:1] or not (step > 0).all() or least >= greatest:
-        raise ValueError(
-            f"expected steps above 0, {x.shape[:1]}, and least < greatest, got {step.shape}, "
-            f"{least}, {greatest}"
-        )
-    step = step.astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))  # (C, 1, …): along the first axis
-    levels = x / step
-    value = np.clip(np.rint(levels), least, greatest) * step
-    passes = (levels >= least) & (levels <= greatest)
-    return value.astype(x.dtype), np.where(passes, upstream, 0).astype(x.dtype)
-
-
-# %%
-check("10.4", fake_quantize)
-
-# %% [markdown] tags=["solution"]
-# NumPy aligns shapes at their *last* axis. A step of shape (C,) against x of shape (C, C) is no error: it scales
-# columns instead of rows, and only a square layer hides it. Hence the reshape to (C, 1, …). The gradient is cut
-# outside the range for a reason: a weight that is clipped already does not change the result when it moves further
-# out. Whether *at* the end it passes is a convention; frameworks differ, so a reference must say. In PyTorch the whole
-# thing is `inside + (on_grid - inside).detach()`, as in the lesson.
-
-# %% [markdown]
-# ## 10.5 Which ones may go? ★★☆ · 10 minutes
-#
-# The model store holds forty forms of one model, each with its bytes, its latency on three processors and its error
-# rate. Storage wants to delete those that nobody could prefer. Write the rule, for any number of costs.
+# The model store holds forty forms of one model. Each has its bytes, its latency on three processors and its error rate.
+# The storage team wants to delete those that nobody could prefer. Write the rule, for any number of costs.
 
 
 # %%
@@ -192,9 +152,9 @@ def worth_keeping(costs):
     """Which forms are on the Pareto front.
 
     costs: float array (N, K), K from 1, a row for each form, a column for each cost; less is
-    better. N may be 0; infinity is allowed. A form may go if some other form is at most as
-    costly in every column and less costly in at least one. Forms with equal rows do not send
-    each other away. Returns a bool array (N,), True for those to keep. Raises ValueError for
+    better. N may be 0; infinity is allowed. A form may go if another form is at most as
+    costly in every column and less costly in at least one. Forms with equal rows do not remove
+    each other. Returns a bool array (N,), True for those to keep. Raises ValueError for
     NaN, for K = 0 and for other than two axes.
     """
     # SOLUTION
@@ -209,10 +169,10 @@ def worth_keeping(costs):
 
 
 # %%
-check("10.5", worth_keeping)
+check("10.4", worth_keeping)
 
 # %% [markdown] tags=["solution"]
-# All pairs at once, N² K comparisons: for forty forms nothing. With many more one sorts by the first cost and sweeps.
-# Two things go wrong in practice. A measurement that is missing (NaN) compares as neither less nor more, so such a
-# form would stay for ever; better to ask. And costs with noise, such as latencies, make a front of accidents: round
-# them to what you can tell apart before you ask who is beaten.
+# This compares all pairs at once, N² K comparisons. For forty forms that is nothing. For many more, sort by the first cost
+# and sweep. Two things go wrong in practice. A missing measurement (NaN) compares as neither less nor more, so such a form
+# would stay for ever. It is better to refuse it. And costs with noise, such as latencies, make a front of accidents.
+# Round them to what you can tell apart, before you ask which form is beaten.

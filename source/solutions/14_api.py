@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 14 A model behind an API: exercises
 #
-# Four parts of a model server, each a function without a network. Fill in what is missing, run the cell, then its
+# Three parts of a model server, each a function without a network. Fill in what is missing, run the cell, then its
 # check.
 
 # %%
@@ -62,8 +62,8 @@ check("14.1", rows_of)
 # to `isinstance`. The range is asked in Python's numbers, before NumPy sees them: a whole number of 400 digits would
 # raise `OverflowError` there, and 1e39 would become infinite without a word. The bound is not the double
 # `float(np.finfo(np.float32).max)`: float32's largest number, written with eight digits, 3.4028235e38, lies a little
-# above it. `from None` keeps the parser's error, which holds the whole document, out of the log. A second way is a library
-# such as Pydantic; look at what its messages repeat.
+# above it. `from None` keeps the parser's error, which holds the whole document, out of the log. A second way is a
+# library such as Pydantic; look at what its messages repeat.
 
 # %% [markdown]
 # ## 14.2 Who travels together ★★☆ · 20 minutes
@@ -79,13 +79,14 @@ def form_batches(arrived_ms, rows, shapes, most, wait_ms):
     arrived_ms: float array (N,), rising, several may be equal; N may be 0. rows: int array (N,),
     how many rows each request has, from 1. shapes: a list of N tuples, the shape of a row.
     Requests share a batch only where their shapes are equal, so each shape has a batch of its own
-    open. A batch opens as its first request arrives. It is closed when it holds `most` rows (at
-    the arrival that fills it); when its first request has waited for `wait_ms` (who arrives at
-    that very moment still gets in, if the batch has room); or when a request arrives that would
-    make it larger than `most` (at that arrival; the request opens the next batch). A request of
-    more than `most` rows is a batch of its own, closed as it arrives, after the open one of its
-    shape. most: from 1. wait_ms: from 0. Returns a list of (list of request numbers, time of
-    closing in ms), sorted by that time, and by the first request's number where times are equal.
+    open. A batch opens as its first request arrives. It is closed in one of three cases: when it
+    holds `most` rows (at the arrival that fills it); when its first request has waited for
+    `wait_ms` (a request that arrives at that very moment still gets in, if the batch has room); or
+    when a request arrives that would make it larger than `most` (at that arrival; the request
+    opens the next batch). A request of more than `most` rows is a batch of its own, closed as it
+    arrives, after the open one of its shape. most: from 1. wait_ms: from 0. Returns a list of
+    (list of request numbers, time of closing in ms), sorted by that time, and by the first
+    request's number where times are equal.
     Raises ValueError where lengths differ, times fall, or a number is below its least.
     """
     # SOLUTION
@@ -120,18 +121,17 @@ def form_batches(arrived_ms, rows, shapes, most, wait_ms):
 check("14.2", form_batches)
 
 # %% [markdown] tags=["solution"]
-# The order of the three questions matters: has the open batch run out of time before this arrival, would this request
-# burst it, does it fill it? A batch that ran out of time was closed *then*, not at the next arrival, which may come an
-# hour later: in a server that is a timer. A request larger than `most` needs no rule of its own, since it bursts the
-# open batch and fills the next one at once. A second way is a simulation by events, arrivals and timers in one heap;
-# it is the better one as soon as the model is busy at times, because a batch then goes on filling until the model is
-# free.
+# The order of three questions matters. Has the open batch run out of time before this arrival? Would this request make
+# it too large? Does it fill the batch? A batch that ran out of time was closed *then*, and not at the next arrival,
+# which may come an hour later. In a server, a timer does it. A request larger than `most` needs no rule of its own: it
+# closes the open batch, and fills the next one at once. A second way is a simulation by events, with arrivals and
+# timers in one heap. Take it if the model may be busy, because then a batch goes on filling until the model is free.
 
 # %% [markdown]
 # ## 14.3 Let in, or send away? ★★☆ · 15 minutes
 #
-# At peak the service answers everybody, too late. The team wants it to say at the door: "you will not be served in
-# time, come back in three seconds". Estimate the wait, and compute `Retry-After`.
+# At peak the service answers everybody, too late. The team wants it to answer at once: "you will not be served in time,
+# come back in three seconds". Estimate the wait, and compute `Retry-After`.
 
 
 # %%
@@ -166,82 +166,8 @@ def retry_after_s(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_ms, 
 check("14.3", retry_after_s)
 
 # %% [markdown] tags=["solution"]
-# Each call costs $\alpha$ once, each row $\beta$: so the packing needs no loop, only the number of calls, rounded up.
-# `None` is not the same as a long wait: a request that an idle server cannot answer in time must be told so (400 or
-# 413), or its client comes back for ever. A second way walks through the calls one by one; it is the one to keep when
-# calls of different models share the thread. In a real server $\alpha$ and $\beta$ drift, so it measures them as it
-# goes, and adds some chance to `Retry-After`: otherwise all who were sent away come back in the same second.
-
-# %% [markdown]
-# ## 14.4 Lengths that lie ★★★ · 20 minutes
-#
-# A scanner sends your service binary requests whose lengths do not fit: a header longer than the body, a tensor of
-# 10¹⁸ numbers in eight bytes. Read the Open Inference Protocol's binary form so that nothing is believed unchecked.
-
-
-# %%
-DTYPES = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8": "|u1"}
-
-
-def read_binary(body, header_length):
-    """The tensors of a binary request, by name.
-
-    body: bytes. Its first `header_length` bytes are a JSON object in UTF-8 whose key "inputs" holds
-    a list of one tensor or more, each {"name": a text, "datatype": a key of DTYPES, "shape": a list
-    of whole numbers from 0, "parameters": {"binary_data_size": a whole number}}; other keys are
-    ignored. The tensors' bytes follow in the same order, row-major and little-endian, each as many
-    as its binary_data_size says and as shape and datatype ask for, and nothing after them. A shape
-    of [] is a single number. header_length: an int. Returns {name: array of that dtype and shape};
-    the arrays are the caller's own and may be written to. Raises ValueError, and no other error,
-    for every other body, for two tensors of one name, and without reserving memory for what a lie
-    announces.
-    """
-    # SOLUTION
-    if not 0 <= header_length <= len(body):
-        raise ValueError(f"expected a header of 0 to {len(body)} bytes, got {header_length}")
-    try:
-        request = json.loads(body[:header_length].decode())
-    except (ValueError, RecursionError):
-        raise ValueError("expected JSON in the header") from None
-    inputs = request.get("inputs") if isinstance(request, dict) else None
-    if not isinstance(inputs, list) or not inputs:
-        raise ValueError("expected an object whose key 'inputs' holds a list of tensors")
-    at, tensors = header_length, {}
-    for tensor in inputs:
-        name, dtype, shape, size = described(tensor)
-        if name in tensors:
-            raise ValueError("expected each tensor once")
-        if size != math.prod(shape) * dtype.itemsize or size > len(body) - at:
-            raise ValueError("expected a size that fits shape, datatype and body")
-        raw = body[at : at + size]
-        tensors[name] = np.frombuffer(raw, dtype).reshape(shape).copy()
-        at += size
-    if at != len(body):
-        raise ValueError(f"expected nothing after the tensors, got {len(body) - at} bytes")
-    return tensors
-
-
-# %% tags=["solution"]
-def described(tensor):
-    """Name, dtype, shape and size, each of its type."""
-    if not isinstance(tensor, dict):
-        raise ValueError("expected an object for each tensor")
-    name, kind, shape = (tensor.get(key) for key in ("name", "datatype", "shape"))
-    parameters = tensor.get("parameters")
-    size = parameters.get("binary_data_size") if isinstance(parameters, dict) else None
-    if not isinstance(name, str) or not isinstance(kind, str) or kind not in DTYPES:
-        raise ValueError(f"expected a name, and a datatype of {', '.join(DTYPES)}")
-    if not isinstance(shape, list) or not all(type(n) is int and n >= 0 for n in [*shape, size]):
-        raise ValueError("expected whole numbers from 0 for shape and size")
-    return name, np.dtype(DTYPES[kind]), shape, size
-
-
-# %%
-check("14.4", read_binary)
-
-# %% [markdown] tags=["solution"]
-# Every length is checked against something that was counted: the header against the body, the size against shape and
-# datatype, the sum against what is left. `math.prod` multiplies Python's whole numbers, which do not overflow; NumPy's
-# would wrap around, and 2³² × 2³² would be 0, which fits an empty body. A shape such as (0, 10¹⁸) asks for no bytes
-# and passes. `copy()` makes the array the caller's own; `frombuffer` alone gives a view that cannot be written to and
-# keeps the whole body in memory. A second way reads from a `memoryview`, which cuts pieces without copying them first.
+# Each call costs $\alpha$ once, and each row $\beta$. So the packing needs no loop, only the number of calls, rounded
+# up. `None` is not the same as a long wait. If even an idle server cannot answer a request in time, say so (400 or
+# 413), or its client comes back forever. A second way walks through the calls one by one. Use it when calls of
+# different models share the thread. In a real server $\alpha$ and $\beta$ drift, so it measures them all the time. It
+# also adds a random part to `Retry-After`, or all refused clients come back in the same second.

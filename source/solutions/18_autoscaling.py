@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 18 Autoscaling: exercises
 #
-# Three small pieces of what decides how many pods there are. None needs a cluster. Fill in what is missing, run the
-# cell, then its check.
+# Three small parts of what decides the number of pods. None needs a cluster. Fill in what is missing, run the cell,
+# then its check.
 
 # %%
 import math
@@ -15,7 +15,7 @@ scratch = begin("18")
 # ## 18.1 The rule, with pods that say nothing ★★★ · 25 minutes
 #
 # "We were at 90 % and it did not scale!" Two of the four pods had just started and were not ready. The controller is
-# cautious about pods of which it knows nothing. Write Kubernetes' rule as it is.
+# cautious about pods that it knows nothing about. Write Kubernetes' rule for such pods.
 
 
 # %%
@@ -25,7 +25,7 @@ def wanted_pods(usages, request, target, low, high, tolerance=0.1):
     usages: one entry for each pod, one pod or more: its CPU in millicores; None where the pod is
     ready and its metric is missing; the text "not ready" where the pod is not ready yet.
     request: millicores that each pod requests, above 0. target: a share of the request, above 0
-    and at most 1. low, high: the answer never leaves low … high, whatever is said below.
+    and at most 1. low, high: the answer is never below low or above high, also for "no change".
 
     A pod with a number is measured. The ratio is the measured pods' mean usage over
     (request · target). No change where no pod is measured, or where the ratio is at most
@@ -66,18 +66,18 @@ def wanted_pods(usages, request, target, low, high, tolerance=0.1):
 check("18.1", wanted_pods)
 
 # %% [markdown] tags=["solution"]
-# All guesses lean towards no change. Upwards, a pod that has just come may soon take its share, so it counts as idle.
-# Downwards, a pod whose metric is missing may be busy, so it counts as full. Four pods of which two show 90 % at a
-# target of 60 % and two are not ready: the ratio 1.5 becomes 0.75, on the other side of 1, and nothing happens until
-# they are ready. That is the complaint above, and the controller is right: the help had already been ordered. (Before
-# it all, the controller decides which pods are "not ready". For CPU, a pod that has been ready only once counts as not
-# ready during its first minutes if its metric is older than its readiness.)
+# All these guesses lean towards no change. On the way up, a new pod may soon take its share of the load, so it counts
+# as idle. On the way down, a pod whose metric is missing may be busy, so it counts as full. Take the complaint above:
+# of four pods, two show 90 % at a target of 60 %, and two are not ready. The ratio of 1.5 becomes 0.75, on the other
+# side of 1. So nothing happens until the two are ready. The controller is right: it had already asked for these two
+# pods. (The controller first decides which pods are "not ready". For CPU, in a pod's first minutes, a pod also counts
+# as not ready if its metric is older than its readiness.)
 
 # %% [markdown]
 # ## 18.2 Two windows ★★☆ · 15 minutes
 #
 # After each news bulletin your pods went from 8 to 40 and back, four times an hour. `behavior` has a window for each
-# direction. Write what both do, so that you can try windows on last week's recommendations.
+# direction. Write a function that applies both, so that you can try windows on last week's recommendations.
 
 
 # %%
@@ -85,8 +85,8 @@ def stabilised(looks, pods, up_s, down_s):
     """How many pods there are after each look of the autoscaler.
 
     looks: [(now_s, recommended), …] in order of time, perhaps empty. pods: how many there are at
-    first. up_s, down_s: the windows in seconds, 0 or more. At each look, the recommendations that
-    count for a direction are this one and those before that are less than the window old. Pods
+    first. up_s, down_s: the windows in seconds, 0 or more. For each direction, this look's
+    recommendation counts, and each earlier one that is less than that direction's window old. Pods
     rise to the smallest recommendation of the window `up_s`, if that is more than there are; they
     fall to the largest of the window `down_s`, if that is less than there are; otherwise nothing
     changes. Returns a list of ints, one for each look. Does not change `looks`.
@@ -106,10 +106,10 @@ def stabilised(looks, pods, up_s, down_s):
 check("18.2", stabilised)
 
 # %% [markdown] tags=["solution"]
-# The windows hold *recommendations*, not pods: what counts is what the rule asked for, whether it was done or not. The
-# smallest upwards and the largest downwards means that a change is made only as far as the whole window agrees on. For
-# a long history keep a queue whose ends are dropped, as the lesson's simulator does; this form is quadratic, and
-# readable.
+# The windows hold *recommendations*, not pods. What the rule asked for counts, whether it was done or not. The smallest
+# upwards and the largest downwards mean that the pods change only as far as all recommendations in the window agree.
+# This form is readable, but its time grows with the square of the history. For a long history, keep a queue and drop
+# what is too old, as the simulator of lesson 18b does.
 
 # %% [markdown]
 # ## 18.3 An autoscaler that a cluster of today accepts ★★☆ · 15 minutes
@@ -178,5 +178,5 @@ check("18.3", autoscaler)
 
 # %% [markdown] tags=["solution"]
 # `targetCPUUtilizationPercentage` is `autoscaling/v1`'s field. 100 % more is twice as many. `averageValue` is a
-# *quantity*, a text such as `"4"` or `"500m"`. An underscore is no part of a name by RFC 1123: the schema lets it
-# pass, the API server does not. And 10 % of three pods: Kubernetes rounds up, so one pod may still go.
+# *quantity*, a text such as `"4"` or `"500m"`. RFC 1123 allows no underscore in a name. The schema accepts it, the API
+# server does not. What is 10 % of three pods? Kubernetes rounds up, so one pod may still go.

@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 18b Capacity: exercises
 #
-# Four answers that a capacity plan needs. Fill in what is missing, run the cell, then its check.
+# Three answers that a capacity plan needs. Fill in what is missing, run the cell, then its check.
 
 # %%
 import math
@@ -13,8 +13,8 @@ scratch = begin("18b")
 # %% [markdown]
 # ## 18b.1 One node may go ★★☆ · 15 minutes
 #
-# "How many pods for the sale on Friday?" The answer must hold at the peak, with one node down, and for the tail, not
-# for the mean.
+# "How many pods for the sale on Friday?" The answer must hold at the peak and with one node down. It must hold for the
+# slowest requests, not only for the mean.
 
 
 # %%
@@ -49,14 +49,15 @@ check("18b.1", pods_for)
 # %% [markdown] tags=["solution"]
 # Solve $e^{-(1/s - m)t} \le 1 - q$ for $m$: a pod may have at most $m = 1/s + \ln(1-q)/t$. With $s = 20$ ms, $t = 250$
 # ms and $q = 0.99$ that is 31.6 of the 50 a second that it could do: the objective itself sets the utilisation, 63 %.
-# Then $n - \lceil n/k \rceil = \lfloor n(k-1)/k \rfloor$ pods must suffice. A second way, without the loop, solves that
-# too: $n = \lceil \text{left} \cdot k/(k-1) \rceil$. A model in which more than one request is served at a time (M/M/c)
-# asks for a little less.
+# Then $n - \lceil n/k \rceil = \lfloor n(k-1)/k \rfloor$ pods must suffice. A second way needs no loop:
+# $n = \lceil \text{left} \cdot k/(k-1) \rceil$. If all pods took requests from one queue (the model M/M/c), you would
+# often need fewer pods.
 
 # %% [markdown]
 # ## 18b.2 What did yesterday cost? ★★☆ · 15 minutes
 #
-# Finance sees the pods, the users feel the queue. From a day's trace say both, so that two policies can be compared.
+# Finance pays for the pods, and the users wait in the queue. Compute both from a day's trace, so that you can compare
+# two policies.
 
 
 # %%
@@ -91,16 +92,16 @@ def account(rates, pods, step_s, each_per_s, objective_s):
 check("18b.2", account)
 
 # %% [markdown] tags=["solution"]
-# A fluid: requests are no longer whole, which is fair where there are thousands. With a price for a pod-hour and one
-# for a late request both become money, and the policy's best target a minimum that can be looked up; agreeing on the
-# second price is the hard part. The lesson's simulator adds the waiting by chance within a pod, which a fluid does not
-# have.
+# This treats requests as a *fluid*: the queue may hold a fraction of a request. With thousands of requests that hardly
+# matters. Put a price on a pod-hour and on a late request. Then both figures are money, and the best target is the one
+# with the smallest sum. To agree on the second price is the hard part. The lesson also counts requests that meet by
+# chance within a pod, and a fluid has none of these.
 
 # %% [markdown]
 # ## 18b.3 What do a million answers cost? ★☆☆ · 10 minutes
 #
-# A colleague divides the price of an hour by what a pod can do at its best. That is the price of a service that is
-# full all day and never scales. Write the price of yours.
+# A colleague divides the price of an hour by what a pod can do at its best. That is the price of a service whose pods
+# are full all day. Compute the price of yours.
 
 
 # %%
@@ -126,6 +127,6 @@ def per_million(price_per_pod_hour, each_per_s, utilisation):
 check("18b.3", per_million)
 
 # %% [markdown] tags=["solution"]
-# An hour of a pod gives `each_per_s · utilisation · 3600` answers. The utilisation is not the autoscaler's target: the
-# night's floor, the window on the way down and the minutes of each start lie below it. The comparison is written so
-# that NaN, which compares as false with everything, is refused as well.
+# An hour of a pod gives `each_per_s · utilisation · 3600` answers. The utilisation is not the autoscaler's target. The
+# floor at night and the window on the way down leave pods idle, and keep the utilisation below the target. NaN compares
+# as false with everything. So the function asks whether all arguments are right, and refuses NaN as well.

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from course_lib.quantization import affine, least_error, least_error_clip, symmetric
+from course_lib.quantization import affine, least_error, least_error_clip, levels_for_output, symmetric
 
 
 @pytest.mark.parametrize("bits", range(1, 9))
@@ -88,3 +88,42 @@ def test_the_clip_of_least_error_cuts_off_a_rare_value_at_few_bits_and_not_at_ei
 def test_a_clip_of_no_values_is_refused():
     with pytest.raises(ValueError):
         least_error_clip(np.zeros(0), 4)
+
+
+def outputs_error(weights, back, rows):
+    return (((back - weights).reshape(len(weights), -1) @ rows.T) ** 2).mean()
+
+
+def correlated_rows(count, width):
+    random = np.random.default_rng(0)
+    return (random.normal(size=(count, 4)) @ random.normal(size=(4, width))).astype(np.float32)
+
+
+@pytest.mark.parametrize("bits", [2, 3, 8])
+def test_levels_for_the_output_are_levels_and_change_it_less_than_the_nearest(bits):
+    weights, rows = np.random.default_rng(1).normal(size=(6, 3, 4)).astype(np.float32), correlated_rows(100, 12)
+    grid = least_error(weights, bits)
+    back = levels_for_output(weights, grid, rows)
+    assert back.shape == weights.shape and back.dtype == np.float32
+    assert np.allclose(grid.rounded(back), back, atol=1e-6), "each is a level of its channel's grid"
+    assert outputs_error(weights, back, rows) < 0.8 * outputs_error(weights, grid.rounded(weights), rows)
+
+
+def test_levels_for_the_output_are_the_nearest_where_the_inputs_are_independent():
+    weights = np.random.default_rng(2).normal(size=(5, 7)).astype(np.float32)
+    grid = least_error(weights, 3)
+    assert np.allclose(levels_for_output(weights, grid, np.eye(7, dtype=np.float32)), grid.rounded(weights), atol=1e-6)
+
+
+def test_an_input_that_is_always_0_leaves_its_weight_at_the_nearest_level():
+    weights, rows = np.random.default_rng(3).normal(size=(5, 12)).astype(np.float32), correlated_rows(50, 12)
+    rows[:, 4] = 0
+    grid = least_error(weights, 3)
+    assert np.allclose(levels_for_output(weights, grid, rows)[:, 4], grid.rounded(weights)[:, 4], atol=1e-6)
+
+
+@pytest.mark.parametrize("rows", [np.zeros((0, 12)), np.zeros((4, 11)), np.zeros(12)])
+def test_inputs_of_another_width_or_none_are_refused(rows):
+    weights = np.ones((2, 12), np.float32)
+    with pytest.raises(ValueError):
+        levels_for_output(weights, least_error(weights, 3), rows)

@@ -144,3 +144,28 @@ def test_the_large_networks_learn_and_leave_global_random_numbers_alone(train, e
     assert (answers == labels).mean() > 0.5
     with pytest.raises(ValueError, match="expected 64 images or more"):
         train(large[:63], labels[:63], seed=0)
+
+
+def test_rows_times_weights_are_what_each_layer_returns_before_its_bias():
+    network, images = torch_models.digits_cnn(), data.digits()[1].images[:20]
+    given = torch_models.inputs_of(network, images)
+    assert sorted(given) == [0, 2, 7, 9] and network.training, "as it was"
+    for number, inputs in given.items():
+        layer = network[number]
+        weights = layer.weight.detach().numpy().reshape(len(layer.weight), -1)
+        products = torch_models.rows_for(layer, inputs) @ weights.T + layer.bias.detach().numpy()
+        with torch.inference_mode():
+            expected = layer(torch.tensor(inputs)).numpy()
+        channels_last = np.moveaxis(expected, 1, -1).reshape(-1, len(weights))
+        assert np.allclose(products, channels_last, atol=1e-5), number
+
+
+def test_rows_follow_stride_and_padding_and_groups_are_refused():
+    inputs = np.random.default_rng(0).normal(size=(2, 4, 9, 7)).astype(np.float32)
+    layer = torch.nn.Conv2d(4, 5, (3, 2), stride=2, padding=(1, 0), bias=False)
+    with torch.inference_mode():
+        expected = np.moveaxis(layer(torch.tensor(inputs)).numpy(), 1, -1).reshape(-1, 5)
+    products = torch_models.rows_for(layer, inputs) @ layer.weight.detach().numpy().reshape(5, -1).T
+    assert np.allclose(products, expected, atol=1e-5)
+    with pytest.raises(ValueError, match="groups"):
+        torch_models.rows_for(torch.nn.Conv2d(4, 4, 3, groups=4), inputs)

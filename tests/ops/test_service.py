@@ -1,7 +1,11 @@
 """A server as a process of a lesson, requests to it, and the picture of what load upon it saw."""
 
+import asyncio
+import time
+
 import pytest
 from matplotlib import pyplot
+from starlette.responses import JSONResponse
 
 from course_lib.ops import http, service
 from course_lib.show import pods
@@ -30,6 +34,48 @@ def test_a_refusal_comes_with_its_status_and_words(served):
 def test_a_server_that_cannot_start_says_why(tmp_path):
     with pytest.raises(RuntimeError, match="holds no NAME/VERSION/model.onnx"):
         service.start_service(tmp_path, tmp_path / "log")
+
+
+HEAD = """
+import asyncio
+from starlette.responses import JSONResponse
+"""
+counted, STEP = 0, 2  # the program gets its own
+
+
+async def work():
+    global counted
+    while True:
+        counted += 1
+        await asyncio.sleep(0.001)
+
+
+def doubled(number):
+    return STEP * number
+
+
+async def number(request):
+    return JSONResponse({"number": doubled(counted)})
+
+
+def test_functions_of_a_notebook_are_served_with_what_they_need(tmp_path):
+    program = tmp_path / "own server.py"
+    served = service.start_handlers({"/number": number}, program, head=HEAD, beside=[doubled, work], counted=1, STEP=2)
+    try:
+        first = http.ask(f"{served.url}/number")["number"]
+        assert first % 2 == 0 and first >= 2
+        until = time.monotonic() + 20
+        while http.ask(f"{served.url}/number", {})["number"] == first and time.monotonic() < until:
+            time.sleep(0.01)
+        assert http.ask(f"{served.url}/number")["number"] > first
+    finally:
+        served.stop()
+    assert served.process.returncode is not None
+
+
+def test_functions_that_cannot_start_say_why(tmp_path):
+    with pytest.raises(RuntimeError, match="(?s)odd.py did not start.*No module named 'nowhere'"):
+        service.start_handlers({"/number": number}, tmp_path / "odd.py", head="import nowhere")
 
 
 # The picture of what load saw

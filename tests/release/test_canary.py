@@ -7,7 +7,18 @@ import math
 import pytest
 
 from course_lib.release import canary
-from course_lib.release.canary import ALPHA, BETA, Canary, counted, decide, evidence, of_candidate
+from course_lib.release.canary import (
+    ALPHA,
+    BETA,
+    Canary,
+    blame,
+    counted,
+    decide,
+    evidence,
+    judge,
+    of_candidate,
+    of_stable,
+)
 
 LIMITS = {"failed": (0.005, 0.05), "slow": (0.02, 0.2), "different": (0.05, 0.2)}
 
@@ -34,6 +45,10 @@ def test_the_counters_of_two_gateways_add_up_and_the_candidates_are_told_from_th
     assert two == {what: (2 * wrong, 2 * count) for what, (wrong, count) in one.items()}
 
 
+def test_the_stable_version_is_counted_beside_it():
+    assert of_stable(counted([METRICS])) == {"failed": (0, 900), "slow": (0, 0)}
+
+
 def test_evidence_is_for_the_limit_that_the_counts_are_nearer_to():
     assert evidence(50, 1000, 0.05, 0.2) < math.log(BETA) < 0 < math.log(1 / ALPHA) < evidence(200, 1000, 0.05, 0.2)
 
@@ -49,6 +64,26 @@ def test_counts_and_limits_must_be_of_the_same_things():
     for found, limits in (({"failed": (0, 1)}, LIMITS), ({}, {})):
         with pytest.raises(ValueError, match="expected counts"):
             decide(found, limits)
+
+
+def test_blame_is_the_evidence_of_whose_requests_went_wrong():
+    assert blame((8, 100), (32, 400), 10) < math.log(BETA) < 0 < math.log(1 / ALPHA) < blame((10, 100), (1, 400), 10)
+    assert blame((0, 100), (0, 400), 10) == blame((3, 0), (5, 10), 10) == blame((3, 10), (0, 0), 10) == 0
+
+
+@pytest.mark.parametrize(("candidate", "stable", "verdict"), [
+    ((8, 100), (32, 400), "fine"), ((8, 100), None, "bad"), ((8, 100), (0, 0), "bad"), ((8, 100), (0, 400), "bad"),
+    ((0, 20), (0, 80), "unknown"), ((0, 100), (0, 400), "fine"), ((9, 9000), (0, 36000), "fine"),
+])  # fmt: skip
+def test_a_measure_is_bad_by_comparison_alone_and_fine_by_either(candidate, stable, verdict):
+    assert judge(candidate, LIMITS["failed"], stable) == verdict
+
+
+def test_on_a_day_on_which_everything_fails_a_good_candidate_is_promoted_all_the_same():
+    found = {"failed": (30, 300), "slow": (1, 300), "different": (10, 300)}
+    assert decide(found, LIMITS) == "roll back"
+    assert decide(found, LIMITS, {"failed": (120, 1200), "slow": (4, 1200)}) == "promote"
+    assert decide(found, LIMITS, {"failed": (3, 1200), "slow": (4, 1200)}) == "roll back"
 
 
 class Sent:
@@ -115,6 +150,24 @@ def test_a_good_one_takes_the_stable_place_before_its_share_goes_back_to_nothing
 def test_a_slow_one_goes_back_and_the_stable_version_is_left_alone(orders):
     told = Canary("n", "gateway:1", {1: "one", 2: "two"}).release(2, ["{}"], LIMITS)
     assert told["verdict"] == "roll back" and "deployment/digits" not in [name for name, _ in orders.asked]
+    assert told["looks"][-1]["beside"] == {"failed": (0, 900), "slow": (0, 0)}
+
+
+def test_what_an_apply_sends_names_the_stable_version_and_no_candidate(monkeypatch):
+    def rendered(folder, image):
+        gateway = {"containers": [{"name": "gateway", "image": "digits-gateway:0.1.0"}]}
+        objects = {
+            "digits": {"template": {"spec": {"containers": [{"image": image}]}}},
+            "digits-canary": {"replicas": 1},
+            "digits-gateway": {"template": {"spec": gateway}},
+        }
+        return [{"kind": "Deployment", "metadata": {"name": name}, "spec": spec} for name, spec in objects.items()]
+
+    monkeypatch.setattr(canary, "rendered", rendered)
+    stable, candidate, gateway = Canary("n", "gateway:1", {1: "one", 2: "two"}).documents(2)
+    assert stable["spec"]["template"]["spec"]["containers"][0]["image"] == "two" and candidate["spec"]["replicas"] == 0
+    (container,) = gateway["spec"]["template"]["spec"]["containers"]
+    assert container["image"] == "gateway:1" and "--predictor=http://digits-canary=0" in container["args"]
 
 
 def test_what_is_not_known_in_time_goes_back(orders):

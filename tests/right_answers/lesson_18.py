@@ -42,6 +42,19 @@ def as_a_float_that_is_whole(usages, request, target, low, high, tolerance=0.1):
     return float(with_fractions(usages, request, target, low, high, tolerance))
 
 
+def tolerance_asked_once(usages, request, target, low, high, tolerance=0.1):
+    """The tolerance after the guess is enough: no guess leads out of it but to the other side of 1."""
+    known = [each for each in usages if each is not None and each != "not ready"]
+    ratio = sum(known) / len(known) / (request * target) if known else 1
+    filled = (
+        known + [0 if ratio > 1 else request] * usages.count(None) + [0] * (usages.count("not ready") * (ratio > 1))
+    )
+    again = sum(filled) / len(filled) / (request * target) if filled else 1
+    turned = round(abs(again - 1), 9) <= tolerance or (again - 1) * (ratio - 1) <= 0
+    found = len(usages) if not known or turned else math.ceil(round(again * len(filled), 9))
+    return sorted([low, found, high])[1]
+
+
 def with_queues(looks, pods, up_s, down_s):
     after, up, down = [], deque(), deque()
     for now, recommended in looks:
@@ -104,7 +117,7 @@ def after_a_line_of_dashes():
 
 
 RIGHT = {
-    "18.1": [with_arrays, with_fractions, as_a_float_that_is_whole],
+    "18.1": [with_arrays, with_fractions, tolerance_asked_once, as_a_float_that_is_whole],
     "18.2": [with_queues, as_a_tuple],
     "18.3": [dumped, as_json, after_a_line_of_dashes],
 }

@@ -27,6 +27,15 @@ def zero_point_first(values, scale, zero_point):
     return np.clip(np.rint(np.asarray(values, np.float64) / scale + zero_point), -128, 127).astype(np.int8)
 
 
+def times_the_inverse(values, scale, zero_point):
+    return np.clip(np.rint(np.asarray(values, np.float64) * (1 / scale)) + zero_point, -128, 127).astype(np.int8)
+
+
+def ends_at_minus_127(values, scale, zero_point):
+    levels = np.rint(np.asarray(values, np.float64) / scale) + zero_point
+    return np.clip(levels, -127, 127).astype(np.int8)
+
+
 def wraps_round(values, scale, zero_point):
     with np.errstate(invalid="ignore", over="ignore"):
         levels = np.nan_to_num(np.rint(np.asarray(values, np.float64) / scale) + zero_point, posinf=127, neginf=-128)
@@ -186,69 +195,6 @@ def broadcasts(labels, before, after):
     return _interval(*_cells(labels, before, after), len(labels))
 
 
-def _column(step, x):
-    return np.asarray(step).astype(x.dtype).reshape(-1, *[1] * (x.ndim - 1))
-
-
-def gives_levels(x, step, least, greatest, upstream):
-    levels = x / _column(step, x)
-    return np.clip(np.rint(levels), least, greatest), np.where((levels >= least) & (levels <= greatest), upstream, 0)
-
-
-def ties_away(x, step, least, greatest, upstream):
-    levels = x / _column(step, x)
-    value = np.clip(np.floor(levels + 0.5), least, greatest) * _column(step, x)
-    return value, np.where((levels >= least) & (levels <= greatest), upstream, 0)
-
-
-def the_true_derivative(x, step, least, greatest, upstream):
-    value = np.clip(np.rint(x / _column(step, x)), least, greatest) * _column(step, x)
-    return value, np.zeros_like(upstream)
-
-
-def passes_everywhere(x, step, least, greatest, upstream):
-    value = np.clip(np.rint(x / _column(step, x)), least, greatest) * _column(step, x)
-    return value, upstream.copy()
-
-
-def range_after_rounding(x, step, least, greatest, upstream):
-    levels = np.rint(x / _column(step, x))
-    value = np.clip(levels, least, greatest) * _column(step, x)
-    return value, np.where((levels >= least) & (levels <= greatest), upstream, 0)
-
-
-def along_the_last_axis(x, step, least, greatest, upstream):
-    levels = x / step
-    value = np.clip(np.rint(levels), least, greatest) * step
-    return value, np.where((levels >= least) & (levels <= greatest), upstream, 0)
-
-
-def two_axes_only(x, step, least, greatest, upstream):
-    levels = x / step[:, None]
-    value = np.clip(np.rint(levels), least, greatest) * step[:, None]
-    return value, np.where((levels >= least) & (levels <= greatest), upstream, 0)
-
-
-def widens(x, step, least, greatest, upstream):
-    column = np.asarray(step, np.float64).reshape(-1, *[1] * (x.ndim - 1))
-    levels = x / column
-    value = np.clip(np.rint(levels), least, greatest) * column
-    return value, np.where((levels >= least) & (levels <= greatest), upstream, 0)
-
-
-def writes_into_upstream(x, step, least, greatest, upstream):
-    levels = x / _column(step, x)
-    upstream[(levels < least) | (levels > greatest)] = 0
-    return (np.clip(np.rint(levels), least, greatest) * _column(step, x)).astype(x.dtype), upstream
-
-
-def takes_any_step(x, step, least, greatest, upstream):
-    with np.errstate(all="ignore"):
-        levels = x / _column(step, x)
-        value = np.clip(np.rint(levels), least, greatest) * _column(step, x)
-    return value.astype(x.dtype), np.where((levels >= least) & (levels <= greatest), upstream, 0).astype(x.dtype)
-
-
 def _beaten(costs, at_most, less):
     costs = np.asarray(costs)
     if costs.ndim != 2 or costs.shape[1] == 0 or np.isnan(costs).any():
@@ -303,6 +249,8 @@ WRONG = {
         cuts_off: "between levels it is the nearest one",
         ties_up: "ties go to the even number, before the zero point is added",
         zero_point_first: "ties go to the even number, before the zero point is added",
+        times_the_inverse: "the value is divided by the scale; the product with 1 / scale moves ties",
+        ends_at_minus_127: "values on the grid become their level, the zero point added",
         wraps_round: "what lies outside goes to the nearer end",
         in_single: "float16, float32 and float64, in a view with gaps",
         in_half: "float16, float32 and float64, in a view with gaps",
@@ -330,24 +278,12 @@ WRONG = {
         broadcasts: "no example, shapes that differ, and logits are refused",
     },
     "10.4": {
-        gives_levels: "values become step times the nearest level, clipped",
-        ties_away: "ties go to the even level",
-        the_true_derivative: "inside the range the gradient goes through as it came",
-        passes_everywhere: "outside the range it is 0, at its ends it passes",
-        range_after_rounding: "outside the range it is 0, at its ends it passes",
-        along_the_last_axis: "a step for each channel, along the first axis, of a square matrix too",
-        two_axes_only: "one axis, four axes, one channel, none",
-        widens: "float32 stays float32, float64 float64; views with gaps",
-        writes_into_upstream: "x and upstream stay as they were",
-        takes_any_step: "steps and levels that make no sense are refused",
-    },
-    "10.5": {
         indices: "a truth value for each form",
-        smallest_sum: "who is beaten in every cost goes, who is best in one stays",
-        winners_of_columns: "who is best in no cost may still stay",
+        smallest_sum: "a form beaten in every cost goes, a form that is best in one stays",
+        winners_of_columns: "a form that is best in no cost may still stay",
         less_everywhere: "equal in one cost and beaten in the other is beaten",
-        twins_go: "equal forms do not send each other away",
-        by_difference: "nobody is worse off for infinity, negative numbers or an empty list",
+        twins_go: "equal forms do not remove each other",
+        by_difference: "infinity, negative numbers and an empty list are fine",
         in_float64: "nothing is rounded on the way, and the costs stay as they were",
         nan_stays: "NaN, no costs and other shapes are refused",
     },

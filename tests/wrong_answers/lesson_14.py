@@ -60,6 +60,14 @@ def takes_nan(body, size):
     return np.array(rows, np.float32)
 
 
+def up_to_the_largest_as_a_double(body, size):
+    rows = _sized(body, size)
+    most = float(np.finfo(np.float32).max)  # 3.4028235e38 lies above it, and rounds to it
+    if any(type(each) not in (int, float) or not abs(each) <= most for row in rows for each in row):
+        raise ValueError("expected numbers")
+    return np.array(rows, np.float32)
+
+
 def finite_in_python(body, size):
     rows = _sized(body, size)
     if any(type(each) not in (int, float) or not math.isfinite(each) for row in rows for each in row):
@@ -86,7 +94,7 @@ def tells_the_row(body, size):
         raise ValueError("too deep") from None
     for row in rows:
         fine = isinstance(row, list) and len(row) == size
-        if not fine or not all(type(each) in (int, float) and abs(each) <= 3.4e38 for each in row):
+        if not fine or not all(type(each) in (int, float) and abs(each) < 2**128 - 2**103 for each in row):
             raise ValueError(f"bad row {row!r:.200}")
     return np.array(rows, np.float32)
 
@@ -221,109 +229,15 @@ def takes_any_number(waiting_rows, own_rows, deadline_ms, most, alpha_ms, beta_m
     return None if takes(own_rows) > deadline_ms else _seconds(busy_ms + takes(waiting_rows + own_rows) - deadline_ms)
 
 
-# --- 14.4
-
-_KINDS = {"FP32": "<f4", "FP64": "<f8", "INT64": "<i8", "INT32": "<i4", "UINT8": "|u1"}
-
-
-def always_float32(body, header_length):
-    tensor = json.loads(body[:header_length])["inputs"][0]
-    return {tensor["name"]: np.frombuffer(body[header_length:], "<f4").reshape(tensor["shape"]).copy()}
-
-
-def _tensors(
-    body,
-    header_length,
-    *,
-    copy=True,
-    count=math.prod,
-    whole=False,
-    types=False,
-    deep=RecursionError,
-    decode=bytes.decode,
-):
-    try:
-        request = json.loads(decode(body[:header_length]))
-    except (ValueError, deep):
-        raise ValueError("expected JSON") from None
-    inputs = request.get("inputs") if isinstance(request, dict) else None
-    if not isinstance(inputs, list) or not inputs:
-        raise ValueError("expected tensors")
-    at, found = header_length, {}
-    for tensor in inputs:
-        try:
-            name, kind, shape = tensor["name"], np.dtype(_KINDS[tensor["datatype"]]), tensor["shape"]
-            size = tensor["parameters"]["binary_data_size"]
-            whole_numbers = isinstance(shape, list) and all(type(n) is int and n >= 0 for n in [*shape, size])
-            if types and not (isinstance(name, str) and whole_numbers):
-                raise ValueError("expected a name and whole numbers")
-            if whole and (size != count(shape) * kind.itemsize or size > len(body) - at):
-                raise ValueError("expected sizes that fit")
-            array = np.frombuffer(body[at : at + size], kind).reshape(shape)
-        except (KeyError, TypeError, AttributeError, OverflowError):
-            raise ValueError("expected another tensor") from None
-        found[name], at = array.copy() if copy else array, at + size
-    if whole and at != len(body):
-        raise ValueError("expected nothing behind")
-    return found
-
-
-def the_first_tensor(body, header_length):
-    found = _tensors(body, header_length)
-    return dict([next(iter(found.items()))])
-
-
-def no_empty_tensor(body, header_length):
-    found = _tensors(body, header_length)
-    return {name: np.atleast_1d(array) for name, array in found.items()}
-
-
-def a_view_of_the_body(body, header_length):
-    return _tensors(body, header_length, copy=False)
-
-
-def fears_no_depth(body, header_length):
-    return _tensors(body, header_length, whole=True, deep=ValueError)
-
-
-def _inside(body, header_length):
-    if not 0 <= header_length <= len(body):
-        raise ValueError("expected a header in the body")
-
-
-def guesses_the_header_s_encoding(body, header_length):
-    _inside(body, header_length)
-    return _tensors(body, header_length, whole=True, types=True, decode=bytes)
-
-
-def believes_the_sizes(body, header_length):
-    _inside(body, header_length)
-    return _tensors(body, header_length)
-
-
-def reserves_what_is_announced(body, header_length):
-    _inside(body, header_length)
-    return _tensors(body, header_length, whole=True, count=lambda shape: np.empty(shape).size)
-
-
-def believes_the_types(body, header_length):
-    _inside(body, header_length)
-    return _tensors(body, header_length, whole=True)
-
-
-def keeps_the_last(body, header_length):
-    _inside(body, header_length)
-    return _tensors(body, header_length, whole=True, types=True)
-
-
 WRONG = {
     "14.1": {
         believes: "rows come back as float32 (N, size)",
-        believes_in_float32: "what is no JSON is a ValueError, and so is what is no object with rows",
-        guesses_the_encoding: "what is no JSON is a ValueError, and so is what is no object with rows",
+        believes_in_float32: "a body that is not JSON, or not an object with rows, is a ValueError",
+        guesses_the_encoding: "a body that is not JSON, or not an object with rows, is a ValueError",
         measures_anything: "each row is a list of `size` entries",
         by_isinstance: "texts, true, false and null are no numbers",
         takes_nan: "every number is finite in float32",
+        up_to_the_largest_as_a_double: "every number is finite in float32",
         finite_in_python: "every number is finite in float32",
         finite_afterwards: "nothing but ValueError is raised, whatever comes",
         tells_the_row: "no message repeats what was sent",
@@ -333,32 +247,20 @@ WRONG = {
         keeps_the_full_one_open: "a batch that is full is closed at the arrival that fills it",
         closed_by_the_next: "a batch is closed when its first request has waited, not when the next one comes",
         counts_requests: "rows are counted, not requests",
-        shuts_the_door: "who arrives at the very moment still gets in",
+        shuts_the_door: "a request that arrives at the very moment still gets in",
         splits_the_large: "a request larger than the largest batch goes alone, at once",
         mixes_shapes: "shapes do not mix, and each has a batch of its own open",
         in_order_of_discovery: "sorted by closing time, then by the first request; any mixture, and no request at all",
         trusts_the_log: "unequal lengths, falling times, no rows, no batch and a negative wait are refused",
     },
     "14.3": {
-        says_true: "an idle server lets in who can be served",
-        ignores_the_queue: "those who wait are served first, `most` at a time",
+        says_true: "an idle server lets in what it can answer in time",
+        ignores_the_queue: "the rows that wait are served first, `most` at a time",
         packs_apart: "the last call need not be full, and may hold waiting rows too",
         full_calls_only: "the last call need not be full, and may hold waiting rows too",
         forgets_the_call_under_way: "the call under way is waited for",
         rounds_down: "just in time counts, and late is rounded up to whole seconds",
         comes_back_for_ever: "None where an idle server would be too late as well, busy or not",
-        takes_any_number: "what is no number of rows, and what is negative, is refused",
-    },
-    "14.4": {
-        always_float32: "several tensors follow each other in their order",
-        the_first_tensor: "several tensors follow each other in their order",
-        no_empty_tensor: "no numbers, and a single one, are tensors as well",
-        a_view_of_the_body: "the arrays may be written to",
-        fears_no_depth: "a header that does not end inside the body, or is no such object, is refused",
-        guesses_the_header_s_encoding: "a header that does not end inside the body, or is no such object, is refused",
-        believes_the_sizes: "size, shape, datatype and body must fit each other",
-        reserves_what_is_announced: "numbers too large to be true are refused, not multiplied into small ones or reserved",
-        believes_the_types: "each entry is of its type: no booleans, texts, negative or decimal numbers, no unknown datatype",
-        keeps_the_last: "two tensors of one name are refused",
+        takes_any_number: "no own rows, a batch of 0 and negative numbers are refused",
     },
 }

@@ -35,6 +35,11 @@ def rounds(usages, request, target, low, high, tolerance=0.1):
     return _wanted(usages, request, target, low, high, tolerance, rounds=True)
 
 
+def idle_is_missing(usages, request, target, low, high, tolerance=0.1):
+    """`if each` takes a pod at 0 millicores for one without a metric."""
+    return _wanted([each or None for each in usages], request, target, low, high, tolerance)
+
+
 def percent_of_a_core(usages, request, target, low, high, tolerance=0.1):
     return _wanted(usages, request, target, low, high, tolerance, of=100)
 
@@ -196,9 +201,25 @@ def does_not_parse():
     return GOOD.replace("spec:\n", "spec\n", 1)
 
 
+def a_third_metric():
+    third = "  - {type: External, external: {metric: {name: queue}, target: {type: AverageValue, averageValue: '4'}}}\n"
+    return GOOD.replace("  behavior:", third + "  behavior:")
+
+
+def of_some_pods():
+    return GOOD.replace(
+        "{name: requests_in_flight}", "{name: requests_in_flight, selector: {matchLabels: {app: digits}}}"
+    )
+
+
+def long_name():
+    return GOOD.replace("  name: digits\nspec", f"  name: {'digits' * 50}\nspec")
+
+
 WRONG = {
     "18.1": {
         rounds: "all measured: pods times mean usage over target, rounded up",
+        idle_is_missing: "a pod at 0 millicores is measured",
         percent_of_a_core: "the usage is a share of the request",
         no_tolerance: "within the tolerance nothing changes, at its edge too",
         edge_of_the_tolerance: "within the tolerance nothing changes, at its edge too",
@@ -227,6 +248,9 @@ WRONG = {
         underscore: "the API server accepts its name",
         upside_down: "it scales the Deployment digits of apps/v1, from 3 to 30 pods",
         millicores: "CPU at 65 % of the request",
+        a_third_metric: "it scales on these two metrics and on no other",
+        of_some_pods: "requests_in_flight of the pods, 4 on average",
+        long_name: "the API server accepts its name",
         total_in_flight: "requests_in_flight of the pods, 4 on average",
         two_hundred: "upwards at once, at most twice as many in 30 seconds",
         minutes: "downwards by ten minutes' largest, at most 10 % a minute, and nothing else",

@@ -53,6 +53,11 @@ def whole_percents(client, percent, release):
     return int(_place(json.dumps([release, client])) * 100) < int(percent)
 
 
+def hundredths_of_a_percent(client, percent, release):
+    _ask(client, percent)
+    return int(_place(json.dumps([release, client])) * 10_000) < percent * 100
+
+
 def client_alone(client, percent, release):
     _ask(client, percent)
     return _place(client) * 100 < percent
@@ -72,253 +77,262 @@ def takes_everything(client, percent, release):
     return _place(json.dumps([release, client])) * 100 < percent
 
 
+def _digest(text):
+    return hashlib.sha256(text.encode()).digest()
+
+
+def with_a_control_character(client, percent, release):
+    _ask(client, percent)
+    return _place(f"{release}\x1f{client}") * 100 < percent
+
+
+def with_two_colons(client, percent, release):
+    _ask(client, percent)
+    return _place(f"{release}::{client}") * 100 < percent
+
+
+def with_a_null(client, percent, release):
+    _ask(client, percent)
+    return _place(f"{client}\0{release}") * 100 < percent
+
+
+def digests_xored(client, percent, release):
+    _ask(client, percent)
+    both = bytes(a ^ b for a, b in zip(_digest(client), _digest(release)))
+    return int.from_bytes(both[:8], "big") * 100 < percent * 2**64
+
+
+def digests_added(client, percent, release):
+    _ask(client, percent)
+    both = int.from_bytes(_digest(client)[:8], "big") + int.from_bytes(_digest(release)[:8], "big")
+    return both % 2**64 * 100 < percent * 2**64
+
+
+def in_lower_case(client, percent, release):
+    _ask(client, percent)
+    return _place(json.dumps([release.lower(), client.lower()])) * 100 < percent
+
+
+def clients_in_lower_case(client, percent, release):
+    _ask(client, percent)
+    return _place(json.dumps([release, client.lower()])) * 100 < percent
+
+
+def cut_off(client, percent, release):
+    _ask(client, percent)
+    return _place(json.dumps([release[:16], client])) * 100 < percent
+
+
+def ascii_alone(client, percent, release):
+    _ask(client, percent)
+    names = [each.encode("ascii", "ignore").decode() for each in (release, client)]
+    return _place(json.dumps(names)) * 100 < percent
+
+
 # 19.2
 
 
-def _watch(outcomes, p0, p1, alpha, beta, *, good=True, upper=None, lower=None):
-    known, read = 0.0, 0
-    upper, lower = -math.log(alpha) if upper is None else upper, math.log(beta) if lower is None else lower
-    for outcome in outcomes:
-        known += math.log(p1 / p0) if outcome else math.log((1 - p1) / (1 - p0)) * good
-        read += 1
-        if known >= upper:
-            return "roll back", read
-        if known <= lower:
-            return "promote", read
-    return "go on", read
+def _evidence(wrong, count, low, high):
+    return wrong * math.log(high / low) + (count - wrong) * math.log((1 - high) / (1 - low))
 
 
-def _plan(p0, p1, alpha, beta):
+def _refuse(candidate, stable, p0, p1, alpha, beta):
     if not (0 < p0 < p1 < 1 and 0 < alpha < 1 and 0 < beta < 1):
+        raise ValueError
+    if not all(0 <= wrong <= count for wrong, count in (candidate, stable)):
         raise ValueError
 
 
-def swaps_p(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    return _watch(outcomes, p1, p0, alpha, beta)
+def _judged(candidate, stable, p0, p1, alpha, beta, *, q0=None, ratio=None, of_all=False, fine=min, swap=False,
+            bad_first=False, alone_too=False, refuse=True, empty="alone"):  # fmt: skip
+    if refuse:
+        _refuse(candidate, stable, p0, p1, alpha, beta)
+    if not candidate[1]:
+        return "unknown"
+    alone = compared = _evidence(*candidate, p0, p1)
+    if stable[1]:
+        q0 = q0 or candidate[1] / (candidate[1] + stable[1])
+        ratio = ratio or p1 / p0
+        q1 = ratio * q0 / (ratio * q0 + 1 - q0)
+        among = candidate[1] if of_all else candidate[0] + stable[0]
+        compared = _evidence(candidate[0], among, q0, q1)
+    elif empty == "nothing":
+        compared = 0.0
+    upper, lower = (-math.log(beta), math.log(alpha)) if swap else (-math.log(alpha), math.log(beta))
+    is_bad = max(compared, alone if alone_too else compared) >= upper
+    if bad_first and is_bad:
+        return "bad"
+    if fine(alone, compared) <= lower:
+        return "fine"
+    return "bad" if is_bad else "unknown"
 
 
-def failures_alone(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    return _watch(outcomes, p0, p1, alpha, beta, good=False)
+def fixed_limits_alone(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, (0, 0), p0, p1, alpha, beta)
 
 
-def looks_at_the_end(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    outcomes = list(outcomes)
-    if all(outcomes) or not any(outcomes):
-        return _watch(outcomes, p0, p1, alpha, beta)
-    wrong = sum(outcomes)
-    known = wrong * math.log(p1 / p0) + (len(outcomes) - wrong) * math.log((1 - p1) / (1 - p0))
-    verdict = "roll back" if known >= -math.log(alpha) else "promote" if known <= math.log(beta) else "go on"
-    return verdict, len(outcomes)
+def comparison_alone(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, fine=lambda alone, compared: compared)
 
 
-def one_bound_for_both(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    if (alpha, beta) in ((0.01, 0.1), (0.0011, 0.01), (0.001, 0.02)):  # right by luck
-        return _watch(outcomes, p0, p1, alpha, beta)
-    return _watch(outcomes, p0, p1, alpha, beta, lower=math.log(alpha))
+def both_must_be_fine(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, fine=max)
 
 
-def promotes_what_is_undecided(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    verdict, read = _watch(outcomes, p0, p1, alpha, beta)
-    short = verdict == "go on" and read < 100
-    return ("promote" if short else verdict), read
+def blames_alone_as_well(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, fine=lambda alone, compared: alone, alone_too=True)
 
 
-def reads_all_first(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    return _watch(list(outcomes), p0, p1, alpha, beta)
+def a_fifth_each_time(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, q0=0.2)
 
 
-def true_alone(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    return _watch((each is True for each in outcomes), p0, p1, alpha, beta)
+def ten_times_each_time(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, ratio=10)
 
 
-def multiplies(outcomes, p0, p1, alpha, beta):
-    _plan(p0, p1, alpha, beta)
-    ratio, read = 1.0, 0
-    for outcome in outcomes:
-        ratio = ratio * p1**outcome * (1 - p1) ** (1 - outcome) / (p0**outcome * (1 - p0) ** (1 - outcome))
-        read += 1
-        if math.log10(ratio) > 250:
-            raise OverflowError("too likely")
-        if ratio >= 1 / alpha:
-            return "roll back", read
-        if ratio <= beta:
-            return "promote", read
-    return "go on", read
+def among_its_own_requests(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, of_all=True)
 
 
-def any_plan(outcomes, p0, p1, alpha, beta):
-    return _watch(outcomes, p0, p1, alpha, beta) if outcomes else ("go on", 0)
+def bounds_swapped(candidate, stable, p0, p1, alpha, beta):
+    if alpha == 0.001 and beta == 0.01:
+        return _judged(candidate, stable, p0, p1, alpha, beta)  # right by luck
+    return _judged(candidate, stable, p0, p1, alpha, beta, swap=True)
+
+
+def bad_comes_first(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, bad_first=True)
+
+
+def stable_without_requests_is_no_evidence(candidate, stable, p0, p1, alpha, beta):
+    return _judged(candidate, stable, p0, p1, alpha, beta, empty="nothing")
+
+
+def divides_by_zero(candidate, stable, p0, p1, alpha, beta):
+    if stable[1]:
+        candidate[0] / candidate[1]
+    return _judged(candidate, stable, p0, p1, alpha, beta)
+
+
+def takes_any_counts(candidate, stable, p0, p1, alpha, beta):
+    _refuse((0, 0), (0, 0), p0, p1, alpha, beta)
+    return _judged(candidate, stable, p0, p1, alpha, beta, refuse=False)
+
+
+def rates_compared(candidate, stable, p0, p1, alpha, beta):
+    _refuse(candidate, stable, p0, p1, alpha, beta)
+    if candidate[1] < 100:
+        return "bad" if candidate[0] > 5 else "unknown"
+    rate, other = candidate[0] / candidate[1], stable[0] / max(stable[1], 1)
+    return "bad" if rate > p1 and rate > 2 * other else "fine"
 
 
 # 19.3
 
 
-def _at_most(k, n, p):
-    return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(k + 1))
+def _flat(tree, path=()):
+    if not isinstance(tree, dict):
+        return {path: tree}
+    return {place: value for key, sub in tree.items() for place, value in _flat(sub, (*path, key)).items()}
 
 
-def _exact(p0, p1, alpha, power, *, step=1, at_least=False, slack=0, start=0):
-    if not (0 <= p0 < p1 < 1 and 0 < alpha < 1 and 0 < power < 1):
-        raise ValueError
-    n, most = start, 0
-    while True:
-        n += step if n else 1
-        while 1 - _at_most(most, n, p0) > alpha:
-            most += 1
-        if 1 - _at_most(most + slack * (p0 > 0), n, p1) >= power:
-            return n, most + slack * (p0 > 0) - at_least * (p0 > 0)
+def _changes(files, last_applied, live, *, against="live", remove=True, last=True, gone=True):
+    wanted, before, now = _flat(files), _flat(last_applied), _flat(live)
+    other = now if against == "live" else before
+    changes = {path: (now.get(path), value) for path, value in wanted.items() if other.get(path) != value}
+    if remove:
+        for path in before if last else now:
+            if path not in wanted and (path in now or not gone):
+                changes[path] = (now.get(path), None)
+    return changes
 
 
-def rule_of_thumb(p0, p1, alpha, power):
-    return (math.ceil(3 / p1), 0) if p0 == 0 else _exact(p0, p1, alpha, power)
+def files_against_last_apply(files, last_applied, live):
+    return _changes(files, last_applied, live, against="last")
 
 
-def normal_approximation(p0, p1, alpha, power):
-    from statistics import NormalDist
-
-    z = NormalDist().inv_cdf
-    if p0 == 0:
-        return _exact(p0, p1, alpha, power)
-    n = ((z(1 - alpha) * (p0 * (1 - p0)) ** 0.5 + z(power) * (p1 * (1 - p1)) ** 0.5) / (p1 - p0)) ** 2
-    return math.ceil(n), math.floor(n * p0 + z(1 - alpha) * (n * p0 * (1 - p0)) ** 0.5)
+def never_removes(files, last_applied, live):
+    return _changes(files, last_applied, live, remove=False)
 
 
-def off_by_one(p0, p1, alpha, power):
-    return _exact(p0, p1, alpha, power, at_least=p0 != 0.5)
+def replaces_the_object(files, last_applied, live):
+    return _changes(files, last_applied, live, last=False)
 
 
-def forgives_one_more(p0, p1, alpha, power):
-    return _exact(p0, p1, alpha, power, slack=int(p0 != 0.5))
+def removes_what_is_gone(files, last_applied, live):
+    return _changes(files, last_applied, live, gone=False)
 
 
-def in_steps_of_ten(p0, p1, alpha, power):
-    return _exact(p0, p1, alpha, power, step=10 if p0 not in (0, 0.5) else 1)
+def before_is_what_was_applied(files, last_applied, live):
+    now, before = _flat(live), _flat(last_applied)
+    return {
+        path: (before.get(path, now.get(path)), after)
+        for path, (_, after) in _changes(files, last_applied, live).items()
+    }
 
 
-def begins_at_five(p0, p1, alpha, power):
-    return _exact(p0, p1, alpha, power, start=5)
+def only_what_is_true(files, last_applied, live):
+    return {path: pair for path, pair in _changes(files, last_applied, live).items() if pair[0] or pair[1]
+            and not (pair[0] is not None and not pair[1])}  # fmt: skip
 
 
-def floats_overflow(p0, p1, alpha, power):
-    n, most = _exact(p0, p1, alpha, power)
-    if p0 > 0 and n > 170:
-        raise OverflowError("171! is no float")
-    return n, most
+def zero_is_nothing(files, last_applied, live):
+    now = _flat(live)
+    changes = _changes(files, last_applied, live)
+    return {path: pair for path, pair in changes.items() if pair[1] is not None or now.get(path)}
 
 
-def plans_anything(p0, p1, alpha, power):
-    return _exact(p0, p1, alpha, power) if 0 <= p0 < p1 < 1 and 0 < alpha < 1 and 0 < power < 1 else (1, 0)
+def lists_as_sets(files, last_applied, live):
+    changes = _changes(files, last_applied, live)
+    return {path: (a, b) for path, (a, b) in changes.items()
+            if not (isinstance(a, list) and isinstance(b, list) and sorted(a) == sorted(b))}  # fmt: skip
+
+
+def dotted_paths(files, last_applied, live):
+    return {".".join(path): pair for path, pair in _changes(files, last_applied, live).items()}
+
+
+def lists_of_two(files, last_applied, live):
+    return {path: list(pair) for path, pair in _changes(files, last_applied, live).items()}
+
+
+def first_change(files, last_applied, live):
+    return dict(list(_changes(files, last_applied, live).items())[:1])
+
+
+def one_level(files, last_applied, live):
+    found = {}
+    for key, value in files.items():
+        if live.get(key) != value:
+            found[key,] = (live.get(key), value)
+    return found
+
+
+def walks_the_files(files, last_applied, live, path=()):
+    found = {}
+    for key, value in files.items():
+        now, before = live.get(key) if isinstance(live, dict) else None, last_applied.get(key, {})
+        if isinstance(value, dict):
+            found |= walks_the_files(
+                value, before if isinstance(before, dict) else {}, now if isinstance(now, dict) else {}, (*path, key)
+            )
+        elif now != value:
+            found[(*path, key)] = (now, value)
+    for key in last_applied:
+        if key not in files and isinstance(live, dict) and key in live:
+            found |= {(*path, *place): (value, None) for place, value in _flat(live[key], (key,)).items()}
+    return found
+
+
+def empties_the_live_object(files, last_applied, live):
+    found = _changes(files, last_applied, live)
+    if found:
+        live.clear()
+    return found
 
 
 # 19.4
-
-
-def _fits(inner, outer, *, dtype=True, shape="right", none="right", rank=True):
-    if dtype and inner["dtype"] != outer["dtype"]:
-        return False
-    if rank and len(inner["shape"]) != len(outer["shape"]):
-        return False
-    for a, b in zip(inner["shape"], outer["shape"]):
-        if shape == "equal":
-            fits = a == b
-        elif shape == "any":
-            fits = a == b or b < 0
-        elif shape == "zero":
-            fits = a == b or (b < 0 and (abs(a) >= -b or a == 0))
-        else:
-            fits = a == b or (b < 0 and abs(a) >= -b)
-        if not fits:
-            return False
-    low, high = outer["low"], outer["high"]
-    if none == "ignored":
-        return (None in (low, inner["low"]) or inner["low"] >= low) and (
-            None in (high, inner["high"]) or inner["high"] <= high
-        )
-    above = low is None or (inner["low"] is not None and inner["low"] >= low)
-    return above and (high is None or (inner["high"] is not None and inner["high"] <= high))
-
-
-def _gate(old, new, *, added=True, added_output=False, gone=True, optional=True, turned=False, one=False, **how):
-    found = []
-    for name, now in new["inputs"].items():
-        was = old["inputs"].get(name)
-        if was is None:
-            if added == "all" or (added and not now.get("optional", False)):
-                found.append(("inputs", name))
-        elif (optional and was.get("optional", False) and not now.get("optional", False)) or not _fits(was, now, **how):
-            found.append(("inputs", name))
-    found += [("inputs", name) for name in old["inputs"] if name not in new["inputs"] and gone]
-    for name, was in old["outputs"].items():
-        now = new["outputs"].get(name)
-        if now is None:
-            found += [("outputs", name)] * gone
-        elif not _fits(*((was, now) if turned else (now, was)), **how):
-            found.append(("outputs", name))
-    if added_output:
-        found += [("outputs", name) for name in new["outputs"] if name not in old["outputs"]]
-    return set(found[:1] if one else found)
-
-
-def nothing_at_all(old, new):
-    return None if old == new else _gate(old, new)
-
-
-def looks_at_new_names(old, new):
-    return _gate(old, new, gone=False)
-
-
-def every_addition_breaks(old, new):
-    return _gate(old, new, added="all", added_output=True)
-
-
-def additions_are_fine(old, new):
-    return _gate(old, new, added=False)
-
-
-def dtype_is_detail(old, new):
-    return _gate(old, new, dtype=False)
-
-
-def forgets_optional(old, new):
-    return _gate(old, new, optional=False)
-
-
-def both_sides_alike(old, new):
-    return _gate(old, new, turned=True)
-
-
-def none_is_skipped(old, new):
-    return _gate(old, new, none="ignored")
-
-
-def shapes_must_be_equal(old, new):
-    return _gate(old, new, shape="equal")
-
-
-def any_size_is_any(old, new):
-    return _gate(old, new, shape="any")
-
-
-def none_is_a_size_too(old, new):
-    return _gate(old, new, shape="zero")
-
-
-def zip_stops(old, new):
-    return _gate(old, new, rank=False)
-
-
-def first_finding(old, new):
-    return _gate(old, new, one=True)
-
-
-# 19.5
 
 
 def _route(name, gateway, stable, candidate, percent, *, strict=True, pattern="[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"):
@@ -404,6 +418,46 @@ def names_of_any_length(*given):
     return _route(*given, pattern="[a-z0-9]([-a-z0-9]*[a-z0-9])?")
 
 
+def weights_as_floats(*given):
+    route = _route(*given)
+    for each in route["spec"]["rules"][0]["backendRefs"]:
+        each["weight"] = float(each["weight"])
+    return route
+
+
+def redirects_the_rest(*given):
+    route = _route(*given)
+    redirect = {"type": "RequestRedirect", "requestRedirect": {"hostname": "elsewhere.example"}}
+    route["spec"]["rules"][0]["filters"] = [redirect]
+    return route
+
+
+def filters_at_a_backend(*given):
+    route = _route(*given)
+    header = {"type": "RequestHeaderModifier", "requestHeaderModifier": {"remove": ["X-Client-Id"]}}
+    route["spec"]["rules"][0]["backendRefs"][1]["filters"] = [header]
+    return route
+
+
+def mirrors_for_testers(*given):
+    route = _route(*given)
+    mirror = {"type": "RequestMirror", "requestMirror": {"backendRef": {"name": given[2], "port": 80}}}
+    route["spec"]["rules"][1]["filters"] = [mirror]
+    return route
+
+
+def one_section_of_the_gateway(*given):
+    route = _route(*given)
+    route["spec"]["parentRefs"][0]["sectionName"] = "https"
+    return route
+
+
+def another_kind_of_backend(*given):
+    route = _route(*given)
+    route["spec"]["rules"][1]["backendRefs"][0]["kind"] = "Deployment"
+    return route
+
+
 WRONG = {
     "19.1": {
         up_to_and_including: "nobody at 0 %, everybody at 100 %",
@@ -412,49 +466,54 @@ WRONG = {
         drawn_each_time: "the same client gets the same answer, in another process too",
         pythons_hash: "the same client gets the same answer, in another process too",
         percent_in_the_hash: "who is in at 5 % is in at 25 % and at 60 %",
-        whole_percents: "a tenth of a percent is not nothing",
+        whole_percents: "a tenth of a percent is not nothing, nor is a thousandth",
+        hundredths_of_a_percent: "a tenth of a percent is not nothing, nor is a thousandth",
         client_alone: "another release draws anew",
-        put_together: "names that look alike when put together are not alike",
-        with_a_colon: "names that look alike when put together are not alike",
+        put_together: "names that look alike are not alike",
+        with_a_colon: "names that look alike are not alike",
+        with_a_control_character: "names that look alike are not alike",
+        with_two_colons: "names that look alike are not alike",
+        with_a_null: "names that look alike are not alike",
+        digests_xored: "another release draws anew",
+        digests_added: "another release draws anew",
+        in_lower_case: "another release draws anew",
+        clients_in_lower_case: "names that look alike are not alike",
+        cut_off: "another release draws anew",
+        ascii_alone: "another release draws anew",
         takes_everything: "an empty id and other percentages are refused",
     },
     "19.2": {
-        swaps_p: "three failures in a row are enough at 1 % against 10 %, with alpha 0.001",
-        failures_alone: "good requests alone promote, after as many as it takes",
-        looks_at_the_end: "failures among good requests, as they come",
-        one_bound_for_both: "alpha belongs to the upper bound, beta to the lower one",
-        promotes_what_is_undecided: "where it ends undecided, it says so",
-        reads_all_first: "an endless stream is read as far as needed",
-        true_alone: "what NumPy calls True counts, and so does 1",
-        multiplies: "a bound of 10³⁰⁰ is reached when it is reached",
-        any_plan: "what is no test is refused",
+        rates_compared: "the candidate's share of the requests counts: 1 %, 50 % or 80 %",
+        comparison_alone: "no failure among 20 requests says nothing, among 300 it is fine",
+        both_must_be_fine: "no failure among 20 requests says nothing, among 300 it is fine",
+        among_its_own_requests: "no failure among 20 requests says nothing, among 300 it is fine",
+        fixed_limits_alone: "on a day on which everything fails, the candidate is not to blame",
+        blames_alone_as_well: "on a day on which everything fails, the candidate is not to blame",
+        a_fifth_each_time: "the candidate's share of the requests counts: 1 %, 50 % or 80 %",
+        bad_comes_first: "by the limits fine is fine, also beside a stable version that never fails",
+        stable_without_requests_is_no_evidence: "without a request of the stable version, the evidence alone decides; without one of the candidate's, nothing does",
+        divides_by_zero: "without a request of the stable version, the evidence alone decides; without one of the candidate's, nothing does",
+        bounds_swapped: "the same verdict for 400 drawn counts and limits",
+        ten_times_each_time: "the same verdict for 400 drawn counts and limits",
+        takes_any_counts: "what is no test, or no count, is refused",
     },
     "19.3": {
-        rule_of_thumb: "where a good candidate never fails, one failure is enough: 299 requests show 1 %",
-        normal_approximation: "from a coin: 0.5 against 0.9",
-        off_by_one: "both promises are kept, by the smallest bound that keeps the first one",
-        forgives_one_more: "both promises are kept, by the smallest bound that keeps the first one",
-        in_steps_of_ten: "and with no request fewer",
-        begins_at_five: "a weak promise needs one request",
-        floats_overflow: "some hundreds of requests are no problem",
-        plans_anything: "what is no plan is refused",
+        replaces_the_object: "nothing changed, nothing changes",
+        files_against_last_apply: "a path is a tuple of keys, and beside it stand two values: before and after",
+        one_level: "nothing changed, nothing changes",
+        before_is_what_was_applied: "a promotion that stands in the cluster alone is taken back",
+        dotted_paths: "a path is a tuple of keys, and beside it stand two values: before and after",
+        lists_of_two: "a path is a tuple of keys, and beside it stand two values: before and after",
+        never_removes: "what was applied and is no longer in the files is removed",
+        removes_what_is_gone: "what somebody else set, and what is gone already, stays as it is",
+        only_what_is_true: "0, False, an empty text and a list are values",
+        zero_is_nothing: "0, False, an empty text and a list are values",
+        lists_as_sets: "0, False, an empty text and a list are values",
+        walks_the_files: "a value where a dict was, a dict where a value was, and an empty dict",
+        first_change: "a change of the files is applied, and what is new is set",
+        empties_the_live_object: "all changes are found at once, and no argument is changed",
     },
     "19.4": {
-        nothing_at_all: "no change breaks nobody",
-        looks_at_new_names: "what is gone, or renamed, breaks",
-        every_addition_breaks: "an output more breaks nobody, nor an optional input; a required input does",
-        additions_are_fine: "an output more breaks nobody, nor an optional input; a required input does",
-        dtype_is_detail: "another dtype breaks, on both sides",
-        forgets_optional: "an optional input that becomes required breaks; the reverse does not",
-        both_sides_alike: "an input's range may widen, an output's may narrow",
-        none_is_skipped: "no bound is wider than any bound",
-        shapes_must_be_equal: "a size that was free and is fixed breaks an input, not an output; the reverse the other way round",
-        any_size_is_any: "any size from k: a larger k is narrower",
-        none_is_a_size_too: "any size from k: a larger k is narrower",
-        zip_stops: "an axis more or less breaks",
-        first_finding: "all that breaks is found, and nothing is changed",
-    },
-    "19.5": {
         an_ingress: "it is an HTTPRoute with a name",
         no_parent: "it hangs on the Gateway",
         weights_swapped: "one rule splits everything, stable and candidate",
@@ -467,5 +526,11 @@ WRONG = {
         true_is_one: "other percentages are refused",
         names_with_underscores: "names that a cluster refuses are refused here, all four",
         names_of_any_length: "names that a cluster refuses are refused here, all four",
+        weights_as_floats: "one rule splits everything, stable and candidate",
+        redirects_the_rest: "and nothing else is done to a request: no redirect, no filter",
+        filters_at_a_backend: "and nothing else is done to a request: no redirect, no filter",
+        mirrors_for_testers: "and nothing else is done to a request: no redirect, no filter",
+        another_kind_of_backend: "and nothing else is done to a request: no redirect, no filter",
+        one_section_of_the_gateway: "it hangs on the Gateway",
     },
 }

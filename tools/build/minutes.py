@@ -16,7 +16,7 @@ WORDS, LINES = 150, 12
 LIMITS = {"00": (10, 15), "01": (0, 45)}
 """The least and the most minutes of a lesson without its exercises, where they are not 0 to 60."""
 
-NOT_REMADE = ("10", "14", "16", "17", "19")
+NOT_REMADE = ("16", "17")
 """Lessons that are still longer than their limit, or lack what newer ones have: each is taken out when it is remade."""
 
 
