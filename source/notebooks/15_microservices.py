@@ -68,8 +68,8 @@ def read_digit(bitmap):
 
 
 # %% [markdown]
-# Our test images hold such counts, not drawings. To get drawings, we go back: a count of 5 becomes 5 black points in
-# its block.
+# Our test images hold the ink of each block, not drawings. To get drawings, we go back: a count of 5 becomes 5 black
+# points in its block.
 
 
 # %%
@@ -301,7 +301,7 @@ observe(
 )
 
 # %% [markdown]
-# Our model is tiny. If it computed for 50 ms, the hops would be a small share of the time.
+# Our model is tiny. If it computed for 50 ms, the hops would be a much smaller share of the time.
 #
 # Time is not the only cost. Let each part answer with probability $a$, independently of the others. If a request needs
 # $n$ parts, all of them answer with probability $a^n$. Three parts with 99.9 % give 99.7 %: three times the failures.

@@ -712,7 +712,7 @@ def shared_cache(port):
 
 # %% [markdown]
 # Second, a shared *rate limit*: all processes together let 50 requests of a user pass in a minute. In a terminal:
-# `redis-cli INCR rate:user-7` and `redis-cli EXPIRE rate:user-7 60 NX`. (`NX` sets the end only if the key has none.)
+# `redis-cli INCR rate:user-7` and `redis-cli EXPIRE rate:user-7 60 NX`. (`NX`: only if the key has no end yet.)
 
 
 # %%
