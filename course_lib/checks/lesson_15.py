@@ -30,12 +30,12 @@ def call_graph(answer: Callable) -> Iterator[Property]:
     ])  # fmt: skip
     yield ("any of several: failures multiply, the slowest counts", lambda: gives(0.98, 100, ("any", [a, b])) and gives(0.99, 100, ("any", [a, b, c])), [
         "When does the whole fail?",
-        "Only where all of them fail: 0.1 · 0.2.",
+        "Only if all of them fail: 0.1 · 0.2.",
         "1 - math.prod(1 - a for …), max(…) of the times.",
     ])  # fmt: skip
-    yield ("retries: each try may fail alike, and each takes its time", lambda: gives(0.875, 60, ("retry", 3, c)) and gives(0.9, 100, ("retry", 1, a)), [
-        "Three tries fail together where each of them fails.",
-        "0.5³ fails; and 3 · 20 ms may pass.",
+    yield ("retries: all tries must fail, and each takes its time", lambda: gives(0.875, 60, ("retry", 3, c)) and gives(0.9, 100, ("retry", 1, a)), [
+        "The whole fails only if all three tries fail.",
+        "It fails with probability 0.5³, and may take 3 · 20 ms.",
         "1 - (1 - availability) ** attempts, attempts * ms.",
     ])  # fmt: skip
     nested = ("series", [a, ("retry", 2, ("any", [b, ("series", [c, c])])), ("any", [a, a])])
@@ -51,18 +51,18 @@ def call_graph(answer: Callable) -> Iterator[Property]:
         "max() of nothing raises, unless it is told what to give.",
         "max((…), default=0)",
     ])  # fmt: skip
-    yield ("floats come back, for the surest and the worst part too", lambda: all(
+    yield ("floats come back, also for parts that always or never work", lambda: all(
         isinstance(x, float) for graph in ((1, 0), (0, 5), ("series", []), ("any", [(1, 2)]), ("retry", 2, (1, 3))) for x in answer(graph)
     ) and gives(1, 0, (1, 0)) and gives(0, 5, (0, 5)), [
         "Try the part (1, 0), in whole numbers.",
         "Convert what you return.",
         "float(…)",
     ])  # fmt: skip
-    yield ("what is no graph is refused, inside another one too", lambda: all(raises(ValueError, answer, graph) for graph in (
+    yield ("what is not a graph is refused, inside another one too", lambda: all(raises(ValueError, answer, graph) for graph in (
         (1.5, 10), (-0.1, 10), (99.9, 10), (0.9, -1), ("parallel", [a]), ("retry", 0, a), ("series", [a, (2, 1)]), ("any", [("or", [])]))), [
-        "Try an availability of 99.9: a percentage where a share belongs.",
-        "Another word than the three, a try less than one, a negative time.",
-        "raise ValueError(…) at the end, for whatever none of the cases took.",
+        "Try an availability of 99.9, a percentage instead of a share.",
+        "Also another word than the three, fewer than one try, and a negative time.",
+        "raise ValueError(…) at the end, for all that fits none of the cases.",
     ])  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def waits(answer: Callable) -> Iterator[Property]:
         return isinstance(found, list) and len(found) == len(wanted) and np.allclose(found, wanted)
 
     yield ("one wait fewer than tries", lambda: [len(answer(1, 8, n, inf, lambda: 0.5)) for n in (1, 2, 5)] == [0, 1, 4], [
-        "Before the first try nobody waits.",
+        "There is no wait before the first try.",
         "Five tries have four gaps.",
         "for k in range(attempts - 1):",
     ])  # fmt: skip
@@ -96,6 +96,12 @@ def waits(answer: Callable) -> Iterator[Property]:
         "The smaller of the two.",
         "min(cap_s, base_s * 2**k)",
     ])  # fmt: skip
+    yield ("only the cap ends it, after forty doublings too", lambda: close(answer(1e-9, 1000, 45, inf, almost_one)[38:],
+           [2**k / 1e9 for k in (38, 39)] + [1000] * 4), [
+        "With base_s = 1e-9 and cap_s = 1000 it takes forty doublings to the cap.",
+        "Is the exponent limited to a number of your own?",
+        "Double a number in the loop, and cap it at each step.",
+    ])  # fmt: skip
     yield ("jitter is full: from zero, drawn after the cap", lambda: close(answer(1, 3, 5, inf, drawn(0.0, 0.5, 0.25, 1 / 3)), [0, 1, 0.75, 1]), [
         "A random number of 0 means no wait at all.",
         "The cap holds for the upper end, not for what was drawn.",
@@ -107,7 +113,7 @@ def waits(answer: Callable) -> Iterator[Property]:
         "At the deadline is too late: with a deadline of 3 and waits of 1 there are two.",
         "if sum(waits) + wait >= deadline_s: break",
     ])  # fmt: skip
-    yield ("and nothing comes after it, though a shorter one might fit", lambda: close(answer(1, 8, 5, 1.5, drawn(0.9, 0.9, 0.0, 0.0)), [0.9]), [
+    yield ("the list ends there, even if a shorter wait would fit", lambda: close(answer(1, 8, 5, 1.5, drawn(0.9, 0.9, 0.0, 0.0)), [0.9]), [
         "The second wait is too long; the third would be 0.",
         "Stop, do not skip.",
         "break, not continue",
@@ -132,15 +138,16 @@ def waits(answer: Callable) -> Iterator[Property]:
         "wait = random() * …, then look whether it fits.",
     ])  # fmt: skip
     yield ("thousands of tries do not overflow", lambda: len(answer(0.1, 2, 5000, inf, lambda: 0.5)) == 4999
-           and math.isclose(answer(0.1, 2, 5000, inf, lambda: 0.5)[-1], 1.0), [
-        "Try 5,000 tries with the deadline at infinity.",
+           and math.isclose(answer(0.1, 2, 5000, inf, lambda: 0.5)[-1], 1.0)
+           and list(answer(0, 2, 5000, inf, lambda: 0.5)) == [0] * 4999, [
+        "Try 5,000 tries with the deadline at infinity; and with base_s = 0, where each wait is 0.",
         "2.0 ** 5000 is more than a float holds.",
         "Double a number in the loop, and cap it at each step.",
     ])  # fmt: skip
-    yield ("no try and negative times are refused", lambda: all(raises(ValueError, answer, *case, lambda: 0.5) for case in (
+    yield ("zero tries and negative times are refused", lambda: all(raises(ValueError, answer, *case, lambda: 0.5) for case in (
         (1, 8, 0, 5), (-1, 8, 3, 5), (1, -8, 3, 5), (1, 8, 3, -5))), [
         "Try attempts = 0, and each time negative.",
-        "A negative deadline is no deadline that has passed, but a mistake.",
+        "A negative deadline is a mistake, not a deadline that has passed.",
         "if attempts < 1 or min(base_s, cap_s, deadline_s) < 0: raise ValueError(…)",
     ])  # fmt: skip
 
@@ -225,6 +232,13 @@ def breaker(answer: Callable) -> Iterator[Property]:
         "Keep the trial's name until it ends.",
         "passes = trial is None and now >= opened_s + open_s",
     ])  # fmt: skip
+    at_zero = [("call", 0, "a"), ("end", 0, "a", False)]
+    yield ("it may open at 0 s, and a trial may have the name 0", lambda: gives("ynny", [*at_zero, ("call", 1, "b"), ("call", 9, "c"), ("call", 10, "d")], 1)
+           and gives("yyyn", [*fails, ("call", 12, 0), ("call", 12.1, 1)]) and gives("yyyyy", [*fails, ("call", 12, 0), ("end", 13, 0, True), ("call", 14, 1), ("call", 15, 2)]), [
+        "The first failure ends at 0 s, the threshold is 1. And names may be numbers.",
+        "`if opened_s` and `not trial` are wrong for 0.",
+        "Compare with None: opened_s is None, trial is None.",
+    ])  # fmt: skip
     trial = [*fails, ("call", 12, "t")]
     yield ("a trial that ends well closes it, with a count of zero", lambda: gives(
         "yyyyyyn", [*trial, ("end", 13, "t", True), ("call", 14, "u"), *one(15, "v", False), *one(16, "w", False), ("call", 17, "x")]), [
@@ -239,15 +253,15 @@ def breaker(answer: Callable) -> Iterator[Property]:
         "opened_s = now, and the trial is over.",
     ])  # fmt: skip
     late = [("call", 0, "old"), ("call", 0, "older"), *one(1, "a", False), *one(2, "b", False)]
-    yield ("what an old call tells while it is open or half-open changes nothing", lambda: gives(
+    yield ("an old call that ends while it is open or half-open changes nothing", lambda: gives(
         "yyyyny", [*late, ("end", 9, "old", True), ("call", 10, "c"), ("call", 13, "t")]) and gives(
         "yyyyyn", [*late, ("call", 13, "t"), ("end", 13.5, "old", True), ("call", 14, "c")]) and gives(
         "yyyyy", [*late, ("end", 12, "old", False), ("call", 12.5, "t")]), [
         "A call that passed before the breaker opened ends late: well, or badly.",
-        "Neither does its success close the breaker, nor its failure keep it open for longer.",
-        "Outside of the closed state, look at the trial's end alone.",
+        "Its success does not close the breaker, and its failure does not keep it open for longer.",
+        "When the breaker is not closed, only the trial's end counts.",
     ])  # fmt: skip
-    yield ("nor when it has closed again since", lambda: gives(
+    yield ("nor does an old call that ends after it has closed again", lambda: gives(
         "yyyyyyy", [*late, ("call", 13, "t"), ("end", 14, "t", True), ("end", 15, "old", False), ("end", 15, "older", False), ("call", 16, "c"), ("call", 17, "d")])
         and gives("yyyyyyyn", [*late, ("call", 13, "t"), ("end", 14, "t", True), *one(15, "f", False), ("end", 16, "old", True), *one(17, "g", False), ("call", 18, "c")]), [
         "Two calls from before the breaker opened fail after it has closed again.",
@@ -305,7 +319,7 @@ def idempotent(answer: Callable) -> Iterator[Property]:
             and work.done == 2
         )
 
-    yield ("the same key again: the same result, without work; another key is news", again, [
+    yield ("the same key again: the same result, without work; another key is new", again, [
         "Send it four times: how often was the work done?",
         "Keep the result under the key, not under the body.",
         "if key in kept: return 200, the result that is kept",
@@ -327,9 +341,12 @@ def idempotent(answer: Callable) -> Iterator[Property]:
         kept, work = {}, Work()
         answer(kept, "k1", body, work)
         turned = {"user": "u7", "labels": [3, 4]}
+        answer(kept, "deep", {"a": [{"x": 1, "y": 2}]}, lambda _: "done")
         return (tuple(answer(kept, "k1", {"labels": [9], "user": "u7"}, work)) == (422, None)
                 and tuple(answer(kept, "k1", {"labels": [4, 3], "user": "u7"}, work)) == (422, None)
-                and tuple(answer(kept, "k1", turned, work))[0] == 200 and work.done == 1)  # fmt: skip
+                and tuple(answer(kept, "k1", turned, work))[0] == 200 and work.done == 1
+                and tuple(answer(kept, "deep", {"a": [{"y": 2, "x": 1}]}, work)) == (200, "done")
+                and tuple(answer(kept, "deep", {"a": [{"y": 1, "x": 2}]}, work)) == (422, None))  # fmt: skip
 
     def true_is_not_one() -> bool:
         kept = {}
@@ -338,9 +355,9 @@ def idempotent(answer: Callable) -> Iterator[Property]:
         other = (("a", {"sure": [True, False]}), ("b", {"sure": 1}), ("b", {"sure": "true"}))
         return all(tuple(answer(kept, key, body, lambda _: 1 / 0)) == (422, None) for key, body in other)
 
-    yield ("the same key with another body is refused; the order of an object's keys is no matter", other_body, [
+    yield ("the same key with another body is refused; the order of an object's keys does not matter", other_body, [
         "A client that uses one key for two things has made a mistake: tell it.",
-        "Compare what JSON compares: [3, 4] is not [4, 3], but {a, b} is {b, a}.",
+        "Compare what JSON compares: [3, 4] is not [4, 3], but {a, b} is {b, a}, also inside a list.",
         "json.dumps(body, sort_keys=True)",
     ])  # fmt: skip
 
@@ -408,7 +425,7 @@ def idempotent(answer: Callable) -> Iterator[Property]:
         return found == (201, "first") and meanwhile == [(409, None), (422, None), (201, "other")] and \
             tuple(answer(kept, "k", body, lambda _: 1 / 0)) == (200, "first")  # fmt: skip
 
-    yield ("while the first is at work, a second one with its key is told so", at_once, [
+    yield ("while the first request is at work, a second one with its key gets 409", at_once, [
         "Two copies of a request arrive at the same moment. When do you write the key down?",
         "Before the work, with a mark that it is not done yet.",
         "kept[key] = said, None before work(body); (409, None) where the mark is still there.",

@@ -1,6 +1,8 @@
 """Checks of lesson 15b."""
 
+import contextlib
 import copy
+import hashlib
 import math
 import random as randomness
 from collections.abc import Callable, Iterator
@@ -27,7 +29,7 @@ def verdicts(answer: Callable) -> Iterator[Property]:
         "A range, not one number.",
         'if status is not None and 200 <= status <= 299: return "done"',
     ])  # fmt: skip
-    yield ("no answer, and a service that failed, are tried again", lambda: gives("again", (None, 500, 502, 503, 504, 599)), [
+    yield ("no answer, and a service that failed, are tried again", lambda: gives("again", (None, 500, 501, 502, 503, 504, 599)), [
         "The gateway was restarted: 503, or a broken connection.",
         "None is not a number: ask for it before you compare.",
         'status is None or 500 <= status <= 599',
@@ -55,9 +57,9 @@ def verdicts(answer: Callable) -> Iterator[Property]:
         'The line that returns "done" comes first.',
     ])  # fmt: skip
     yield ("any other status is refused", lambda: all(raises(ValueError, answer, status, n, 3)
-           for status in (0, 100, 101, 199, 301, 304, 399, 600) for n in (1, 3)), [
-        "301 is a redirection. What should the worker make of it?",
-        "Every status that none of your cases took.",
+           for status in (0, 20, 100, 101, 199, 301, 304, 399, 600, 4040) for n in (1, 3)), [
+        "301 is a redirection, 20 is no status at all. What should the worker make of them?",
+        "Refuse every status that fits none of your cases.",
         "raise ValueError(…) at the end",
     ])  # fmt: skip
 
@@ -135,7 +137,7 @@ def take_with_a_maximum(answer: Callable) -> Iterator[Property]:
         "Only a waiting job can die.",
         'job["state"] == "waiting" and …',
     ])  # fmt: skip
-    yield ("all such jobs die in one call, also behind the one that is given out", lambda: gives(
+    yield ("all such jobs become dead in one call, also those after the one that is given out", lambda: gives(
         [_job(1, 9.0, 4), _job(2), _job(3, 9.0, 3), _job(4, 0.0, 9)], 2,
         [_job(1, 9.0, 4, "dead"), _job(2, 15.0, 1), _job(3, 9.0, 3, "dead"), _job(4, 0.0, 9, "dead")]), [
         "Jobs 3 and 4 stand behind job 2, which is given out.",
@@ -198,7 +200,7 @@ def keys(answer: Callable) -> Iterator[Property]:
         told = [key(x=np.full(3, i, np.float32)) for i in range(500)]
         return sum(math.log2(len(set(letters))) for letters in zip_longest(*told))
 
-    yield ("it has room for 128 bits, so that no two meet by chance", lambda: bits() >= 100, [
+    yield ("it has room for 128 bits, so that two keys do not collide by chance", lambda: bits() >= 100, [
         "How many different keys can there be? Eight hexadecimal digits have 32 bits.",
         "Of 100,000 keys of 32 bits, two meet with a probability of two thirds. Python's hash, CRC-32 and a cut digest are too short.",
         "hashlib.sha256(…).hexdigest(), in full",
@@ -207,6 +209,31 @@ def keys(answer: Callable) -> Iterator[Property]:
         "A new version answers otherwise.",
         "Which of the three arguments does your key use?",
         "json.dumps([model, version, …])",
+    ])  # fmt: skip
+
+    def unbroken() -> bool:
+        """Whether the key is made without a hash for which collisions are known."""
+        broken, used = ("md5", "sha1"), []
+
+        def noted(name: str, make: Callable) -> Callable:
+            def instead(*given: object, **named: object) -> object:
+                used.append(
+                    name if name != "new" else str(given[0] if given else named.get("name")).lower().replace("-", "")
+                )
+                return make(*given, **named)
+
+            return instead
+
+        with contextlib.ExitStack() as patches:
+            for name in (*broken, "new"):
+                patches.enter_context(mock.patch.object(hashlib, name, noted(name, getattr(hashlib, name))))
+            key()
+        return not {*used} & {*broken}
+
+    yield ("its hash is not broken", unbroken, [
+        "MD5 and SHA-1 are long enough. But two inputs with the same digest can be constructed.",
+        "uuid3 uses MD5, uuid5 uses SHA-1.",
+        "hashlib.sha256(…).hexdigest()",
     ])  # fmt: skip
 
     def one_number() -> bool:
@@ -228,6 +255,12 @@ def keys(answer: Callable) -> Iterator[Property]:
         "str(array.dtype) and list(array.shape) go into it too.",
     ])  # fmt: skip
     zeros = np.zeros(2, np.float32)
+    yield ("a single number is not an array of one, and the order of bytes belongs to the dtype", lambda:
+           key(x=np.float32(3).reshape(())) != key(x=np.full(1, 3, np.float32)) and key(x=zeros) != key(x=zeros.astype(">f4")), [
+        "np.zeros(()) has the shape (), and np.zeros(1) has (1,). The dtypes '>f4' and '<f4' are both named float32.",
+        "np.ascontiguousarray makes shape (1,) of shape (); dtype.name leaves out the order of bytes.",
+        "inputs[name].shape and str(inputs[name].dtype), before anything is converted.",
+    ])  # fmt: skip
     yield ("numbers count bit for bit", lambda: key(x=zeros) != key(x=-zeros) and key(x=flat) != key(x=flat[::-1])
            and key(x=np.array([0.1 + 0.2])) != key(x=np.array([0.3])) and key(x=flat) != key(x=flat.astype(">f4")), [
         "0.0 == -0.0, but their bits differ; 0.1 + 0.2 is not 0.3.",
@@ -235,13 +268,13 @@ def keys(answer: Callable) -> Iterator[Property]:
         "array.tobytes(), and the dtype as text: '>f4' is not 'float32'",
     ])  # fmt: skip
     wide = np.arange(24, dtype=np.float32).reshape(4, 6)
-    yield ("how an array lies in memory does not", lambda: key(x=wide) == key(x=np.asfortranarray(wide))
+    yield ("an array's layout in memory does not matter", lambda: key(x=wide) == key(x=np.asfortranarray(wide))
            and key(x=wide[:, ::2]) == key(x=wide[:, ::2].copy()) and key(x=wide.T) == key(x=wide.T.copy()) != key(x=wide), [
         "Try np.asfortranarray(x), and every second column.",
         "array.data gives the memory as it lies; what does tobytes() give?",
         "np.ascontiguousarray(array).tobytes()",
     ])  # fmt: skip
-    yield ("nor does the order of the dict; the names do", lambda: key(a=picture, b=flat) == key(b=flat, a=picture)
+    yield ("the order of the dict does not matter; the names do", lambda: key(a=picture, b=flat) == key(b=flat, a=picture)
            and len({key(a=picture, b=flat), key(a=flat, b=picture), key(a=picture), key(b=picture), key(c=picture, b=flat)}) == 5, [
         "Two inputs, in two orders.",
         "And what if their arrays are exchanged?",
@@ -256,16 +289,16 @@ def keys(answer: Callable) -> Iterator[Property]:
         return key("a", 1, **{"2x": flat}) != key("a", 12, x=flat)
 
     byte = {text: np.frombuffer(text.encode(), np.uint8) for text in ("x", "xx", "xxx")}
-    yield ("what stands side by side does not run together", lambda: key("a", 12) != key("a1", 2)
+    yield ("neighbouring parts do not run together", lambda: key("a", 12) != key("a1", 2)
            and key(a=byte["x"], b=byte["xxx"]) != key(a=byte["xx"], b=byte["xx"])
            and key(**{"a,b": flat, "c": picture}) != key(**{"a": flat, "b,c": picture})
            and key(au=byte["x"].view(np.int8)) != key(a=byte["x"])
            and len({key(**{'a", "b': picture}), key(**{"a,b": picture}), key(**{"a": picture, "b": picture}), key("dig\nits"), key("dig", 3), key("é"), key("e")}) == 7, [
         "Model a in version 12, and model a1 in version 2.",
-        "Joined by nothing, or by a sign that may stand in a name, parts run together.",
+        "If nothing stands between two parts, or a sign that a name may hold, they run together.",
         "json.dumps of a list keeps the borders; shapes before the bytes say where each array ends.",
     ])  # fmt: skip
-    yield ("nor where a name holds the sign between two parts", borders, [
+    yield ("nor do they if a name holds the separator", borders, [
         "Model 'a|1' in version 2, and model 'a' in version 1 with an input '2|x'.",
         "Any sign may stand in a name, also a zero byte.",
         "json.dumps([model, version, …]) puts quotes around each part, and escapes those inside.",

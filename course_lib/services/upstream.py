@@ -190,12 +190,14 @@ async def ask(
     """
     chosen = line[0]
     chosen.budget.earn()
+    refused = []
     for upstream in line:
         if not (refusal := upstream.refusal()):
             break
         TRIES.labels(upstream.name, refusal[0]).inc()
+        refused.append(refusal[1])
     else:
-        raise chosen.refusal()[1]
+        raise refused[0]  # not asked anew: a breaker may have come to its time since
     for number in count(1):
         at = line.index(upstream)
         others = [*line[at + 1 :], *line[:at]]

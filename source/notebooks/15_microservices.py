@@ -68,8 +68,8 @@ def read_digit(bitmap):
 
 
 # %% [markdown]
-# Our test images hold such counts, not drawings. To get drawings, we go back: a count of 5 becomes 5 black points in
-# its block.
+# Our test images hold the ink of each block, not drawings. To get drawings, we go back: a count of 5 becomes 5 black
+# points in its block.
 
 
 # %%
@@ -96,9 +96,11 @@ bitmaps = [bitmap_of(image) for image in test.images]
 # - the *predictor* is lesson 14's server, unchanged;
 # - the *feedback store* keeps the users' corrections in a database (`feedback.py`).
 #
-# In a terminal you would type the following, with `--feedback http://127.0.0.1:8082` at the end of the last line:
+# In a terminal, start each of these in a window of its own. The last line is cut short here: it ends with
+# `--feedback http://127.0.0.1:8082`.
 #
 # ```bash
+# python -m course_lib.serving --models models --port 8501
 # python -m course_lib.services.preprocess --port 8081
 # python -m course_lib.services.feedback --port 8082 --file feedback.db
 # python -m course_lib.services.gateway --port 8080 --predictor http://127.0.0.1:8501 --preprocess http://127.0.0.1:8081
@@ -124,8 +126,8 @@ patient = ["--timeout-ms", "5000", "--breaker-seconds", "1", "--max-under-way", 
 gateway = start("gateway", "--predictor", predictor.url, *behind, *patient)
 
 # %% [markdown]
-# Does the split service give the same answers? We ask it for the first drawing. As typed, with the drawing in a file as
-# `{"bitmaps": [[[0, 0, 1, …], …]]}`:
+# Does the split service give the same answers? We send it the first drawing. In a terminal, with the drawing in the
+# file `drawing.json` as `{"bitmaps": [[[0, 0, 1, …], …]]}`, you would type:
 #
 # ```bash
 # curl -d @drawing.json http://127.0.0.1:8080/digits
@@ -144,7 +146,7 @@ claim(
 # %% [markdown]
 # The answer also holds a *request id*. The gateway makes one, or takes it from the client's header `X-Request-Id`. It
 # sends the id on with each call, and every service writes it to its log. With this id you can follow one request
-# through four processes.
+# through all processes that work on it. Two of the three logs of our request:
 
 # %%
 time.sleep(0.5)  # a service writes its log beside its work
@@ -155,7 +157,9 @@ for name in ("preprocess", "gateway"):
     print(name, [(line["path"], line["status"], line["ms"]) for line in mine])
 
 # %% [markdown]
-# Who calls whom, and how often? Each service counts its requests, and shows the counts at `/metrics`:
+# The numbers are the status and the time in ms. The first request takes longer than later ones.
+#
+# Which service calls which, and how often? Each service counts its requests and shows the counts at `/metrics`:
 #
 # ```bash
 # curl http://127.0.0.1:8080/metrics | grep gateway_tries_total
@@ -198,7 +202,7 @@ claim(
 )
 
 # %% [markdown]
-# The same as a map:
+# A map of the calls:
 
 # %%
 axes = plt.figure(figsize=(7, 2.8)).gca()
@@ -210,10 +214,11 @@ for name, (x, y) in {"clients": (0, 2), "gateway": (3, 2)}.items():
     axes.text(x, y, name, ha="center", va="center", bbox=box)
 for name, y in ends.items():
     axes.text(6.6, y, name, ha="center", va="center", bbox=box)
-arrows = [((0.5, 2), (2.45, 2), 200), *(((3.55, 2), (5.7, y), sent[n]) for n, y in ends.items())]
+arrows = [((0.35, 2), (2.5, 2), 200), *(((3.5, 2), (5.75, y), sent[n]) for n, y in ends.items())]
 for (x0, y0), (x1, y1), n in arrows:
     axes.annotate("", (x1, y1), (x0, y0), arrowprops={"arrowstyle": "-|>", "color": show.GREY})
-    axes.text((x0 + x1) / 2 - 0.1, (y0 + y1) / 2 + 0.25, n, ha="center", weight="bold")
+    up = 0.25 if y1 == y0 else 0.45
+    axes.text((x0 + x1) / 2 + 0.1, (y0 + y1) / 2 + up, n, ha="center", weight="bold")
 show.finding(
     f"Of 200 requests at the gateway, {sent['predictor']} need the predictor",
     alt="Boxes and arrows with numbers of requests. Clients to gateway: 200. Gateway to "
@@ -221,19 +226,24 @@ show.finding(
 )
 
 # %% [markdown]
-# The numbers come from the metrics, the boxes were placed by hand. A *tracing* system draws such maps by itself, with
-# times (lesson 20b).
+# The numbers come from the metrics; we placed the boxes by hand. A *tracing* system records the path of each request.
+# It can draw such maps without your help, with times (lesson 20b).
 #
 # ## What does a network hop cost?
 #
-# A *hop* is one request from one process to another. Inside a program, an array is handed over by its address. Between
-# processes it is written as text, sent through two network stacks, and read again.
+# A *hop* is one request from one process to another. Inside a program, a function gets only the array's address.
+# Between our processes, the array is written as text, sent through the network software of both sides, and read again.
 
 # %%
-guess("hops", "One drawing through the split service: what share is hops and gateway?", share=True)
+guess(
+    "hops",
+    "One drawing goes through the split service. What share of the time is hops and gateway?",
+    share=True,
+)
 
 # %% [markdown]
-# We time five calls in turns. `load.Wires` keeps connections open, so no call pays for a new connection.
+# We time five calls, one after the other, 200 times. `load.Wires` keeps connections open, so no call pays for a new
+# connection.
 
 # %%
 to_predictor, to_preprocess = load.Wires(predictor.url), load.Wires(preprocess.url)
@@ -253,7 +263,8 @@ ms = {name: measure.spread(each).median for name, each in taken.items()}
 
 # %% [markdown]
 # The time of a request is the sum of the transform's time $t_p$, the model's time $t_m$, and the costs
-# $c_1, \dots, c_h$ of $h$ hops (text, sockets, waking the other process):
+# $c_1, \dots, c_h$ of $h$ hops. A hop's cost is all the rest: writing and reading text, sockets, waking the other
+# process, and here also the gateway's own work.
 #
 # $$T = t_p + t_m + \sum_{i=1}^{h} c_i .$$
 
@@ -290,16 +301,16 @@ observe(
 )
 
 # %% [markdown]
-# Our model is tiny. A model that computes for 50 ms would hide these hops.
+# Our model is tiny. If it computed for 50 ms, the hops would be a much smaller share of the time.
 #
 # Time is not the only cost. Let each part answer with probability $a$, independently of the others. If a request needs
 # $n$ parts, all of them answer with probability $a^n$. Three parts with 99.9 % give 99.7 %: three times the failures.
-# **Now do exercise 15.1**: the budget of a whole call graph.
+# **Now do exercise 15.1**: compute the availability and the longest time of a whole call graph.
 #
 # ## What does the split buy?
 #
-# One part can die while the others go on, if they were built for it. We send 20 drawings and 20 pixel requests a
-# second. After 0.8 s we kill the preprocessing service, and 0.8 s later we start it again.
+# One part can die while the others go on, if they were built for it. We send 20 drawings and 20 requests with pixels a
+# second. After 0.8 s we kill the preprocessing service. Another 0.8 s later we start it again.
 
 # %%
 due_s = np.arange(160) / 40
@@ -324,8 +335,8 @@ taken_ms, fine = running.result().latency_ms, found == 200
 refused, others = int((~fine & drawn).sum()), int((~fine & ~drawn).sum())
 
 # %% [markdown]
-# In a terminal the kill is `kill -KILL PID`. An *open loop*, as used here, sends each request when it is due, whatever
-# happened to the ones before. Users behave like this.
+# In a terminal the kill is `kill -KILL PID`. The requests come from an *open loop*: it sends each request when it is
+# due, whatever happened to the ones before. Many users who do not know each other behave like this.
 
 # %%
 for kind, name, colour in ((~drawn, "pixels", show.BLUE), (drawn, "drawings", show.ORANGE)):
@@ -334,13 +345,13 @@ for kind, name, colour in ((~drawn, "pixels", show.BLUE), (drawn, "drawings", sh
             plt.plot(due_s[which], taken_ms[which], mark, color=colour, label=f"{name}, {end}")
 plt.axvspan(0.8, 1.6, color=show.GREY, alpha=0.2, lw=0)
 plt.yscale("log")
-plt.xlabel("when the request was due (s); grey: from the kill to the new start")
+plt.xlabel("when the request was due (s); grey: from the kill to the start command")
 plt.ylabel("time to the answer (ms)")
 plt.legend(loc="upper left", bbox_to_anchor=(1, 1))
 show.finding(
-    f"Preprocessing is down: {refused} drawings are refused, and {others or 'no'} pixels",
+    f"Preprocessing is down: {refused} drawings and {others} requests with pixels are refused",
     alt=f"Time to the answer of each request. {refused} of {drawn.sum()} drawings and {others} of "
-    f"{(~drawn).sum()} pixel requests were refused.",
+    f"{(~drawn).sum()} requests with pixels were refused.",
 )
 
 # %%
@@ -355,35 +366,41 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# Status 503 means "not now", and its header `Retry-After` says when to ask again. Drawings come back a little later
-# than the service does. The gateway's *circuit breaker* keeps it from asking for one second (see below).
+# Status 503 means "not now". Its header `Retry-After` may say when to ask again. Drawings are refused for longer than
+# the grey part, for two reasons. The new process needs time to start. And the gateway has a *circuit breaker*: after
+# too many failures it does not ask the service for one second (see below).
 #
-# The gateway's readiness depends on the gateway alone. Suppose that it also asked the services behind it. Then one dead
-# service would take the gateway out of the load balancer, and the pixel requests would fail too.
+# The gateway's readiness depends on the gateway alone. Suppose that the gateway were ready only if all services behind
+# it are. Then one dead service would take the gateway out of the load balancer, and requests with pixels would fail
+# too.
 #
 # ## What happens when a service hangs?
 #
-# Services fail in two ways. If a *process* is dead, its host refuses the connection at once. If a process is frozen, or
-# if the whole *host* is dead, nobody refuses anything. The client waits. How many clients wait at the same time?
+# A service can be out of reach in two ways. If a *process* is dead, its host refuses the connection at once. If a
+# process is frozen, or if the whole *host* is dead, no answer comes at all, and the client waits. How many clients wait
+# at the same time?
 #
-# In $T$ seconds, $\lambda T$ requests arrive, at a rate of $\lambda$ a second. Each stays for $W$ seconds on average.
-# Together they spend $\lambda T W$ seconds inside, so the average number inside at one time is
+# At a rate of $\lambda$ requests a second, $\lambda T$ requests arrive in $T$ seconds. Each stays for $W$ seconds on
+# average. Together they spend $\lambda T W$ seconds inside. So the average number inside at one time is
 #
 # $$L = \lambda W .$$
 #
-# This is *Little's law* (lesson 13b measures it). With 100 requests a second and a time-out of 30 s, 3,000 requests
-# wait. With a time-out of 0.2 s, 20 wait.
+# This is *Little's law* (lesson 13b measures it). Let 100 requests a second go to a frozen service. With a time-out of
+# 30 s, 3,000 requests wait. With a time-out of 0.2 s, 20 wait.
 #
-# Each waiting request holds memory, a connection, and a place in some limit. Our gateway admits 50 requests at once.
-# When frozen drawings hold all 50 places, no place is left for pixels. A *bulkhead* is a smaller limit for each service
-# behind: at most 20 requests may be under way to it. (In a ship, bulkheads are the walls that keep one leak from
-# filling the hull.)
+# Each waiting request holds memory, a connection, and one of the places that the gateway has. Here the gateway admits
+# 50 requests at once. When drawings that wait for the frozen service hold all 50 places, none is left for pixels.
+#
+# A *bulkhead* is a smaller limit for each service behind the gateway. Ours: at most 20 requests may be under way to one
+# service. (In a ship, bulkheads are the walls that keep one leak from filling the hull.)
 #
 # We freeze the preprocessing service and compare two gateways, one without and one with a bulkhead. Each gets 60
 # drawings first. As soon as 10 of them are refused, it gets 20 requests with pixels.
 
 # %%
-guess("bulkhead", "Without a bulkhead, how many of the 20 pixel requests fail?", low=0, high=20)
+guess(
+    "bulkhead", "Without a bulkhead, how many of the 20 requests with pixels fail?", low=0, high=20
+)
 
 
 # %%
@@ -434,25 +451,25 @@ show.table(
 
 # %%
 claim(
-    "without a bulkhead all pixel requests are refused, although they need no frozen part; with a "
-    "bulkhead none is",
+    "without a bulkhead all requests with pixels are refused, although they do not need the frozen "
+    "service; with a bulkhead none is",
     without[1] == {429: 20} and bulkhead[1] == {200: 20},
     f"{dict(without[1])}, {dict(bulkhead[1])}",
 )
 
 # %% [markdown]
-# The drawings fail in both cases. What differs is the *blast radius*: what else fails because of one failure. The
+# The drawings fail in both cases. The difference is the *blast radius*: what else fails because of one failure. The
 # status tells you which limit was reached:
 #
-# | status | what our gateway says with it |
+# | status | what our gateway means by it |
 # | --- | --- |
 # | 429 | too many requests are inside the gateway |
-# | 503 | the service behind cannot be reached, is full, or is left alone |
-# | 504 | the time is over |
+# | 503 | the service behind cannot be reached, its bulkhead is full, or its circuit breaker is open |
+# | 504 | no answer came within the time-out |
 #
 # ## Which time-outs should I set?
 #
-# **Where this goes wrong.** Many clients wait without an end unless you say otherwise. Two defaults:
+# **Where this goes wrong.** Some HTTP clients wait without end unless you set a time-out. The defaults of two:
 
 # %%
 print("http.client:", socket.getdefaulttimeout())
@@ -464,15 +481,15 @@ claim(
 
 # %% [markdown]
 # Set two time-outs, a short one for the connection and one for the whole request. A healthy host on your network
-# accepts a connection within milliseconds:
+# usually accepts a connection within milliseconds:
 #
 # ```bash
 # curl --connect-timeout 0.5 --max-time 2 -d @drawing.json http://127.0.0.1:8080/digits
 # ```
 #
-# A *deadline* is the moment at which the client stops waiting. It must travel with the request. Otherwise the services
-# behind go on computing for a client that has left. Our services send the time left in `X-Request-Timeout-Ms`, and a
-# client may set it too, with `curl -H "X-Request-Timeout-Ms: 100"`:
+# A *deadline* is the moment at which the client stops waiting. Send it along with the request. Otherwise the services
+# behind the gateway go on computing for a client that has left. Our services send each other the time left, in the
+# header `X-Request-Timeout-Ms`. A client may set it too, with `curl -H "X-Request-Timeout-Ms: 100"`:
 
 # %%
 with frozen(preprocess):
@@ -481,14 +498,14 @@ with frozen(preprocess):
     )
 said = json.loads(late.body)["error"]
 claim(
-    "the answer is 504, and it says whose time was over",
+    "the answer is 504, and its message names the client's own deadline",
     late.status == 504 and "client" in said,
     said,
 )
 
 # %% [markdown]
 # gRPC (lesson 14b) has deadlines in its protocol. But a call has no deadline until you set one. In Java and Go, gRPC
-# passes the deadline on from one service to the next by itself. In C++, you must ask for it.
+# passes the deadline on to the next service by default. In C++, you must switch that on.
 #
 # ## Should a client try again?
 #
@@ -496,7 +513,7 @@ claim(
 # independently of the others. Then all of $k$ tries fail with probability $p^k$. The second try is made with
 # probability $p$, the third with $p^2$. So the mean number of tries is
 #
-# $$1 + p + p^2 + \dots + p^{k-1} = \frac{1 - p^k}{1 - p}.$$
+# $$1 + p + p^2 + \dots + p^{k-1} = \frac{1 - p^k}{1 - p} \quad (p < 1).$$
 
 # %%
 rows = [[f"{p:g}", f"{p**3:.3g}", f"{sum(p**i for i in range(3)):.2f}"] for p in (0.01, 0.5, 1.0)]
@@ -505,24 +522,28 @@ show.table(
 )
 
 # %% [markdown]
-# Where failures are rare, retries are cheap and they help. Where everything fails, each request becomes three. And
-# layers multiply: if a client, a gateway and a service each make three tries, then 27 requests reach the database.
+# When failures are rare, retries help and cost little. When everything fails, each request becomes three. And layers
+# multiply: if a client, a gateway and a service each make three tries, then 27 requests reach the database.
 #
 # The formula assumes independent failures. In an overload the tries fail *because* there are so many of them. We
-# simulate that, so that it comes out alike on every machine:
+# simulate an overload, so that the result is the same on every machine:
 #
 # - The server answers 100 requests a second, in the order of arrival.
 # - Clients send 80 a second. After one second without an answer they give up, and try again if they may.
-# - The server computes for clients that have given up, too. It does not know.
-# - From second 10 to 12 the server stands still.
+# - The server does not know which clients have given up. It computes for them too.
+# - From second 10 to 12 the server begins no work.
 
 # %%
-guess("storm", "4 tries, at once. Share of the tries answered in time, 40 s later?", share=True)
+guess(
+    "storm",
+    "Clients make up to 4 tries, without a wait. Which share is answered in time 40 s later?",
+    share=True,
+)
 
 
 # %%
 def simulate(attempts, wait_s=lambda k, rng: 0.0, budget=None, seconds=60):
-    """When tries were made, and when those that were answered in time had been made (s)."""
+    """Times in s at which tries were made; and those of the tries that were answered in time."""
     rng = np.random.default_rng(15)
     due = load.poisson_arrivals(80, 80 * seconds, seed=15)
     coming = [(t, 0) for t in due[due < seconds]]
@@ -547,10 +568,10 @@ def simulate(attempts, wait_s=lambda k, rng: 0.0, budget=None, seconds=60):
 # We compare four rules:
 #
 # - no retry;
-# - up to 4 tries, at once;
-# - *exponential back-off with full jitter*: the longest wait doubles, 0.1 s, 0.2 s, 0.4 s. The wait itself is drawn
-#   evenly between 0 and that. Clients that failed together then do not come back together;
-# - the same with a *retry budget*: each first try earns a tenth of a retry, up to a reserve of 10. When less than one
+# - up to 4 tries, without a wait;
+# - *exponential back-off with full jitter*: the longest wait doubles, 0.1 s, 0.2 s, 0.4 s. The wait itself is drawn at
+#   random, evenly between 0 and that. So clients that failed together do not come back together;
+# - the same with a *retry budget*: each first try earns a tenth of a retry, up to a reserve of 10. If less than one
 #   retry is left, the client gives up.
 
 
@@ -573,7 +594,7 @@ naive = last["4 tries, at once"]
 reveal("storm", naive[1] / naive[0], f"{naive[1]} of {naive[0]} in the last ten seconds")
 
 # %% [markdown]
-# How did the minute go, second by second?
+# The whole minute, second by second:
 
 # %%
 figure, panels = plt.subplots(1, 4, figsize=(11, 3), sharex=True, sharey=True)
@@ -589,8 +610,8 @@ for axes, (name, (made, good)) in zip(panels, ways.items()):
 panels[0].set_ylabel("requests a second")
 panels[0].legend(loc="upper left", fontsize="small")
 show.finding(
-    "The server stands still for 2 seconds (grey); with retries it does not come back, with a "
-    "budget it does",
+    "The server stops for 2 seconds (grey). With retries it does not recover within the minute; "
+    "with a retry budget it does",
     alt="Tries a second and those answered in time, over a minute. In the last ten seconds: "
     + "; ".join(f"{name}: {good} of {made} answered" for name, (made, good) in last.items()),
 )
@@ -605,12 +626,12 @@ claim(
 )
 
 # %% [markdown]
-# This is a *metastable failure*: its cause is over, and the retries keep it alive. Jitter alone does not help here,
-# since the retries are too *many*. Jitter helps against another problem, clients that come back *at the same moment*.
-# You need both.
+# This is a *metastable failure*: its cause is over, but the retries keep the overload going. Jitter alone does not help
+# here, because there are too *many* retries. Jitter helps against another problem, clients that come back *at the same
+# moment*. You need both, jitter and a budget.
 #
-# Our gateway has a budget, 0.1 retries for each request and a reserve of 10. What does it send to a dead service? We
-# compare it with a gateway that may always make three tries. Their breakers are switched off.
+# Our gateway has a budget, 0.1 retries for each request and a reserve of 10. How many requests does it send to a dead
+# service? We compare it with a gateway that may always make three tries. Their circuit breakers are switched off.
 
 # %%
 common = ["--predictor", predictor.url, *behind, "--breaker-failures", "1000", "--attempts", "3"]
@@ -631,9 +652,9 @@ claim(
 )
 
 # %% [markdown]
-# How do you write a retry in Python? The library `tenacity` has back-off with full jitter, though no budget. The
-# service is still dead. We start it again, and meanwhile a client keeps trying, for 30 seconds at the most. It tries
-# again after 502 and 503 only. After 400 the next try would fail too, and after 504 the client's time is over.
+# How do you write a retry in Python? The library `tenacity` has back-off with full jitter, but no budget. The service
+# is still dead. We start it again, and meanwhile a client keeps trying for up to 30 seconds. It tries again only after
+# 502 and 503. After 400 the next try would fail too, and after 504 the time is over.
 
 # %%
 patiently = tenacity.Retrying(
@@ -657,21 +678,23 @@ claim(
 )
 
 # %% [markdown]
-# In a shell, `curl --retry 3` waits 1, 2 and 4 seconds, without jitter. **Now do exercise 15.2**: back-off that
-# respects a deadline.
+# In a shell, `curl --retry 3` waits 1, 2 and 4 seconds. If the answer has a header `Retry-After`, as our gateway's 503
+# has, curl waits as long as that says. **Now do exercise 15.2**: write a back-off that respects a deadline.
 #
 # ## When should a client stop asking?
 #
-# A *circuit breaker* stands before a call and has three states:
+# A *circuit breaker* decides before each call whether to send it. It has three states:
 #
-# - *closed*: calls go through, and failures are counted. After too many failures it opens.
+# - *closed*: calls go through, and failures are counted. After too many failures the breaker opens.
 # - *open*: calls are refused at once, and nothing is sent.
 # - *half-open*: after a while one call may try. If it succeeds the breaker closes, else it opens again.
 #
-# Users then do not wait for a time-out that will come anyway, and the service gets time to recover. We freeze the
-# preprocessing service for 1.5 s. Two gateways with a time-out of 200 ms get the same drawings, 40 a second. The second
-# one's breaker opens when 5 of the last 10 calls have failed, for half a second. It counts a share, because a service
-# that answers every fifth call never fails five times in a row.
+# So users do not wait for a time-out that would come anyway, and the service gets time to recover.
+#
+# We freeze the preprocessing service for 1.5 s. Two gateways with a time-out of 200 ms get the same drawings, 40 a
+# second. The first one's breaker is switched off. The second one's breaker opens for half a second when 5 of the last
+# 10 calls have failed. Why does it count a share, and not failures in a row? A service that answers every fifth call
+# never fails five times in a row.
 
 # %%
 hasty = ["--predictor", predictor.url, *behind, "--timeout-ms", "200", "--breaker-seconds", "0.5"]
@@ -697,7 +720,8 @@ def under_a_freeze(gate):
 
 
 # %% [markdown]
-# `sent_to` leaves out what the gateway refused itself. Now the freeze, from second 1 to 2.5:
+# `sent_to` counts only requests that the gateway sent on, not those that it refused itself. Now we freeze the service,
+# from second 1 to 2.5:
 
 # %%
 with ThreadPoolExecutor(2) as both:
@@ -718,7 +742,7 @@ for axes, name, (said, taken_ms, _) in zip(panels, ("no breaker", "breaker"), (b
     axes.axvspan(1, 2.5, color=show.GREY, alpha=0.2, lw=0)
     for status, mark, colour, what in (
         (200, ".", show.BLUE, "answered"), (504, "x", show.RED, "504, time is over"),
-        (503, "+", show.ORANGE, "503, left alone"),
+        (503, "+", show.ORANGE, "503, not sent"),
     ):  # fmt: skip
         axes.plot(due_s[said == status], taken_ms[said == status], mark, color=colour, label=what)
     axes.set_title(name, fontsize="small")
@@ -732,7 +756,7 @@ show.finding(
 )
 
 # %% [markdown]
-# After the freeze the breaker stays open a little longer, until its next trial succeeds.
+# The breaker does not notice the end of the freeze at once. It stays open until its next trial succeeds.
 
 # %%
 claim(
@@ -742,11 +766,12 @@ claim(
 )
 
 # %% [markdown]
-# A breaker has a price, the false alarm: after unlucky failures it refuses requests that would have been answered.
+# A breaker has a price, the false alarm. After a few unlucky failures it refuses requests that the service would have
+# answered.
 #
-# Count only failures of the *service*: time-outs and statuses from 500 on. Never count a client's mistake. If you count
-# status 400, one client with bad requests shuts everyone out. If you count deadlines that the client chose, a client
-# that waits one millisecond does the same. Does our gateway get this right?
+# Count only failures of the *service*: time-outs and statuses from 500 on. Do not count a client's mistakes. If you
+# count status 400, one client with bad requests can shut everyone out. If you count deadlines that the client chose, a
+# client that waits for one millisecond can do the same. Does our gateway get status 400 right?
 
 # %%
 nonsense = {"bitmaps": [[1]]}
@@ -758,17 +783,17 @@ claim(
 )
 
 # %% [markdown]
-# **Now do exercise 15.3**: the breaker as a state machine. It is harder than it looks, because calls overlap.
+# **Now do exercise 15.3**: write the breaker as a state machine. It is harder than it looks, because calls overlap.
 #
 # ## Why is everything slow when each part is fast?
 #
 # A page that asks $n$ services at once (*fan-out*) is as slow as the slowest of them. Let each be slow with probability
-# $p$, independently. Then the page is slow with probability $1 - (1 - p)^n$. With 100 services that are each slow once
-# in 100 times, this is $1 - 0.99^{100}$, or 63 %.
+# $p$, independently. Then the page is slow with probability $1 - (1 - p)^n$. Take 100 services, and let each be slow
+# once in 100 times. Then this is $1 - 0.99^{100}$, or 63 %.
 #
-# A *hedged request* helps: if no answer has come after the time that 95 % of the answers take, ask another copy too.
-# Take the answer that comes first. This costs one request more in twenty. We simulate times of 2 to 5 ms, of which one
-# in fifty is 100 ms longer.
+# A *hedged request* helps: wait as long as 95 % of the answers need. If no answer has come by then, ask another copy of
+# the service too, and take the answer that comes first. This costs one more request in twenty. We simulate times of
+# about 3 ms, of which one in fifty is 100 ms longer. The two copies are slow independently of each other.
 
 # %%
 rng = np.random.default_rng(4)
@@ -787,17 +812,18 @@ claim(
 )
 
 # %% [markdown]
-# A hedged request is a retry before the failure. So it needs a budget too, and it must be harmless to do it twice. When
-# is that so?
+# If both copies are slow for the same reason, hedging only adds load. A hedged request is a retry before the failure.
+# So it needs a budget too, and the service must be able to do the same work twice without harm. When is that the case?
 #
 # ## What if the work was done, but the answer was lost?
 #
-# Then the client does not know, and asks again. For a prediction this is harmless: it is *idempotent*, so doing it
-# twice has the same effect as doing it once. Feedback is not. Stored twice, it counts twice in the next training.
+# The client does not know that the work was done, and asks again. For a prediction this is harmless. A prediction is
+# *idempotent*: doing it twice has the same effect as doing it once. Feedback is not. If it is stored twice, it counts
+# twice in the next training.
 #
-# An *idempotency key* solves this. The client makes up a random name for what it wants, and sends the same name with
-# each try. The store has one row for each key, and the database enforces that (`UNIQUE` in `feedback.py`). Our gateway
-# repeats feedback only if it has a key.
+# An *idempotency key* solves this. The client makes up a random name for each piece of feedback, and sends the same
+# name with each try. The store keeps one row for each key, and the database enforces that (`UNIQUE` in `feedback.py`).
+# Our gateway repeats feedback only if it has a key.
 #
 # ```bash
 # curl -H "Idempotency-Key: 6f1c9b2e" -d @feedback.json http://127.0.0.1:8080/feedback
@@ -846,8 +872,8 @@ claim(
 )
 
 # %% [markdown]
-# **Where this goes wrong.** The key belongs to what is said, not to the try. A library deep inside a retry loop may
-# make a new key for each try. It looks just as random:
+# **Where this goes wrong.** The key belongs to the piece of feedback, not to the try. If the code that makes the key
+# stands inside the retry loop, each try gets a new key:
 
 # %%
 before, until_s = stored(), time.monotonic() + 60
@@ -859,7 +885,8 @@ claim(
 )
 
 # %% [markdown]
-# **Now do exercise 15.4**: write such a store. What if two tries with one key arrive at the same moment?
+# **Now do exercise 15.4**: write a handler that does each request once. What if two tries with one key arrive at the
+# same moment?
 
 # %%
 everything = (gateway, predictor, preprocess, feedback)
@@ -882,13 +909,13 @@ show.table(
             *(f"{list(designs.values())[i]:.2f} ms" for i in (0, 2)),
         ],
         [
-            "pixel requests refused while drawings hang: bulkhead",
+            "requests with pixels refused while drawings hang: bulkhead",
             20 - without[1][200],
             20 - bulkhead[1][200],
         ],
         ["tries for 60 requests to a dead service: retry budget", *sent_to_dead],
         ["waits for a time-out: breaker", *waits],
-        ["rows for ten pieces of feedback, each sent twice: one key", 20, 10],
+        ["rows for ten pieces of feedback, each sent twice: one key for both tries", 20, 10],
     ],
     caption="Without and with each measure",
 )
@@ -897,16 +924,17 @@ show.table(
 # ## What to remember
 #
 # - Split for a reason. Each hop costs time, and each part that a request needs makes it less likely to succeed.
-# - Give every wait an end, every retry a budget, and every write that may be repeated a key.
-# - A service that fails should cost its own feature only: bulkhead, breaker, and readiness that depends on itself.
+# - Set a time-out for every wait, a budget for retries, and a key for every write that may be repeated.
+# - When a service fails, only its own feature should fail. That takes a bulkhead, a circuit breaker, and a gateway
+#   whose readiness depends on itself alone.
 #
 # ## Where this breaks down
 #
-# All processes ran on one machine. No network was slow or cut in two, and all clocks were the same clock. The formulas
-# assume independence, but parts that share a machine, a network or a release fail together. Our limits (20 in a
-# bulkhead, 5 failures of 10) fit our load; measure under yours. Budget and breaker belong to one gateway process: ten
-# gateways have ten of each. And no gateway notices a predictor that answers *plausible* nonsense. That takes a second
-# version to compare with (lesson 19) and a look at what comes out (lessons 20 and 21).
+# All processes ran on one machine. No network was slow or cut in two, and all processes read the same clock. The
+# formulas assume independence, but parts that share a machine, a network or a release can fail together. Our limits (20
+# in a bulkhead, 5 failures of 10) fit our load; measure under yours. Budget and breaker belong to one gateway process:
+# ten gateways have ten of each. And the gateway does not notice a predictor that answers *plausible* nonsense. For that
+# you need a second version to compare with (lesson 19), and you must watch the predictions (lessons 20 and 21).
 #
 # ## What real teams use
 #

@@ -16,9 +16,9 @@
 # Lesson 15 explains the gateway, retries, and what *idempotent* means. The last part runs Redis in a container. Without
 # a Docker engine, those cells show what they returned on one.
 #
-# *Middleware* is what stands between programs so that they need not know each other: queues, caches, databases. One of
-# the articles that this course grew from says no more than "install middleware, databases, message queues, caches". We
-# ask when you need which.
+# *Middleware* is software that stands between programs, so that they need not know each other: queues, caches,
+# databases. One of the articles that this course grew from says only "install middleware, databases, message queues,
+# caches". This lesson asks when you need which.
 
 # %%
 import contextlib
@@ -60,7 +60,7 @@ scratch = begin("15b")
 path.picture(here="15b")
 
 # %% [markdown]
-# The model server and lesson 15's gateway do the work behind the queue.
+# First we start the model server and lesson 15's gateway. They do the work behind the queue.
 
 # %%
 served = scratch / "models" / "digits_cnn" / "3"
@@ -80,8 +80,8 @@ gateway = start()
 # %% [markdown]
 # ## What if the work takes longer than a client waits?
 #
-# Reading an archive of scans takes hours. No time-out fits. So the service answers at once, with status 202,
-# "accepted", and an address where the result will be:
+# Reading an archive of scans takes hours, and no client should wait that long. So the service answers at once, with
+# status 202, "accepted", and an address where the result will be:
 #
 # ```text
 # POST /jobs       →  202, Location: /jobs/17
@@ -91,10 +91,10 @@ gateway = start()
 # The work waits in a *queue* until a *worker* takes it. The service has promised that accepted work will be done, even
 # if a worker dies.
 #
-# A queue has three operations: put, take, finish. *Take* must not remove the job, because a worker that dies would lose
-# it. Instead, the worker gets a *lease*: the job is its own for some time. If the worker has not finished by then, the
-# job is given to the next worker. So a job may be done twice, but it is not lost. This is *at-least-once delivery*. On
-# one machine, SQLite can do it:
+# A queue has three operations: put, take, finish. *Take* must not remove the job, because the job would be lost if the
+# worker died. Instead, the worker gets a *lease*: for some time, no other worker gets this job. If the worker has not
+# finished by then, the job is given to the next worker. So a job may be done twice, but it is not lost. This is
+# *at-least-once delivery*. On one machine, a table in SQLite is enough for such a queue:
 
 # %%
 TABLE = """CREATE TABLE IF NOT EXISTS jobs (
@@ -124,8 +124,8 @@ def waiting(queue):
 
 
 # %% [markdown]
-# `take` finds a job and leases it in one SQL statement. So two workers cannot take the same job. The worker is a
-# program of its own. Many workers look like this one:
+# `take` finds a job and leases it in one SQL statement. So two workers cannot take the same job at the same time. The
+# worker is a separate program. Many workers look like this one:
 
 
 # %%
@@ -190,8 +190,8 @@ guess(
 )
 
 # %% [markdown]
-# We start one worker, and kill it while it holds a job. In a terminal that is `kill -KILL PID`. Nobody tells the queue.
-# Then a second worker begins.
+# We start one worker, and kill it while it holds a job. In a terminal that is `kill -KILL PID`. The queue gets no
+# message about it. Then we start a second worker.
 
 # %%
 PARTS = [read_job, take, finish, waiting, work]
@@ -215,13 +215,13 @@ session = onnxruntime.InferenceSession(models.path("digits_cnn", 3))
 right = session.run(None, {"pixels": test.images[:100, None]})[0].argmax(axis=1).tolist()
 
 # %% [markdown]
-# What became of the 100 jobs? The model tells us the right digits.
+# What became of the 100 jobs? We compare their results with the digits that the model gives in this process.
 
 # %%
 reveal("lost", results.count(None), f"{done_at_kill} were done when the worker was killed")
 
 # %%
-claim("every accepted job has its result, and the right one", results == right, len(results))
+claim("every job has a result, the one that the model gives", results == right, len(results))
 observe(
     "one job was delivered twice",
     deliveries == 101,
@@ -231,16 +231,16 @@ observe(
 
 # %% [markdown]
 # The job that the dead worker held is delivered again, unless the worker had just finished it. If a product promises
-# "exactly once", look closely. Often it is at-least-once delivery, and your part of the work must be idempotent, as
-# `finish` is.
+# "exactly once", read its documentation closely. Often the delivery is at-least-once, and your part of the work must be
+# idempotent, as `finish` is.
 #
-# Choose the lease with care. If it is too short, a second worker starts a job while the first still works on it. If it
-# is too long, a dead worker's job lies around.
+# Choose the length of the lease with care. If it is too short, a second worker starts a job while the first still works
+# on it. If it is too long, a dead worker's job waits longer than necessary.
 #
 # ## What if a job always fails?
 #
-# Such a job is called *poison*. **Where this goes wrong:** look at `except OSError` in `work`. It is meant for broken
-# connections. What else does it catch?
+# A job that fails at every try is called *poison*. **Where this goes wrong:** look at `except OSError` in `work`. It is
+# meant for broken connections. What else does it catch?
 
 # %%
 claim(
@@ -251,9 +251,12 @@ claim(
 
 # %% [markdown]
 # The gateway answers 400 to a picture of the wrong shape, and it will do so at every try. There is a worse kind of
-# poison: a job that kills its worker, such as a picture that needs more memory than there is. No `except` clause
-# sees that. We let the word "bomb" stand for such a picture, and end the process as the kernel would, with status 137.
-# Behind these two jobs wait 20 good ones. `supervise` restarts a worker that died, as Kubernetes does.
+# poison: a job that kills its worker, such as a picture that needs more memory than there is. If the kernel kills the
+# process, no `except` clause runs. We let the word "bomb" stand for such a picture. The worker that reads it ends with
+# status 137, which a container reports after such a kill (128 + 9, the number of the signal).
+#
+# Behind these two jobs wait 20 good ones. `supervise` restarts a worker that died, as Kubernetes does, but without its
+# growing pauses.
 
 
 # %%
@@ -291,7 +294,7 @@ claim("after 3 s both poison jobs are still in the queue", waiting(queue) >= 2, 
 
 # %%
 observe(
-    "no good job was read, since each new worker takes the bomb first",
+    "no good job was read, since each new worker takes the bomb before it comes to one",
     waiting(queue) == 22,
     f"{22 - waiting(queue)} of 20 were read; the bomb killed {died} workers, the bad picture was "
     f"delivered {bad} times",
@@ -299,15 +302,15 @@ observe(
 )
 
 # %% [markdown]
-# Two rules end this:
+# Two rules prevent this:
 #
-# 1. **A maximum of deliveries.** The queue counts deliveries when it *gives out* a job. So it counts those too after
-#    which nobody reports anything. A job that was delivered three times without a result is not given out again.
-# 2. **Say which errors may pass.** A status from 400 to 499 tells that the request itself is wrong. (408, "too slow",
-#    and 429, "too many", are the exceptions.) Such a job needs no second try.
+# 1. **A maximum of deliveries.** The queue counts a delivery when it *gives out* the job. So a delivery counts even if
+#    the worker dies and reports nothing. After three deliveries without a result, the job is not given out again.
+# 2. **Tell lasting errors from passing ones.** A status from 400 to 499 says that the request itself is wrong. (The
+#    exceptions are 408, "too slow", and 429, "too many".) Such a job needs no second try.
 #
-# Both kinds go to the *dead letters*, a place that no worker reads. A person does. Here it is a column of the table,
-# with the reason. So a job's life looks like this:
+# Both kinds of job become *dead letters*. No worker reads them, but a person does. Here a dead letter is a row whose
+# column `dead` holds the reason. The states of a job:
 #
 # ```text
 # put ──→ waiting ──→ leased ──→ done
@@ -320,7 +323,7 @@ observe(
 
 # %%
 def bury(queue, now_s, most):
-    """Dead are jobs that were delivered `most` times and whose last lease is over."""
+    """Makes dead letters of jobs that were delivered `most` times and whose last lease is over."""
     queue.execute(
         "UPDATE jobs SET dead = 'delivered ' || deliveries || ' times' "
         f"WHERE {WAITING} AND deliveries >= ? AND leased_until <= ?",
@@ -349,7 +352,7 @@ def work_carefully(queue, url, lease_s, most, read):
 
 
 # %% [markdown]
-# `HTTPError` stands before `OSError`, because the first clause that fits is taken. The same jobs again:
+# `HTTPError` stands before `OSError`, because Python runs the first `except` clause that fits. The same jobs again:
 
 # %%
 careful = program(
@@ -372,21 +375,22 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# Let an alert count the dead letters. Somebody must look at them, mend the worker or the job, and put the job back. In
-# SQLite's own shell:
+# Set an alert on the number of dead letters. A person must look at them, repair the worker or the job, and put the job
+# back. In SQLite's own shell:
 #
 # ```bash
 # sqlite3 jobs.db "SELECT id, dead FROM jobs WHERE dead IS NOT NULL"
 # sqlite3 jobs.db "UPDATE jobs SET dead = NULL, deliveries = 0, leased_until = 0 WHERE id = 2"
 # ```
 #
-# **Now do exercises 15b.1 and 15b.2**: which error means what, and a `take` that knows a maximum.
+# **Now do exercises 15b.1 and 15b.2**: decide what each error means, and write a `take` with a maximum.
 #
 # ## How long may a queue become?
 #
-# If more work comes in than goes out, a longer queue helps nobody. With $n$ jobs in the queue and $\mu$ done a second,
-# a new job waits $n / \mu$ seconds. So give the queue a bound. When it is full, answer 429. This is *back-pressure*:
-# the sender learns that it must slow down. We simulate 20 s of overload: 120 jobs a second arrive, 100 can be done.
+# If more work comes in than goes out, a longer queue only makes everyone wait longer. With $n$ jobs in the queue and
+# $\mu$ done a second, a new job waits $n / \mu$ seconds. So give the queue a bound. When it is full, refuse new jobs,
+# with status 429 or 503. This is *back-pressure*: the sender learns that it must slow down. We simulate 20 s of
+# overload: 120 jobs a second arrive, 100 can be done.
 
 # %%
 arrive = load.poisson_arrivals(120, 2400, seed=3)
@@ -408,17 +412,22 @@ claim(
 # %% [markdown]
 # ## What does a cache gain?
 #
-# A *cache* keeps answers for when the same question comes again. The *hit rate* $h$ is the share of questions that it
-# can answer. The mean time is then
+# A *cache* keeps answers in case the same question comes again. The *hit rate* $h$ is the share of questions that the
+# cache can answer. With $t_{hit}$ for an answer from the cache and $t_{miss}$ for the others, the mean time is
 #
 # $$\bar{T} = h\,t_{hit} + (1 - h)\,t_{miss}.$$
 #
-# In many services the $i$-th most popular question comes about $1/i$ times as often as the first. This is *Zipf's law*.
-# We draw 20,000 questions for our 450 test images like this. The cache has room for 45 answers. It throws out the
-# answer that was used longest ago (*LRU*, least recently used).
+# Often a few questions are popular and most are rare. *Zipf's law* describes this: the $i$-th most popular question
+# comes $1/i$ times as often as the first. We draw 20,000 questions about our 450 test images by this law. The cache has
+# room for 45 answers. When it is full, it throws out the answer that has not been used for the longest time (*LRU*,
+# least recently used).
 
 # %%
-guess("hits", "Room for a tenth of all answers: what share of the questions hits?", share=True)
+guess(
+    "hits",
+    "The cache has room for a tenth of all answers. What share of the questions can it answer?",
+    share=True,
+)
 
 # %%
 popularity = 1 / np.arange(1, 451)
@@ -439,7 +448,7 @@ def lru_hits(questions, room):
 
 
 # %% [markdown]
-# How often does it hit with room for 45 answers, and with other sizes?
+# What is the hit rate with room for 45 answers, and with other sizes?
 
 # %%
 rooms = (5, 10, 20, 45, 90, 180, 450)
@@ -466,11 +475,11 @@ show.finding(
 )
 
 # %% [markdown]
-# The dashed line is the best that a cache can do on average when questions are independent: keep the most popular
-# answers. LRU does not know which they are.
+# The dashed line is the hit rate of a cache that always keeps the most popular answers. If questions are independent,
+# no cache of this size does better on average. LRU does not know which answers are popular.
 #
-# Our gateway has such a cache, with `--cache 45`. Does it hit where the simulation hits? The header `X-Cache`
-# tells:
+# Our gateway has an LRU cache too, with `--cache 45`. Does it hit as often as the simulation says? The header `X-Cache`
+# of each answer says `hit` or `miss`:
 #
 # ```bash
 # curl -i -d @scan.json http://127.0.0.1:8080/digits
@@ -498,9 +507,9 @@ observe(
 # %% [markdown]
 # ## What must a cache's key hold?
 #
-# A kept answer becomes wrong when the *model* changes. **Where this goes wrong:** a cache whose key is the question
-# alone goes on giving the old model's answers. We keep one answer in such a cache and in the gateway's. Then we replace
-# the model by its 8-bit version, at the same address.
+# A kept answer becomes out of date when the *model* changes. **Where this goes wrong:** a cache whose key is the
+# question alone goes on giving the old model's answers. We keep one answer in such a cache and in the gateway's. Then
+# we put another model, one with 8-bit weights, at the same address.
 
 # %%
 PREDICT = "/v1/models/digits_cnn:predict"
@@ -523,7 +532,7 @@ def predict(url, body):
 old = [cached(question), predict(caching.url, question)]
 
 # %% [markdown]
-# Both have the old answer now. The new model comes as version 4.
+# Both caches hold the old answer now. The new model comes as version 4.
 
 # %%
 newer = scratch / "newer" / "digits_cnn" / "4"
@@ -547,21 +556,22 @@ claim(
 )
 
 # %% [markdown]
-# For a moment after the change, the gateway may still give an old answer, until it asks for the version again. Where
-# this is not allowed, the request itself must name the version (`/versions/4:predict`). **Now do exercise 15b.3**: a
-# cache key that tells apart what must be told apart.
+# For a moment after the change, the gateway may still give an old answer, until it asks for the version again. If that
+# is not acceptable, the request itself must name the version (`/versions/4:predict`). **Now do exercise 15b.3**: write
+# a cache key that differs whenever the answer may differ.
 #
 # ## When is a database file enough?
 #
-# *SQLite* is a library that keeps a database in one file. It needs no server. It must survive a crash in the middle of
-# a change. By default it saves the old content in a second file first, the *rollback journal*. With a *write-ahead
-# log* (WAL), it appends changes to a log and moves them into the database later, at a *checkpoint*. To *sync* means to
-# wait until the disk has written. The setting `synchronous = NORMAL` syncs at checkpoints only.
+# *SQLite* is a library that keeps a database in one file. It needs no server. A crash in the middle of a change must
+# not damage the file. By default, SQLite first saves the old content in a second file, the *rollback journal*. With a
+# *write-ahead log* (WAL), it appends changes to a log and moves them into the database later, at a *checkpoint*. To
+# *sync* means to wait until the disk has written. With WAL, `synchronous = FULL` syncs at each commit, and `NORMAL` at
+# checkpoints only.
 
 # %%
 guess(
     "wal",
-    "WAL with NORMAL, against the default: how many times the rows a second?",
+    "How many times as many rows a second does WAL with NORMAL write, compared with the default?",
     low=1,
     high=1000,
 )
@@ -599,9 +609,9 @@ show.table(
 
 # %% [markdown]
 # The ratio depends on the disk and the file system. With NORMAL, a power cut may lose the last rows, but it does not
-# damage the file. For feedback that is a fair choice; for payments it is not.
+# damage the file. For feedback that is acceptable; for payments it is not.
 #
-# Where is the limit? A file has one writer at a time:
+# What is the limit of a file? It has one writer at a time:
 
 # %%
 base = scratch / "two.db"
@@ -628,8 +638,8 @@ for each in (first, second):
     each.close()
 
 # %% [markdown]
-# With `timeout=10`, as in our queue, the second writer waits. Another limit has no setting: WAL works only between
-# processes on *one machine*, since they share memory. It does not work over a network file system.
+# With `timeout=10`, as in our queue, the second writer waits for up to 10 s. Another limit cannot be set away: WAL
+# works only between processes on *one machine*, since they share memory. It does not work over a network file system.
 #
 # ## Which server do I need, and when?
 #
@@ -637,11 +647,11 @@ for each in (first, second):
 # | --- | --- | --- |
 # | a database | SQLite | PostgreSQL |
 # | a queue | a table, as above | RabbitMQ, Redis streams, a PostgreSQL table; Kafka for logs of events |
-# | a cache, a rate limit | a dict in the process | Redis, Valkey |
+# | a cache, a rate limit | a dict, if there is one process; else as on the right | Redis, Valkey |
 #
 # *Redis* is a server that keeps strings, counters and logs in memory. It executes one command at a time, so each is
-# *atomic*: no other command comes between. (Valkey is a fork of it under its earlier, open licence.) There is an
-# official image, `redis`. We make a small one from Debian's package, so that you see all that is in it:
+# *atomic*: no other command runs in the middle of it. (Valkey is a fork of Redis under the earlier, open licence.)
+# There is an official image, `redis`. We make a small one from Debian's package, so that you see how it is made:
 
 # %%
 DOCKERFILE = """\
@@ -656,8 +666,8 @@ REDIS = own("course-redis:local")
 OURS = {"course-lesson": own("15b")}  # a label on the container
 
 # %% [markdown]
-# `own` adds a few letters to a name, the same ones in your whole copy of the course. Nobody else on the same engine
-# then uses or removes your image. In a terminal:
+# `own` adds a few letters to a name, the same ones everywhere in your copy of the course. So nobody else's copy on the
+# same engine uses or removes your image. In a terminal:
 #
 # ```bash
 # docker build -t course-redis:local -f redis.Dockerfile .
@@ -701,8 +711,8 @@ def shared_cache(port):
 
 
 # %% [markdown]
-# Second, all processes together let 50 requests of a user pass in a minute, a shared *rate limit*. As typed:
-# `redis-cli INCR rate:user-7` and `redis-cli EXPIRE rate:user-7 60 NX`.
+# Second, a shared *rate limit*: all processes together let 50 requests of a user pass in a minute. In a terminal:
+# `redis-cli INCR rate:user-7` and `redis-cli EXPIRE rate:user-7 60 NX`. (`NX`: only if the key has no end yet.)
 
 
 # %%
@@ -715,12 +725,13 @@ def rate_limit(store, name, most):
 
 
 # %% [markdown]
-# Third, a queue. A Redis *stream* leases entries to a *consumer* and counts their deliveries. What a consumer has not
-# acknowledged (`XACK`) after some time, another may claim (`XAUTOCLAIM`). But a stream has no maximum of deliveries and
-# no dead letters. We write them, into a second stream. One consumer takes ten jobs and dies. Job 50 always fails. As
-# typed:
+# Third, a queue. A Redis *stream* gives entries to a *consumer*, our worker, and counts the deliveries. If a consumer
+# has not acknowledged an entry (`XACK`) after some time, another may claim it (`XAUTOCLAIM`). But a stream has no
+# maximum of deliveries and no dead letters. We program both; the dead letters go into a second stream. One consumer
+# takes ten jobs and does nothing more, as if it had died. Job 50 always fails. In a terminal:
 #
 # ```bash
+# redis-cli XGROUP CREATE jobs readers 0 MKSTREAM
 # redis-cli XADD jobs "*" number 50
 # redis-cli XREADGROUP GROUP readers lives COUNT 25 STREAMS jobs ">"
 # redis-cli XPENDING jobs readers - + 100
@@ -785,7 +796,7 @@ redis_seen = middleware()
 
 # %%
 claim(
-    "the second gateway finds what the first computed",
+    "the second gateway finds in the cache what the first one computed",
     redis_seen["cache"] == ["miss", "hit", "hit"],
     redis_seen["cache"],
 )
@@ -795,7 +806,7 @@ claim(
     redis_seen["allowed"],
 )
 claim(
-    "99 of 100 jobs are done, also those of the dead consumer; the poison job is a dead letter",
+    "99 of 100 jobs are done, the dead consumer's too; the poison job is a dead letter",
     redis_seen["stream"] == {"done": 99, "dead": [50]},
     redis_seen["stream"],
 )
@@ -810,12 +821,16 @@ observe(
 )
 
 # %% [markdown]
-# That is the median of 300 commands on one connection; a busy machine takes longer.
+# That is the median of 300 commands on one connection. On a busy machine they take longer.
 #
-# Three warnings. The minute of our rate limit begins with a user's first request, so two bursts around its end may pass
-# almost twice the limit within a minute. This Redis keeps nothing on disk: stopped, it forgets the queue. A queue that
-# holds accepted work must write its log to disk (`appendonly yes`, with its sync policy), or it is the wrong tool. And
-# our gateway computes when Redis is away. If a service cannot run without its cache, the cache is a database.
+# Three warnings:
+#
+# - The minute of our rate limit begins with a user's first request. So two bursts, just before and just after its end,
+#   may pass almost twice the limit within a few seconds.
+# - This Redis keeps nothing on disk, so it loses the queue when it stops. A queue that holds accepted work must write
+#   its log to disk (`appendonly yes`; `appendfsync` says how often it syncs).
+# - If Redis cannot be reached, our gateway asks the model instead. If a service cannot run without its cache, the cache
+#   is a database, and must be run like one.
 
 
 # %%
@@ -861,17 +876,18 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - Take by lease, finish idempotently, count deliveries when you give a job out, and look at the dead letters.
-# - A cache's key holds everything that decides the answer, the model's version too.
+# - Give jobs out by lease, count each delivery as you do so, and make `finish` idempotent. Look at the dead letters.
+# - A cache's key must hold everything that the answer depends on, the model's version too.
 # - Begin with a file. Use a server when a second machine needs the same data.
 #
 # ## Where this breaks down
 #
-# All clocks here are one clock. On several machines, let the database's clock decide about leases. Even then a slow
-# worker may finish after its lease: two workers then hold one job, so the work must be idempotent. A maximum of
-# deliveries buries good jobs if the *service* is down for longer than three leases. Wait longer after each failure, or
-# stop taking jobs while the service is away (lesson 15's breaker). Real questions are not drawn independently by Zipf's
-# law; measure your own hit rate. And a cache of personal answers is personal data (lesson 22b).
+# All our processes read the same clock. On several machines, let the database's clock decide about leases. Even then a
+# slow worker may finish after its lease has ended. Two workers then hold one job, so the work must be idempotent. If
+# the *service* is down for longer than three leases, a maximum of deliveries makes dead letters of good jobs. So wait
+# longer after each failure, or stop taking jobs while the service is down (lesson 15's breaker). Real questions are not
+# drawn independently by Zipf's law; measure your own hit rate. And a cache of personal answers is personal data (lesson
+# 22b).
 #
 # ## What real teams use
 #

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 15 Microservices: exercises
 #
-# Four small functions that decide what happens on a bad day. Clocks and random numbers come from outside, so each can be
-# tested in microseconds. Fill in what is missing, run the cell, then its check.
+# Four small functions that decide what happens when services fail. Clocks and random numbers are arguments, so the
+# tests need not wait. Fill in what is missing, run the cell, then its check.
 
 # %%
 import json
@@ -15,8 +15,8 @@ scratch = begin("15")
 # %% [markdown]
 # ## 15.1 A budget for a call graph ★☆☆ · 10 minutes
 #
-# "We promise 99.9 % within 500 ms. Can we keep that with these parts?" asks the product owner, before anything is built.
-# A graph of who calls whom is enough for an answer.
+# "We promise 99.9 % within 500 ms. Can we keep that with these parts?" asks the product owner, before anything is
+# built. A graph of who calls whom is enough for an answer.
 
 
 # %%
@@ -28,11 +28,11 @@ def budget(graph):
       ("series", [graph, …])         all are needed, one after the other
       ("any", [graph, …])            all are asked at once, one good answer is enough; the longest
                                      time is that of the slowest
-      ("retry", attempts, graph)     asked again, up to `attempts` tries in all (from 1), each as
-                                     long as the first, without a wait between
-    Returns (availability, ms) as floats. Nothing in series always works, in no time; of nothing,
-    "any" never does, in no time. Raises ValueError for another kind of graph, an availability
-    outside 0 to 1, a negative time, and fewer than one try.
+      ("retry", attempts, graph)     up to `attempts` tries in all (from 1), each as long as the
+                                     first, without a wait between them
+    Returns (availability, ms) as floats. ("series", []) has availability 1 and takes 0 ms;
+    ("any", []) has availability 0 and takes 0 ms. Raises ValueError for another kind of graph, an
+    availability outside 0 to 1, a negative time, and fewer than one try.
     """
     # SOLUTION
     if graph[0] == "series":
@@ -55,15 +55,15 @@ check("15.1", budget)
 
 # %% [markdown] tags=["solution"]
 # In series, the probabilities of success multiply. For "any" and "retry", those of failure multiply. Retries buy
-# availability with time: three tries of 500 ms each take up to 1,500 ms. So the time-out of one try must be smaller than
-# the deadline of the whole. Independence is the assumption that breaks first: three tries against an overloaded part fail
-# together.
+# availability with time: three tries of 500 ms each take up to 1,500 ms. So the time-out of one try must be smaller
+# than the deadline of the whole. Independence is the assumption that breaks first: three tries against an overloaded
+# part fail together.
 
 # %% [markdown]
 # ## 15.2 Wait, but not for ever ★★☆ · 15 minutes
 #
 # The incident report says: "All 4,000 devices came back at 02:00:30, 02:01:00 and 02:02:00." Their back-off had no
-# jitter. Write a back-off with jitter, which also respects its caller's deadline.
+# jitter. Write a back-off with jitter that also respects its caller's deadline.
 
 
 # %%
@@ -72,11 +72,11 @@ def backoff_schedule(base_s, cap_s, attempts, deadline_s, random):
 
     The wait before try k + 2 (k = 0, 1, …) is drawn evenly from 0 to min(cap_s, base_s · 2^k).
     base_s, cap_s: seconds, 0 or more. attempts: tries in all, from 1, perhaps thousands.
-    deadline_s: 0 or more, infinity allowed; tries themselves take no time here. A wait that would
-    end at the deadline or after it is not begun, and nothing comes after it. random: a function
-    without arguments that gives a number from 0 (inclusive) to 1 (exclusive); it is called once
-    for each wait that is considered, in order. Returns a list of floats. Raises ValueError for
-    fewer than one try and for a negative time.
+    deadline_s: seconds, 0 or more, perhaps infinity; tries themselves take no time here. The list
+    ends before the first wait that would end at the deadline or after it. random: a function
+    without arguments that gives a number from 0 (inclusive) to 1 (exclusive). Call it once for
+    each wait, in order, also for the one that is too long. Returns a list of floats. Raises
+    ValueError for fewer than one try and for a negative time.
     """
     # SOLUTION
     if attempts < 1 or min(base_s, cap_s, deadline_s) < 0:
@@ -97,31 +97,32 @@ check("15.2", backoff_schedule)
 
 # %% [markdown] tags=["solution"]
 # The upper end grows, and each wait is drawn from zero up. So the clients come back evenly over the whole time. A draw
-# between 0.5 and 1 times the back-off ("equal jitter") leaves a gap in which nobody comes, and the clients crowd behind
-# it. Compare with the deadline *before* the wait: a try after the deadline helps nobody. In `tenacity` this is
-# `wait_random_exponential` with `stop_before_delay`.
+# between 0.5 and 1 times the back-off ("equal jitter") leaves the first half of the time unused, and all clients come
+# in the second half. Compare with the deadline *before* the wait: a try after the deadline helps nobody. In `tenacity`
+# this is `wait_random_exponential` with `stop_before_delay`.
 
 # %% [markdown]
 # ## 15.3 A circuit breaker, on paper ★★★ · 25 minutes
 #
-# A breaker in production opened and did not close again. Its half-open state let a hundred waiting calls through at once,
-# and they overloaded the service that had just come back. Write the state machine that lets exactly one call try.
+# A breaker in production opened and did not close again. Its half-open state let a hundred calls through at once, and
+# they overloaded the service that had just recovered. Write the state machine that lets exactly one call try.
 
 
 # %%
 def let_through(events, threshold, open_s):
     """Which calls a circuit breaker lets through.
 
-    events: in order of time, ("call", now_s, name): a call asks to pass; or
-    ("end", now_s, name, ok): a call that was let through has ended, ok is True or False. Names
-    are unique. threshold: failures in a row that open the breaker, from 1. open_s: seconds.
+    events: in order of time, from 0 s, ("call", now_s, name): a call asks to pass; or
+    ("end", now_s, name, ok): a call that was let through has ended, ok is True or False. Each
+    call has its own name, a str or an int. threshold: failures in a row that open the breaker,
+    from 1. open_s: seconds, 0 or more.
 
-    Closed: every call passes. Failures are counted as they end; a success sets the count to 0; at
-    `threshold` the breaker opens. Open: no call passes until open_s seconds after it opened; the
-    first call from then on passes, as the trial. Half-open, while the trial runs: no other call
-    passes. When it ends well the breaker is closed with a count of 0, else it opens anew from
-    that moment. Calls that passed before the breaker opened, and end while it is open or
-    half-open or after it has closed again, change nothing.
+    Closed: every call passes. A call counts when it ends: a failure adds 1, a success sets the
+    count to 0. At `threshold` the breaker opens. Open: no call passes until open_s seconds after
+    it opened; the first call from then on passes, as the trial. Half-open, while the trial runs:
+    no other call passes. If the trial ends well, the breaker is closed with a count of 0; else it
+    is open again, and open_s begins at that moment. A call that passed before the breaker opened
+    changes nothing if it ends later, be the breaker open, half-open or closed again.
     Returns a list of bools, one for each "call", in order.
     """
     # SOLUTION
@@ -152,9 +153,10 @@ def let_through(events, threshold, open_s):
 check("15.3", let_through)
 
 # %% [markdown] tags=["solution"]
-# The state is a moment (`opened_s`, None when closed) and a name (`trial`). The third part, `era`, is often forgotten. A
-# call from before may end long after, and its failure tells about a server that no longer exists. Without `era`, old
-# calls that run into their time-outs open a breaker that has just closed.
+# The state is a moment (`opened_s`, None when closed) and a name (`trial`). Compare both with None: the breaker may
+# open at 0 s. The third part, `era`, is often forgotten. A call that began before the breaker opened may end long
+# after. Its failure says nothing about the service as it is now. Without `era`, old calls that run into their time-outs
+# open a breaker that has just closed.
 #
 # In production the same rules stand in a class with two methods, `allow(now)` and `report(now, ok)`. Ours is
 # `course_lib/services/breaker.py`. A function over a trace is easier to check on paper.
@@ -175,14 +177,14 @@ def once(kept, key, body, work):
     the body; its result is what JSON can hold as well.
     Returns (status, result):
       (201, result)   the key is new: the work was done;
-      (200, result)   key and body were seen before: the same result, without work, also where the
-                      caller has changed, since, what it was given or what it sent;
-      (422, None)     the key was used for another body, compared as JSON: the order of an
-                      object's keys is no matter, and true is not 1;
+      (200, result)   key and body were seen before: the first result again, without work. The
+                      caller may have changed the body and the result objects in the meantime;
+      (422, None)     the key was used for another body. Bodies are compared as JSON: the order of
+                      an object's keys does not matter, and true is not 1;
       (409, None)     key and body were seen before, and the first request is still at work;
       (400, None)     no key, or an empty one.
-    Whatever `work` raises, a cancellation too, goes on to the caller and leaves the key as new as
-    it was.
+    If `work` raises, a cancellation too, the exception goes on to the caller, and the key counts
+    as new again.
     """
     # SOLUTION
     if not key:
@@ -207,11 +209,12 @@ def once(kept, key, body, work):
 check("15.4", once)
 
 # %% [markdown] tags=["solution"]
-# The key is noted *before* the work. Otherwise two requests that come at once both find it new. It is taken back when the
-# work fails, or the failure would be kept. `except Exception` is not enough: a cancelled request raises
-# `asyncio.CancelledError`, which is a `BaseException`. Text is kept instead of objects, since a list that is handed out
-# can be changed by its receiver. Text also compares as JSON does; in Python, `True == 1`.
+# The key is noted *before* the work. Otherwise two requests that come at once both find it new. If the work fails, the
+# key is removed, so that the client can try again. `except Exception` is not enough: a cancelled request raises
+# `asyncio.CancelledError`, which is not an `Exception`, only a `BaseException`. Text is kept instead of objects, since
+# the caller could change a list that it was given. Text also compares as JSON does; in Python, `True == 1`.
 #
-# With several processes the dict becomes a table with a unique key, and "note the key" becomes one `INSERT … ON CONFLICT
-# DO NOTHING`, as in `course_lib/services/feedback.py`. There, work and key are one transaction, so a crash leaves neither.
-# If the work is done elsewhere, a key may stay at 409 after a crash. It then needs a lease, like the jobs of lesson 15b.
+# With several processes the dict becomes a table with a unique key, and "note the key" becomes one `INSERT … ON
+# CONFLICT DO NOTHING`, as in `course_lib/services/feedback.py`. There, work and key are one statement, so after a crash
+# both are stored or neither. If the work is done elsewhere, a key may stay at 409 after a crash. It then needs a lease,
+# like the jobs of lesson 15b.

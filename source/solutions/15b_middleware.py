@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 15b Middleware: exercises
 #
-# Three functions that a queue or a cache depends on. Time comes from outside, so each can be tested in microseconds. Fill
-# in what is missing, run the cell, then its check.
+# Three functions that a queue or a cache depends on. The time is an argument, so the tests need not wait. Fill in what
+# is missing, run the cell, then its check.
 
 # %%
 import hashlib
@@ -17,8 +17,8 @@ scratch = begin("15b")
 # %% [markdown]
 # ## 15b.1 What does this error mean? ★☆☆ · 10 minutes
 #
-# The archive's worker retried a picture of the wrong shape for a whole weekend. The next version gave up every job while
-# the gateway was restarted. Write down once what each answer means.
+# The archive's worker retried a picture of the wrong shape for a whole weekend. Its next version gave up every job
+# while the gateway was restarting. Write one function that decides what each answer means.
 
 
 # %%
@@ -30,9 +30,9 @@ def verdict(status, deliveries, most):
     most: the maximum of deliveries, from 1.
     Returns a str:
       "done"    for 200 to 299;
-      "dead"    for 400 to 499, the request is wrong, but for 408 and 429; and for everything that
-                could be tried again, where the job has been given out `most` times or more;
-      "again"   for 408, 429, 500 to 599 and None, otherwise.
+      "dead"    for 400 to 499 except 408 and 429: the request is wrong;
+      "again"   for 408, 429, 500 to 599 and None. But if the job has been given out `most` times
+                or more, these are "dead" too.
     Raises ValueError for any other status.
     """
     # SOLUTION
@@ -49,8 +49,8 @@ def verdict(status, deliveries, most):
 check("15b.1", verdict)
 
 # %% [markdown] tags=["solution"]
-# Success is asked for first: the third delivery may well succeed. Status 501 (not implemented) is an error of the request
-# in disguise. Some teams put it among the dead; the maximum catches it after three tries anyway.
+# Ask for success first: the last delivery may succeed. Status 501 (not implemented) is a special case: the next try
+# will get it too. Some teams call it dead at once; the maximum of deliveries catches it anyway.
 
 # %% [markdown]
 # ## 15b.2 Take, with a maximum of deliveries ★★☆ · 15 minutes
@@ -69,7 +69,7 @@ def take(jobs, now_s, lease_s, most):
     A job is free if it is waiting and its lease is over: leased_until <= now_s.
     First, every free job with `most` deliveries or more becomes "dead". Then the free job with the
     smallest id is leased until now_s + lease_s, and its deliveries rise by one.
-    Returns the id of that job, or None where no job is free. Changes nothing else.
+    Returns the id of that job, or None if no job is free. Changes nothing else.
     """
     # SOLUTION
     free = [job for job in jobs if job["state"] == "waiting" and job["leased_until"] <= now_s]
@@ -88,11 +88,12 @@ def take(jobs, now_s, lease_s, most):
 check("15b.2", take)
 
 # %% [markdown] tags=["solution"]
-# The delivery is counted when the job is given out, before anything can go wrong. And a job whose third lease still runs
-# is not dead: its worker may finish. In SQL both steps stand in one transaction, as in the lesson's `bury` and `take`.
+# The delivery is counted when the job is given out, before anything can go wrong. And a job whose third lease still
+# runs is not dead: its worker may finish. In SQL both steps stand in one transaction, as in the lesson's `bury` and
+# `take`.
 #
-# A second way: sort the jobs by id, and walk through them once. Mark the dead on the way, but do not return at the first
-# job found, or dead jobs behind it stay unmarked.
+# A second way: sort the jobs by id, and walk through them once. Mark the dead on the way, but do not return at the
+# first job found, or dead jobs behind it stay unmarked.
 
 # %% [markdown]
 # ## 15b.3 What the key must hold ★★☆ · 15 minutes
@@ -106,11 +107,11 @@ def cache_key(model, version, inputs):
     """A key under which a model's answer may be kept.
 
     model: str. version: int. inputs: dict from str to array, any dtype of numbers, any shape.
-    Two keys are equal exactly where model, version, the inputs' names, and each input's dtype,
-    shape and numbers (bit for bit) are equal; the order of the dict and how an array lies in
-    memory are no matter. Any text may stand in the names and in the model. Nobody must find two
-    inputs with one key, by chance or on purpose: a digest of 128 bits or more, of a cryptographic
-    hash. Returns a str of at most 200 characters, the same in every process.
+    Two keys are equal exactly if model, version, the inputs' names, and each input's dtype, shape
+    and numbers (bit for bit) are equal. The order of the dict and an array's layout in memory do
+    not matter. Names and model may hold any text. Nobody must be able to find two inputs with one
+    key, by chance or on purpose: use 128 bits or more of a cryptographic hash that is not broken,
+    so neither MD5 nor SHA-1. Returns a str of at most 200 characters, the same in every process.
     """
     # SOLUTION
     names = sorted(inputs)
@@ -125,11 +126,14 @@ def cache_key(model, version, inputs):
 check("15b.3", cache_key)
 
 # %% [markdown] tags=["solution"]
-# JSON keeps the borders between the parts. So model `a` with version 12 and model `a1` with version 2 get different keys.
-# The shapes come first, so the bytes behind them can be cut in one way only.
+# JSON keeps the borders between the parts. So model `a` with version 12 and model `a1` with version 2 get different
+# keys. The shapes come before the bytes. So only one division of the bytes into arrays is possible.
 #
-# `hash()` would be shorter. But Python salts it anew in each process, and 64 bits are too few where somebody looks for a
-# collision on purpose. CRC-32 is worse: anyone can construct two pictures with the same sum.
+# The shape is taken from the input itself, since `np.ascontiguousarray` turns an array of shape () into one of shape
+# (1,).
 #
-# What does not stand in the arguments is still missing. If something else decides the answer, such as who may see it, it
-# belongs in the key as well.
+# `hash()` would be shorter. But Python salts its result for text differently in each process. And 64 bits are too few
+# if somebody looks for a collision on purpose. With CRC-32, MD5 or SHA-1, two inputs with one sum can be constructed.
+#
+# If the answer depends on something that is not among the arguments, such as the user's rights, that belongs in the key
+# too.

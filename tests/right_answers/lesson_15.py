@@ -4,6 +4,8 @@ import copy
 import functools
 import itertools
 import json
+import math
+import threading
 from fractions import Fraction
 
 import numpy as np
@@ -156,6 +158,19 @@ def by_uppers(base_s, cap_s, attempts, deadline_s, random):
     return waits
 
 
+def by_logarithms(base_s, cap_s, attempts, deadline_s, random):
+    _checked(base_s, cap_s, attempts, deadline_s)
+    waits, at = [], 0.0
+    for k in range(attempts - 1):
+        reached = base_s > 0 and (cap_s <= base_s or k >= math.log2(cap_s) - math.log2(base_s))
+        wait = random() * (cap_s if reached else min(cap_s, math.ldexp(base_s, k)))
+        at += wait
+        if at >= deadline_s:
+            break
+        waits.append(wait)
+    return waits
+
+
 def by_a_generator(base_s, cap_s, attempts, deadline_s, random):
     _checked(base_s, cap_s, attempts, deadline_s)
 
@@ -245,6 +260,40 @@ def as_a_tuple(events, threshold, open_s):
 
 def as_an_array(events, threshold, open_s):
     return np.array(by_forgetting_names(events, threshold, open_s), bool)
+
+
+def by_a_generator_of_states(events, threshold, open_s):
+    """A coroutine that is sent events: locals hold the state."""
+
+    def machine():
+        event, passed = (yield), set()
+        while True:  # closed
+            bad = 0
+            while bad < threshold:
+                if event[0] == "call":
+                    passed.add(event[2])
+                    event = yield True
+                else:
+                    bad = bad if event[2] not in passed else 0 if event[3] else bad + 1
+                    since = event[1]
+                    event = yield None
+            passed.clear()
+            while True:  # open
+                if event[0] == "end" or event[1] - since < open_s:
+                    event = yield (False if event[0] == "call" else None)
+                    continue
+                tried = event[2]
+                event = yield True
+                while not (event[0] == "end" and event[2] == tried):
+                    event = yield (False if event[0] == "call" else None)
+                good, since = event[3], event[1]
+                event = yield None
+                if good:
+                    break
+
+    states = machine()
+    next(states)
+    return [found for found in [states.send(event) for event in events] if found is not None]
 
 
 def by_deadline(events, threshold, open_s):
@@ -337,6 +386,34 @@ def by_marks(kept, key, body, work):
     return (409, None) if state == "at work" else (200, json.loads(result))
 
 
+def by_a_lock(kept, key, body, work):
+    """As a server with threads has it: an entry holds a lock while the work goes on."""
+    if not key:
+        return 400, None
+
+    def canonical(value):
+        if isinstance(value, dict):
+            return "{" + ",".join(f"{json.dumps(k)}:{canonical(value[k])}" for k in sorted(value)) + "}"
+        if isinstance(value, list):
+            return "[" + ",".join(map(canonical, value)) + "]"
+        return json.dumps(value)
+
+    entry = kept.setdefault(key, {"lock": threading.Lock(), "said": canonical(body)})
+    if entry["said"] != canonical(body):
+        return 422, None
+    if "text" in entry:
+        return 200, json.loads(entry["text"])
+    if not entry["lock"].acquire(blocking=False):
+        return 409, None
+    try:
+        entry["text"] = json.dumps(work(body))
+    finally:
+        entry["lock"].release()
+        if "text" not in entry:
+            del kept[key]
+    return 201, json.loads(entry["text"])
+
+
 def by_typed_comparison(kept, key, body, work):
     def same(one, other):
         if type(one) is not type(other):
@@ -366,7 +443,7 @@ def by_typed_comparison(kept, key, body, work):
 
 RIGHT = {
     "15.1": [by_match, by_numpy, as_a_list, by_fractions, retries_in_series],
-    "15.2": [by_recursion_of_times, by_whole_powers, by_a_try, by_uppers, by_a_generator],
-    "15.3": [by_a_class, by_forgetting_names, as_a_tuple, as_an_array, by_deadline],
-    "15.4": [by_copies, by_two_entries, as_a_list_of_two, by_marks, by_typed_comparison],
+    "15.2": [by_recursion_of_times, by_whole_powers, by_a_try, by_uppers, by_a_generator, by_logarithms],
+    "15.3": [by_a_class, by_forgetting_names, as_a_tuple, as_an_array, by_deadline, by_a_generator_of_states],
+    "15.4": [by_copies, by_two_entries, as_a_list_of_two, by_marks, by_typed_comparison, by_a_lock],
 }

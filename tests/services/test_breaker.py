@@ -1,8 +1,15 @@
 """The circuit breaker and the budget for retries, with a clock of the test's own."""
 
+import asyncio
+import math
+from itertools import count
+
 import pytest
 
+from course_lib.services import gateway
 from course_lib.services.breaker import Breaker, RetryBudget
+from course_lib.services.process import Refused
+from course_lib.services.upstream import Question, Upstream, ask
 
 
 class Clock:
@@ -91,3 +98,19 @@ def test_retries_stay_within_their_budget():
     for _ in range(4):
         budget.earn()
     assert [budget.spend() for _ in range(2)] == [True, False]
+
+
+def test_a_breaker_that_comes_to_its_time_while_a_request_is_refused_refuses_it_with_503():
+    asked = gateway.parsed(["--port", "0", "--predictor", "http://127.0.0.1:9"])
+    upstream, clock = Upstream("preprocess", "http://127.0.0.1:9", asked), Clock()
+    upstream.breaker = Breaker(1, 0.5, 2.0, clock)
+    tries(upstream.breaker, "f")
+    ticks = count()
+
+    def later() -> float:  # open when it is asked, and no more when it is asked again
+        return 1.9 if next(ticks) == 0 else 2.1
+
+    upstream.breaker._clock = later
+    with pytest.raises(Refused) as refused:
+        asyncio.run(ask(None, [upstream], Question("POST", "/pixels", b"", [], math.inf), asked))
+    assert refused.value.status == 503

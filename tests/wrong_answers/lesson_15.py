@@ -144,6 +144,36 @@ def overflows(base_s, cap_s, attempts, deadline_s, random):
     return waits
 
 
+def exponent_up_to_ten(base_s, cap_s, attempts, deadline_s, random):
+    if attempts < 1 or min(base_s, cap_s, deadline_s) < 0:
+        raise ValueError
+    waits, at = [], 0.0
+    for k in range(attempts - 1):
+        wait = random() * min(cap_s, base_s * 2 ** min(k, 10))
+        at += wait
+        if at >= deadline_s:
+            break
+        waits.append(wait)
+    return waits
+
+
+def overflow_means_the_cap(base_s, cap_s, attempts, deadline_s, random):
+    if attempts < 1 or min(base_s, cap_s, deadline_s) < 0:
+        raise ValueError
+    waits, at = [], 0.0
+    for k in range(attempts - 1):
+        try:
+            upper = min(cap_s, base_s * 2.0**k)
+        except OverflowError:
+            upper = cap_s
+        wait = random() * upper
+        at += wait
+        if at >= deadline_s:
+            break
+        waits.append(wait)
+    return waits
+
+
 def trusts_its_arguments(*given):
     return _waits(*given, trusting=True)
 
@@ -156,11 +186,13 @@ def _breaker(events, threshold, open_s, **how):
     for kind, now, name, *ok in events:
         if kind == "call":
             begun[name] = now
-            if opened is None:
+            if not opened if how.get("zero_is_none") else opened is None:
                 passes = True
             else:
                 ready = now > opened + open_s if how.get("after") else now >= opened + open_s
-                passes = ready and (trial is None or how.get("all_try", False))
+                passes = ready and (
+                    trial is None or how.get("all_try", False) or (how.get("named_zero", False) and not trial)
+                )
                 trial = name if passes else trial
             era_of[name] = era
             answers.append(passes)
@@ -222,6 +254,14 @@ def old_opening_time(*given):
 
 def listens_to_old_calls(*given):
     return _breaker(*given, listens=True)
+
+
+def open_at_zero_is_closed(*given):
+    return _breaker(*given, zero_is_none=True)
+
+
+def trial_named_zero_is_none(*given):
+    return _breaker(*given, named_zero=True)
 
 
 def one_era(*given):
@@ -290,6 +330,23 @@ def compares_objects(*given):
     return _once(*given, equal=True)
 
 
+def sorts_the_outermost_keys(kept, key, body, work):
+    if not key:
+        return 400, None
+    said = repr(sorted(body.items()) if isinstance(body, dict) else body)
+    if key in kept:
+        before, result = kept[key]
+        return (422, None) if before != said else (409, None) if result is None else (200, json.loads(result))
+    kept[key] = said, None
+    try:
+        result = work(body)
+    except BaseException:
+        del kept[key]
+        raise
+    kept[key] = said, json.dumps(result)
+    return 201, json.loads(kept[key][1])
+
+
 def catches_exceptions_alone(*given):
     return _once(*given, catches=Exception)
 
@@ -315,11 +372,11 @@ WRONG = {
         weakest_link: "parts in series: availabilities multiply, times add up",
         only_the_best: "any of several: failures multiply, the slowest counts",
         one_after_the_other: "any of several: failures multiply, the slowest counts",
-        retries_are_free: "retries: each try may fail alike, and each takes its time",
+        retries_are_free: "retries: all tries must fail, and each takes its time",
         one_level: "graphs inside graphs",
         max_of_nothing: "nothing in series always works; any of nothing never does",
-        part_as_it_came: "floats come back, for the surest and the worst part too",
-        believes_every_part: "what is no graph is refused, inside another one too",
+        part_as_it_came: "floats come back, also for parts that always or never work",
+        believes_every_part: "what is not a graph is refused, inside another one too",
     },
     "15.2": {
         a_wait_too_many: "one wait fewer than tries",
@@ -329,10 +386,12 @@ WRONG = {
         caps_what_was_drawn: "jitter is full: from zero, drawn after the cap",
         deaf_to_the_deadline: "no wait ends at the deadline or after it",
         up_to_the_deadline: "no wait ends at the deadline or after it",
-        skips_the_long_one: "and nothing comes after it, though a shorter one might fit",
+        skips_the_long_one: "the list ends there, even if a shorter wait would fit",
         draws_twice: "one random number for each wait that is considered",
         overflows: "thousands of tries do not overflow",
-        trusts_its_arguments: "no try and negative times are refused",
+        overflow_means_the_cap: "thousands of tries do not overflow",
+        exponent_up_to_ten: "only the cap ends it, after forty doublings too",
+        trusts_its_arguments: "zero tries and negative times are refused",
     },
     "15.3": {
         one_entry_an_event: "closed, every call passes",
@@ -342,23 +401,26 @@ WRONG = {
         counts_from_the_begin: "open_s seconds after it opened, a call may try",
         strictly_after: "open_s seconds after it opened, a call may try",
         everybody_tries: "while the trial runs, no other call passes",
+        open_at_zero_is_closed: "it may open at 0 s, and a trial may have the name 0",
+        trial_named_zero_is_none: "it may open at 0 s, and a trial may have the name 0",
         remembers_its_failures: "a trial that ends well closes it, with a count of zero",
         old_opening_time: "a trial that fails opens it anew, from that moment",
-        listens_to_old_calls: "what an old call tells while it is open or half-open changes nothing",
-        one_era: "nor when it has closed again since",
+        listens_to_old_calls: "an old call that ends while it is open or half-open changes nothing",
+        one_era: "nor does an old call that ends after it has closed again",
     },
     "15.4": {
         forgets_the_status: "a new key: the work is done",
-        keeps_nothing: "the same key again: the same result, without work; another key is news",
-        by_the_body: "the same key again: the same result, without work; another key is news",
+        keeps_nothing: "the same key again: the same result, without work; another key is new",
+        by_the_body: "the same key again: the same result, without work; another key is new",
         none_is_not_done: "a result may be None, 0 or empty",
-        whatever_the_body: "the same key with another body is refused; the order of an object's keys is no matter",
-        order_matters: "the same key with another body is refused; the order of an object's keys is no matter",
+        whatever_the_body: "the same key with another body is refused; the order of an object's keys does not matter",
+        order_matters: "the same key with another body is refused; the order of an object's keys does not matter",
+        sorts_the_outermost_keys: "the same key with another body is refused; the order of an object's keys does not matter",
         compares_objects: "true is another body than 1, false another than 0",
         hands_out_its_own: "what the caller changes afterwards changes nothing that is kept",
         keeps_failures: "work that failed leaves the key new",
         catches_exceptions_alone: "work that was cancelled leaves the key new, too",
-        notes_the_key_late: "while the first is at work, a second one with its key is told so",
+        notes_the_key_late: "while the first request is at work, a second one with its key gets 409",
         everybody_without_a_key: "without a key nothing is done",
     },
 }

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import uuid
 import zlib
 
 import numpy as np
@@ -52,6 +53,21 @@ def comes_again_for_ever(*given):
 
 def counts_before_it_looks(*given):
     return _verdict(*given, count_first=True)
+
+
+def dead_at_501(status, deliveries, most):
+    return "dead" if status == 501 else by_the_first_digit(status, deliveries, most)
+
+
+def by_the_first_digit(status, deliveries, most):
+    first = str(status)[0]
+    if first == "2":
+        return "done"
+    if status in (None, 408, 429) or first == "5":
+        return "again" if deliveries < most else "dead"
+    if first == "4":
+        return "dead"
+    raise ValueError(status)
 
 
 def anything_else_is_dead(*given):
@@ -214,6 +230,30 @@ def checksum(model, version, inputs):
     return f"{zlib.crc32(said + b''.join(a.tobytes() for _, a in sorted(inputs.items()))):08x}"
 
 
+def by_md5(model, version, inputs):
+    parts = [(name, str(array.dtype), array.shape, array.tobytes()) for name, array in sorted(inputs.items())]
+    return hashlib.md5(repr((model, version, parts)).encode()).hexdigest()
+
+
+def by_sha1_of_new(model, version, inputs):
+    parts = [(name, str(array.dtype), array.shape, array.tobytes()) for name, array in sorted(inputs.items())]
+    return hashlib.new("SHA-1", repr((model, version, parts)).encode()).hexdigest()
+
+
+def by_uuid5(model, version, inputs):
+    parts = [(name, str(array.dtype), array.shape, array.tobytes()) for name, array in sorted(inputs.items())]
+    return str(uuid.uuid5(uuid.NAMESPACE_URL, repr((model, version, parts))))
+
+
+def shape_after_ascontiguousarray(model, version, inputs):
+    return _key(model, version, {name: np.ascontiguousarray(array) for name, array in inputs.items()})
+
+
+def name_of_the_dtype(model, version, inputs):
+    parts = [(name, array.dtype.name, array.shape, array.tobytes()) for name, array in sorted(inputs.items())]
+    return hashlib.sha256(repr((model, version, parts)).encode()).hexdigest()
+
+
 def values_not_bits(model, version, inputs):
     return _key(model, version, inputs, bytes_of=lambda array: json.dumps((array + 0).tolist()).encode())
 
@@ -229,12 +269,14 @@ WRONG = {
     "15b.1": {
         only_200_is_done: "statuses from 200 to 299 are done",
         compares_none: "no answer, and a service that failed, are tried again",
+        dead_at_501: "no answer, and a service that failed, are tried again",
         every_error_again: "a wrong request is dead at once",
         every_4xx_is_dead: "408 and 429 are tried again",
         one_delivery_too_many: "what could be tried again is dead after `most` deliveries",
         comes_again_for_ever: "what could be tried again is dead after `most` deliveries",
         counts_before_it_looks: "the last delivery may succeed",
         anything_else_is_dead: "any other status is refused",
+        by_the_first_digit: "any other status is refused",
     },
     "15b.2": {
         first_in_the_list: "the free job with the smallest id is leased, and its deliveries rise by one",
@@ -247,24 +289,29 @@ WRONG = {
         one_delivery_more: "after `most` deliveries a job is dead, and the next one is given out",
         dies_while_it_is_read: "while its last lease runs, it is not dead",
         buries_what_is_done: "done jobs stay done, however often they were delivered",
-        stops_at_the_first: "all such jobs die in one call, also behind the one that is given out",
+        stops_at_the_first: "all such jobs become dead in one call, also those after the one that is given out",
     },
     "15b.3": {
         the_text_itself: "a string of at most 200 characters, for a large input too",
         by_identity: "the same question has the same key",
         salted: "in another process too",
-        cut_short: "it has room for 128 bits, so that no two meet by chance",
-        checksum: "it has room for 128 bits, so that no two meet by chance",
+        cut_short: "it has room for 128 bits, so that two keys do not collide by chance",
+        checksum: "it has room for 128 bits, so that two keys do not collide by chance",
+        by_md5: "its hash is not broken",
+        by_sha1_of_new: "its hash is not broken",
+        by_uuid5: "its hash is not broken",
+        shape_after_ascontiguousarray: "a single number is not an array of one, and the order of bytes belongs to the dtype",
+        name_of_the_dtype: "a single number is not an array of one, and the order of bytes belongs to the dtype",
         without_the_version: "another model or version has another key",
         printed: "one number in the middle of a large array, a little different, has another key",
         bytes_alone: "shape and dtype count",
         values_not_bits: "numbers count bit for bit",
-        memory_as_it_lies: "how an array lies in memory does not",
-        as_the_dict_comes: "nor does the order of the dict; the names do",
-        names_left_out: "nor does the order of the dict; the names do",
-        run_together: "what stands side by side does not run together",
-        name_runs_into_dtype: "what stands side by side does not run together",
-        joined_by_commas: "what stands side by side does not run together",
-        joined_by_bars: "nor where a name holds the sign between two parts",
+        memory_as_it_lies: "an array's layout in memory does not matter",
+        as_the_dict_comes: "the order of the dict does not matter; the names do",
+        names_left_out: "the order of the dict does not matter; the names do",
+        run_together: "neighbouring parts do not run together",
+        name_runs_into_dtype: "neighbouring parts do not run together",
+        joined_by_commas: "neighbouring parts do not run together",
+        joined_by_bars: "nor do they if a name holds the separator",
     },
 }
