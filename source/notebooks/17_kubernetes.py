@@ -734,11 +734,11 @@ broken = broken_update()
 shown(broken["session"])
 
 # %% [markdown]
-# Read the answers in order. `rollout status` waits and then fails, and a pipeline that checks its exit code stops. `get
-# pods`: one pod runs and is not ready. The old ones are untouched, since `maxUnavailable` is 0 and the new pod does not
-# count as available. The event says which probe failed, and at which address. The log says where the server listens.
-# Compare the two, and the ports differ. `rollout undo` brings back the previous template: a *rollback*. (`top` needs
-# the cluster's metrics server; without one it says so.)
+# Read the answers in order. `rollout status` waits and then fails, and a pipeline that checks its exit code stops.
+# `get pods`: one pod runs and is not ready. The old ones are untouched, since `maxUnavailable` is 0 and the new pod
+# does not count as available. The event says which probe failed, and at which address. The log says where the server
+# listens. Compare the two, and the ports differ. `rollout undo` brings back the previous template: a *rollback*. (`top`
+# needs the cluster's metrics server; without one it says so.)
 
 # %%
 claim(

@@ -267,8 +267,8 @@ observe(
 # write an address into the object's status. In a cloud, the provider's controller does this and rents a real load
 # balancer. On your own machines it can be MetalLB; kind has `cloud-provider-kind`, minikube has `minikube tunnel`, and
 # Docker Desktop writes `localhost`. Without such a program the address stays `<pending>`, without an error, and the
-# Service still works inside the cluster. From your own machine you reach it with `kubectl port-forward service/digits
-# 8080:80`. (This command picks one pod and balances nothing.)
+# Service still works inside the cluster. From your own machine you reach it with
+# `kubectl port-forward service/digits 8080:80`. (This command picks one pod and balances nothing.)
 #
 # ## Which pod is killed first when memory runs out?
 #
