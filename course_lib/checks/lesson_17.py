@@ -24,7 +24,7 @@ def during(answer: Callable) -> Iterator[Property]:
         "The fewest are replicas less max_unavailable, the most replicas and max_surge together. Three whole numbers.",
         "return replicas - max_unavailable, replicas + max_surge, …",
     ])  # fmt: skip
-    yield ("percentages are shares of replicas, and the default is 25 % of both", lambda: gives(3, 5, 4) and gives(10, 30, 20, "50%", "50%"), [
+    yield ("percentages are shares of replicas, and the default is 25 % of both", lambda: gives(3, 5, 4) and gives(10, 30, 20, "50%", "50%") and gives(0, 5, 4, "25%", "100%"), [
         "What is 25 % of four pods?",
         "A string that ends in % holds the share before it.",
         "replicas * int(text[:-1]) / 100, then rounded.",
@@ -87,7 +87,7 @@ def three_probes(answer: Callable) -> Iterator[Property]:
 
         container = {"name": "c", "image": "digits:1", "ports": [{"name": "http", "containerPort": 8501}], **probes}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}
-        late = any("initialDelaySeconds" in probe for probe in probes.values())
+        late = any(probe.get("initialDelaySeconds", 0) for probe in probes.values())
         return kubernetes_validate.validate(pod, "1.37", strict=True) == "1.37" and not late
 
     def plain(probe: dict) -> bool:
@@ -246,6 +246,8 @@ def mended(answer: Callable) -> Iterator[Property]:
         asked = container().get(probe, {})
         get = asked.get("httpGet", {})
         other = get.get("host") or {"exec", "tcpSocket", "grpc"} & asked.keys()
+        if probe != "readinessProbe" and asked.get("successThreshold", 1) != 1:
+            other = "successThreshold"  # which the API server refuses here
         return get.get("path"), number(get.get("port")), other or get.get("scheme", "HTTP")
 
     yield ("the probes ask the right questions, at the right port", lambda: asks("readinessProbe") == ("/v2/health/ready", 8501, "HTTP")
@@ -295,7 +297,8 @@ def last_words(answer: Callable) -> Iterator[Property]:
         return set(answer(pod, spread, longest))
 
     yield ("a sleep that is long enough: nothing is lost; without it, requests are refused", lambda: of(slept("3")) == set() and of(slept("2")) == set()
-           and of(container()) == of(slept("1")) == {"refused"} and of(container(), spread=0) == set(), [
+           and of(container()) == of(slept("1")) == {"refused"} and of(container(), spread=0) == set()
+           and of({"name": "c", "lifecycle": {"postStart": {"exec": {"command": ["sleep", "3"]}}}}) == {"refused"}, [
         "When does the server close its door, and until when do requests come?",
         "The door is open for as long as preStop sleeps. None where there is no preStop.",
         "if open_s < spread_s: lost.add(\"refused\")",
@@ -321,9 +324,10 @@ def last_words(answer: Callable) -> Iterator[Property]:
         "A request may be accepted just before the door closes, and then takes longest_s.",
         'if open_s + longest_s >= grace_s: lost.add("cut off")',
     ])  # fmt: skip
-    yield ("without a number it is 30 seconds", lambda: of(slept("20"), longest=9) == set() and of(slept("21"), longest=9) == {"cut off"}, [
+    yield ("without a number it is 30 seconds", lambda: of(slept("20"), longest=9) == set() and of(slept("21"), longest=9) == {"cut off"}
+           and of(slept("3"), grace=0) == {"cut off"}, [
         "terminationGracePeriodSeconds may be missing.",
-        "Kubernetes then takes 30.",
+        "Kubernetes then takes 30. A 0 that is given stays 0.",
         'pod.get("terminationGracePeriodSeconds", 30)',
     ])  # fmt: skip
     yield ("the server itself gives up after 10 seconds", lambda: of(slept("3"), longest=10, grace=60) == set() and of(slept("3"), longest=11, grace=60) == {"cut off"}, [

@@ -53,14 +53,15 @@ def quality(answer: Callable) -> Iterator[Property]:
         "Loop over the containers, and decide at the end.",
     ])  # fmt: skip
     yield ("init containers count as well", lambda: of(container(full, full), init=(container(),)) == "Burstable"
-           and of(container(), init=(container(full, full),)) == "Burstable" and of(container(full, full), init=(container(full, full),)) == "Guaranteed", [
+           and of(container(), init=(container(full, full),)) == "Burstable" and of(container(full, full), init=(container(full, full),)) == "Guaranteed"
+           and of(container(full, full), init=(container(full, full), container())) == "Burstable", [
         "A pod may have `initContainers`, which run before the others.",
         "They take part in the rule like the others.",
         "[*pod[\"containers\"], *pod.get(\"initContainers\", [])]",
     ])  # fmt: skip
     other = {"nvidia.com/gpu": 1, "ephemeral-storage": "1Gi"}
     yield ("only cpu and memory count, and only above 0", lambda: of(container(other, other)) == "BestEffort"
-           and of(container({"cpu": "0", "memory": 0}, None)) == "BestEffort" and of(container(full, full | other)) == "Guaranteed"
+           and of(container({"cpu": "0", "memory": 0}, None)) == "BestEffort" and of(container(full, full | other)) == of(container(full | other, full)) == "Guaranteed"
            and of(container(None, {"cpu": "500m", "memory": "0"})) == "Burstable", [
         "A GPU has a limit too; and somebody may have asked for \"0\".",
         "Keep of requests and limits what counts, before you compare.",
@@ -151,10 +152,15 @@ def checksum(answer: Callable) -> Iterator[Property]:
         found = answer(deployment(team="vision", port="8501"), [one, key])
         notes = found["spec"]["template"]["metadata"]["annotations"]
         number = notes.pop("digits/config")
-        return found == deployment(team="vision", port="8501") and number == mark(one, key)
+        later = answer(answer(deployment(), [one]), [one, key])["spec"]["template"]["metadata"]["annotations"]
+        return (
+            found == deployment(team="vision", port="8501")
+            and number == mark(one, key)
+            and later == {"digits/config": number}
+        )
 
     yield ("all else stays, other annotations too", rest_stays, [
-        "The template may have annotations already.",
+        "The template may have annotations already, also an older checksum.",
         "Add to them, and change nothing else.",
         '.setdefault("annotations", {}) keeps those that are there.',
     ])  # fmt: skip

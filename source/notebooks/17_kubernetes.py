@@ -2,12 +2,12 @@
 # # 17 Kubernetes
 #
 # At 3 a.m. the update is done: `kubectl` said "successfully rolled out". Every request fails. The cluster did exactly
-# what the file asked for, but nobody had told it how to check that the service works.
+# what the file says, and the file does not say how to check that the service works.
 #
 # ## You will be able to
 #
 # - turn a Deployment and a Service that a cluster accepts into ones that answer;
-# - say which failure the probes, `preStop` and `maxSurge` of a Deployment prevent;
+# - say which failure probes, `preStop` and `maxUnavailable` prevent;
 # - update a service under load without losing a request, and roll a broken update back;
 # - count the pods that an update needs, with those that are still ending;
 # - predict what a client loses when a server is killed.
@@ -18,7 +18,7 @@
 # a Docker engine and a Kubernetes cluster on your own machine. Without them, they replay a recording and say so.
 #
 # The cells work in a *namespace* of their own, a part of the cluster in which names do not clash with other people's.
-# `own` adds a few letters to its name, which belong to your copy of the course. The last cell removes it.
+# `own` adds letters to its name that belong to your copy of the course. "Clean up" removes the namespace.
 
 # %%
 import json
@@ -43,7 +43,7 @@ path.picture(here="17")
 # %% [markdown]
 # We deploy one model, version 3 of the course's small network for digits. Clients send twenty test images. Four helpers
 # come from `course_lib.ops`. `said` runs a `kubectl` command in our namespace and returns its answer or its error.
-# `shown` prints commands with their answers. `until` waits for the cluster. `ready` lists the *pods* that may have
+# `shown` prints commands with their answers. `until` waits for the cluster. `ready` lists the *pods* that may get
 # requests. A pod is one or more containers that start and end together and share an address.
 
 # %%
@@ -84,7 +84,7 @@ print(build())
 # ```
 #
 # **An old cluster and a new one.** The recording comes from Kubernetes 1.20. The lesson's objects and commands are the
-# same on a current cluster. Its answers differ in these points:
+# same on a current cluster. Its answers differ mainly here:
 #
 # | what | Kubernetes 1.20, as recorded | a current cluster |
 # | --- | --- | --- |
@@ -98,8 +98,8 @@ print(build())
 # ## Why does the cluster refuse the commands from the article?
 #
 # **Where this goes wrong.** One of the articles that this course grew from deploys a model in three lines: install,
-# create, expose. We run the last two as they stand, first with the article's underscore in the name, then with a
-# hyphen. At the end we look at the pod, which should be a running copy of the image.
+# create, expose. We run the last two, first with the article's underscore in the Deployment's name, then with a hyphen.
+# At the end we look at the pod, which should be a running copy of the image.
 
 
 # %%
@@ -139,9 +139,9 @@ claim(
 )
 
 # %% [markdown]
-# So the third try would need a hyphen in the name, a port, and an image that a *node*, a machine of the cluster, can
-# pull. The tag `latest` makes Kubernetes ask a registry at each start, although the image may lie on the node. (A
-# cluster that enforces a Pod Security Standard refuses the pod first, and the warning says so.)
+# So a third try needs a hyphen in the name, a port, and an image that a *node*, a machine of the cluster, can pull. The
+# tag `latest` makes Kubernetes ask a registry at each start, although the image may lie on the node. (A cluster that
+# enforces the Pod Security Standard *restricted* refuses the pod first, and the warning says so.)
 #
 # The API server knows such rules, and you can ask it before anything changes: `kubectl apply --dry-run=server -f FILE`.
 # But only you know on which port your server listens.
@@ -149,7 +149,7 @@ claim(
 # ## Why do all requests fail after a successful rollout?
 #
 # Another article has two objects in a file. A *Deployment* says which pods there should be. A *Service* gives those
-# pods one name and one address, and spreads what arrives there over them. It finds them by their *labels*.
+# pods one name and one address, and spreads over them what arrives there. It finds the pods by their *labels*.
 
 # %%
 ARTICLE = """
@@ -232,8 +232,8 @@ claim(
 # must ask the server itself.
 #
 # From here on we work with the files in `k8s/base`, which a team would apply with `kubectl apply -k k8s/base`. Their
-# Deployment `digits` has all fields that follow. We take fields out one at a time, to see which failure each prevents.
-# `variant` does this, and `deploy` (from `course_lib.ops`) puts the result in the place of what runs.
+# Deployment `digits` has all fields that follow. We take some of them out, to see which failure they prevent. `variant`
+# does this, and `deploy` (from `course_lib.ops`) replaces what runs with the result.
 
 # %%
 PROBES = ("startupProbe", "readinessProbe", "livenessProbe")
@@ -259,7 +259,7 @@ def variant(*without, load_s=0):
 # First we take out the probes. Two pods serve. A pod inside the cluster sends requests to the Service from four
 # *workers*. Each worker opens a new connection for every request and pauses for 20 ms after the answer. Then comes an
 # update whose model takes three seconds to load, as a larger model would. Without a readiness probe, Kubernetes cannot
-# tell us when a pod answers. So `loaded` reads it in the server's own log. Typed by hand:
+# tell us when a pod answers. So `loaded` waits for "ready" in the server's log. Typed by hand:
 #
 # ```bash
 # kubectl apply -f without-probes.yaml && kubectl rollout status deployment/digits
@@ -363,18 +363,17 @@ claim(
 # | probe | asks | when it fails |
 # | --- | --- | --- |
 # | `startupProbe` | has it started? (`/v2/health/ready`; the others wait for it) | after `failureThreshold` tries: restart |
-# | `readinessProbe` | may it have requests now? (`/v2/health/ready`) | the pod gets no requests, and is left alone |
-# | `livenessProbe` | is it beyond help? (`/v2/health/live`) | restart |
+# | `readinessProbe` | may it have requests now? (`/v2/health/ready`) | the pod gets no requests; no restart |
+# | `livenessProbe` | must it be restarted? (`/v2/health/live`) | restart |
 #
-# The liveness probe must not ask for the model. A pod that still loads would be killed, and would load again, without
-# end. The startup probe gives it `failureThreshold × periodSeconds` to load. **Now do exercise 17.2**: compute the
-# probes.
+# The startup probe gives a pod `failureThreshold × periodSeconds` to load. Without it, a liveness probe that asks for
+# the model can kill a pod that still loads, again and again. **Now do exercise 17.2**: compute the probes.
 #
 # ## How can a pod end without losing requests?
 #
-# When a pod is deleted, two things begin *at the same time*. Its node tells the process to end, with the signal
-# SIGTERM. And its address is taken out of the Service, which every node has to learn. Our server stops accepting
-# connections as soon as it is told to end. A client that still uses the old address is then refused.
+# When a pod is deleted, two things begin *at the same time*. The pod's node sends the process the signal SIGTERM. And
+# the pod's address is taken out of the Service; every node must learn this. Our server accepts no connections after
+# SIGTERM. A client that still uses the old address is then refused.
 #
 # We run two Deployments side by side. `digits` has `preStop: sleep 3`, which puts three seconds between the deletion
 # and SIGTERM. `abrupt` is the same without it. Both go from three pods to one at the same moment, each under its own
@@ -457,13 +456,13 @@ observe(
 
 # %% [markdown]
 # Without `preStop`, the number of failures depends on a race, and may be zero on a quiet day. Such bugs are hard to
-# find. If the lower panel has a gap without any answer, all four workers wait, probably for an address where no pod is
-# left. Each wait ends after the client's time-out of two seconds. It counts as one failure, at the time at which the
-# request was due.
+# find. If the lower panel has a gap, all four workers are waiting, probably for an address that no pod has any more.
+# Each wait ends after the client's time-out of two seconds. It counts as one failure, at the time at which the request
+# was due.
 #
 # SIGKILL comes in any case when `terminationGracePeriodSeconds` are over, counted from the deletion. So three times
 # must fit into it: the sleep, the server's own wait for requests under way, and a margin. In `k8s/base`: 3 s + 10 s <
-# 20 s. **Now do exercise 17.4**: read off a manifest how requests may be lost.
+# 20 s. **Now do exercise 17.4**: find in a manifest how requests may be lost.
 #
 # ## How does a Deployment replace its pods?
 #
@@ -473,8 +472,8 @@ observe(
 # node's *kubelet* starts and probes them.
 #
 # We watch that in the API server's own stream of changes. First we delete a pod. Then we change the configuration. It
-# is in a *ConfigMap*, an object outside of the image. The pods read it into environment variables when they start, so
-# they must be restarted, one after the other. This is a *rolling update*. Typed by hand:
+# is in a *ConfigMap*, an object outside of the image. The pods read it into environment variables when they start. So
+# they must be replaced, one after the other: a *rolling update*. Typed by hand:
 #
 # ```bash
 # kubectl get pods -l app=digits --watch           # in a second terminal
@@ -583,8 +582,8 @@ claim(
 # Everyone is surprised the first time a changed ConfigMap has no effect. Worse, the next pod that happens to be
 # replaced starts with the new value, and the others keep the old one.
 #
-# The stream tells each pod's life: when it appeared, when it was ready, when it was told to end, and when it was gone.
-# A pod counts as leaving until its node has cleaned up, which may be seconds after its process has ended. `lives` puts
+# From the stream we read when each pod appeared, when it was ready, when it was told to end, and when it was gone. A
+# pod counts as leaving until its node has cleaned up, which may be seconds after its process has ended. `lives` puts
 # the changes together: `{pod: [(begin, end, state), …]}`.
 
 # %%
@@ -634,7 +633,7 @@ show.finding(
 # ## How many pods does a rolling update need?
 #
 # Two numbers in the Deployment control the update, `maxUnavailable: 0` and `maxSurge: 1`. We ask for two pods: none may
-# be missing, and there may be one more. Did the update respect them? `counts` goes through the changes one by one.
+# be missing, and there may be one more. Did the update keep to that? `counts` goes through the changes one by one.
 # After each it counts the pods that are ready, the pods that are there to stay, and all pods. It leaves out those that
 # were ending before the update began, such as the pod that we deleted.
 
@@ -670,17 +669,17 @@ observe(
 )
 
 # %% [markdown]
-# `maxSurge` does not count the pods that are ending. Each of them keeps its processor and memory, and its place in the
-# node's and the namespace's limits, until it has ended and its node has cleaned up. Here this takes at least the three
-# seconds of `preStop`, and at most about the grace period. If the new pods are ready sooner than the old ones are gone,
-# all old pods are there beside all new ones. So plan for *twice* the pods during an update. **Now do exercise 17.1**:
-# compute what an update needs. Lesson 17b measures what happens if a quota does not allow that many.
+# `maxSurge` does not count the pods that are ending. Each of them keeps its share of processor and memory, and counts
+# in the namespace's quota, until it has ended and its node has cleaned up. Here this takes at least the three seconds
+# of `preStop`, and at most about the grace period. If the new pods are ready before the old ones are gone, all old and
+# all new pods are there at once. So plan for *twice* the pods during an update. **Now do exercise 17.1**: compute what
+# an update needs. Lesson 17b measures what happens if a quota does not allow that many.
 #
 # ## How do I find and undo a broken update?
 #
 # Somebody changes the port in the server's arguments to 8502, and forgets the rest. The process runs, its log shows no
-# error, and nobody can reach it. We send traffic again, and this time we use all the commands that one needs in an
-# incident: `get`, `events`, `logs`, `top`, `rollout`.
+# error, and nobody can reach it. We send traffic again, and this time we use the commands that you need in an incident:
+# `get`, `events`, `logs`, `top`, `rollout`.
 
 
 # %%
@@ -735,10 +734,10 @@ broken = broken_update()
 shown(broken["session"])
 
 # %% [markdown]
-# Read it as in an incident. `rollout status` waits and then fails, and a pipeline that checks its exit code stops.
+# Read the answers in order. `rollout status` waits and then fails, and a pipeline that checks its exit code stops.
 # `get pods`: one pod runs and is not ready. The old ones are untouched, since `maxUnavailable` is 0 and the new pod
 # does not count as available. The event says which probe failed, and at which address. The log says where the server
-# listens. Compare the two, and the ports differ. `rollout undo` brings back the template before: a *rollback*. (`top`
+# listens. Compare the two, and the ports differ. `rollout undo` brings back the previous template: a *rollback*. (`top`
 # needs the cluster's metrics server; without one it says so.)
 
 # %%
@@ -758,12 +757,12 @@ claim(
 #
 # After a crash, a kill for lack of memory, or a power cut there is no SIGTERM and no `preStop`. To see what this costs,
 # we kill a server with SIGKILL. From inside its container that does not work: the server is process 1 there, and the
-# kernel protects a namespace's first process from signals sent inside it (16b). The cell below tries it. So in
+# kernel protects a namespace's first process from a SIGKILL sent inside it (16b). The cell below tries it. So in
 # this section a copy of the Deployment has `shareProcessNamespace: true`. Then all containers of a pod see each other's
 # processes, and process 1 is not our server:
 #
 # ```bash
-# kubectl exec digits-… -- sh -c 'kill -9 -1'      # -1: all processes that it may signal
+# kubectl exec digits-… -- sh -c "kill -9 -1"      # -1: all processes that it may signal
 # ```
 #
 # Four clients send requests at the same time, with two workers each. One never tries again. One tries again once,
@@ -855,7 +854,7 @@ observe(
 
 # %% [markdown]
 # The figure draws each request at the time at which it was due. A request that succeeds at its second try is drawn as
-# answered, at the time of its first one. While its worker waits for the second try, it sends nothing.
+# answered, at the time of its first one. While a worker waits, it sends nothing.
 
 # %%
 figure, axes = plt.subplots(4, sharex=True, sharey=True, figsize=(7, 7.5))
@@ -901,12 +900,13 @@ claim(
 #
 # Until the cluster noticed and every node knew, the Service still sent connections to a closed port. An *immediate*
 # retry asks the same Service, which draws again from the same two pods. With $n$ pods, one of them dead, it fails with
-# probability $1/n$. (If few requests were tried again, the measured share varies much from run to run.) A retry helps
-# more if it *waits* until the dead pod is off the list, or if it asks *another pod*, as lesson 15's gateway does.
-# Waiting has a price: in the third panel the workers are idle meanwhile.
+# probability $1/n$. A retry helps more if it *waits* until the dead pod is off the list, or if it asks *another pod*,
+# as lesson 15's gateway does. (A dip that all panels share is likely the start of the new server, which takes processor
+# time.) Waiting has a price: in the third panel the workers are idle meanwhile, so its zero rests on few second tries.
 #
-# A kept connection to the other pod is not affected. A kept connection to the dead pod breaks, and the next request
-# opens a new one. We may retry because a prediction changes nothing: it is *idempotent* (lesson 15).
+# The fourth panel depends on luck: with probability 1/4 both connections lead to the other pod, and nothing fails. A
+# connection to the dead pod breaks, and a request on it fails. We may retry because a prediction changes nothing: it is
+# *idempotent* (lesson 15).
 #
 # ## Clean up
 #
@@ -952,17 +952,17 @@ show.table(
 # ## What to remember
 #
 # - The cluster does what the file says. It knows about your service only what the probes ask.
-# - A planned end loses nothing if the address is removed before the process ends. After an unplanned end the client
-#   must try again: later, or at another pod.
+# - A planned end loses nothing if every node has removed the address before the process ends. After an unplanned end
+#   the client must try again: later, or at another pod.
 # - During an update, pods that are ending come on top of `maxSurge`. Plan for twice the pods.
 #
 # ## Where this breaks down
 #
-# A laptop's cluster is mostly a single node: nothing moves between machines, and if the node fails, everything fails.
-# Three seconds of `preStop` were enough for one node's tables. In a cluster of a thousand nodes, or behind a cloud's
-# load balancer that is told separately, measure again. Our traffic was light, so one pod could carry the load of two.
-# With less to spare, a deletion becomes an overload (lesson 18). We saw no failure among a few thousand requests. This
-# does not exclude one in ten thousand (exercise 01.4).
+# A laptop's cluster usually has a single node: nothing moves between machines, and if it fails, everything fails. Three
+# seconds of `preStop` were enough for one node's tables. In a cluster of a thousand nodes, or behind a cloud's load
+# balancer that is told separately, measure again. Our traffic was light, so one pod could carry the load of two. With
+# less to spare, a deletion becomes an overload (lesson 18). No failure among a few thousand requests does not exclude
+# one in ten thousand (exercise 01.4).
 #
 # ## What real teams use
 #

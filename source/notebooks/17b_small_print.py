@@ -79,7 +79,7 @@ print(build())
 #
 # The name of this course ends in "load balancer". What does ours balance? We measure three clients of four workers
 # each. One opens a connection for each request, one keeps its connections open, and one keeps each for a second. Then
-# the Deployment is scaled from two pods to four:
+# we scale the Deployment from two pods to four:
 #
 # ```bash
 # kubectl scale deployment/digits --replicas=4
@@ -139,10 +139,9 @@ claim(
 )
 
 # %% [markdown]
-# In most clusters a Service draws a pod for each *connection* at random, and knows nothing of requests. Of $n$
-# connections each of two pods gets a binomial number, $n/2 \pm \sqrt{n}/2$. That is even enough for hundreds of
-# connections, but not for four. The probability that one of two pods gets *none* of four kept connections is
-# $2 \cdot (1/2)^4$.
+# In most clusters a Service draws a pod for each *connection* at random, and does not see requests. Of $n$ connections
+# each of two pods gets a binomial number, $n/2 \pm \sqrt{n}/2$. That is even enough for hundreds of connections, but
+# not for four. The probability that one of two pods gets *none* of four kept connections is $2 \cdot (1/2)^4$.
 
 # %%
 none_of_four = 2 * comb(4, 0) * 0.5**4
@@ -198,9 +197,10 @@ claim(
 )
 
 # %% [markdown]
-# So an autoscaler may add pods, and clients that keep their connections gain nothing. gRPC, HTTP/2, connection pools
-# and HTTP/1.1's keep-alive all keep theirs. (A dip right after the scaling is likely the start of the new pods: on a
-# small machine it takes processor time from the old ones.)
+# So if an autoscaler adds pods, clients that keep their connections gain nothing. gRPC, HTTP/2, connection pools and
+# HTTP/1.1's keep-alive all keep connections. The third client may reach the new pods later than the first: it draws
+# only once a second, and may draw an old pod again. (A dip right after the scaling is likely the start of the new pods:
+# on a small machine it takes processor time from the old ones.)
 #
 # There are three remedies. Connections can end after some age, as measured here. Clients can know all pods and choose
 # one for each request: the name of a *headless* Service (`clusterIP: None`) resolves to the pods' own addresses. Or a
@@ -264,18 +264,18 @@ observe(
 
 # %% [markdown]
 # Kubernetes itself has no load balancer. `type: LoadBalancer` is a request, and some program must watch for it and
-# write an address into the object's status. In a cloud this is the cloud's controller, which rents a real load
+# write an address into the object's status. In a cloud, the provider's controller does this and rents a real load
 # balancer. On your own machines it can be MetalLB; kind has `cloud-provider-kind`, minikube has `minikube tunnel`, and
 # Docker Desktop writes `localhost`. Without such a program the address stays `<pending>`, without an error, and the
-# Service still works inside the cluster. To reach it from your own machine, use
+# Service still works inside the cluster. From your own machine you reach it with
 # `kubectl port-forward service/digits 8080:80`. (This command picks one pod and balances nothing.)
 #
 # ## Which pod is killed first when memory runs out?
 #
 # A *request* is what the scheduler sets aside for a container on a node. A *limit* is what the kernel enforces: above
 # its CPU limit a container is slowed down, above its memory limit it is killed. Four pods take 120 MiB of memory each.
-# They differ in their `resources` alone. Each then prints its `oom_score_adj`, a number that we explain below the
-# table. Typed by hand, with such a pod in a file:
+# They differ only in their `resources`. Each then prints its `oom_score_adj`, a number that we explain below the table.
+# Typed by hand, with such a pod in a file:
 #
 # ```bash
 # kubectl apply -f once.yaml
@@ -358,11 +358,12 @@ claim(
 )
 
 # %% [markdown]
-# The pod without limits did no harm, since the node had 120 MiB to spare. A leak takes all the memory there is, and in
-# the end the kernel must kill some process. (The node's kubelet tries to be faster, and ends a whole pod.) Which
-# process? From requests and limits Kubernetes derives a *quality of service class*. The class sets each process's
-# `oom_score_adj`, a number between −1000 and 1000. The kernel adds it to its score of who uses most memory, and kills
-# the process with the highest score first. The rule, for a pod of one container:
+# The pod without limits did no harm, since the node had 120 MiB to spare. A leak takes more and more memory, and in the
+# end the kernel must kill a process. (The node's kubelet tries to act earlier, and then ends a whole pod.) Which
+# process? From requests and limits Kubernetes derives a *quality of service class*. From the class (and, for Burstable,
+# from the memory request) it sets each process's `oom_score_adj`, a number between −1000 and 1000. The kernel scores
+# each process by the memory that it uses and adds this number, as thousandths of the node's memory. It kills the
+# process with the highest score first. This is the rule for the class, for a pod of one container:
 
 
 # %%
@@ -393,18 +394,18 @@ claim(
 )
 
 # %% [markdown]
-# So a pod without requests and limits is killed first when another pod leaks. (For Guaranteed the number is negative on
-# most clusters. It stays 0 if the cluster itself may not lower such scores.)
+# So, at equal use, a pod without requests and limits is killed first when another pod leaks. (For Guaranteed the number
+# is negative on most clusters. It stays 0 if the cluster itself may not lower such scores.)
 #
-# `k8s/base` sets the memory limit equal to the request. So the pod never takes more than was set aside for it, and its
-# own leak ends this pod, not its neighbours. Too little CPU ends no process. It only makes programs slow. Whether to
-# limit CPU at all is debated: 16b measures what a limit does to threads. **Now do exercise 17b.1**: the whole
-# rule, for pods with any containers.
+# `k8s/base` sets the memory limit equal to the request. So the container never takes more memory than was set aside for
+# it, and if it leaks, it is killed and not its neighbours. Too little CPU does not kill a process by itself. It makes
+# programs slow. Whether to limit CPU at all is debated: 16b measures what a limit does to threads. **Now do
+# exercise 17b.1**: the whole rule, for pods with any containers.
 #
 # ## How many pods must a quota allow?
 #
-# A *quota* limits what a namespace may take in all: pods, CPU, memory. The API server refuses an object that would go
-# beyond it. A Deployment of two pods with `maxSurge: 1` asks for one pod more during an update. So is a quota of three
+# A *quota* limits what a namespace may take in all: pods, CPU, memory. The API server refuses an object that would
+# exceed it. A Deployment of two pods with `maxSurge: 1` asks for one pod more during an update. So is a quota of three
 # pods enough? In lesson 17, pods that were ending came on top. A quota counts them, too, until they have ended. We
 # restart the Deployment under quotas of two, three and four pods:
 #
@@ -422,7 +423,8 @@ guess(
 )
 
 # %% [markdown]
-# `restarted` does this under one quota, waits for at most two minutes, and looks for refusals among the events.
+# `restarted` does this under one quota. It waits for at most two minutes, or five seconds under the quota of two, and
+# looks for refusals among the events.
 
 
 # %%
@@ -478,7 +480,7 @@ show.table(
 )
 
 # %% [markdown]
-# Which of the three updates came to their end?
+# Which of the three updates finished?
 
 # %%
 reveal("quota", "3 and 4")
@@ -502,20 +504,21 @@ observe(
 )
 
 # %% [markdown]
-# Under the quota of two, the new pod is never made, and `maxUnavailable: 0` does not let the controller end an old one
-# first. Only the events say why. Under the quota of three, the second new pod must wait until the first old one has
-# ended. The ReplicaSet tries again after waits that grow, so it can lose more time than that. With fifty pods that take
-# 30 seconds to end and a quota of 51, such an update can take half an hour.
+# Under the quota of two, waiting longer would not help. The new pod is refused each time, and `maxUnavailable: 0` does
+# not let the controller end an old one first. The events say why. Under the quota of three, the second new pod must
+# wait until the first old one has ended. The ReplicaSet's controller tries again after waits that grow, so more time
+# than that can be lost. With fifty pods that take 30 seconds to end and a quota of 51, such an update can take half an
+# hour.
 #
-# So a quota for a service of $n$ pods allows $2n$ pods, and $2n$ times their requests and limits. If an autoscaler may
-# add pods, $n$ is its maximum: `k8s/overlays/production/quota.yaml` does that sum. A quota on CPU or memory has one
-# more effect: the API server then refuses each pod that does not state its requests or limits.
+# So a quota for a service of $n$ pods must allow $2n$ pods, and $2n$ times the requests and limits of one pod. If an
+# autoscaler may add pods, $n$ is its maximum: `k8s/overlays/production/quota.yaml` does that sum. A quota on CPU or
+# memory has one more effect: the API server then refuses each pod that does not state its requests or limits.
 #
 # ## How does a changed ConfigMap reach the pods?
 #
-# Lesson 17 changed a ConfigMap, and nothing happened until somebody restarted the pods. The cure is to put a checksum
-# of the configuration into the pod template. Then a change of the configuration is a change of the template, and rolls
-# out by itself. So does the way back to the old configuration.
+# Lesson 17 changed a ConfigMap, and nothing happened until somebody restarted the pods. The remedy is to put a checksum
+# of the configuration into the pod template. Then a change of the configuration changes the template, and rolls out by
+# itself. So does a change back.
 
 
 # %%
@@ -545,7 +548,7 @@ claim(
 # %% [markdown]
 # kustomize, which puts the files of `k8s/` together, does the same by the ConfigMap's name: its `configMapGenerator`
 # adds a checksum to it. Charts of Helm, another such tool, often use an annotation like ours. **Now do exercise
-# 17b.2**: all configuration that a Deployment reads.
+# 17b.2**: a checksum of all configuration that a Deployment reads.
 #
 # ## Is a Secret encrypted?
 #
@@ -583,7 +586,7 @@ kept = secret()
 shown(kept["session"])
 
 # %% [markdown]
-# What the second command shows is not encrypted:
+# Is what the second command shows encrypted? We decode it:
 
 # %%
 plain = base64.b64decode(kept["session"][SHOW]).decode()
@@ -605,15 +608,16 @@ observe(
 )
 
 # %% [markdown]
-# Anyone who may read Secrets has them. Anyone who may *create a pod* in a namespace can mount all of that namespace's
-# Secrets, and so has them, too. Two things protect a Secret: rules on who may do either (lesson 22c), and encryption of
-# the API server's store, which is off by default. A file is a better place than a variable. The file follows a change
-# without a restart, while a variable is passed on to every child process and ends up in many crash reports.
+# Anyone who may read Secrets can decode them. Anyone who may *create a pod* in a namespace can mount all of that
+# namespace's Secrets, and so read them, too. Two things protect a Secret. Rules say who may do either (lesson 22c). And
+# the API server's store can be encrypted, which is off by default. A file is a better place than a variable. The file
+# follows a change without a restart (unless it is mounted with `subPath`). A variable is passed on to child processes
+# by default, and ends up in many crash reports.
 #
 # ## Will my manifests work on the next version of Kubernetes?
 #
 # Each kind of object belongs to an *API version*, and versions come and go. `kubectl api-versions` lists those that a
-# cluster serves, and `kubectl explain` prints its own documentation of every field.
+# cluster serves. `kubectl explain` prints the cluster's own documentation of a field.
 
 
 # %%
@@ -631,9 +635,9 @@ cluster = words()
 shown(cluster["session"])
 
 # %% [markdown]
-# (Newer versions of `kubectl` print the same text in another layout.) Two kinds have changed their version in recent
-# years. One is the autoscaler of lesson 18: its `autoscaling/v2beta2` was removed in Kubernetes 1.26. The other is the
-# *disruption budget*, which limits how many pods a maintenance of nodes may end at once: its `policy/v1beta1` was
+# (Newer versions of `kubectl` print the same text in another layout.) Two kinds that this course uses have lost a
+# version. One is the autoscaler of lesson 18: its `autoscaling/v2beta2` was removed in Kubernetes 1.26. The other is
+# the *disruption budget*, which limits how many pods a maintenance of nodes may end at once: its `policy/v1beta1` was
 # removed in 1.25. We take the smallest object of each, in the removed version and in the present one. Kubernetes
 # publishes *schemas*, descriptions of its objects. `kubernetes-validate` brings those of many versions, and needs no
 # cluster.
@@ -693,8 +697,8 @@ observe(
 )
 
 # %% [markdown]
-# A manifest that worked for years is refused after an upgrade of the cluster, because a beta version was removed. So
-# check manifests against the *next* version before you upgrade. `k8s/overlays/kubernetes-1.20` shows the other
+# A manifest that worked for years can be refused after an upgrade of the cluster, because a beta version was removed.
+# So check manifests against the *next* version before you upgrade. `k8s/overlays/kubernetes-1.20` shows the other
 # direction: the same tree of files for clusters from 1.20 to 1.24, with the two versions that were removed later. We
 # check all of `k8s/base` against the same four schemas:
 
@@ -805,16 +809,16 @@ show.table(
 # ## What to remember
 #
 # - A Service balances connections. A client that stays connected stays at its pod.
-# - Requests and limits decide who is killed first; a quota must leave room for twice the pods.
-# - Configuration reaches a pod when it starts, and base64 hides nothing.
+# - Requests and limits decide which pod is likely killed first. A quota must leave room for twice the pods.
+# - A variable keeps the value that it had when the pod started. Base64 hides nothing.
 #
 # ## Where this breaks down
 #
-# How a Service chooses depends on the cluster's network: kube-proxy's iptables mode draws at random, its IPVS mode can
-# take turns, and some networks (Cilium) use neither. The kernel's choice also depends on how much memory each process
-# uses. The factor two of a quota assumes one update at a time. If a second update begins before the pods of the first
-# are gone, a third set of pods counts. Pod-level resources, an addition of recent versions, change the rule for the
-# class.
+# How a Service chooses depends on the cluster's network. kube-proxy's iptables mode draws at random, its IPVS mode can
+# take turns, and some networks (Cilium) can replace kube-proxy. The kernel's choice also depends on how much memory
+# each process uses. The factor two of a quota assumes one update at a time. If a second update begins before the pods
+# of the first are gone, a third set of pods counts as well. Pod-level resources, an addition of recent versions, change
+# the rule for the class.
 #
 # ## What real teams use
 #

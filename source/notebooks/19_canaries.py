@@ -877,8 +877,8 @@ print(analysis[analysis.index("  metrics:") :])
 # kubectl set image deployment/digits-canary service=digits-service:1
 # kubectl scale deployment/digits-canary --replicas=2
 # kubectl rollout status deployment/digits-canary
-# kubectl patch service/digits -p '{"spec": {"selector": {"app": "digits-canary"}}}'    # green
-# kubectl patch service/digits -p '{"spec": {"selector": {"app": "digits"}}}'           # and back to blue
+# kubectl set selector service/digits app=digits-canary    # green
+# kubectl set selector service/digits app=digits           # and back to blue
 # ```
 #
 # Meanwhile a pod sends requests to the Service, each over a new connection.

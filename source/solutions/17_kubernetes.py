@@ -13,8 +13,8 @@ scratch = begin("17")
 # ## 17.1 How many pods during an update? ★☆☆ · 10 minutes
 #
 # The quota of a namespace allows ten pods. Your Deployment has ten, with `maxUnavailable: 0`. Since the quota came, no
-# update has got further than its first step. A colleague raises the quota to eleven. Now updates end, but a new pod is
-# refused at each step. Compute what an update keeps to, and how many pods it may need at one moment.
+# update has got further than its first step. A colleague raises the quota to eleven. Now updates finish, but a new pod
+# is refused at each step. Compute which limits an update keeps to, and how many pods it may need at one moment.
 
 
 # %%
@@ -57,13 +57,13 @@ check("17.1", pods_during)
 
 # %% [markdown] tags=["solution"]
 # With `maxUnavailable: 0` an update of ten pods needs an eleventh. A quota of ten holds it up until somebody changes
-# one of the two, and only the events say why. By default (25 % of both) 13 pods stay at most and 8 are available at
-# least.
+# one of the two, and only the events say why. By default (25 % of both), at most 13 pods stay and at least 8 are
+# available.
 #
 # Pods that are ending come on top. At the end of a quick update all ten old ones may still be ending beside ten new
 # ones: twenty, whatever `maxSurge` says. With a quota of eleven, each step waits until a pod has ended.
 #
-# The roundings are chosen for safety: rather one too many than one missing. Whole numbers keep them exact:
+# The roundings are chosen for safety: one pod too many is better than one missing. Whole numbers keep them exact:
 # `math.ceil(100 * 0.07)` is 8, since 0.07 is not quite 0.07 in floating point. `fractions.Fraction` is a second way.
 
 
@@ -116,7 +116,7 @@ def probes(load_s, unready_s, hung_s):
 check("17.2", probes)
 
 # %% [markdown] tags=["solution"]
-# In the worst case, the trouble begins just after a try. A whole period passes until the first failing one, then
+# In the worst case, the trouble begins just after a try. A whole period passes until the first failing try, then
 # `failureThreshold − 1` more periods until the last, which takes its time-out to fail: $f \cdot p + t$. So
 # $p = \lfloor (promise - t) / f \rfloor$, as long as $p \ge t$. With a period of 1 s and a time-out of 2 s, the tries
 # of a server that hangs would come every two seconds. Three of them take 7 s, not 5. Only the startup probe makes short
@@ -207,8 +207,8 @@ check("17.3", manifest)
 # %% [markdown]
 # ## 17.4 Is there time for a goodbye? ★★☆ · 15 minutes
 #
-# Each release loses four requests in ten thousand, and nobody knows which. Read it off the manifest: how may requests
-# be lost when a pod of this server is deleted?
+# Each release loses four requests in ten thousand, and nobody knows how. Find it in the manifest: how may requests be
+# lost when a pod of this server is deleted?
 
 
 # %%

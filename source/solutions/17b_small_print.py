@@ -109,11 +109,12 @@ def with_checksum(deployment, configuration):
 check("17b.2", with_checksum)
 
 # %% [markdown] tags=["solution"]
-# JSON keeps what belongs together apart, whatever the values hold: `{"ab": "c"}` and `{"a": "bc"}` give different
-# texts. Joined strings would not. `sort_keys` and the sort over objects make the text the same for the same content.
+# JSON keeps keys and values apart, whatever they hold: `{"ab": "c"}` and `{"a": "bc"}` give different texts. Joined
+# strings would give the same one. `sort_keys` and the sort over objects make the text the same for the same content.
 # Python's own `hash` would be another number in each process. `resourceVersion` must stay out: it changes when somebody
 # adds a label, and each such change would restart all pods.
 #
-# A checksum of a Secret can be tried out by anyone who may read the Deployment. With a password of four digits they
-# find it in a moment. A second way has no such leak: give each content a name of its own, `digits-7f3a`, and refer to
-# it by that name. kustomize's generators do this, and an old pod then keeps its old configuration.
+# Anyone who may read the Deployment can guess the Secret's values and compare checksums. A password of four digits is
+# found in a moment. A second way is to give each content a name of its own, `digits-7f3a`, and to refer to it by that
+# name. kustomize's generators do this, and an old pod then keeps its old configuration. Their names hold a checksum,
+# too, so they leak in the same way. A number that counts up would not.

@@ -127,6 +127,14 @@ def with_a_grace_of_its_own(load_s, unready_s, hung_s):
     return found
 
 
+def with_defaults_spelled_out(load_s, unready_s, hung_s):
+    found = by_floor(load_s, unready_s, hung_s)
+    for probe in found.values():
+        probe |= {"initialDelaySeconds": 0, "successThreshold": 1}
+        probe["httpGet"]["scheme"] = "HTTP"
+    return found
+
+
 def _deployment(image, port="http", **resources):
     probe = lambda name: {"httpGet": {"path": f"/v2/health/{name}", "port": port}}  # noqa: E731
     container = {
@@ -260,7 +268,14 @@ def frozen(pod, spread_s, longest_s):
 
 RIGHT = {
     "17.1": [by_fractions, as_numpy, as_a_list, by_divmod, step_by_step],
-    "17.2": [longest_by_search, by_floor, by_counting_down, from_yaml, with_a_grace_of_its_own],
+    "17.2": [
+        longest_by_search,
+        by_floor,
+        by_counting_down,
+        from_yaml,
+        with_a_grace_of_its_own,
+        with_defaults_spelled_out,
+    ],
     "17.3": [
         dumped,
         memory_in_powers_of_ten,

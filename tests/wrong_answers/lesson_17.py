@@ -83,6 +83,12 @@ def ending_pods_and_the_surge(replicas, max_surge="25%", max_unavailable="25%"):
     return in_all(replicas, surge, missing, everything=2 * replicas + surge)
 
 
+def never_all_of_them(replicas, max_surge="25%", max_unavailable="25%"):
+    if max_unavailable == "100%":
+        raise ValueError("expected less than all")
+    return in_all(replicas, *begun(replicas, max_surge, max_unavailable))
+
+
 def takes_anything(replicas, max_surge="25%", max_unavailable="25%"):
     return in_all(replicas, *begun(replicas, max_surge, max_unavailable))
 
@@ -257,6 +263,9 @@ not_this_one = written(
 never_rolls = written(("  replicas: 2", "  paused: true\n  replicas: 2"))
 
 
+twice_alive = written(("livenessProbe: {", "livenessProbe: {successThreshold: 2, "))
+
+
 def as_objects(image):
     return list(yaml.safe_load_all(GOOD.replace("IMAGE", image)))
 
@@ -323,6 +332,18 @@ def one_door(pod, spread_s, longest_s):
     return last(pod, spread_s, longest_s, first=True)
 
 
+def no_grace_is_thirty(pod, spread_s, longest_s):
+    grace_s = pod.get("terminationGracePeriodSeconds") or 30
+    return last({**pod, "terminationGracePeriodSeconds": grace_s}, spread_s, longest_s)
+
+
+def every_lifecycle_ends(pod, spread_s, longest_s):
+    for container in pod["containers"]:
+        if "lifecycle" in container:
+            container["lifecycle"]["preStop"]
+    return last(pod, spread_s, longest_s)
+
+
 def any_hook(pod, spread_s, longest_s):
     return last(pod, spread_s, longest_s)
 
@@ -341,6 +362,7 @@ WRONG = {
         ending_pods_forgotten: "pods that are ending count, until the update is over",
         ending_pods_of_one_step: "pods that are ending count, until the update is over",
         ending_pods_and_the_surge: "pods that are ending count, until the update is over",
+        never_all_of_them: "percentages are shares of replicas, and the default is 25 % of both",
         takes_anything: "what the API server refuses is refused",
     },
     "17.2": {
@@ -393,6 +415,7 @@ WRONG = {
         another_name: "the Service's port 80 leads to the server's 8501",
         asks_another_host: "the probes ask the right questions, at the right port",
         two_questions: "the probes ask the right questions, at the right port",
+        twice_alive: "the probes ask the right questions, at the right port",
         not_this_one: "the selectors find the pods",
         never_rolls: "two pods or more, none missing in an update",
     },
@@ -406,6 +429,8 @@ WRONG = {
         no_default: "without a number it is 30 seconds",
         patient_server: "the server itself gives up after 10 seconds",
         one_door: "each container has its own door; both things may go wrong",
+        no_grace_is_thirty: "without a number it is 30 seconds",
+        every_lifecycle_ends: "a sleep that is long enough: nothing is lost; without it, requests are refused",
         any_hook: "a preStop that does something else is refused",
     },
 }

@@ -68,6 +68,16 @@ def without_init(pod):
     return of_containers(pod["containers"])
 
 
+def the_first_init(pod):
+    return of_containers(every({**pod, "initContainers": pod.get("initContainers", [])[:1]}))
+
+
+def disk_counts(pod):
+    asks = of_containers(every(pod))
+    alike = of_containers(every(pod), names=()) == "Guaranteed"
+    return "Burstable" if asks == "Guaranteed" and not alike else asks
+
+
 def whatever_has_a_limit(pod):
     return of_containers(every(pod), names=None)
 
@@ -173,6 +183,13 @@ def annotations_anew(deployment, configuration):
     return marks(deployment, as_json(configuration), place="fresh")
 
 
+def the_older_checksum(deployment, configuration):
+    marked = marks(deployment, as_json(configuration))
+    older = deployment["spec"]["template"]["metadata"].get("annotations", {})
+    marked["spec"]["template"]["metadata"]["annotations"] |= older
+    return marked
+
+
 def writes_into_it(deployment, configuration):
     return marks(deployment, as_json(configuration), copies=False)
 
@@ -191,6 +208,8 @@ WRONG = {
         the_first: "every container counts",
         without_init: "init containers count as well",
         whatever_has_a_limit: "only cpu and memory count, and only above 0",
+        the_first_init: "init containers count as well",
+        disk_counts: "only cpu and memory count, and only above 0",
         zero_counts: "only cpu and memory count, and only above 0",
         zeros_are_filled_in: "a request that is given as 0 is not filled in",
         a_sum_over_containers: "every container counts",
@@ -209,6 +228,7 @@ WRONG = {
         one_dict_for_all: "another kind, name, key or value gives another mark",
         lines_joined: "another kind, name, key or value gives another mark",
         annotations_anew: "all else stays, other annotations too",
+        the_older_checksum: "all else stays, other annotations too",
         writes_into_it: "both arguments are left as they were",
         sorts_the_list: "both arguments are left as they were",
     },
