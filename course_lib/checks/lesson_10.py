@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
+from copy import deepcopy
 
 import numpy as np
 
@@ -26,7 +27,7 @@ def int8_input(answer: Callable) -> Iterator[Property]:
         ".astype(np.int8) at the end.",
     ])  # fmt: skip
     yield ("values on the grid become their level, the zero point added", lambda: gives([-128, -64, 0, 127], [0, 0.25, 0.5, 0.99609375], 1 / 256, -128)
-           and gives([10, 11, 8], [0, 0.5, -1], 0.5, 10), [
+           and gives([10, 11, 8], [0, 0.5, -1], 0.5, 10) and gives([127, 126], [0, -1], 1.0, 127), [
         "With scale 1/2 and zero point 10 the value 0 is level 10, and 0.5 is level 11.",
         "Divide by the scale; the zero point is added, not subtracted.",
         "values / scale + zero_point",
@@ -65,10 +66,17 @@ def int8_input(answer: Callable) -> Iterator[Property]:
         return got.tolist() == [[max(-128, min(127, q)) for q in row] for row in exact]
 
     yield ("float16, float32 and float64, in a view with gaps", lambda: all(same_in(dtype) for dtype in ("f2", "f4", "f8"))
-           and gives([1, 1], [0.5 + 1e-12, 1.5 - 1e-12], 1.0, 0), [
+           and gives([1, 1], [0.5 + 1e-12, 1.5 - 1e-12], 1.0, 0)
+           and gives([26, 28, -38], [quotient * 0.1 for quotient in (25.5, 27.5, -37.5)], 0.1, 0), [
         "Compare with Python's own round(float(v) / scale) + zero_point, for float16 values.",
         "float16 divided by a Python float stays float16, with three digits; float32 has seven.",
         "np.asarray(values, np.float64) first.",
+    ])  # fmt: skip
+    yield ("any finite scale above 0 is fine, tiny and large", lambda: gives([5, -7, 127], [5e-12, -7e-12, 1], 1e-12, 0)
+           and gives([3, -1], [3e6, -1e6], 1e6, 0) and gives([127, 1], [1e308, 0], 1e-300, 1), [
+        "Try a scale of 1e-12, and one of 1e6.",
+        "A floor such as max(scale, 1e-8) changes every level below it.",
+        "Refuse only what the docstring refuses, and divide by the scale as it is.",
     ])  # fmt: skip
     yield ("an empty array and a single number are fine", lambda: answer(np.zeros((0, 3), np.float32), 0.5, 0).shape == (0, 3)
            and answer(np.array(1.0), 0.5, 0).shape == () and int(answer(np.array(1.0), 0.5, 0)) == 2, [
@@ -126,6 +134,12 @@ def operator_shares(answer: Callable) -> Iterator[Property]:
         "sorted(…) alone puts the smallest first, or sorts by name.",
         "key=lambda each: (-each[1], each[0])",
     ])  # fmt: skip
+    yield ("shares are not rounded, and add up to 1", lambda: gives([("Conv", 2 / 3), ("Add", 1 / 3)], [_ran("Conv", 20), _ran("Add", 10)])
+           and gives([("Conv", 99_999 / 100_000), ("Cast", 1e-5)], [_ran("Cast", 1), _ran("Conv", 99_999)]), [
+        "A cast that took 1 of 100,000 microseconds has the share 0.00001.",
+        "Rounded shares need not add up to 1. Round when you print.",
+        "took[operator] / total, as it is",
+    ])  # fmt: skip
     session = [
         {"cat": "Session", "name": "model_run", "dur": 1000, "args": {}},
         {"cat": "Session", "name": "model_loading_kernel_time", "dur": 1000, "args": {"op_name": "Gemm"}},
@@ -163,7 +177,7 @@ def operator_shares(answer: Callable) -> Iterator[Property]:
 
     def alone() -> bool:
         events = [*session, *fences, _ran("Conv", 4)]
-        copies = [{**event} for event in events]
+        copies = deepcopy(events)
         result = answer(events)
         return events == copies and isinstance(result, list) and type(result[0][1]) is float
 
@@ -259,10 +273,10 @@ def change_interval(answer: Callable) -> Iterator[Property]:
     two = np.zeros((4, 10))
     yield ("no example, shapes that differ, and logits are refused", lambda: all(raises(ValueError, answer, *given) for given in (
         (np.zeros(0, int),) * 3, (np.zeros(4, int), np.zeros(4, int), np.zeros(1, int)), (np.zeros(4, int), np.zeros(3, int), np.zeros(4, int)), (two, two, two),
-        (np.zeros(4, int), two, two),
+        (np.zeros(4, int), two, two), (np.zeros(4, int), np.zeros((4, 1), int), np.zeros((4, 1), int)),
     )), [
-        "Try empty arrays, 4 labels against 1 answer, and logits (4, 10).",
-        "NumPy compares (4,) with (1,) and says nothing.",
+        "Try empty arrays, 4 labels against 1 answer, answers of shape (4, 1), and logits (4, 10).",
+        "NumPy compares (4,) with (1,) and with (4, 1), and says nothing. The second gives 16 results.",
         "if not labels.shape == before.shape == after.shape or labels.ndim != 1 or len(labels) == 0: raise ValueError(…)",
     ])  # fmt: skip
 
@@ -316,10 +330,10 @@ def pareto_front(answer: Callable) -> Iterator[Property]:
         "Compare all pairs: costs[:, None] <= costs has the shape (N, N, K).",
     ])  # fmt: skip
     yield ("infinity, negative numbers and an empty list are fine", lambda: keeps([0, 1], [[np.inf, 1], [1, np.inf], [np.inf, np.inf]])
-           and keeps([1], [[-1, 0], [-2, 0]]) and answer(np.zeros((0, 3))).shape == (0,) and keeps([0], [[7, 7]]), [
+           and keeps([1], [[-1, 0], [-2, 0]]) and answer(np.zeros((0, 3))).shape == (0,) and answer(np.zeros((0, 3))).dtype == bool and keeps([0], [[7, 7]]), [
         "A form that never answers has a latency of infinity.",
         "inf − inf is NaN: compare, do not subtract.",
-        "With no form at all the mask has the shape (0,).",
+        "With no form at all the mask has the shape (0,), and is of bool still. np.array([]) is of float64.",
     ])  # fmt: skip
     whole = np.array([[2**60, 1], [2**60 + 1, 1]])
     yield ("nothing is rounded on the way, and the costs stay as they were", lambda: answer(whole).tolist() == [True, False]

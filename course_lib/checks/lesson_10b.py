@@ -62,11 +62,18 @@ def small_float(answer: Callable) -> Iterator[Property]:
         got, empty = answer(codes, 2, 3), answer(np.zeros((0, 3), np.uint8), 2, 1)
         one = answer(np.array(5, np.uint8), 2, 1)
         same = np.array_equal(got, [[[by_hand(int(c), 2, 3) for c in row] for row in block] for block in codes])
-        return same and got.dtype == np.float64 and empty.shape == (0, 3) and np.shape(one) == () and one == 3.0
+        return (
+            same
+            and got.dtype == np.float64
+            and empty.shape == (0, 3)
+            and np.shape(one) == ()
+            and one == 3.0
+            and agrees(8, 3, "u2")
+        )
 
     yield ("float64, for any shape: with gaps, empty, a single code", shapes, [
         "Try np.zeros((0, 3), np.uint8) and np.array(5, np.uint8).",
-        "max of nothing raises; a loop over rows knows two axes only.",
+        "max of nothing raises; a loop over rows knows two axes only; 2**128, in E8M3, is too large for float32.",
         "np.where and // take any shape.",
     ])  # fmt: skip
     yield ("a bit above the sign is refused", lambda: raises(ValueError, answer, np.array([3, 16], np.uint8), 2, 1) and raises(ValueError, answer, np.array([64], np.uint8), 3, 2)
@@ -158,6 +165,12 @@ def straight_through(answer: Callable) -> Iterator[Property]:
         "So does returning the caller's own array, which is then written to.",
         "np.where makes a new array.",
     ])  # fmt: skip
+    yield ("the gradient has the dtype of x, whatever that of upstream", lambda: answer(
+        np.ones((2, 3), "f4"), np.ones(2, "f4"), -2, 2, np.ones((2, 3)))[1].dtype == np.float32, [
+        "Try x in float32, and upstream in float64.",
+        "np.zeros_like(upstream) and np.where(passes, upstream, 0) take the dtype of upstream.",
+        ".astype(x.dtype) on the gradient, too.",
+    ])  # fmt: skip
     x = np.ones((2, 3))
     yield ("steps and levels that make no sense are refused", lambda: all(raises(ValueError, answer, *given, x) for given in (
         (x, np.ones(3), -2, 2), (x, np.ones(1), -2, 2), (x, np.array([1.0, 0.0]), -2, 2), (x, np.array([1.0, -1.0]), -2, 2),
@@ -218,7 +231,8 @@ def greedy_floats(answer: Callable) -> Iterator[Property]:
         "Compute all scores again in each round.",
     ])  # fmt: skip
     yield ("among equals the first in the list joins", lambda: gives(["conv2"], scored({"conv2": 4, "dense1": 4}), 84)
-           and gives(["b", "a"], scored({"a": 2, "b": 2}), 84, ["c", "b", "a"]), [
+           and gives(["b", "a"], scored({"a": 2, "b": 2}), 84, ["c", "b", "a"])
+           and gives([9, 2], scored({9: 2, 2: 2, 0: 2}), 84, [9, 2, 0]), [
         "conv2 and dense1 bring the same.",
         "A set has no order; sorting by name is another order.",
         "Go through `layers` and take the first of the highest: list.index.",

@@ -7,16 +7,17 @@
 # ## You will be able to
 #
 # - quantize a model with ONNX Runtime and with LiteRT, and say which numbers in the file are whole;
-# - find the operator that makes an int8 model slow, with a profiler, and the setting that changes it;
-# - choose calibration images, and see in the logits what the classes hide;
-# - feed a model that takes int8, with the scale and the zero point of its file;
+# - find, with a profiler, the operator that makes an int8 model slow, and the setting that changes it;
+# - choose calibration images, and find in the logits the errors that the predicted classes do not show;
+# - prepare the input of a model that takes int8, with the scale and the zero point in its file;
 # - compare forms of a model on the same images, with an interval, and drop those that nobody should ship.
 #
 # ## Before you start
 #
-# You need lesson 09. A number $x$ is kept as a whole number $q$, with $x \approx s\,(q - z)$. Here $s$ is the *scale* and
-# $z$ the *zero point*. *int8* holds −128 to 127, *uint8* holds 0 to 255. In lesson 09 we did each step by hand. Now the
-# tools do them, and we measure bytes, accuracy and time.
+# You need lesson 09. A number $x$ is kept as a whole number $q$ (an integer), with $x \approx s\,(q - z)$. Here $s$ is
+# the *scale* and $z$ the *zero point*. *int8* holds −128 to 127, *uint8* holds 0 to 255. In lesson 09 we did each step
+# by hand. Now the tools do them, and we measure bytes, accuracy and time. By a *form* of a model we mean the same
+# trained network in one type of numbers, for one runtime.
 
 # %%
 import inspect
@@ -39,15 +40,15 @@ path.picture(here="10")
 # %% [markdown]
 # ## Which networks show what int8 does to the speed?
 #
-# The digits network is so small that other costs can hide those of the arithmetic. So we also train two larger networks,
-# on the same digits enlarged to 32 × 32 points:
+# The digits network is so small that other costs can hide the cost of its arithmetic. So we also train two larger
+# networks, on the same digits enlarged to 32 × 32 points:
 #
 # - `wide` has five dense layers, four of them of 1,024 × 1,024. Nearly all of its work is matrix products.
-# - `small_resnet` has nine convolutions, eight of them in *residual blocks*, which add their result to their input.
-#   Nearly all of its work is convolutions.
+# - `small_resnet` has nine convolutions, eight of them in *residual blocks*. Such a block adds its input to its
+#   result. Nearly all of its work is convolutions.
 #
-# Each is trained in a process of its own, which gives PyTorch's memory back when it ends. The results are files: an ONNX
-# model, and the weights alone. This takes half a minute or more. If you run the cell again, it finds the files.
+# Each is trained in a process of its own, which gives PyTorch's memory back when it ends. The results are files: an
+# ONNX model, and the weights alone. This takes half a minute or more.
 
 # %%
 TRAIN = """
@@ -90,7 +91,7 @@ test_pixels = {name: pixels(name, test) for name in NETWORKS}
 fit_pixels = {name: pixels(name, fit) for name in NETWORKS}
 
 # %% [markdown]
-# All times in this lesson are taken with one thread, for each runtime alike. (Lesson 13 asks how many threads to use.)
+# All times in this lesson are taken with one thread, in both runtimes. (Lesson 13 asks how many threads to use.)
 
 
 # %%
@@ -118,7 +119,7 @@ def percent(share):
 
 
 # %% [markdown]
-# The float32 files are what everything else is compared with.
+# We compare everything else with the float32 files.
 
 # %%
 reference = {name: logits_of(name, fp32[name]) for name in NETWORKS}
@@ -141,10 +142,10 @@ show.table(
 #
 # *Dynamic* quantization rounds the weights once, when the file is made. The *activations*, the numbers between the
 # layers, stay float32 in the file. At each call the runtime looks at their range, rounds them to uint8, multiplies in
-# whole numbers, and turns the sums back into floats. This needs no data.
+# whole numbers, and turns the sums back into floats. This method needs no data.
 #
 # **Where this goes wrong.** The documentation shows a single line, `quantize_dynamic(model, new_model)`. We try it on
-# lesson 06's digits model, in a process of its own.
+# lesson 06's digits model.
 
 # %%
 ONE_LINE = f"""
@@ -172,8 +173,8 @@ claim(
 # keeps the old notes, and then checks the shapes. Take the notes out, and it works. `quant_pre_process`, the quantizer's
 # own preparation, should run first in any case: it merges operators and infers the shapes of the activations.
 #
-# `reduce_range` keeps the weights in 7 of the 8 bits. Some x86 processors cut off sums of 8-bit products (lesson 09b), and
-# the same file would give other answers there.
+# `reduce_range` uses 7 of the 8 bits for the weights. Without it, some x86 processors cut off sums of 8-bit products
+# (lesson 09b).
 
 # %%
 from onnxruntime.quantization import QuantType, quant_pre_process, quantize_dynamic
@@ -212,10 +213,10 @@ claim(
 )
 
 # %% [markdown]
-# The graph with its names, the new operators, the scales and the biases do not shrink. Beside four million weights you
-# do not see them. In a small model you do.
+# The graph with its names and the biases do not shrink, and new operators and scales are added. Beside four million
+# weights this hardly counts. In a small model it does.
 #
-# And the time? Think of `wide`, which multiplies matrices, and of `small_resnet`, which convolves.
+# What about the time? Think of `wide`, which multiplies matrices, and of `small_resnet`, which convolves.
 
 # %%
 options = ["both", "only wide", "only small_resnet", "neither"]
@@ -223,7 +224,7 @@ guess("faster", "Which of the two becomes faster by dynamic int8?", choices=opti
 
 
 # %% [markdown]
-# We time each pair of forms in turns, so that a slow moment of the machine meets both.
+# We time the two forms of a network in turns, so that a slow moment of the machine affects both.
 
 
 # %%
@@ -249,7 +250,7 @@ for name in NETWORKS:
 gained = {key: ms["float32"] / ms["int8"] for key, ms in first.items()}
 
 # %% [markdown]
-# One image a call, and 32:
+# We time calls with one image, and calls with 32:
 
 # %%
 show.table(
@@ -271,8 +272,8 @@ observe(
 )
 
 # %% [markdown]
-# The same quantizer, the same machine, the same runtime. So "int8 is faster" is a statement about a network, a runtime
-# and a processor together. If the line above says "not so", your processor differs from ours.
+# Quantizer, runtime and machine were the same for both networks. So "int8 is faster" is a statement about a network, a
+# runtime and a processor together. If the line above says "not so", your processor differs from ours.
 #
 # ## Which operator takes the time?
 #
@@ -327,7 +328,7 @@ def took(form, operator):
 
 
 # %% [markdown]
-# Two questions: does one operator take the time, and does the type of the weights matter?
+# Does one operator take most of the time? Does the type of the weights matter?
 
 # %%
 slow = took("dynamic, int8 weights", "ConvInteger")
@@ -349,9 +350,10 @@ observe(
 )
 
 # %% [markdown]
-# If these lines hold on your machine too, rounding and the way back are cheap, and the integer convolution is slow. The
-# maintainers of ONNX Runtime said the same in 2022: they had not optimised `ConvInteger`, and recommended the static
-# method for convolutions (issue 12854).
+# If the first line holds on your machine too, the steps around the convolution are cheap: rounding, and turning the
+# sums back into floats. The integer convolution itself is slow. If the second line holds, the type of the weights
+# decides how slow. A maintainer of ONNX Runtime wrote in 2022 that `ConvInteger` was not optimised yet, and recommended
+# the static method for convolutional networks (issue 12854).
 #
 # ## What does static quantization fix in advance?
 #
@@ -394,9 +396,9 @@ show.table(
 
 # %% [markdown]
 # Where are the integer operators? There are none. The file holds the float network, with pairs of `QuantizeLinear` and
-# `DequantizeLinear` around its operators. This form is called *QDQ*. Read literally, it rounds each tensor to a grid and
-# computes in float32. When the runtime loads the file, it looks for these pairs. Where it has an integer operator for
-# them, it *fuses* them: it replaces the pairs and the float operator by that one.
+# `DequantizeLinear` around its operators. This format is called *QDQ*. Read literally, it rounds each tensor to a grid
+# and computes in float32. When the runtime loads the file, it looks for these pairs. Where it has an integer operator
+# for them, it *fuses* them: that operator replaces the pairs and the float operator.
 #
 # People write *u8s8* for unsigned activations and signed weights, and *s8s8* if both are signed. We just made u8s8.
 # Which one is the tool's default?
@@ -410,8 +412,8 @@ claim("the default of quantize_static is s8s8", by_default == QuantType.QInt8, b
 guess("fused", "In s8s8, how many of nine convolutions run in whole numbers?", low=0, high=9)
 
 # %% [markdown]
-# One setting of a session says whether pairs of int8 activations may be fused: `session.qdqisint8allowed`. We profile
-# the s8s8 file twice, as it is and with this setting.
+# One setting of a session says whether pairs around int8 activations may be fused: `session.qdqisint8allowed`. We
+# profile the s8s8 file twice, without this setting and with it.
 
 # %%
 allowed = {"session.qdqisint8allowed": "1"}
@@ -455,12 +457,13 @@ observe(
 )
 
 # %% [markdown]
-# By default the runtime allows it on ARM, and not on x86. The reason is the kernels. Most byte instructions of x86 multiply
-# unsigned by signed numbers, and on our machine the s8s8 convolution takes a slow kernel. So on x86 the runtime leaves most
-# of an s8s8 file in float, and even that is faster. (If the lines above say "not so", your processor has other kernels.)
+# By default the runtime allows this on ARM, and not on x86. Most byte instructions of x86 multiply unsigned by signed
+# numbers, and on our machine the s8s8 convolution runs in a slow kernel. So on x86 the runtime leaves most of our s8s8
+# file in float. That is still faster than its s8s8 kernel. (If the lines above say "not so", your processor has other
+# kernels.)
 #
 # The docstring of `quantize_static` recommends u8s8 for x86, and s8s8 for ARM and GPUs. But s8s8 is the default
-# everywhere. No error and no warning tells you that you shipped a float model with rounding added.
+# everywhere. No error and no warning tells you that most of the shipped model runs in float, with rounding added.
 
 # %%
 groups = {
@@ -493,8 +496,7 @@ show.finding(
 )
 
 # %% [markdown]
-# So profile the file that you deploy, on the processor that serves. **Now do exercise 10.2**, a reader for such
-# profiles.
+# **Now do exercise 10.2**, a reader for such profiles.
 #
 # **Your turn:** make `mine = static("wide", fit_pixels["wide"][:200], QuantType.QInt8, "mine")`, and look at
 # `profile("wide", mine)`. Which operator multiplies now, and does the setting change it?
@@ -514,8 +516,9 @@ claim(
 )
 
 # %% [markdown]
-# The grids are 255 times too coarse. Nothing raised an error, but at least the accuracy shows it. Now a mistake that the
-# accuracy does not show: too few images. LiteRT's documentation recommends 100 to 500. We try one, a hundred, and all.
+# The grids are 255 times too coarse. Nothing raised an error, but at least the accuracy shows the mistake. The next
+# mistake does not show in the accuracy: too few images. LiteRT's documentation recommends 100 to 500. We try one, a
+# hundred, and all.
 
 # %%
 counts, effect = (1, 100, len(fit.labels)), {}
@@ -557,22 +560,23 @@ claim(
 )
 
 # %% [markdown]
-# Values beyond the end of the grid are set to its end. The largest logit of a sure answer is cut, stays the largest in
-# most cases, and the class is right. But a threshold on probabilities reads the logits, and so does a distillation loss.
-# So compare logits, not only classes. (These grids reach from the smallest to the largest value seen, the tool's
-# default. Lesson 09b has other rules.)
+# Values beyond the end of the grid are set to its end. If the model is sure, its largest logit is cut, but usually
+# stays the largest. So the class stays the same. But a threshold on probabilities depends on the logits themselves, and
+# so does a distillation loss. So compare logits, not only classes. (These grids reach from the smallest to the largest
+# value seen. Lesson 09b has other rules.)
 #
 # ## What does LiteRT make of the same networks?
 #
 # LiteRT (lesson 07) is Google's runtime for phones and small devices. TensorFlow's converter writes its files, and can
-# quantize on the way. Beside float32 we use four of its forms. *float16* keeps the weights in 2 bytes. *Dynamic range* is
-# dynamic quantization. *Full integer* is static quantization. Its calibration images are called a *representative
-# dataset*. The last form also takes and returns int8. (The converter knows more, such as 16-bit activations.)
+# quantize on the way. Besides float32 we use four of its forms. *float16* keeps the weights in 2 bytes. *Dynamic range*
+# is dynamic quantization. *Full integer* is static quantization. Its calibration images are called a *representative
+# dataset*. The fourth form is full integer too, and it also takes and returns int8.
 #
-# The converter runs in a process of its own, on Keras twins of our networks with the same weights.
+# The converter runs in a process of its own. It gets lesson 05's digits model, and Keras copies of the two large
+# networks with the same weights.
 #
 # **Where this goes wrong.** One of the articles behind this course writes `tf.quantization.quantize_model(model)`. We
-# try that there, too.
+# try that call in the same process.
 
 # %%
 CONVERT = f"""
@@ -612,7 +616,7 @@ except AttributeError as error:
 """
 
 # %% [markdown]
-# This takes a while. A second run of the cell keeps the files.
+# This takes a while, but only once.
 
 # %%
 if not (scratch / "small_resnet int8.tflite").exists():
@@ -670,9 +674,10 @@ claim(
 )
 
 # %% [markdown]
-# ### Which numbers in a LiteRT file are whole?
+# ### Which tensors in a LiteRT file are integers?
 #
-# A file lists its tensors and their types. We count them for the digits network, and look at both ends.
+# A file lists its tensors and their types. We count them for the digits network, and look at the types of its input and
+# output.
 
 
 # %%
@@ -699,13 +704,13 @@ claim(
 )
 
 # %% [markdown]
-# This keeps existing callers working, and the file begins with a step that rounds. An accelerator for whole numbers
-# cannot run that step. For it you set `inference_input_type`, as in our last form, and round the input yourself. The
-# dynamic form rounds the weights of two of the four layers. By a rule in its source, the converter leaves weights of fewer
-# than 1,024 numbers as they are.
+# Such a file begins with a step that rounds the floats, so existing callers keep working. An accelerator for integers
+# alone cannot run that step. For it, set `inference_input_type` and `inference_output_type`, as in our last form, and
+# round the input yourself. The dynamic form rounds the weights of two of the four layers. By a rule in its source, the
+# converter leaves layers with fewer than 1,024 weights in float.
 #
-# **Where this goes wrong.** The caller has floats, the model wants int8, and NumPy has `astype`. Another caller
-# multiplies by 127 first. What is the accuracy of the second?
+# **Where this goes wrong.** A caller has floats, and the model wants int8. The first caller uses NumPy's `astype`. The
+# second multiplies by 127 before that.
 
 # %%
 guess("times 127", "Accuracy if the pixels are `(127 * images).astype(np.int8)`?", share=True)
@@ -717,7 +722,7 @@ images = last_axis["digits_keras"]
 by_the_file = np.clip(np.rint(images / scale) + zero_point, -128, 127).astype(np.int8)
 
 # %% [markdown]
-# The two careless ways, and this one:
+# We compare these two ways with the file's own scale and zero point:
 
 # %%
 ways = {
@@ -761,10 +766,10 @@ claim("floats as they are get refused, with the reason", "expected type INT8" in
 # ## Is a smaller form less accurate than float32?
 #
 # Before a release you want to know: how many points does the new form lose, at worst? All forms answered the same 450
-# images. Images that both read correctly, or both wrongly, cancel. Let $b$ be the number of images that only float32
-# reads correctly, and $c$ the number that only the other form does. Of $n$ images, the accuracy changes by $(c - b)/n$.
-# Agresti and Min (2005) give an interval that is good for small $b$ and $c$. Add half an image to each of the four
-# counts (both right, both wrong, $b$, $c$):
+# images. Images on which both are right, or both are wrong, do not change the difference. Let $b$ be the number of
+# images that only float32 reads correctly, and $c$ the number that only the other form does. Of $n$ images, the
+# accuracy changes by $(c - b)/n$. Agresti and Min (2005) give an interval that is good for small $b$ and $c$. Add half
+# an image to each of the four counts (both right, both wrong, $b$, $c$):
 #
 # $$\tilde b = b + \tfrac12,\quad \tilde c = c + \tfrac12,\quad \tilde n = n + 2, \qquad
 # \frac{\tilde c - \tilde b}{\tilde n} \;\pm\; 1.96\,\frac{1}{\tilde n}\sqrt{\tilde b + \tilde c - \frac{(\tilde c - \tilde b)^2}{\tilde n}} .$$
@@ -781,8 +786,8 @@ def paired(before, after):
 
 
 # %% [markdown]
-# One more form of ONNX Runtime joins, float16. It needs no calibration and halves the file. But expect no speed from it on
-# x86: ONNX Runtime computes nearly everything there in float32, and casts.
+# We add one more form for ONNX Runtime: float16. It needs no calibration and halves the file. But do not expect more
+# speed on x86. There, ONNX Runtime computes nearly everything in float32.
 
 # %%
 from onnxruntime.transformers.float16 import convert_float_to_float16
@@ -812,12 +817,12 @@ claim(
 )
 
 # %% [markdown]
-# That is true of these 450 images. The interval speaks about others. Even with no disagreement at all it reaches 0.4 points
-# to each side. **Now do exercise 10.3**, the same for a release gate.
+# That holds for these 450 images. The interval says what to expect on other such images. Even with no disagreement at
+# all it reaches 0.4 points to each side. **Now do exercise 10.3**, which computes this interval for a release gate.
 #
 # ## What we measured
 #
-# All forms of both networks, timed in turns.
+# We time all forms of both networks in turns.
 
 # %%
 latency = {}
@@ -858,7 +863,8 @@ observe(
 )
 
 # %% [markdown]
-# If that holds here, it is the same method on the same processor with two results. What was slow was a kernel.
+# If that line holds on your machine, one method on one processor is slow in one runtime and fast in the other. Then
+# int8 was not slow. One kernel was.
 #
 # Which forms are worth keeping? A form can go if another one is at least as small *and* at least as fast, and better in
 # one of the two. The forms that remain are the *Pareto front*. (We leave the accuracies out, because we cannot tell them
@@ -903,18 +909,18 @@ keys = [plt.Line2D([], [], ls="", marker=marks[f], color=colours[f]) for f in fo
 figure.legend(keys, forms, loc="center left", bbox_to_anchor=(1, 0.5), fontsize="small")
 of_float = sum("float" in form for each in fronts.values() for form in each)
 show.finding(
-    f"On the two Pareto fronts (filled) float forms hold {of_float} "
-    f"of {sum(map(len, fronts.values()))} places",
+    f"Float forms hold {of_float} of the {sum(map(len, fronts.values()))} places "
+    "on the two Pareto fronts (filled)",
     alt="File size against the time of one image, both logarithmic, each form of both networks. On "
     "the front: " + "; ".join(f"{name}: {', '.join(each)}" for name, each in fronts.items()),
 )
 
 # %% [markdown]
-# A front rules out what nobody should ship. It does not choose. The smallest file of all can stay on it and be many times
-# as slow. Decide first what a byte and a millisecond are worth to you. And where two forms are closer than their
-# quartiles, the order may change in the next run.
+# The front rules out forms that nobody should ship. It does not choose among the others. The smallest file always stays
+# on it, even if it is many times as slow. So decide what a byte and a millisecond are worth to you. And if the times of
+# two forms differ by less than their quartiles, the order may change in the next run.
 #
-# The digits models' forms go into the ledger. Each row's difference is that from its float32 file.
+# The forms of the digits models go into the ledger. Each is compared with its own float32 file.
 
 # %%
 smaller = {}
@@ -929,37 +935,54 @@ for (name, form), (was, now, file) in smaller.items():
     ledger.record(name, form, accuracy=accuracy_of(now), bytes=size, max_abs_diff=moved)
 
 # %%
+float_bytes = {
+    "digits_cnn": bytes_of["digits_cnn"],
+    "digits_keras": (scratch / "digits_keras float32.tflite").stat().st_size,
+}
+shares = {
+    (name, form): file.stat().st_size / float_bytes[name]
+    for (name, form), (_, _, file) in smaller.items()
+}
+claim(
+    "float16 takes 50 to 60 % of the bytes of float32, int8 30 to 40 %",
+    all(0.5 < s < 0.6 if "16" in form else 0.3 < s < 0.4 for (_, form), s in shares.items()),
+    ", ".join(f"{form} {percent(s)}" for (_, form), s in shares.items()),
+)
+
+# %%
 claim(
     "in each of these files a digits model stays within 1 point of its float32 accuracy",
     all(abs(accuracy_of(now) - accuracy_of(was)) <= 0.01 for was, now, _ in smaller.values()),
     ", ".join(f"{form} {percent(accuracy_of(now))}" for (_, form), (_, now, _) in smaller.items()),
 )
 ledger.picture(
-    "Two to four times smaller, within a point of the same accuracy",
+    "Half to a third of the bytes, within a point of the same accuracy",
     model=["digits_cnn", "digits_keras"],
 )
 
 # %% [markdown]
 # ## What to remember
 #
-# - int8 is as fast as its kernel. Profile the file that you deploy, on the processor that serves.
+# - int8 is only as fast as its kernel. Profile the file that you deploy, on the processor that serves.
 # - On x86 ask ONNX Runtime's static quantizer for u8s8. Its default, s8s8, runs mostly in float there.
-# - Calibrate on a few hundred images, prepared as in use, and compare logits. Classes hide what rounding does.
+# - Calibrate on a few hundred images, prepared as in use, and compare logits. The predicted classes can hide the
+#   damage.
 #
 # ## Where this breaks down
 #
-# These networks are almost always right on 450 easy images, so no loss could be seen. Harder tasks often lose accuracy.
-# The times are those of one machine, one thread and small networks. Where weights of gigabytes come from memory, int8
-# weights can help even if each is turned into a float before the product. Much of int8's speed depends on whether the
-# processor has the byte instructions of lesson 09b: VNNI on x86, dot products on ARM.
+# Our networks are right on nearly all of 450 easy images, so hardly any loss could be seen. On harder tasks int8 often
+# costs accuracy. The times are those of one machine, one thread and small networks. If a model has gigabytes of
+# weights, reading them from memory can take most of the time. Then int8 weights help even if each is turned into a
+# float before the product. Much of int8's speed depends on whether the processor has the byte instructions of lesson
+# 09b: VNNI on x86, dot products on ARM.
 #
 # ## What real teams use
 #
 # On x86 servers: ONNX Runtime's static quantization, or OpenVINO with NNCF. On NVIDIA GPUs: TensorRT, with int8 or FP8
-# (lesson 10b). On phones and microcontrollers: LiteRT. Its documentation now calls quantization in the converter
-# deprecated. It recommends to convert to float32 first, and then to quantize that file with a tool of its own, LiteRT
-# Quantizer. In PyTorch: torchao. Teams leave sensitive layers in float, often the first and the last (`nodes_to_exclude`; lesson 10b has a
-# scan). A release then waits for a gate on parity, accuracy and latency, on the hardware that serves.
+# (lesson 10b). On phones and microcontrollers: LiteRT. Its migration guide calls quantization in the converter legacy.
+# For a float32 file there is a separate tool, LiteRT Quantizer. In PyTorch: torchao. Teams leave sensitive layers in
+# float, often the first and the last (`nodes_to_exclude`; lesson 10b has a scan). A release then has to pass a gate on
+# parity, accuracy and latency, measured on the hardware that serves.
 #
 # ## Further reading
 #

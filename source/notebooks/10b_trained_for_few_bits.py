@@ -2,21 +2,23 @@
 # # 10b Trained for few bits
 #
 # At 3 a.m. a training job is in its third night. It teaches the model to live with weights of 2 bits, because "rounding
-# it afterwards gave 14 %". Nobody asked which rounding that was. A better one gives 97 % in a minute, without training.
+# it afterwards gave 14 %". Nobody asked how it was rounded. A better rounding gives 97 % within a minute, without
+# training.
 #
 # ## You will be able to
 #
-# - say which numbers float16, bfloat16, FP8 and FP4 hold, and when a float type is better than int8;
+# - say which numbers float16, bfloat16, FP8 and FP4 can hold, and when a float type is better than int8;
 # - name the two mistakes that turn numbers in FP8 into 0 or NaN, and avoid them with a scale;
 # - compare the speed of two types fairly, with one library for both;
-# - train a network with the rounding, and compare it with the best rounding without training;
+# - train a network with rounding in the forward pass, and compare it with the best rounding without training;
 # - find the layers that should stay in float.
 #
 # ## Before you start
 #
-# You need lesson 09 (scale, symmetric grid, signal-to-noise ratio). From 09b we take three results, which are in the
-# course's library: grids of least error for weights, clips of least error for activations, and levels that keep a layer's
-# output. The network is again version 3 of the digits network. Its layers with weights have the numbers 0, 2, 7 and 9.
+# You need lesson 09 (scale, symmetric grid, signal-to-noise ratio). From 09b we take three methods, which are in the
+# course's library. They choose grids of least error for weights, clips (upper ends) of least error for activations, and
+# levels that keep a layer's output. The network is again version 3 of the digits network. Its layers with weights have
+# the numbers 0, 2, 7 and 9.
 
 # %%
 import copy
@@ -60,9 +62,9 @@ def percent(share):
 # $$x = \pm \Big(1 + \frac{m}{2^M}\Big)\, 2^{\,e - B} \quad (e \ge 1), \qquad
 # x = \pm\, \frac{m}{2^M}\, 2^{\,1 - B} \quad (e = 0) .$$
 #
-# The numbers with $e = 0$ are the *subnormal values*: evenly spaced, from 0 up to the smallest normal number. Above
-# that, the spacing doubles with each exponent. *FP8* is the name of two floating-point types with 8 bits, E4M3 and E5M2.
-# *FP4* has 4 bits, E2M1. The name gives $E$ and $M$.
+# The numbers above 0 with $e = 0$ are called *subnormal*. They are evenly spaced, up to the smallest normal number.
+# Above that, the spacing doubles with each exponent. *FP8* is the name of two floating-point types with 8 bits, E4M3
+# and E5M2. *FP4* has 4 bits, E2M1. The name gives $E$ and $M$.
 
 
 # %%
@@ -94,7 +96,7 @@ TYPES = {  # the exponent's bits, the fraction's, codes set aside at the end, th
 ours = {name: numbers(E, M)[: 2 ** (E + M) - aside] for name, (E, M, aside, _) in TYPES.items()}
 
 # %% [markdown]
-# The library `ml_dtypes` has all five as types of NumPy. We turn the same codes into numbers with it.
+# The library `ml_dtypes` adds the four that NumPy lacks. We let these types turn the same codes into numbers.
 
 # %%
 theirs = {}
@@ -102,7 +104,7 @@ for name, (E, M, aside, kind) in TYPES.items():
     codes = np.arange(len(ours[name]), dtype=np.uint8 if E + M < 8 else np.uint16)
     theirs[name] = codes.view(kind).astype(np.float64)
 claim(
-    "code by code, our numbers are those of the library ml_dtypes, in all five types",
+    "code by code, our numbers are those of NumPy and ml_dtypes, in all five types",
     all(np.array_equal(ours[name], theirs[name]) for name in TYPES),
     ", ".join(f"{name}: {len(each):,}" for name, each in ours.items()),
 )
@@ -117,15 +119,15 @@ show.table(
 )  # fmt: skip
 
 # %% [markdown]
-# bfloat16 has the exponent of float32 and two decimal digits. float16 has three digits and ends at 65,504. So float16
-# is the more exact one for a finished network, whose range is known. Gradients in training may leave that range, so
-# training usually takes bfloat16.
+# bfloat16 has as many exponent bits as float32, and about two decimal digits. float16 has about three digits, and ends
+# at 65,504. So float16 is more exact for a finished network, if its numbers stay in that range. Gradients in training
+# may leave it, so training usually takes bfloat16.
 #
 # ## Is FP8 better than int8?
 #
-# Both have 8 bits. An integer grid has equal steps, so its error is the same everywhere. A float's step grows with
-# the number, so its error is the same *share* of the number. We round numbers of all sizes, and measure the error as a
-# share of the number, in each *octave*, a factor of two, below the largest.
+# Both have 8 bits. An integer grid has equal steps, so its error is about as large everywhere. A float's step grows
+# with the number, so its error is about the same *share* of the number. We round numbers of all sizes, and measure the
+# error as a share of the number, in each *octave*, a factor of two, below the largest.
 
 
 # %%
@@ -161,20 +163,31 @@ error = {
 for (name, each), colour, mark in zip(error.items(), show.PALETTE, "osD"):
     plt.plot(octaves, 100 * each, f"{mark}-", color=colour, label=name)
 plt.yscale("log")
+plt.gca().yaxis.set_major_formatter("{x:g}")
 plt.xlabel("octaves below the largest number")
 plt.ylabel("typical error (% of the number)")
 plt.legend()
 show.finding(
-    "int8 is more exact for the largest numbers, E4M3 for all smaller ones",
+    "int8 is more exact near the largest number, E4M3 below a sixteenth of it",
     alt="Typical rounding error in percent of the number, against octaves below the largest. "
     + "; ".join(f"{n}: {100 * e[0]:.3g} % at the top, {100 * e[8]:.3g} % eight octaves down"
                 for n, e in error.items()),
 )  # fmt: skip
 
+# %%
+claim(
+    "int8 is more exact in the top three octaves, E4M3 from the fifth on",
+    (error["int8"] < error["FP8 E4M3"])[:3].all()
+    and (error["int8"] > error["FP8 E4M3"])[4:].all(),
+    f"second octave {100 * error['int8'][1]:.2f} and {100 * error['FP8 E4M3'][1]:.2f} %, "
+    f"sixth {100 * error['int8'][5]:.1f} and {100 * error['FP8 E4M3'][5]:.2f} %",
+)
+
 # %% [markdown]
-# Three bits of fraction give about the same error over many octaves. int8 is better at the top, and loses a factor of two
-# with each octave. So the answer depends on how widely the numbers spread. We take our widest layer, the same layer with
-# an outlier in each row, and numbers with a long tail (Student's t distribution with 3 degrees of freedom).
+# E4M3 has about the same error over many octaves, because it always has three bits of fraction. int8 is more exact at
+# the top. With each octave its error about doubles, until it rounds all numbers to 0: an error of 100 %. So the answer
+# depends on how widely the numbers spread. We take our largest layer, the same layer with an outlier in each row, and
+# numbers with a long tail (Student's t distribution with 3 degrees of freedom).
 
 # %%
 dense = network[7].weight.detach().numpy()  # (20, 512)
@@ -185,7 +198,7 @@ cases = {"our layer": dense, "with an outlier in each row": with_outlier, "long 
 
 
 # %% [markdown]
-# Where there are outliers, the ratio is that of all other numbers.
+# For the layer with outliers, we compute the signal-to-noise ratio of all other numbers.
 
 
 # %%
@@ -213,7 +226,7 @@ show.table(
 )
 
 # %% [markdown]
-# Compare the first two rows, and then the last two.
+# Compare the first two rows of the table, and then the last two.
 
 # %%
 claim(
@@ -232,9 +245,9 @@ claim(
 )
 
 # %% [markdown]
-# E4M3 has nearly the same ratio in all three cases, with a scale by the largest number. That makes it attractive where
-# outliers are common, as in transformers. Our weights have none and are better off in int8. With 4 bits, FP4 puts more of
-# its few numbers near 0, where most weights are.
+# E4M3 has nearly the same ratio in all three cases, although the largest number alone sets its scale. That makes it
+# attractive where outliers are common, as in transformers. Our weights have no outliers, so int8 is more exact for
+# them. With 4 bits, FP4 puts more of its few numbers near 0, where most weights are.
 #
 # ### Where this goes wrong: FP8 without a scale
 #
@@ -255,8 +268,9 @@ claim(
 )
 
 # %% [markdown]
-# Two libraries, one type, two answers, and no error. Now the other end. Lesson 09 multiplied channels by factors that
-# the next layer took back. We do the same with all weights and 1/1,000: scale them down, cast, scale them up.
+# Two libraries give two answers for one type, and neither raises an error. What happens at the other end, to small
+# numbers? In lesson 09 we multiplied channels by a factor and divided the next layer by it. Here we multiply all
+# weights by 1/1,000, cast them, and multiply them by 1,000.
 
 
 # %%
@@ -270,7 +284,7 @@ def cast(net, name, factor, scaled):
 
 
 # %% [markdown]
-# Three types, two sizes of weights, with and without a scale for each channel:
+# We try three types and two sizes of weights, with and without a scale for each channel:
 
 # %%
 forms = [("as trained", 1), ("1,000 times smaller", 1e-3)]
@@ -299,16 +313,17 @@ claim(
 )
 
 # %% [markdown]
-# So a small float still needs a scale. For FP8 a rough one is enough. FP4 usually gets one for each small group: the MX
-# formats of the Open Compute Project have a power of two for every 32 numbers, NVIDIA's NVFP4 has an E4M3 number for
-# every 16. **Now do exercise 10b.1**, which reads the codes of such types.
+# So a small float still needs a scale. For E5M2 a rough one is enough: it kept the accuracy even without. FP4 usually
+# gets a scale for each small group. The MX formats of the Open Compute Project have a power of two for every 32
+# numbers. NVIDIA's NVFP4 has an E4M3 number for every 16. **Now do exercise 10b.1**, which reads the codes of such
+# types.
 #
 # ## Is bfloat16 faster than float32?
 #
-# Compare like with like. On x86, PyTorch may multiply float32 matrices with one library (MKL) and bfloat16 matrices with
-# another (oneDNN). Such a comparison shows two libraries, not two types. A convolution goes to oneDNN in both types. (The
-# environment variable `ONEDNN_VERBOSE=1` prints each call.) Another variable, `ONEDNN_MAX_CPU_ISA`, withholds
-# instructions from oneDNN. So one machine can play an older one.
+# Compare like with like. On x86, PyTorch may multiply float32 matrices with one library (MKL) and bfloat16 matrices
+# with another (oneDNN). Such a comparison measures two libraries, not only two types. A convolution goes to oneDNN in
+# both types. (The environment variable `ONEDNN_VERBOSE=1` prints each call.) Another variable, `ONEDNN_MAX_CPU_ISA`,
+# limits the instructions that oneDNN may use. So we can measure on one machine how an older processor would do.
 
 # %%
 CONVOLUTION = """
@@ -328,7 +343,7 @@ result = {{kind: float(np.median(each)) for kind, each in ms.items()}}
 """
 
 # %%
-SETS = {"AVX512_CORE": "AVX-512 alone", "AVX512_CORE_BF16": "and its bfloat16 products"}
+SETS = {"AVX512_CORE": "AVX-512 alone", "AVX512_CORE_BF16": "AVX-512 with bfloat16"}
 ms = {name: measure.fresh_process(CONVOLUTION.format(allowed=name)).result for name in SETS}
 show.table(
     ["oneDNN may use", "float32 (ms)", "bfloat16 (ms)", "times as fast"],
@@ -340,30 +355,30 @@ show.table(
 # %%
 old, new = (ms[name]["float32"] / ms[name]["bfloat16"] for name in SETS)
 observe(
-    "without its instruction bfloat16 is slower than float32, with it faster",
+    "without its instructions bfloat16 is slower than float32, with them faster",
     old < 1 < new,
     f"{old:.2f} and {new:.2f} times as fast",
     either=True,
 )
 
 # %% [markdown]
-# If that holds here, bfloat16 is slower or faster than float32 in the same library, depending on one instruction. (Not
-# all x86 processors have AVX-512, and not all of those have the instruction for bfloat16. Newer ones from Intel also have
-# AMX, which multiplies whole tiles. Elsewhere the two rows are alike.) Ask which library computes, and with which
-# instructions, before you promise a speed.
+# If that line holds on your machine, the same library is slower or faster with bfloat16 than with float32. That depends
+# on whether it may use the instructions for bfloat16. (Not all x86 processors have AVX-512, and not all of those have
+# instructions for bfloat16. Without them the two rows are alike. Newer processors from Intel also have AMX, which
+# multiplies whole tiles.) Ask which library computes, and with which instructions, before you promise a speed.
 #
 # ## How does training with rounding work?
 #
-# Post-training quantization (PTQ, lesson 09b) rounds a network that never learned of it. *Quantization-aware training*
-# (QAT) rounds in the forward pass, so that the loss includes the rounding. The obstacle is the gradient. On a grid with
-# step $s$ and levels $q_{min}$ to $q_{max}$,
+# Post-training quantization (PTQ, lesson 09b) rounds a network after its training. *Quantization-aware training* (QAT)
+# rounds in the forward pass, so that the loss includes the rounding. The obstacle is the gradient. On a grid with step
+# $s$ and levels $q_{min}$ to $q_{max}$,
 #
 # $$\hat x = s\,\operatorname{clip}\big(\operatorname{round}(x/s),\, q_{min},\, q_{max}\big), \qquad
 # \frac{d\hat x}{dx} = 0 \text{ almost everywhere},$$
 #
-# because rounding is a staircase. Nothing would be learned. The *straight-through estimator* (Bengio et al., 2013)
-# takes another slope on the way back: 1 inside the range of the grid, which is the staircase's slope on average, and 0
-# outside. In code, we clip $x$, and add the rounding error as a constant.
+# because rounding is a staircase. With this gradient nothing would be learned. The *straight-through estimator* (Bengio
+# et al., 2013) uses another slope in the backward pass. Inside the range of the grid it is 1, the average slope of the
+# staircase. Outside it is 0. In code, we clip $x$, and add the rounding error as a constant.
 
 
 # %%
@@ -462,14 +477,14 @@ def tuned(net, seed, epochs=6):
 #
 # - ranges *up to the largest* value;
 # - ranges of *least error*;
-# - the same, with *levels for the output*.
+# - ranges of least error, with *levels for the output*: weights rounded so that the layer's output changes least.
 #
 # Three train, each with three seeds:
 #
 # - QAT on ranges up to the largest value;
 # - QAT on ranges of least error;
-# - a control: the float network gets the same six epochs, and is then rounded in the third way. If this were as good as
-#   QAT, the gain would come from more training, not from the rounding in it.
+# - a control: the float network gets the same six epochs, and is then rounded with levels for the output. If this
+#   were as good as QAT, the gain would come from more training, not from the rounding in it.
 #
 # With weights of 2 bits and inputs of 4, which of these two is better?
 
@@ -478,12 +493,12 @@ options = ["QAT, ranges up to the largest", "no training, levels for the output"
 guess("better", "2-bit weights, 4-bit inputs: which network is better?", choices=options)
 
 # %% [markdown]
-# The whole comparison: three pairs of bits, six ways.
+# We run the whole comparison: three pairs of bits, six ways.
 
 # %%
 PAIRS, SEEDS, few = [(8, 8), (3, 3), (2, 4)], (0, 1, 2), (2, 4)
 PTQ = ["up to the largest", "least error", "levels for the output"]
-CONTROL, POOR, AWARE = "more training, then the third", f"QAT, {PTQ[0]}", f"QAT, {PTQ[1]}"
+CONTROL, POOR, AWARE = "control, levels for the output", f"QAT, {PTQ[0]}", f"QAT, {PTQ[1]}"
 longer = [tuned(network, seed) for seed in SEEDS]
 
 # %%
@@ -505,7 +520,7 @@ show.table(
 )
 
 # %% [markdown]
-# In the last column the ways differ most. Drawn:
+# The ways differ most in the last column. We draw it.
 
 # %%
 plt.figure(figsize=(8, 3))
@@ -538,7 +553,8 @@ claim(
 )
 
 # %% [markdown]
-# So training on good ranges helps here, by about two points, eight of 450 images. Is that because of the rounding in it, or because of more training?
+# So training on good ranges helps here: by about two points, or eight of 450 images. Does the gain come from the
+# rounding in the training, or from more training?
 
 # %%
 control, first = mean[CONTROL, few], mean[PTQ[0], few]
@@ -550,14 +566,15 @@ claim(
 print(f"Compared with the first way, QAT seems to win {100 * (aware - first):.0f} points.")
 
 # %% [markdown]
-# So ask three questions when someone reports a gain from QAT. Which rounding was it compared with? On which ranges did it
-# train? And what did the same training do without the rounding? At 8 bits here, nothing was left to win. This is a
-# simulation: the rounded numbers are computed in float32, and the biases are not rounded.
+# So ask three questions when someone reports a gain from QAT. Which rounding was it compared with? On which ranges did
+# it train? And what did the same training do without the rounding? At 8 bits there was nothing left to gain here. All
+# of this is a simulation: the rounded numbers are float32, and so are the products and the biases.
 #
 # ## Which layers should stay in float?
 #
-# Not all layers suffer alike. A sensitivity scan (lesson 11 does it for pruning) rounds one layer at a time. We choose by
-# its result, so we use the validation images. We take ranges of least error, at 2 and 4 bits.
+# Not all layers suffer alike. A sensitivity scan (lesson 11 does it for pruning) rounds one layer at a time. We choose
+# layers by its result, so we use the validation images, not the test images. We take ranges of least error, at 2 and 4
+# bits.
 
 # %%
 guess("layer", "Which layer suffers most?", choices=list(LAYERS.values()))
@@ -590,8 +607,9 @@ claim(
 )
 
 # %% [markdown]
-# They are cheap to keep in float. The first layer has nine weights for each output, so one rounded weight matters. The
-# last one makes the logits. How much do we win on the test images, without training and with it?
+# They are cheap to keep in float. Why these two? A plausible reason: the first layer has only nine weights for each
+# output, so the errors hardly average out. The last layer has nothing behind it that could correct its errors. What do
+# we gain on the test images, without training and with it?
 
 # %%
 starts = {way: quantized(network, few, way, in_float=worst) for way in PTQ[1:]}
@@ -616,13 +634,14 @@ claim(
 )
 
 # %% [markdown]
-# Two layers in float, and no training is needed. That is the cheapest way of all. Try it before you train. A scan looks
-# at one layer at a time, and errors of several layers can add up or cancel. **Now do exercise 10b.3**: a search that
-# puts layers back until the accuracy is good enough.
+# With two layers in float, no training was needed here. That is cheap, so try it before you train. But a scan looks at
+# one layer at a time, and the errors of several layers can add up or cancel. **Now do exercise 10b.3**: a search that
+# puts one layer after another back to float, until the accuracy is good enough.
 #
 # ## What we measured
 #
-# We store the weights in FP8 with a float32 scale for each channel, read the file back, and add it to the ledger.
+# We store the weights in FP8 (E4M3) with a float32 scale for each channel, read the file back, and add it to the
+# ledger.
 
 # %%
 from safetensors.torch import load_file, save_file
@@ -640,7 +659,7 @@ for i in LAYERS:
     in_fp8[i].weight.data = file[f"{i}.weight"].float() * file[f"{i}.scale"]
 
 # %% [markdown]
-# What did the rounding change?
+# How much do the logits, the accuracy and the file change?
 
 # %%
 logits, before = (torch_models.logits_of(net, test.images) for net in (in_fp8, network))
@@ -669,22 +688,24 @@ ledger.picture(
 # - A float's error is a share of the number, an integer's is a share of the range. FP8 helps against outliers, and still
 #   needs a scale.
 # - Compare training with the best rounding without it, on the same ranges, with a control.
-# - Before you train, scan. Here it was enough to leave the first and the last layer in float.
+# - Before you train, scan. Here it was enough to keep the first and the last layer in float.
 #
 # ## Where this breaks down
 #
-# One small network, 450 easy images, three seeds. The order of the ways may differ elsewhere; the questions stay. QAT
-# needs the training data, the recipe, and time. Our steps stayed fixed; with learned steps (LSQ) it may do better. The
-# levels for the output need inputs that resemble those in use. The few bits were simulated: to save time with them, a
-# runtime needs a kernel that unpacks them. The convolution had one shape, and one machine computed it.
+# We used one small network, 450 easy images and three seeds. On other networks the order of the ways may differ, but
+# the three questions stay. QAT needs the training data, the recipe, and time. The steps of our grids stayed fixed; with
+# learned steps (LSQ) QAT may do better. The levels for the output need inputs that resemble those in use. The few bits
+# were simulated. To save time with them, a runtime needs a kernel that unpacks them. We timed one shape of convolution,
+# on one machine.
 #
 # ## What real teams use
 #
 # In PyTorch: torchao, for QAT and for PTQ of exported programs (`quantize_pt2e`). For Keras 2: the TensorFlow Model
 # Optimization toolkit. Language models are often rounded after training, by GPTQ or AWQ, or to MXFP4 or NVFP4. NVIDIA's
-# GPUs multiply FP8 since the H100. Its Transformer Engine takes E4M3 for the forward pass and E5M2 for gradients by
-# default, with a scale for each tensor or block. NNCF's `quantize_with_accuracy_control` keeps the layers that hurt most
-# in float, until the accuracy is good enough. ONNX Runtime's `qdq_loss_debug` compares activations layer by layer.
+# GPUs multiply FP8 since the H100. With a scale for each tensor, its Transformer Engine takes E4M3 for the forward pass
+# and E5M2 for gradients by default. With a scale for each block it takes E4M3 for both. NNCF's
+# `quantize_with_accuracy_control` keeps the layers that hurt most in float, until the accuracy is good enough. ONNX
+# Runtime's `qdq_loss_debug` compares activations layer by layer.
 #
 # ## Further reading
 #

@@ -49,10 +49,9 @@ check("10.1", to_int8)
 # %% [markdown] tags=["solution"]
 # The order matters. Round first, because `astype` cuts off the fraction. Clip *before* the conversion, because `astype`
 # wraps around: 128 becomes −128, and a white pixel black. NaN would become some number, and which one depends on the
-# processor. With `1 / scale` there are two roundings, that of
-# the inverse and that of the product. For `v = 20.5 * 0.1`, `v / 0.1` is 20.5, a tie, and `v * (1 / 0.1)` is a little
-# more. A second way on the device is a table: the camera
-# has 256 grey levels, so 256 int8 numbers, computed once, are enough.
+# processor. With `1 / scale` there are two roundings, that of the inverse and that of the product. For
+# `v = 20.5 * 0.1`, `v / 0.1` is 20.5, a tie, and `v * (1 / 0.1)` is a little more. A second way on the device is a
+# table: the camera has 256 grey levels, so 256 int8 numbers, computed once, are enough.
 
 # %% [markdown]
 # ## 10.2 Who takes the time? ★★☆ · 15 minutes
@@ -69,9 +68,9 @@ def share_by_operator(events):
     event with "cat" equal to "Node" and a "name" that ends in "_kernel_time"; it has "dur", in
     microseconds, and its kind in "args", under "op_name". All other events are passed over;
     they may lack any of these keys, and their durations count nowhere. Returns a list of
-    (operator, share), the largest share first, equal shares by name; shares are plain floats
-    that add up to 1. events stay as they are. Raises ValueError where no operator ran, or all
-    took 0.
+    (operator, share), the largest share first, equal shares by name; shares are plain floats,
+    not rounded, that add up to 1. events stay as they are. Raises ValueError where no operator
+    ran, or all took 0.
     """
     # SOLUTION
     took = {}
@@ -174,5 +173,5 @@ check("10.4", worth_keeping)
 # %% [markdown] tags=["solution"]
 # This compares all pairs at once, N² K comparisons. For forty forms that is nothing. For many more, sort by the first cost
 # and sweep. Two things go wrong in practice. A missing measurement (NaN) compares as neither less nor more, so such a form
-# would stay for ever. It is better to refuse it. And costs with noise, such as latencies, make a front of accidents.
-# Round them to what you can tell apart, before you ask which form is beaten.
+# would always stay. It is better to refuse it. And if costs are noisy, as latencies are, chance decides which are on the
+# front. Round them to what you can tell apart, before you ask which form is beaten.

@@ -98,7 +98,7 @@ check("10b.2", fake_quantize)
 # ## 10b.3 Which layers go back to float? ★★☆ · 15 minutes
 #
 # The 4-bit model misses its target by two points. Somebody sorted the layers by a scan, one layer at a time, and left
-# the two worst in float. They repair the same error, so the second one was for nothing. Write the search that looks at
+# the two worst in float. Both repair the same error, so the second one brought nothing. Write the search that looks at
 # the layers together.
 
 
@@ -107,12 +107,12 @@ def back_to_float(layers, score, least):
     """The layers to leave in float, found one after another.
 
     layers: a list of different names. It stays as it was. score: a function of a frozenset of
-    the layers that are in float; it returns a number, higher is better. It is slow, so each set
-    is asked at most once. least: the score that is enough. Starts with no layer in float. While
-    the score is below least, one more layer joins: the one with which the score is highest, the
-    first of them in `layers` where several are equal. It joins even if the score does not rise.
-    Returns the layers in the order in which they joined, [] if none has to. Raises ValueError
-    if the score is below least with all layers in float.
+    the layers that are in float; it returns a number, higher is better. It is slow: each set is
+    asked at most once, and only when the search gets there. least: the score that is enough.
+    Starts with no layer in float. While the score is below least, one more layer joins: the one
+    with which the score is highest, the first of them in `layers` where several are equal. It
+    joins even if the score does not rise. Returns the layers in the order in which they joined,
+    [] if none has to. Raises ValueError if the score is below least with all layers in float.
     """
     # SOLUTION
     chosen, reached = [], score(frozenset())

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter, defaultdict
+from fractions import Fraction
 from itertools import groupby
 
 import numpy as np
@@ -68,6 +69,21 @@ def from_the_library(values, scale, zero_point):
     )
 
 
+def with_vectorize(values, scale, zero_point):
+    _need_a_grid(scale, zero_point)
+
+    def level(value):
+        if value != value:
+            raise ValueError("NaN")
+        quotient = float(value) / float(scale)
+        if math.isinf(quotient):
+            return 127 if quotient > 0 else -128
+        return min(127, max(-128, round(quotient) + zero_point))
+
+    with np.errstate(over="ignore"):
+        return np.vectorize(level, otypes=[np.int8])(np.asarray(values, np.float64))
+
+
 def _operators(events):
     return [e for e in events if e.get("cat") == "Node" and str(e.get("name", "")).endswith("_kernel_time")]
 
@@ -112,6 +128,17 @@ def with_a_defaultdict_and_two_sorts(events):
     shares = [(name, dur / sum(took.values())) for name, dur in sorted(took.items())]
     shares.sort(key=lambda each: each[1], reverse=True)
     return shares
+
+
+def with_fractions(events):
+    took = {}
+    for e in _operators(events):
+        took.setdefault(e["args"]["op_name"], []).append(Fraction(e["dur"]))
+    total = sum(map(sum, took.values()))
+    if total == 0:
+        raise ValueError("no time")
+    order = sorted(took, key=lambda name: (-sum(took[name]), name))
+    return [(name, float(sum(took[name]) / total)) for name in order]
 
 
 def as_lists(events):
@@ -175,6 +202,15 @@ def from_the_mean_of_differences(labels, before, after):
     return round(b), round(c), float(delta - reach), float(delta + reach)
 
 
+def with_sets(labels, before, after):
+    labels, before, after = _three(labels, before, after)
+    was, now = (set(np.flatnonzero(each == labels).tolist()) for each in (before, after))
+    lost, won, m = len(was - now), len(now - was), len(labels) + 2
+    middle = (won - lost) / m
+    reach = 1.96 * math.sqrt((lost + won + 1) / m - middle**2) / math.sqrt(m)
+    return lost, won, middle - reach, middle + reach
+
+
 def _costs(costs):
     costs = np.array(costs)
     if costs.ndim != 2 or not costs.shape[1] or (costs != costs).any():
@@ -224,8 +260,9 @@ RIGHT = {
         in_pytorch,
         by_the_minimum_and_the_maximum,
         from_the_library,
+        with_vectorize,
     ],
-    "10.2": [with_a_counter, with_groupby, with_bincount, with_a_defaultdict_and_two_sorts, as_lists],
-    "10.3": [from_differences, one_by_one, from_the_table, by_the_library, from_the_mean_of_differences],
+    "10.2": [with_a_counter, with_groupby, with_bincount, with_a_defaultdict_and_two_sorts, as_lists, with_fractions],
+    "10.3": [from_differences, one_by_one, from_the_table, by_the_library, from_the_mean_of_differences, with_sets],
     "10.4": [row_by_row, of_tuples, removed_one_after_another, over_unique_rows, in_the_other_direction],
 }

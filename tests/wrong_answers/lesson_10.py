@@ -80,6 +80,20 @@ def takes_anything(values, scale, zero_point):
         return np.clip(np.rint(np.asarray(values, np.float64) / scale) + zero_point, -128, 127).astype(np.int8)
 
 
+def refuses_127(values, scale, zero_point):
+    if zero_point not in range(-128, 127):
+        raise ValueError("a zero point in int8")
+    return takes_anything(values, scale, zero_point)
+
+
+def floors_the_scale(values, scale, zero_point):
+    return takes_anything(values, max(scale, 1e-8), zero_point)
+
+
+def scale_in_single(values, scale, zero_point):
+    return takes_anything(values, np.float64(np.float32(scale)), zero_point)
+
+
 def _shares(took):
     total = sum(took.values())
     return sorted(((name, dur / total) for name, dur in took.items()), key=lambda each: (-each[1], each[0]))
@@ -102,6 +116,17 @@ def by_name(events):
     for e in _kernels(events):
         took[e["args"]["op_name"]] = took.get(e["args"]["op_name"], 0) + e["dur"]
     return sorted(_shares(took))
+
+
+def rounds_the_shares(events):
+    return [(name, round(share, 4)) for name, share in divides_by_nothing(events)]
+
+
+def takes_the_kind_out(events):
+    shares = divides_by_nothing(events)
+    for e in _kernels(events):
+        del e["args"]["op_name"]
+    return shares
 
 
 def every_category(events):
@@ -195,6 +220,12 @@ def broadcasts(labels, before, after):
     return _interval(*_cells(labels, before, after), len(labels))
 
 
+def compares_lengths(labels, before, after):
+    if labels.ndim != 1 or not 0 < len(labels) == len(before) == len(after):
+        raise ValueError
+    return _interval(*_cells(labels, before, after), len(labels))
+
+
 def _beaten(costs, at_most, less):
     costs = np.asarray(costs)
     if costs.ndim != 2 or costs.shape[1] == 0 or np.isnan(costs).any():
@@ -232,6 +263,11 @@ def by_difference(costs):
     return ~((apart <= 0).all(axis=2) & (apart < 0).any(axis=2)).any(axis=0)
 
 
+def of_a_list(costs):
+    costs = np.asarray(costs)
+    return np.array([not any((a <= b).all() and (a < b).any() for a in costs) for b in costs])
+
+
 def in_float64(costs):
     return _beaten(np.asarray(costs).astype(float), np.all, np.any)
 
@@ -243,6 +279,9 @@ def nan_stays(costs):
 
 WRONG = {
     "10.1": {
+        refuses_127: "values on the grid become their level, the zero point added",
+        floors_the_scale: "any finite scale above 0 is fine, tiny and large",
+        scale_in_single: "float16, float32 and float64, in a view with gaps",
         levels_as_floats: "an int8 array of the same shape",
         just_casts: "values on the grid become their level, the zero point added",
         subtracts_the_zero_point: "values on the grid become their level, the zero point added",
@@ -261,6 +300,8 @@ WRONG = {
     "10.2": {
         in_microseconds: "two kinds of operators: 30 and 10 microseconds are three quarters and one",
         the_last_run: "runs of one kind are added up",
+        rounds_the_shares: "shares are not rounded, and add up to 1",
+        takes_the_kind_out: "a list of pairs with plain floats, and the events stay as they were",
         by_name: "the largest first, equal shares by name",
         every_category: "events of other categories count nowhere",
         fences_too: "of the category Node only kernel times count",
@@ -275,6 +316,7 @@ WRONG = {
         without_the_halves: "the interval of the docstring, on 450 images with 3 lost and 1 won",
         two_intervals: "the interval of the docstring, on 450 images with 3 lost and 1 won",
         numpy_numbers: "plain ints and floats, whatever integer type comes in",
+        compares_lengths: "no example, shapes that differ, and logits are refused",
         broadcasts: "no example, shapes that differ, and logits are refused",
     },
     "10.4": {
@@ -283,6 +325,7 @@ WRONG = {
         winners_of_columns: "a form that is best in no cost may still stay",
         less_everywhere: "equal in one cost and beaten in the other is beaten",
         twins_go: "equal forms do not remove each other",
+        of_a_list: "infinity, negative numbers and an empty list are fine",
         by_difference: "infinity, negative numbers and an empty list are fine",
         in_float64: "nothing is rounded on the way, and the costs stay as they were",
         nan_stays: "NaN, no costs and other shapes are refused",

@@ -70,6 +70,14 @@ def in_single_precision(codes, E, M):
     return _decoded(*_parts(codes, E, M), E, M).astype(np.float32)
 
 
+def by_way_of_float32(codes, E, M):
+    sign, e, m = _parts(codes, E, M)
+    with np.errstate(over="ignore"):
+        power = np.exp2((np.maximum(e, 1) - 2 ** (E - 1) + 1).astype(np.float32))
+        size = np.where(e > 0, 1 + m / 2**M, m / 2**M).astype(np.float32) * power
+    return np.where(sign, -size, size).astype(np.float64)
+
+
 def needs_a_code(codes, E, M):
     assert np.asarray(codes).max() >= 0
     return _decoded(*_parts(codes, E, M), E, M)
@@ -121,6 +129,14 @@ def two_axes_only(x, step, least, greatest, upstream):
     levels = x / step[:, None]
     value = np.clip(np.rint(levels), least, greatest) * step[:, None]
     return value, np.where((levels >= least) & (levels <= greatest), upstream, 0)
+
+
+def gradient_of_upstreams_type(x, step, least, greatest, upstream):
+    step = np.asarray(step)
+    if step.shape != x.shape[:1] or not (step > 0).all() or least >= greatest:
+        raise ValueError("a step above 0 for each channel, least below greatest")
+    value, gradient = gives_levels(x, step, least, greatest, upstream)
+    return (value * _column(step, x)).astype(x.dtype), gradient
 
 
 def widens(x, step, least, greatest, upstream):
@@ -199,6 +215,10 @@ def the_last_of_equals(layers, score, least):
     return _greedy(layers[::-1], score, least)
 
 
+def from_a_set(layers, score, least):
+    return _greedy(list(set(layers)), score, least)
+
+
 def by_name(layers, score, least):
     return _greedy(sorted(layers), score, least)
 
@@ -258,6 +278,7 @@ WRONG = {
         twos_complement: "with the sign bit they are negative, and the sign bit alone is -0.0",
         in_the_codes_own_type: "E3M2 and E4M3 in uint8, where e - bias is below 0",
         bytes_only: "other widths: E5M10 and E6M9 in uint16, E2M0, E1M2, codes in uint64",
+        by_way_of_float32: "float64, for any shape: with gaps, empty, a single code",
         in_single_precision: "float64, for any shape: with gaps, empty, a single code",
         needs_a_code: "float64, for any shape: with gaps, empty, a single code",
         drops_what_is_above: "a bit above the sign is refused",
@@ -270,6 +291,7 @@ WRONG = {
         range_after_rounding: "outside the range it is 0, at its ends it passes",
         along_the_last_axis: "a step for each channel, along the first axis, of a square matrix too",
         two_axes_only: "one axis, four axes, one channel, none",
+        gradient_of_upstreams_type: "the gradient has the dtype of x, whatever that of upstream",
         widens: "float32 stays float32, float64 float64; views with gaps",
         writes_into_upstream: "x and upstream stay as they were",
         takes_any_step: "steps and levels that make no sense are refused",
@@ -282,6 +304,7 @@ WRONG = {
         as_a_set: "if the score is enough at once, no layer joins",
         sorted_by_a_scan: "layers that repair the same error do not both join",
         the_last_of_equals: "among equals the first in the list joins",
+        from_a_set: "among equals the first in the list joins",
         by_name: "among equals the first in the list joins",
         stops_when_nothing_rises: "a layer joins even if the score does not rise",
         starts_at_zero: "names may be numbers, and scores negative",
