@@ -511,7 +511,7 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         "And EXPOSE must not tell readers another port.",
         '"--host", "0.0.0.0", "--port", "8080", and EXPOSE 8080',
     ])  # fmt: skip
-    yield ("`docker stop` ends it in order", lambda: image().ending("STOPSIGNAL").upper().removeprefix("SIG") in ("INT", "2"), [
+    yield ("`docker stop` ends it cleanly", lambda: image().ending("STOPSIGNAL").upper().removeprefix("SIG") in ("INT", "2"), [
         "Process 1 does not die of a signal that it does not know.",
         "It knows SIGINT. Which instruction tells the engine?",
         "STOPSIGNAL SIGINT",

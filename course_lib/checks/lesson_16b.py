@@ -15,7 +15,7 @@ def exit_codes(answer: Callable) -> Iterator[Property]:
     def says(word: str, code: int, killed: bool = False, status: str = "exited") -> bool:
         return answer({"Status": status, "ExitCode": code, "OOMKilled": killed}) == word
 
-    yield ("exit code 0 is an end in order", lambda: says("ended", 0), [
+    yield ("exit code 0 means ended", lambda: says("ended", 0), [
         "What does a program return when all is well?",
         "Exit code 0, and the container no longer runs.",
         'if state["ExitCode"] == 0: return "ended"',

@@ -205,8 +205,8 @@ show.table(
 
 # %%
 claim(
-    "a script's container has ended; of the two servers, only the one on 0.0.0.0 is reached; both "
-    "run as user 0, root",
+    "the script's container has ended; only the server on 0.0.0.0 can be reached; both servers run "
+    "as user 0, root",
     listeners["a script"]["status"] == "exited"
     and [listeners[kind]["answers"] for kind in KINDS[1:]] == [False, True]
     and [listeners[kind]["user"] for kind in KINDS[1:]] == ["0", "0"],
@@ -253,7 +253,7 @@ def service_image():
 
 # %%
 def instruction(created_by):
-    """The instruction of a Dockerfile, out of what an engine's history has of it."""
+    """A Dockerfile's instruction, made readable from an engine's record of it."""
     text = re.sub(r"^/bin/sh -c (#\(nop\) *)?", "", created_by).strip()
     text = re.sub(r"(dir|file|multi):[0-9a-f]{64}", lambda found: found[1], text)
     return re.sub(r" +", " ", text.replace("# buildkit", "")).strip()
@@ -273,7 +273,7 @@ ours = 1 + next(i for i, (_, text) in enumerate(layers) if "/opt/service" in tex
 added = sum(size for size, _ in layers[:ours])  # the layers above the base
 small = sum(size for size, text in layers if "course_lib" in text or text.endswith("models"))
 claim(
-    "the service adds less than 200 MB; its own code and models are under a hundredth of the image",
+    "the service adds less than 200 MB; its own code and models are less than 1 % of the image",
     added < 200e6 and small < image["bytes"] / 100,
     f"{show.bytes_text(added)}, {show.bytes_text(small)}",
 )
@@ -382,7 +382,7 @@ show.table(
 
 # %%
 claim(
-    "with packages first, the change takes more steps from the cache, and makes under a "
+    "with packages first, the rebuild takes more steps from the cache, and makes less than a "
     "thousandth of the new bytes",
     again["packages first"]["cached"] > again["code first"]["cached"]
     and again["packages first"]["new_bytes"] * 1000 < again["code first"]["new_bytes"],
@@ -477,7 +477,7 @@ show.table(
 
 # %%
 claim(
-    "ENV leaves it in the settings, ARG in the history, COPY in a layer, although it was removed",
+    "ENV leaves the token in the settings, ARG in the history, COPY in a layer, even after rm",
     leaked["ENV"]["settings"]
     and leaked["ARG"]["history"]
     and leaked["COPY, then rm"]["layers"] == ["tmp/token"],
@@ -488,7 +488,7 @@ claim(
 
 # %%
 claim(
-    "a container shows only the first of these; the image whose other stage used it has none",
+    "a running container shows only ENV's token; the image with another stage holds no token",
     [name for name, each in leaked.items() if each["a container of it"]] == ["ENV"]
     and not any(leaked["COPY in another stage"].values()),
 )
@@ -535,7 +535,7 @@ def with_a_secret():
 # %%
 mount = with_a_secret()
 claim(
-    "the build could read the whole token, and the image has none of it",
+    "the build could read the whole token, and the image does not contain it",
     not mount["there"] or (mount["read"] == len(TOKEN) and not any(mount["found"].values())),
     mount.get("found", "not built: `docker buildx`, a plugin of the command, is missing here"),
 )
@@ -610,7 +610,7 @@ show.table(
 
 # %%
 claim(
-    "root may write anywhere; on a read-only root nobody may; a tmpfs mends temporary files alone",
+    "root may make all three writes, on a read-only root none; a tmpfs allows temporary files only",
     [*may["root"].values()][:3] == ["works"] * 3
     and may["root"]["capabilities"] > 0 == may["root, read-only"]["capabilities"]
     and may["its own user"]["change a program"] == "Permission denied"
@@ -760,7 +760,7 @@ show.table(
 
 # %%
 claim(
-    "frozen, it becomes unhealthy and stays running; let go, it is healthy again",
+    "a frozen server becomes unhealthy but stays running; released, it is healthy again",
     [each[:2] for each in health]
     == [["healthy", "running"], ["unhealthy", "running"], ["healthy", "running"]],
 )
@@ -806,7 +806,7 @@ moved = same_tag()
 # %%
 print(moved["said"])
 claim(
-    "the tag now gives what the second image says; the first is still there by its ID",
+    "the tag now runs the second image; the first can still be run by its ID",
     list(moved["said"].values()) == ["version 2", "version 1", "version 2"],
     " and ".join(each[:19] for each in moved["ids"]),
 )
@@ -937,7 +937,7 @@ def composed():
 # %%
 together = composed()
 claim(
-    "`up --wait` returns when it is healthy, and it has the file's limit and read-only root",
+    "`up --wait` returns once the service is healthy, with the file's limit and read-only root",
     not together["there"]
     or [together[key] for key in ("state", "health", "answers", "memory", "read_only")]
     == ["running", "healthy", True, 256 * 2**20, True],

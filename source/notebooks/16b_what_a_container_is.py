@@ -160,7 +160,7 @@ show.table(
 
 # %%
 claim(
-    "one process has two numbers: 1 inside, another one outside; the kernel is the same one",
+    "one process has two numbers: 1 inside, a different one outside; the kernel is the same",
     outside["NSpid"][-1] == inside["NSpid"][-1] == "1" != outside["NSpid"][0]
     and inside["kernel"] == outside["kernel"],
     outside["NSpid"],
@@ -171,7 +171,7 @@ claim(
 
 # %%
 claim(
-    "inside, it sees itself and what was started beside it; outside, there are more",
+    "inside, at most three processes are in sight; outside, there are more",
     inside["processes"] <= 3 < outside["processes"],
     f"{inside['processes']} and {outside['processes']}",
 )
@@ -224,7 +224,7 @@ for file, limit in inside["limits"].items():
     print(f"/sys/fs/cgroup/{file}: {limit}")
 memory = {"memory.max", "memory/memory.limit_in_bytes"} & set(inside["limits"])
 claim(
-    "the limit of 256 MiB is there to read, and /proc/meminfo tells of the machine all the same",
+    "the limit of 256 MiB can be read, but /proc/meminfo still shows the whole machine",
     [int(inside["limits"][each]) for each in memory] == [256 * 2**20] and inside["memory"] > 2**29,
     f"the machine has {show.bytes_text(inside['memory'])}",
 )
@@ -320,7 +320,7 @@ plt.ylim(len(stopped) - 0.4, -0.7)
 plt.xlabel(f"from the stop to the end (s), with a grace period of {GRACE_S} s")
 words = [f"{name}: {each['seconds']:.1f} s, code {each['code']}" for name, each in stopped.items()]
 show.finding(
-    f"Of {len(stopped)} ways to start a server, {len(in_order)} ends in order",
+    f"Of {len(stopped)} ways to start a server, {len(in_order)} stops cleanly",
     alt=f"Bars of the seconds from docker stop to the end. {'; '.join(words)}.",
 )
 
@@ -339,7 +339,7 @@ claim(
 
 # %%
 claim(
-    "only in exec form does the server's handler run, and only with it is the code 0",
+    "only one server's handler runs, in exec form, and only there is the exit code 0",
     in_order == [name for name, each in stopped.items() if each["heard"]]
     and in_order == ["exec form, handles SIGTERM"],
 )
@@ -419,8 +419,8 @@ reveal("memory", END[0] if not written else END[1] if noticed else END[2])
 
 # %%
 claim(
-    "it is given 512 MiB, and is killed with exit code 137 before it has written 64; nothing was "
-    "refused and nothing raised",
+    "the request for 512 MiB succeeds; the program is killed, with exit code 137 and without an "
+    "exception, before it has written 64 MiB",
     greedy["said"][0] == "given 512"
     and written < LIMIT_MIB
     and greedy["code"] == 137
@@ -430,7 +430,7 @@ claim(
 
 # %%
 observe(
-    "and the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=greedy, either=True
+    "the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=greedy, either=True
 )
 
 # %% [markdown]
@@ -561,7 +561,7 @@ show.finding(
 
 # %%
 observe(
-    "left alone, ONNX Runtime makes more threads than the limit lets run: it goes by the machine",
+    "by default, ONNX Runtime makes more than one thread, although the limit is below one CPU",
     press["its default"]["threads"] > 1,
     f"{press['its default']['threads']} threads, on a machine of "
     f"{press['its default']['sees']} processors",
@@ -584,7 +584,7 @@ observe(
 
 # %%
 observe(
-    "and with eight threads the median call takes more than twice as long",
+    "with eight threads, the median call takes more than twice as long",
     p50["8 threads"] > 2 * p50["1 thread"],
     f"{p50['8 threads']:.0f} ms against {p50['1 thread']:.0f} ms",
     of=press,
@@ -705,7 +705,7 @@ for each in parts[:2] + parts[-2:]:
 needs = (places.CHECKOUT / "docker/service-requirements.txt").read_text()
 pins = dict(line.split("==") for line in needs.split() if "==" in line)
 claim(
-    "it holds exactly the Python packages that are pinned, and over five times as many of Debian",
+    "the list has exactly the pinned Python packages, and over five times as many from Debian",
     {name.lower().replace("_", "-"): version for name, version in contents["pypi"]} == pins
     and len(contents["deb"]) > 5 * len(pins),
     f"{len(pins)} from PyPI, {len(contents['deb'])} from Debian",
