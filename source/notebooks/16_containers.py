@@ -6,7 +6,7 @@
 #
 # ## You will be able to
 #
-# - write a Dockerfile that builds and starts a server that clients can reach, not as root;
+# - write a Dockerfile for a server that clients can reach and that does not run as root;
 # - order its steps so that changed code makes a small layer, and keep secrets out of the image;
 # - say how large an image is, and what takes the space;
 # - check that a container starts fast, stops cleanly and is noticed when it hangs;
@@ -15,7 +15,7 @@
 # ## Before you start
 #
 # Lesson 01 builds the course's image once, and lesson 14 explains the server in it. With a Docker engine, everything
-# here is really built and run. Without one, you see recordings of a real run. A grey block shows each step as you
+# here is really built and run. Without one, you see recordings of real runs. A grey block shows each step as you
 # would type it. The cell below it sends the same request through the `docker` package for Python. Lesson 16b, on the
 # second floor, looks inside a running container: namespaces, signals, limits, and the list of packages.
 
@@ -322,7 +322,7 @@ show.finding(
 # ## How do I order a Dockerfile so that rebuilds are fast?
 #
 # The engine keeps each layer. At the next build it compares from the top. Where the instruction and its copied files
-# are unchanged, it takes the kept layer. After the first difference, it makes every layer again. So the order
+# are unchanged, it takes the kept layer. From the first difference on, it makes every layer again. So the order
 # matters. Here are two orders of the same lines. We build each, change one line of the application, and build again.
 # NumPy stands for the packages. `LABEL` has a new value in each run, so no layer of an earlier run is reused.
 
@@ -392,7 +392,7 @@ claim(
 # %% [markdown]
 # The seconds differ between machines, and only the builder waits for them. Every machine that runs the image
 # downloads the bytes: it pulls each layer that it does not have yet. With code first, that includes NumPy again, or a
-# whole framework. So put small steps that change often last. Now do 16.1, which makes that rule precise.
+# whole framework. So put small steps that change often at the end. Now do 16.1, which makes that rule precise.
 #
 # ## Is a secret gone when I remove it?
 #
@@ -499,9 +499,9 @@ claim(
 # enough. Now do 16.3.
 #
 # A separate stage keeps the secret out of the image, but not out of the builder, which keeps that stage in its cache.
-# The right tool is a *secret mount*: a file that exists while one instruction runs, in no layer. It needs *BuildKit*,
-# the builder behind today's `docker build`. (The `docker` package still uses the older builder, so here we run the
-# command itself.)
+# The right tool is a *secret mount*: a file that exists while one instruction runs, and is in no layer. It needs
+# *BuildKit*, the builder behind today's `docker build`. (The `docker` package still uses the older builder, so here
+# we run the command itself.)
 #
 # ```bash
 # docker build --secret id=token,src=token.txt --tag digits-16:mount .
@@ -630,10 +630,10 @@ claim(
 #
 # ## Does it start fast and stop cleanly?
 #
-# Each rollout and each new replica waits for the start, and each rollout ends the old containers. To end one, `docker
-# stop` sends the signal SIGTERM to its first process. If that still runs after the *grace period* (10 s by default),
-# it is killed. `CMD` has two forms: *exec form*, a JSON list that is run directly, and *shell form*, a line that
-# `/bin/sh -c` runs. We time both forms of the same server, with a grace period of 3 s:
+# Each rollout and each new replica waits for the start, and each rollout ends the old containers. To end a container,
+# `docker stop` sends the signal SIGTERM to its first process. If that still runs after the *grace period* (10 s by
+# default), it is killed. `CMD` has two forms: *exec form*, a JSON list that is run directly, and *shell form*, a line
+# that `/bin/sh -c` runs. We time both forms of the same server, with a grace period of 3 s:
 #
 # ```bash
 # docker run --detach --name digits --publish 127.0.0.1:8501:8501 digits-service:0.1.0
@@ -892,8 +892,8 @@ claim("every repair is in the file", all(repairs.values()), ", ".join(repairs))
 # ```
 #
 # The images of Redis and Prometheus come from a registry. So here we start the service alone. A second file changes
-# three settings: our image, our label, and a free port. Compose merges the two. Other settings stay, such as `mode:
-# non-blocking` for the log: by default, a server waits while its log is read too slowly.
+# three settings: our image, our label, and a free port. Compose merges the two. The file's other settings stay, for
+# example `mode: non-blocking` for the log: by default, a server waits while its log is read too slowly.
 
 # %%
 OVERRIDE = f"""\
@@ -985,8 +985,7 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - Put last what is small and changes often. A deleted file stays in its layer, so give secrets to a build by a
-#   mount.
+# - Small steps that change often come last. A deleted file stays in its layer, so give secrets to a build by a mount.
 # - Use exec form, so that the server gets the signal. Run as a numbered user, read-only where possible.
 # - A digest identifies an image. A tag can be moved.
 #

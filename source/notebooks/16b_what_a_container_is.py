@@ -355,10 +355,10 @@ claim(
 # way.
 #
 # There are two partial remedies. An *init* (`docker run --init`) is a tiny first process that passes signals on. The
-# program is no longer process 1, so the signal ends it: code 143, which is 128 + 15, SIGTERM's number. `STOPSIGNAL
-# SIGINT` makes the engine send another signal. Python has a handler for it, which raises KeyboardInterrupt: code 130,
-# 128 + 2. Both remedies end the server *quickly*, but they cut off a request under way. With `STOPSIGNAL SIGINT`, the
-# program can prevent that by catching the exception.
+# program is no longer process 1, so the signal ends it: code 143, which is 128 + 15, SIGTERM's number. With
+# `STOPSIGNAL SIGINT`, the engine sends another signal. Python has a handler for it, which raises KeyboardInterrupt:
+# code 130, 128 + 2. Both remedies end the server *quickly*, but they cut off a request under way. With
+# `STOPSIGNAL SIGINT`, the program can prevent that by catching the exception.
 #
 # Look at the second bar. The init passes the signal to the shell, and the shell ends. The init ends as soon as the
 # program that it started has ended. With process 1 gone, the kernel kills the rest: the server, whose handler never
