@@ -426,10 +426,10 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         "Each line begins with an instruction, FROM first; `\\` at a line's end goes on.",
         'return """\\\nFROM …\n"""',
     ])  # fmt: skip
-    own = r"(\S+/)?python:3\.13(\.\d+)?(-[\w.]+)*(@sha256:[0-9a-f]{64})?"
+    own = r"(docker\.io/|(\S+/)?library/)?python:3\.13(\.\d+)?(-[\w.]+)*(@sha256:[0-9a-f]{64})?"
     yield ("the base is a Python 3.13, by a tag that says so", lambda: all(re.fullmatch(own, base) for base in image().bases), [
         "Which Python will `python:latest` be next year?",
-        "A tag with the version in it; slim is smaller.",
+        "The official image is `python`, with no maker's name before it. Its tag must have the version in it; slim is smaller.",
         "FROM python:3.13-slim-trixie",
     ])  # fmt: skip
     yield ("no token is in it", lambda: "gh-1f6a9c" not in image().text and not any("TOKEN" in value.upper() for _, value in image().steps), [
@@ -511,7 +511,7 @@ def dockerfile(answer: Callable) -> Iterator[Property]:
         "And EXPOSE must not tell readers another port.",
         '"--host", "0.0.0.0", "--port", "8080", and EXPOSE 8080',
     ])  # fmt: skip
-    yield ("`docker stop` ends it in order", lambda: image().ending("STOPSIGNAL").upper().removeprefix("SIG") in ("INT", "2"), [
+    yield ("`docker stop` ends it cleanly", lambda: image().ending("STOPSIGNAL").upper().removeprefix("SIG") in ("INT", "2"), [
         "Process 1 does not die of a signal that it does not know.",
         "It knows SIGINT. Which instruction tells the engine?",
         "STOPSIGNAL SIGINT",
@@ -555,9 +555,10 @@ def secrets(answer: Callable) -> Iterator[Property]:
         return isinstance(found, list) and [tuple(each) for each in found] == wanted
 
     yield ("in the settings", lambda: finds([(key, "env")], env=["PATH=/bin", f"TOKEN={value}"])
-           and finds([], env=["PATH=/bin"]) and finds([], env=[f"A={value[:4]}", value[4:]]), [
+           and finds([], env=["PATH=/bin"]) and finds([], env=[f"A={value[:4]}", value[4:]])
+           and finds([], env=[f"A={value.upper()}"]) and finds([(key, "env")], env=["A=a\\b'c"], known={key: "a\\b'c"}), [
         "Look at each line of image[\"env\"].",
-        "The value stands somewhere in it.",
+        "The value stands somewhere in it, letter by letter: str(…) of the whole list would write a backslash twice.",
         "if value in line: found.append((name, \"env\"))",
     ])  # fmt: skip
     yield ("in the history", lambda: finds([(key, "history")], history=["CMD [\"python\"]", f"|1 TOKEN={value} /bin/sh -c pip install"]), [
@@ -584,9 +585,10 @@ def secrets(answer: Callable) -> Iterator[Property]:
     coded = base64.b64encode(value.encode())
     yield ("in base64 too, everywhere", lambda: finds([(key, "env"), (key, "history"), (key, "layer 0: .docker/config.json")],
            env=[f"AUTH={coded.decode()}"], history=[f"echo {coded.decode()}"], layers=[{".docker/config.json": b'{"auth": "' + coded + b'"}'}])
-           and finds([(key, "env")], env=["AUTH=dG9rPj4+Nz8="], known={key: "tok>>>7?"}), [
+           and finds([(key, "env")], env=["AUTH=dG9rPj4+Nz8="], known={key: "tok>>>7?"})
+           and finds([(key, "env")], env=["KEY=" + base64.b64encode(b"long " * 20).decode()], known={key: "long " * 20}), [
         "Docker keeps passwords in base64, and so does Kubernetes.",
-        "Search for two forms of each value.",
+        "Search for two forms of each value. `base64.encodebytes` breaks long lines, `b64encode` does not.",
         "base64.b64encode(value.encode())",
     ])  # fmt: skip
     two = {"b": "second", "a": "first", "c": "never"}

@@ -15,7 +15,7 @@ def exit_codes(answer: Callable) -> Iterator[Property]:
     def says(word: str, code: int, killed: bool = False, status: str = "exited") -> bool:
         return answer({"Status": status, "ExitCode": code, "OOMKilled": killed}) == word
 
-    yield ("exit code 0 is an end in order", lambda: says("ended", 0), [
+    yield ("exit code 0 means ended", lambda: says("ended", 0), [
         "What does a program return when all is well?",
         "Exit code 0, and the container no longer runs.",
         'if state["ExitCode"] == 0: return "ended"',
@@ -35,15 +35,21 @@ def exit_codes(answer: Callable) -> Iterator[Property]:
         "Ask for OOMKilled before you look at the code.",
         "Only the status comes before it.",
     ])  # fmt: skip
-    yield ("another signal is named by its number", lambda: says("signal 15", 143) and says("signal 2", 130) and says("signal 11", 139) and says("signal 64", 192), [
+    yield ("another signal is named by its number", lambda: says("signal 15", 143) and says("signal 2", 130) and says("signal 11", 139) and says("signal 64", 192)
+           and says("signal 50", 178), [
         "143 is 128 + 15.",
         "The signal's number is the code less 128.",
         'f"signal {code - 128}"',
     ])  # fmt: skip
-    yield ("any other code is an error, 128 and 255 too", lambda: all(says(f"error {code}", code) for code in (1, 2, 127, 128, 193, 255)), [
+    yield ("any other code is an error, 128 and 255 too", lambda: all(says(f"error {code}", code) for code in (1, 2, 9, 15, 127, 128, 193, 255)), [
         "There is no signal 0 and no signal 127.",
         "Signals have the numbers 1 to 64.",
         "if 128 < code <= 192",
+    ])  # fmt: skip
+    yield ("a container that is dead or restarting does not run", lambda: says("killed", 137, status="dead") and says("error 1", 1, status="restarting"), [
+        "Only one status is called running.",
+        "A container has more than two statuses.",
+        'Compare with "running", not with "exited".',
     ])  # fmt: skip
 
 

@@ -6,16 +6,16 @@
 #
 # ## You will be able to
 #
-# - write a Dockerfile that builds, starts a server that can be reached, and does not run as root;
-# - order its steps so that a change of code costs a small layer, and keep secrets out of the image;
+# - write a Dockerfile for a server that clients can reach and that does not run as root;
+# - order its steps so that changed code makes a small layer, and keep secrets out of the image;
 # - say how large an image is, and what takes the space;
-# - check that a container starts fast, stops in order and is noticed when it hangs;
+# - check that a container starts fast, stops cleanly and is noticed when it hangs;
 # - name an image so that everybody runs the same one.
 #
 # ## Before you start
 #
 # Lesson 01 builds the course's image once, and lesson 14 explains the server in it. With a Docker engine, everything
-# here is really built and run. Without one, you see what happened on a real one. A grey block shows each step as you
+# here is really built and run. Without one, you see recordings of real runs. A grey block shows each step as you
 # would type it. The cell below it sends the same request through the `docker` package for Python. Lesson 16b, on the
 # second floor, looks inside a running container: namespaces, signals, limits, and the list of packages.
 
@@ -126,8 +126,8 @@ claim("the article's image cannot be built", not article["built"])
 # no registry was reached. Then the build would fail even for an image that exists. Either way it fails at its first
 # line.
 #
-# What would the rest do? We put the last two lines on a base that exists, leave the framework out, and add an
-# application. The article's own model is a script that computes and ends, so our first is such a script.
+# What would the remaining lines do? We put the last two on a base that exists and add an application, without the
+# framework. The article's application computes and ends, so our first does the same.
 
 # %%
 APP = """\
@@ -205,8 +205,8 @@ show.table(
 
 # %%
 claim(
-    "a script's container has ended; of the two servers, only the one on 0.0.0.0 is reached; both "
-    "run as user 0, root",
+    "the script's container has ended; only the server on 0.0.0.0 can be reached; both servers run "
+    "as user 0, root",
     listeners["a script"]["status"] == "exited"
     and [listeners[kind]["answers"] for kind in KINDS[1:]] == [False, True]
     and [listeners[kind]["user"] for kind in KINDS[1:]] == ["0", "0"],
@@ -218,7 +218,7 @@ claim(
 #   Listen on `0.0.0.0`, which means all addresses.
 # - `EXPOSE` opens nothing. It is a note for readers. `docker run --publish` publishes a port, and in a cluster a
 #   Service does.
-# - Without a `USER` instruction the process runs as root. A later section shows what that allows.
+# - Without a `USER` instruction the process runs as root. A later section shows what root may do.
 #
 # ## How large is the image, and what takes the space?
 #
@@ -229,8 +229,8 @@ claim(
 # docker history digits-service:0.1.0
 # ```
 #
-# Each instruction that changes files makes a *layer*. The layers, one on top of the other, make the image's file system.
-# `docker history` lists each layer's size and the instruction that made it.
+# Each instruction that changes files makes a *layer*. The layers, one on top of the other, make the image's file
+# system. `docker history` lists each layer's size and its instruction.
 
 
 # %%
@@ -253,7 +253,7 @@ def service_image():
 
 # %%
 def instruction(created_by):
-    """The instruction of a Dockerfile, out of what an engine's history has of it."""
+    """A Dockerfile's instruction, made readable from an engine's record of it."""
     text = re.sub(r"^/bin/sh -c (#\(nop\) *)?", "", created_by).strip()
     text = re.sub(r"(dir|file|multi):[0-9a-f]{64}", lambda found: found[1], text)
     return re.sub(r" +", " ", text.replace("# buildkit", "")).strip()
@@ -273,15 +273,15 @@ ours = 1 + next(i for i, (_, text) in enumerate(layers) if "/opt/service" in tex
 added = sum(size for size, _ in layers[:ours])  # the layers above the base
 small = sum(size for size, text in layers if "course_lib" in text or text.endswith("models"))
 claim(
-    "the service adds less than 200 MB; its own code and models are under a hundredth of the image",
+    "the service adds less than 200 MB; its own code and models are less than 1 % of the image",
     added < 200e6 and small < image["bytes"] / 100,
     f"{show.bytes_text(added)}, {show.bytes_text(small)}",
 )
 
 # %% [markdown]
-# So the model takes little space, and the packages that run it take most. The recipe keeps them small in two ways.
-# First, it is a *multi-stage build*: it has several stages, each with its own `FROM`. The first stage installs packages
-# and removes what a server does not need, pip included. The second sets the rights of the course's files. The last stage
+# So the model takes little space, and its packages take most. The recipe keeps them small in two ways. First, it is a
+# *multi-stage build*: it has several stages, each with its own `FROM`. The first stage installs packages and removes
+# what a server does not need, pip included. The second sets the permissions of the course's files. The last stage
 # copies both results. The files of the earlier stages are not part of the image. Second, the image holds ONNX Runtime
 # rather than the framework that trained the model.
 #
@@ -316,15 +316,15 @@ show.finding(
 )
 
 # %% [markdown]
-# The figure shows the builds of your environment. On Linux, PyTorch's default build brings CUDA packages of several
-# gigabytes along, on machines without a GPU too.
+# The figure shows the builds of your environment. On Linux, PyTorch's default build also installs several gigabytes
+# of CUDA packages, even on machines without a GPU.
 #
 # ## How do I order a Dockerfile so that rebuilds are fast?
 #
-# The engine keeps each layer. At the next build it compares from the top: while the instruction and the files that it
-# copies are the same, it takes the kept layer. From the first difference on, it makes every layer again. So the order
+# The engine keeps each layer. At the next build it compares from the top. Where the instruction and its copied files
+# are unchanged, it takes the kept layer. From the first difference on, it makes every layer again. So the order
 # matters. Here are two orders of the same lines. We build each, change one line of the application, and build again.
-# NumPy stands for the packages. `LABEL` has a new value in each run, so that no layer of an earlier run is found.
+# NumPy stands for the packages. `LABEL` has a new value in each run, so no layer of an earlier run is reused.
 
 # %%
 TOP = f"FROM {BASE}\nRUN python3 -m venv /opt/app\nLABEL run={{run}}\n"
@@ -364,7 +364,7 @@ def cache_order():
 
 
 # %% [markdown]
-# `fresh` adds up the layers that the second build has and the first one had not.
+# `fresh` adds up the layers that only the second build has.
 
 # %%
 orders = cache_order()
@@ -382,7 +382,7 @@ show.table(
 
 # %%
 claim(
-    "with packages first, the change takes more steps from the cache, and makes under a "
+    "with packages first, the rebuild takes more steps from the cache, and makes less than a "
     "thousandth of the new bytes",
     again["packages first"]["cached"] > again["code first"]["cached"]
     and again["packages first"]["new_bytes"] * 1000 < again["code first"]["new_bytes"],
@@ -390,15 +390,15 @@ claim(
 )
 
 # %% [markdown]
-# The builder waits for the seconds, which differ from machine to machine. Every machine that runs the image downloads the
-# bytes: it pulls each layer that it does not have yet. With code first, that includes NumPy again, or a whole framework. So
-# put last what changes most often, for its size. Now do 16.1, which makes that rule precise.
+# The seconds differ between machines, and only the builder waits for them. Every machine that runs the image
+# downloads the bytes: it pulls each layer that it does not have yet. With code first, that includes NumPy again, or a
+# whole framework. So put small steps that change often at the end. Now do 16.1, which makes that rule precise.
 #
 # ## Is a secret gone when I remove it?
 #
-# A build often needs a token, to fetch packages from a company's own index. Here are four ways to pass it in. In which
-# of the four images can the token be found? We search an image's settings, its history, and the files in each layer
-# above the base. As most people would, we also look with `env` and `cat` in a container:
+# A build often needs a token, to fetch packages from a company's own index. Here are four ways to pass it in. In
+# which of the four images can the token be found? We search an image's settings, its history, and the files in each
+# layer above the base. We also look with `env` and `cat` in a container, as many people would:
 #
 # ```bash
 # docker build --build-arg TOKEN="$TOKEN" --tag digits-16:leak .   # for the way with ARG
@@ -463,7 +463,7 @@ def leaks():
 
 
 # %% [markdown]
-# Then we build the four images and search each.
+# Then we build four images and search each.
 
 # %%
 leaked = leaks()
@@ -477,31 +477,31 @@ show.table(
 
 # %%
 claim(
-    "ENV leaves it in the settings, ARG in the history, COPY in a layer, although it was removed",
+    "ENV leaves the token in the settings, ARG in the history, COPY in a layer, even after rm",
     leaked["ENV"]["settings"]
     and leaked["ARG"]["history"]
     and leaked["COPY, then rm"]["layers"] == ["tmp/token"],
 )
 
 # %% [markdown]
-# Most people look in a running container. What would they have found?
+# What would a look into a running container have found?
 
 # %%
 claim(
-    "a container shows only the first of these; the image whose other stage used it has none",
+    "a running container shows only ENV's token; the image with another stage holds no token",
     [name for name, each in leaked.items() if each["a container of it"]] == ["ENV"]
     and not any(leaked["COPY in another stage"].values()),
 )
 
 # %% [markdown]
-# A layer is not changed by later instructions. `rm` adds a mark, "this file is gone", and the file stays in the layer
-# below. So if an image with the secret was published, the secret is known. Replace the secret; a new image is not enough.
-# Now do 16.3.
+# Later instructions do not change a layer. `rm` adds a mark, "this file is gone", but the file stays in the layer
+# below. If you published an image with the secret, others may know the secret. Replace the secret. A new image is not
+# enough. Now do 16.3.
 #
 # A separate stage keeps the secret out of the image, but not out of the builder, which keeps that stage in its cache.
-# The right tool is a *secret mount*: the file exists while one instruction runs, and is in no layer. It needs *BuildKit*,
-# the builder behind today's `docker build`. (The `docker` package still asks for the older builder, so here we run the
-# command itself.)
+# The right tool is a *secret mount*: a file that exists while one instruction runs, and is in no layer. It needs
+# *BuildKit*, the builder behind today's `docker build`. (The `docker` package still uses the older builder, so here
+# we run the command itself.)
 #
 # ```bash
 # docker build --secret id=token,src=token.txt --tag digits-16:mount .
@@ -535,7 +535,7 @@ def with_a_secret():
 # %%
 mount = with_a_secret()
 claim(
-    "the build could read the whole token, and the image has none of it",
+    "the build could read the whole token, and the image does not contain it",
     not mount["there"] or (mount["read"] == len(TOKEN) and not any(mount["found"].values())),
     mount.get("found", "not built: `docker buildx`, a plugin of the command, is missing here"),
 )
@@ -545,8 +545,8 @@ claim(
 #
 # ## As which user does it run, and what can it write?
 #
-# An attacker who breaks into a service can do what its process can do. So take away what it does not need: the *user*
-# root; the *capabilities*, which are root's power in pieces, such as opening raw sockets; and *writing*. As typed:
+# An attacker who breaks into a service can do what its process can. So take away what it does not need: the user
+# root, *capabilities*, and writing. A capability is one piece of root's power, such as opening raw sockets. As typed:
 #
 # ```bash
 # docker run --read-only --cap-drop ALL --tmpfs /tmp:size=16m digits-service:0.1.0
@@ -605,12 +605,12 @@ show.table(
 )
 
 # %% [markdown]
-# Root may change the programs themselves, and has capabilities. The service's own user may not, but can write temporary
-# files. What is left on a read-only root?
+# Root may change the programs themselves, and has capabilities. The service's own user may only write temporary
+# files. What can be written on a read-only root?
 
 # %%
 claim(
-    "root may write anywhere; on a read-only root nobody may; a tmpfs mends temporary files alone",
+    "root may make all three writes, on a read-only root none; a tmpfs allows temporary files only",
     [*may["root"].values()][:3] == ["works"] * 3
     and may["root"]["capabilities"] > 0 == may["root, read-only"]["capabilities"]
     and may["its own user"]["change a program"] == "Permission denied"
@@ -622,18 +622,18 @@ claim(
 
 # %% [markdown]
 # A *tmpfs* is a file system in memory. It disappears with the container, and its files count towards the container's
-# memory limit. To find out what a library wants to write, switch `--read-only` on in a test, not in production. The
-# course's server writes no file, so it needs no tmpfs.
+# memory limit. Test with `--read-only` first: a library may need to write. The course's server writes no file, so it
+# needs no tmpfs.
 #
 # `USER 10001:10001` in the Dockerfile sets the user. Prefer a number to a name: Kubernetes' `runAsNonRoot` refuses an
 # image whose user is a name, since it cannot tell whether that name is root.
 #
-# ## Does it start fast and stop in order?
+# ## Does it start fast and stop cleanly?
 #
-# Each rollout and each new replica waits for the start, and each rollout ends the old containers. To end one,
-# `docker stop` sends the signal SIGTERM to its first process, waits for the *grace period* (10 s by default), then kills
-# it. `CMD` can be written in *exec form*, a JSON list that is run as it stands, or in *shell form*, a line that
-# `/bin/sh -c` runs. We time both forms of the same server, with a grace period of 3 s:
+# Each rollout and each new replica waits for the start, and each rollout ends the old containers. To end a container,
+# `docker stop` sends the signal SIGTERM to its first process. If that still runs after the *grace period* (10 s by
+# default), it is killed. `CMD` has two forms: *exec form*, a JSON list that is run directly, and *shell form*, a line
+# that `/bin/sh -c` runs. We time both forms of the same server, with a grace period of 3 s:
 #
 # ```bash
 # docker run --detach --name digits --publish 127.0.0.1:8501:8501 digits-service:0.1.0
@@ -701,21 +701,21 @@ observe(
 )
 
 # %% [markdown]
-# In shell form, the first process is the shell. The signal goes to the shell alone, so the server never hears of it, and
-# is killed with its requests half done. In exec form the first process is the server. It has a *handler* for SIGTERM, a
-# function that finishes what was begun. A program without a handler is killed too, in both forms. If a program ends in order
-# on another signal, name that signal in the Dockerfile: `STOPSIGNAL SIGINT`. A shell is fine if it replaces itself by the
-# server: `CMD ["sh", "-c", "exec python app.py"]`. Lesson 16b measures six ways and explains them.
+# In shell form, the first process is the shell. Only the shell gets the signal. The server does not, and is killed
+# with its requests half done. In exec form the first process is the server. It has a *handler* for SIGTERM, a
+# function that finishes open requests. A program without a handler is killed too, in both forms. If another signal
+# ends it cleanly, name that one in the Dockerfile: `STOPSIGNAL SIGINT`. A shell is fine if the server replaces it:
+# `CMD ["sh", "-c", "exec python app.py"]`. Lesson 16b measures six ways and explains them.
 #
-# Compiled bytecode in the image, and a model beside the code rather than behind a download, keep the start short. On a
-# busy machine it takes longer.
+# To keep the start short, the image contains compiled bytecode and the model, so nothing is downloaded. On a busy
+# machine it takes longer.
 #
-# ## Does anybody notice when it hangs?
+# ## How is a hanging server noticed?
 #
 # A process that hangs is still a process, so its container "runs". `HEALTHCHECK` in the Dockerfile is a command that
-# the engine runs in the container from time to time. Its exit code counts: 0 is healthy, 1 is not. Ours asks
-# `/v2/health/ready`, here twice a second. We freeze the server: SIGSTOP stops a process without ending it, and SIGCONT lets
-# it go on.
+# the engine runs in the container from time to time. Its exit code decides: 0 is healthy, 1 is not. Ours asks
+# `/v2/health/ready`, here twice a second. We freeze the server with SIGSTOP, which pauses a process. SIGCONT lets it
+# go on.
 #
 # ```bash
 # docker run --detach --name digits --health-interval 500ms --health-timeout 1s --health-retries 2 digits-service:0.1.0
@@ -760,21 +760,21 @@ show.table(
 
 # %%
 claim(
-    "frozen, it becomes unhealthy and stays running; let go, it is healthy again",
+    "a frozen server becomes unhealthy but stays running; released, it is healthy again",
     [each[:2] for each in health]
     == [["healthy", "running"], ["unhealthy", "running"], ["healthy", "running"]],
 )
 
 # %% [markdown]
-# The engine records the state and does nothing else. It does not restart the container, since a restart policy looks at
-# exits, not at health. Kubernetes ignores `HEALTHCHECK` and has probes of its own (lesson 17). The state is shown by
-# `docker ps`, and used by Compose, below. The check calls the server itself, so it must not go through a proxy: where
-# `HTTP_PROXY` is set in the container, a plain `urlopen` asks the proxy for 127.0.0.1. Now do 16.2.
+# The engine only records the state. It does not restart the container, since a restart policy looks at exits, not at
+# health. Kubernetes ignores `HEALTHCHECK` and has its own probes (lesson 17). `docker ps` shows the state, and
+# Compose, below, uses it. The check must not go through a proxy. Where `HTTP_PROXY` is set in the container, a plain
+# `urlopen` asks the proxy for 127.0.0.1. Now do 16.2.
 #
-# ## Which image do we run: tag or digest?
+# ## Should I name an image by tag or digest?
 #
-# "We run `digits-service:1.4`." Which one? A tag is a name that can be moved. We build two images under one tag. Then we
-# run the tag and both IDs, where `docker images --no-trunc` shows the IDs:
+# "We run `digits-service:1.4`." Which one? A tag is a name that can be moved. We build two images under one tag. Then
+# we run the tag and both IDs, which `docker images --no-trunc` shows:
 #
 # ```bash
 # docker build --tag digits-16:moved .   # change app.py, then once more
@@ -806,32 +806,32 @@ moved = same_tag()
 # %%
 print(moved["said"])
 claim(
-    "the tag now gives what the second image says; the first is still there by its ID",
+    "the tag now runs the second image; the first can still be run by its ID",
     list(moved["said"].values()) == ["version 2", "version 1", "version 2"],
     " and ".join(each[:19] for each in moved["ids"]),
 )
 
 # %% [markdown]
-# A name that is a hash of the bytes cannot be moved: other bytes have another name. A layer's name is such a hash, so a
-# layer need not be pulled twice. A *digest*, `name@sha256:…`, does the same for a whole image. It is the hash of the image's
+# A hash of the bytes is a name that cannot be moved: other bytes have another hash. A layer's name is such a hash, so
+# no machine needs to pull it twice. A *digest*, `name@sha256:…`, names a whole image. It is the hash of the image's
 # *manifest*, the list of its layers and settings. Pin by digest what must not change, above all the base. Let a robot
-# (Renovate, Dependabot) propose the next digest, or you keep the base's old security holes too:
+# (Renovate, Dependabot) propose new digests, or you keep old security holes:
 #
 # ```bash
 # docker buildx imagetools inspect python:3.13-slim-trixie    # prints today's digest
 # docker build --file docker/service.Dockerfile --build-arg BASE_IMAGE=python:3.13-slim-trixie@sha256:… .
 # ```
 #
-# When does an image have a digest? That depends on how the engine stores images. With the *containerd image store*, the
-# default of a new installation since Docker Engine 29, an image has one as soon as it is built, and its ID is that
-# digest. With the older store, the ID is the hash of the image's settings, which name its layers. A digest then appears
-# when the image is pushed to a registry or pulled from one. This page's recordings come from an engine with the older
-# store. The tag `latest`, which the article uses, is the other extreme: it moves with every release.
+# When does an image have a digest? That depends on the engine's image store. New installations since Docker Engine 29
+# use the *containerd image store*. There an image has a digest as soon as it is built, and its ID is that digest.
+# With the older store, the ID is the hash of the image's settings, which name its layers. A digest appears when the
+# image is pushed to a registry or pulled from one. This page's recordings come from an older store. The tag `latest`
+# is the other extreme: usually, it moves with every release.
 #
 # ## What does `docker build .` send to the engine?
 #
-# The dot means the whole folder: data, `.git`, and the environment with the frameworks in it. `COPY . .` then copies all
-# of it into the image. (BuildKit fetches only what the instructions name; `COPY . .` names everything.) Files that
+# The dot means the whole folder: data, `.git`, and the environment with its frameworks. `COPY . .` then copies all of
+# it into the image. (BuildKit fetches only what the instructions name; `COPY . .` names everything.) Files that
 # `.dockerignore` names are not sent. How many bytes does that save here?
 
 # %%
@@ -848,10 +848,10 @@ claim(
 )
 
 # %% [markdown]
-# A list of exceptions from "nothing" (`*`, then `!models`) is safer than a list of what to leave out. A `.env` file that
-# somebody adds tomorrow stays out.
+# It is safer to exclude everything (`*`), then name exceptions (`!models`). A `.env` file that somebody adds tomorrow
+# stays out.
 #
-# ## What has become of the article's Dockerfile?
+# ## What does the mended Dockerfile look like?
 #
 # This is the last stage of `docker/service.Dockerfile`. Its first stage installs packages whose versions and hashes are
 # pinned.
@@ -881,9 +881,9 @@ claim("every repair is in the file", all(repairs.values()), ", ".join(repairs))
 # %% [markdown]
 # ## How do I run several containers together?
 #
-# `docker/compose.yaml` describes four containers for one machine: the service, lesson 15's gateway in front of it, Redis,
-# which keeps the gateway's answers, and Prometheus, which reads the counters of both servers (lesson 20). This command
-# builds and starts them, and returns once all are healthy:
+# `docker/compose.yaml` describes four containers for one machine: the service, lesson 15's gateway in front of it,
+# Redis, which keeps the gateway's answers, and Prometheus, which reads both servers' counters (lesson 20). The first
+# command builds and starts them, and returns once all are healthy:
 #
 # ```bash
 # docker compose --file docker/compose.yaml up --build --wait
@@ -891,9 +891,9 @@ claim("every repair is in the file", all(repairs.values()), ", ".join(repairs))
 # docker compose --file docker/compose.yaml down
 # ```
 #
-# The images of Redis and Prometheus come from a registry. So here we start the service alone. A second file changes three
-# settings: our image, our label, and a free port. Compose merges the two. The file's other settings stay, such as
-# `mode: non-blocking` for the log: by default, a server waits where nobody reads its log.
+# The images of Redis and Prometheus come from a registry. So here we start the service alone. A second file changes
+# three settings: our image, our label, and a free port. Compose merges the two. The file's other settings stay, for
+# example `mode: non-blocking` for the log: by default, a server waits while its log is read too slowly.
 
 # %%
 OVERRIDE = f"""\
@@ -937,7 +937,7 @@ def composed():
 # %%
 together = composed()
 claim(
-    "`up --wait` returns when it is healthy, and it has the file's limit and read-only root",
+    "`up --wait` returns once the service is healthy, with the file's limit and read-only root",
     not together["there"]
     or [together[key] for key in ("state", "health", "answers", "memory", "read_only")]
     == ["running", "healthy", True, 256 * 2**20, True],
@@ -950,7 +950,7 @@ claim(
 # ## Clean up
 #
 # Everything that we built has our label or a name of our own, so the next cell finds it. If this run breaks off, the
-# next run's first live cell does. The builder's cache stays and makes the next build quick.
+# next run's first live cell cleans up. The builder's cache stays and makes the next build quick.
 
 
 # %%
@@ -985,22 +985,22 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - Put last what changes most often. A file that was ever in a layer stays in it, so give secrets to a build by a mount.
-# - Exec form, so that the server gets the signal; a user that is not root, by number; nothing writable that need not be.
-# - The digest identifies an image, the tag does not.
+# - Small steps that change often come last. A deleted file stays in its layer, so give secrets to a build by a mount.
+# - Use exec form, so that the server gets the signal. Run as a numbered user, read-only where possible.
+# - A digest identifies an image. A tag can be moved.
 #
 # ## Where this breaks down
 #
-# We used one engine, one machine and one architecture. An image for x86-64 does not run on an ARM processor unless it was
-# built for both. The sizes are unpacked; what travels is compressed. All containers share one kernel, so a hole in it
-# concerns all of them (lesson 16b).
+# We used one engine, one machine and one architecture. An image for x86-64 does not run on an ARM processor unless it
+# was built for both. The sizes are unpacked, but downloads are compressed. All containers share one kernel, so a hole
+# in it affects all of them (lesson 16b).
 #
 # ## What real teams use
 #
-# BuildKit (`docker buildx`), for secrets, cache mounts and images for several architectures. In clusters also Buildah,
-# which builds without an engine that runs all the time. Distroless or Chainguard bases, most of them without a shell.
-# Trivy or Grype for known holes in packages, hadolint for Dockerfiles, cosign for signatures, Renovate for digests. In a
-# cluster, containerd or CRI-O runs the containers, not Docker. The image format is a standard, so they run the same
+# They build with BuildKit (`docker buildx`), for secrets, cache mounts and several architectures. In clusters,
+# Buildah builds without a permanent engine. Distroless or Chainguard bases mostly have no shell. Trivy or Grype find
+# known holes in packages, hadolint checks Dockerfiles, cosign signs images, and Renovate updates digests. In a
+# cluster, containerd or CRI-O usually runs the containers. The image format is a standard, so they run the same
 # images.
 #
 # ## Further reading

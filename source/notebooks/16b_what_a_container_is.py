@@ -1,21 +1,22 @@
 # %% [markdown]
 # # 16b What a container is
 #
-# At 3 a.m. a container is dead with exit code 137. Did it ask for too much memory, or did it not listen when it was told
-# to end? The one beside it is alive, and its latency has grown tenfold, although the machine is half idle.
+# At 3 a.m. a container is dead with exit code 137. Did it ask for too much memory, or did it ignore the order to
+# stop? The container beside it still runs, but its latency has grown tenfold, although the machine is half idle.
 #
 # ## You will be able to
 #
 # - look at one process from inside and outside its container, and say what is separate and what is not;
-# - say which way of starting a server lets it end in order, and what each exit code means;
-# - explain what happens at the limit of memory, and find out whether it happened;
-# - compute how long a container stands still at its CPU limit, and choose the number of threads;
+# - say which way of starting a server lets it stop cleanly, and what each exit code means;
+# - explain what happens at the memory limit, and find out whether it happened;
+# - compute how long a container pauses at its CPU limit, and choose the number of threads;
 # - list the packages of an image, and search the list.
 #
 # ## Before you start
 #
-# Lesson 16 builds and runs images. Everything here happens on Linux: with Docker Desktop, in its virtual machine. A
-# grey block shows each step as you would type it, and the cell below it sends the same request from Python.
+# Lesson 16 builds and runs images. Everything here happens on Linux. If you use Docker Desktop, that is the Linux in
+# its virtual machine. A grey block shows each step as you would type it, and the cell below it sends the same request
+# from Python.
 
 # %%
 import json
@@ -52,8 +53,9 @@ OURS = {"course-lesson": own("16b")}  # a label on everything that this lesson m
 # %% [markdown]
 # ## Is a container a small virtual machine?
 #
-# No. It is a process, or a few, that the machine's own kernel runs. The process sees other names for things. We start
-# the course's service with limits, and look at its one process from two sides. As typed:
+# No. It is one process or a few, and the machine's own kernel runs them. Inside, a process gets its own process
+# numbers, files and network. We start the course's service with limits, and look at its only process from two sides.
+# As typed:
 #
 # ```bash
 # docker build --file docker/service.Dockerfile --tag digits-service:0.1.0 .
@@ -63,8 +65,9 @@ OURS = {"course-lesson": own("16b")}  # a label on everything that this lesson m
 # docker run --rm --pid host python:3.13-slim-trixie cat /proc/PID/status    # from outside, PID as printed above
 # ```
 #
-# Inside, we ask the kernel with a few lines of Python, run *in* the container. Outside, we ask for the same process with
-# the same lines, from a second container. That one shares the process numbers and the host name of the engine's machine.
+# To look from inside, we run a few lines of Python *in* the container, which ask the kernel. To look from outside, we
+# run the same lines in a second container. The second container shares the process numbers and the host name of the
+# engine's machine, so it can see the first one's process.
 
 # %%
 LOOK = """
@@ -109,7 +112,7 @@ print(service_image()["id"])
 
 
 # %% [markdown]
-# Now we run it, limited to 256 MiB and half a CPU, and ask from both sides.
+# Now we run the service, limited to 256 MiB and half a CPU, and look from both sides.
 
 
 # %%
@@ -157,26 +160,27 @@ show.table(
 
 # %%
 claim(
-    "one process has two numbers: 1 inside, another one outside; the kernel is the same one",
+    "one process has two numbers: 1 inside, a different one outside; the kernel is the same",
     outside["NSpid"][-1] == inside["NSpid"][-1] == "1" != outside["NSpid"][0]
     and inside["kernel"] == outside["kernel"],
     outside["NSpid"],
 )
 
 # %% [markdown]
-# And how many processes does each side see?
+# How many processes does each side see?
 
 # %%
 claim(
-    "inside, it sees itself and what was started beside it; outside, there are more",
+    "inside, at most three processes are in sight; outside, there are more",
     inside["processes"] <= 3 < outside["processes"],
     f"{inside['processes']} and {outside['processes']}",
 )
 
 # %% [markdown]
-# A *namespace* gives a process other names for things. Linux has one kind for process numbers, one for the network, one
-# for mounted file systems, one for the host's name, and so on. Each namespace has a number, and two processes with the
-# same number share it. Here are the numbers of the service, and beside them those of the second container:
+# A *namespace* gives a process its own view of one kind of thing, such as process numbers. Linux has one kind for
+# process numbers, one for the network, one for mounted file systems, one for the host's name, and so on. Each
+# namespace has a number, and two processes with the same number share it. Here are the numbers of the service's
+# namespaces, and beside them those of the second container:
 
 # %%
 WHAT = {"pid": "process numbers", "net": "network", "mnt": "files", "uts": "host name"}
@@ -207,33 +211,35 @@ observe(
 )
 
 # %% [markdown]
-# An engine can be set up to give containers user numbers of their own, or to run without root itself. Then root inside
-# is another user outside. If the engine shares them, a process that leaves its container as root is root on the machine.
+# You can set up an engine to give containers their own user numbers, or to run without root itself. Then root inside
+# is an ordinary user outside. If the user numbers are shared, a process that breaks out of its container as root is
+# root on the machine.
 #
 # Namespaces decide what a process *sees*. A different mechanism, the *control group* (cgroup), limits how much it may
-# *use*. We gave the container 256 MiB and half a CPU, and the kernel counts what it takes. The limit is in a file, whose
-# name depends on the version of cgroups (1 or 2) on the engine's machine.
+# *use*. We gave the container 256 MiB and half a CPU, and the kernel counts what it takes. The limit is in a file.
+# Its name depends on the version of cgroups (1 or 2) on the engine's machine.
 
 # %%
 for file, limit in inside["limits"].items():
     print(f"/sys/fs/cgroup/{file}: {limit}")
 memory = {"memory.max", "memory/memory.limit_in_bytes"} & set(inside["limits"])
 claim(
-    "the limit of 256 MiB is there to read, and /proc/meminfo tells of the machine all the same",
+    "the limit of 256 MiB can be read, but /proc/meminfo still shows the whole machine",
     [int(inside["limits"][each]) for each in memory] == [256 * 2**20] and inside["memory"] > 2**29,
     f"the machine has {show.bytes_text(inside['memory'])}",
 )
 
 # %% [markdown]
-# The last line causes much trouble. `free`, `os.cpu_count()` and many libraries report the whole machine, not the limit.
-# The sections on memory and CPU run into both limits.
+# This difference causes much trouble. `free`, `os.cpu_count()` and many libraries report the whole machine, not the
+# limit. The sections on memory and CPU below show what happens at both limits.
 #
 # ## Why does `docker stop` take ten seconds?
 #
-# To end a container, the engine sends SIGTERM to its first process, waits for the *grace period* (10 s by default), then
-# kills it. A well-behaved server finishes what it has begun and ends with code 0. `CMD` can be written in exec form, a JSON
-# list, or in shell form, a line that `/bin/sh -c` runs. A *handler* is a function that a program registers for a signal. We
-# start the same server in six ways and tell each to stop, with a grace period of 3 s:
+# To stop a container, the engine sends SIGTERM to its first process. If the process still runs after the *grace
+# period* (10 s by default), the engine kills it. A well-behaved server finishes its open requests and ends with code
+# 0. `CMD` has two forms: exec form, a JSON list, and shell form, a line that `/bin/sh -c` runs. A *handler* is a
+# function that a program registers for a signal. We start the same server in six ways and stop each, with a grace
+# period of 3 s:
 #
 # ```bash
 # docker run --detach --name server [--init] digits-16b:stop-0
@@ -314,12 +320,12 @@ plt.ylim(len(stopped) - 0.4, -0.7)
 plt.xlabel(f"from the stop to the end (s), with a grace period of {GRACE_S} s")
 words = [f"{name}: {each['seconds']:.1f} s, code {each['code']}" for name, each in stopped.items()]
 show.finding(
-    f"Of {len(stopped)} ways to start a server, {len(in_order)} ends in order",
+    f"Of {len(stopped)} ways to start a server, {len(in_order)} stops cleanly",
     alt=f"Bars of the seconds from docker stop to the end. {'; '.join(words)}.",
 )
 
 # %% [markdown]
-# Bars that reach the grace period end in a kill.
+# A bar that reaches the grace period is a server that was killed.
 
 # %%
 late = [name for name, each in stopped.items() if each["seconds"] > 0.95 * GRACE_S]
@@ -333,29 +339,33 @@ claim(
 
 # %%
 claim(
-    "only in exec form does the server's handler run, and only with it is the code 0",
+    "only one server's handler runs, in exec form, and only there is the exit code 0",
     in_order == [name for name, each in stopped.items() if each["heard"]]
     and in_order == ["exec form, handles SIGTERM"],
 )
 
 # %% [markdown]
-# In shell form, process 1 is the shell. The signal goes to it alone, and the server does not get it. (Other shells may
-# behave differently: bash replaces itself by a single command. Write `exec` if you need a shell.)
+# In shell form, process 1 is the shell. Only the shell gets the signal, and the server does not. (Other shells may
+# behave differently: bash, given a single command, replaces itself with that command. If you need a shell, write
+# `exec` before the command.)
 #
-# The second failure is stranger. Outside a container, a program without a handler dies of SIGTERM. Process 1 does not.
-# If the first process of a namespace ends, all others in it are killed. So the kernel ignores signals to it for which it
-# has no handler. That also holds for the shell.
+# The second failure is stranger. Outside a container, SIGTERM ends a program without a handler. Process 1 is
+# different. If the first process of a namespace ends, the kernel kills all others in it. So the kernel protects
+# process 1: it drops SIGTERM if process 1 has no handler for it. The shell, as process 1, is protected in the same
+# way.
 #
 # There are two partial remedies. An *init* (`docker run --init`) is a tiny first process that passes signals on. The
-# program dies of the signal: code 143, which is 128 + 15, SIGTERM's number. `STOPSIGNAL SIGINT` makes the engine send
-# another signal. Python has a handler for it, which raises KeyboardInterrupt: code 130, 128 + 2. Both end *quickly*, and
-# a request under way would be cut off, unless the program catches the exception.
+# program is no longer process 1, so the signal ends it: code 143, which is 128 + 15, SIGTERM's number. With
+# `STOPSIGNAL SIGINT`, the engine sends another signal. Python has a handler for it, which raises KeyboardInterrupt:
+# code 130, 128 + 2. Both remedies end the server *quickly*, but they cut off a request under way. With
+# `STOPSIGNAL SIGINT`, the program can prevent that by catching the exception.
 #
-# Look at the second bar. The init passes the signal to the shell, which dies of it. Then the init has nothing left to
-# wait for and ends. With process 1 gone, the kernel kills the rest: the server, whose handler never ran.
+# Look at the second bar. The init passes the signal to the shell, and the shell ends. The init ends as soon as the
+# program that it started has ended. With process 1 gone, the kernel kills the rest: the server, whose handler never
+# ran.
 #
-# So use the exec form, and a server with a handler. Code 137 is 128 + 9: killed. The code does not say why. The next
-# section meets it again, with another cause.
+# So use the exec form, and a server with a handler. Code 137 is 128 + 9: killed. The code does not say why. In the
+# next section, the same code has another cause.
 #
 # ## What happens when a container reaches its memory limit?
 #
@@ -398,7 +408,7 @@ def out_of_memory():
 
 
 # %% [markdown]
-# Its output says how far it came.
+# Its output says how much it could write.
 
 # %%
 greedy = out_of_memory()
@@ -409,8 +419,8 @@ reveal("memory", END[0] if not written else END[1] if noticed else END[2])
 
 # %%
 claim(
-    "it is given 512 MiB, and is killed with exit code 137 before it has written 64; nothing was "
-    "refused and nothing raised",
+    "the request for 512 MiB succeeds; the program is killed, with exit code 137 and without an "
+    "exception, before it has written 64 MiB",
     greedy["said"][0] == "given 512"
     and written < LIMIT_MIB
     and greedy["code"] == 137
@@ -420,31 +430,33 @@ claim(
 
 # %%
 observe(
-    "and the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=greedy, either=True
+    "the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=greedy, either=True
 )
 
 # %% [markdown]
-# Asking costs nothing. The kernel gives out memory when a *page* (usually 4 KiB) is first written, and then it is too
-# late for an exception. So the limit must fit the peak under load, not the size after the start. This answers the
-# question from the beginning. 137 with `OOMKilled` means memory. 137 without it usually means that the process ignored the
-# stop, or that somebody used `kill -9`. If the observation above is not so on your engine, look into the kernel's log. In a
-# cluster, `kubectl describe pod` shows the reason. Now do 16b.1.
+# A request for memory takes none yet. The kernel gives out memory when a *page* (usually 4 KiB) is first written. At
+# that point there is no call that could fail, so the program gets no exception. The limit must therefore fit the peak
+# under load, not the size after the start. This answers the question from the beginning. 137 with `OOMKilled` means
+# memory. 137 without it usually means that the process ignored the stop, or that somebody used `kill -9`. If your
+# engine does not note `OOMKilled` above, look into the kernel's log. In a cluster, `kubectl describe pod` shows the
+# reason. Now do 16b.1.
 #
 # ## Why is a container slow although the machine is idle?
 #
-# A limit on CPU is a *quota*: so much processor time in each period of 100 ms. A container that has used it up stands
-# still until the next period; it is *throttled*. The quota does not reduce the number of processors that a program sees.
-# ONNX Runtime sizes its pool of threads by what it sees (issue 29510 in its repository). We give a container a quarter
-# of a CPU, 25 ms in each period, and let it predict ten batches of 1,024 images a second:
+# A CPU limit is a *quota*: an amount of processor time for each period of 100 ms. A container that has used up its
+# quota is *throttled*: it stands still until the next period. The quota does not reduce the number of processors that
+# a program sees. ONNX Runtime takes the size of its thread pool from that number, not from the limit (issue 29510 in
+# its repository). We give a container a quarter of a CPU, 25 ms in each period, and let it predict ten batches of
+# 1,024 images a second:
 #
 # ```bash
 # docker run --rm --cpus 0.25 --memory 512m digits-service:0.1.0 python -c '…'
 # cat /sys/fs/cgroup/cpu.stat    # in the container: how often it was throttled
 # ```
 #
-# The program records how long each call took. Before and after, it reads two counters of its cgroup: `nr_periods`
-# counts the periods in which it wanted to run, and `nr_throttled` those in which it was stopped. It also counts the
-# threads that ONNX Runtime makes.
+# The program records how long each call took. Before and after the calls, it reads two counters of its cgroup:
+# `nr_periods` counts the periods in which the container wanted to run, and `nr_throttled` those in which it was
+# throttled. The program also counts the threads that ONNX Runtime makes.
 
 # %%
 PREPARE = """
@@ -470,7 +482,7 @@ time.sleep(0.3)
 """
 
 # %% [markdown]
-# That prepares the session. The rest calls it for three seconds, and prints what it measured.
+# That prepares the session. The rest of the program calls the session for three seconds, and prints what it measured.
 
 # %%
 MEASURE = """
@@ -509,7 +521,7 @@ def throttled():
 
 
 # %% [markdown]
-# We run it with four pools, and compare the calls.
+# We run the program with four thread pools, and compare the calls.
 
 # %%
 press = throttled()
@@ -549,7 +561,7 @@ show.finding(
 
 # %%
 observe(
-    "left alone, ONNX Runtime makes more threads than the limit lets run: it goes by the machine",
+    "by default, ONNX Runtime makes more than one thread, although the limit is below one CPU",
     press["its default"]["threads"] > 1,
     f"{press['its default']['threads']} threads, on a machine of "
     f"{press['its default']['sees']} processors",
@@ -558,7 +570,7 @@ observe(
 )
 
 # %% [markdown]
-# How often were they throttled, and what did it cost?
+# How often were the containers throttled, and how much slower were the calls?
 
 # %%
 one, eight = press["1 thread"], press["8 threads"]
@@ -572,7 +584,7 @@ observe(
 
 # %%
 observe(
-    "and with eight threads the median call takes more than twice as long",
+    "with eight threads, the median call takes more than twice as long",
     p50["8 threads"] > 2 * p50["1 thread"],
     f"{p50['8 threads']:.0f} ms against {p50['1 thread']:.0f} ms",
     of=press,
@@ -580,20 +592,22 @@ observe(
 )
 
 # %% [markdown]
-# Read the table by its columns. The work of a call is the same in each row. If eight threads used the whole quota and one
-# did not, the difference was spent on waiting. A thread of ONNX Runtime that has nothing to do *spins* for a while: it asks
-# again and again whether there is work. Spinning counts against the quota. The last row shows the same eight threads with
-# spinning switched off. If its median is near that of one thread, or below, spinning was the cause.
+# Compare the columns "CPUs" and "throttled" from row to row. Every call does the same work. If eight threads used the
+# whole quota and one thread did not, the difference was spent on waiting. A thread of ONNX Runtime that has nothing
+# to do *spins* for a while: it asks again and again whether there is work. Spinning counts against the quota. The
+# last row shows the same eight threads with spinning switched off. If its median is near that of one thread, or
+# below, then spinning made the calls slow.
 #
-# Your machine may show less. The column "CPUs" is what the calls used. If it stays below the limit, and `throttled` near 0 in
-# all rows, other programs left the container less than its quota. Then it is slow for another reason. On a fast processor the
-# work may be so small that even eight threads fit in.
+# Your machine may show smaller differences. The column "CPUs" is what the calls used. If it stays below the limit in
+# all rows, and `throttled` stays near 0, the quota was not the cause. On a busy machine, other programs may have left
+# the container less than its quota. On a fast processor, even eight threads may need less than the quota.
 #
 # ## How long is a pause, and how many threads should I set?
 #
 # The pause can be computed. Let $q$ be the quota in CPUs, $P$ = 100 ms the period, and $b$ the number of threads that
-# really run at once: at most the number of threads and of processors. Together they use up $b$ ms of processor time in
-# each ms, and have $qP$ in all. So they run for $qP/b$ and then stand still for the rest:
+# really run at once: at most the number of threads and of processors. In each millisecond they use up $b$ ms of
+# processor time together. Their quota for one period is $qP$. So they run for $qP/b$, and stand still for the rest of
+# the period:
 #
 # $$t_{\text{pause}} = P\left(1 - \frac{q}{b}\right) \quad\text{where } b > q, \qquad 0 \text{ otherwise.}$$
 
@@ -616,14 +630,15 @@ observe(
 )
 
 # %% [markdown]
-# A call that meets the pause takes that much longer. A call that needs more than one period's quota meets several
-# pauses. Other programs on the machine make calls longer still. By the formula, one thread never uses up a quota of one
-# CPU. Two threads under a quota of one CPU stand still for half of the time whenever both compute. On a server of 64
-# processors, a pool of 64 threads under a quota of two CPUs runs for 3 ms of each 100.
+# A call during which the quota runs out takes longer by the pause. A call that needs more than one period's quota
+# contains several pauses. Other programs on the machine can make calls longer still. They explain the slowest call of
+# a pool that was not throttled. By the formula, one thread does not pause under a quota of one CPU. Two threads under
+# a quota of one CPU stand still for half of the time whenever both compute. On a server of 64 processors, a pool of
+# 64 threads under a quota of two CPUs runs for 3 ms of each 100.
 #
-# Pauses alone cost no throughput, since the quota is the same for any number of threads. Spinning does. So give a pool
-# one thread for each *whole* CPU of its limit, but at least one. The course's server reads its limit from the cgroup's
-# file and does that:
+# Pauses alone cost no throughput, since the quota is the same for any number of threads. Spinning does cost
+# throughput. So give a pool one thread for each *whole* CPU of its limit, but at least one. The course's server reads
+# its limit from the cgroup's file and does that:
 
 # %%
 claim(
@@ -635,11 +650,12 @@ claim(
 # %% [markdown]
 # Now do 16b.2, which reads the limit, and 16b.3, which computes how long a call takes under it.
 #
-# ## Which packages does the process bring along?
+# ## Which packages are in my image?
 #
-# In December 2021, companies everywhere asked one question: *where do we run Log4j, and in which version?* If you have a
-# list, you look it up. Such a list is a *software bill of materials* (SBOM). For our image we make one from two sources:
-# the metadata of the Python packages, and Debian's package database. As typed, the second is
+# In December 2021, companies everywhere asked one question: *where do we run Log4j, and in which version?* A company
+# with a list of the packages in each image could look it up. Such a list is a *software bill of materials* (SBOM).
+# For our image we make one from two sources: the metadata of the Python packages, and Debian's package database. You
+# would read the second by typing:
 #
 # ```bash
 # docker run --rm digits-service:0.1.0 dpkg-query --show
@@ -689,7 +705,7 @@ for each in parts[:2] + parts[-2:]:
 needs = (places.CHECKOUT / "docker/service-requirements.txt").read_text()
 pins = dict(line.split("==") for line in needs.split() if "==" in line)
 claim(
-    "it holds exactly the Python packages that are pinned, and over five times as many of Debian",
+    "the list has exactly the pinned Python packages, and over five times as many from Debian",
     {name.lower().replace("_", "-"): version for name, version in contents["pypi"]} == pins
     and len(contents["deb"]) > 5 * len(pins),
     f"{len(pins)} from PyPI, {len(contents['deb'])} from Debian",
@@ -697,11 +713,12 @@ claim(
 
 # %% [markdown]
 # Most packages come with the base; we did not choose them. A smaller base saves bytes, but above all it has fewer
-# packages to keep up to date. The list has gaps: the official Python image compiles Python itself, so Debian's database
-# does not know it. The image also has a pip of its own, outside the service's environment.
+# packages to keep up to date. The list has gaps. The official Python image compiles Python from source, so Debian's
+# database does not list it. The base also has its own pip, outside the service's environment, and our search does not
+# find that one.
 #
 # An advisory says that a message with too many levels can crash the pure-Python version of protobuf (CVE-2025-4565).
-# Fixed versions are 6.31.1 and, of the older series, 5.29.5 and 4.25.8. So we search for versions before 6.31.1.
+# It is fixed in 6.31.1 and, in the older series, in 5.29.5 and 4.25.8. So we search for versions before 6.31.1.
 
 
 # %%
@@ -718,9 +735,9 @@ print("protobuf before 6.31.1:", affected("protobuf", "6.31.1"))
 print("protobuf before 99:", affected("protobuf", "99"))
 
 # %% [markdown]
-# The second line shows that the search does find protobuf. Comparing numbers is enough here, though it would also report
-# 5.29.5, which is fixed. Scanners such as Trivy or Grype know the rules of each ecosystem. They also know when a
-# distribution has fixed an old version. Lesson 22 signs what was built.
+# The second line shows that the search does find protobuf. Comparing numbers is enough here, though it would also
+# report 5.29.5, which is fixed. Scanners such as Trivy or Grype know the rules of each ecosystem. They also know when
+# a distribution has repaired an old version. In lesson 22 you sign what you build.
 #
 # ## Clean up
 
@@ -758,25 +775,27 @@ show.table(
 # %% [markdown]
 # ## What to remember
 #
-# - A container is a process with other names for things and a share of the machine. It still sees all the processors, so
-#   tell every library how many threads it may use.
-# - Process 1 gets the signals, and ignores those for which it has no handler: exec form, and a handler for SIGTERM.
-# - Exit code 137 is a kill. `OOMKilled` says whether memory was the cause.
+# - A container is a process with its own namespaces and a limited share of the machine. It still sees all the
+#   processors, so tell every library how many threads it may use.
+# - Process 1 gets the stop signal, and the kernel drops it if there is no handler. So use exec form, and a handler
+#   for SIGTERM.
+# - Exit code 137 means killed. `OOMKilled` says whether memory was the cause.
 #
 # ## Where this breaks down
 #
-# All containers of a machine share one kernel, so a hole in it concerns all of them. To run strangers' code, put more
-# between: gVisor, Kata Containers, or a virtual machine for each. Our figures under the CPU limit come from a machine of
-# few processors and a model that is small. The formula for the pause assumes that all threads run all the time, and that no
-# other program wants the processors. And the SBOM lists what package managers know: a library that was copied in by hand
-# is in no list.
+# All containers of a machine share one kernel, so a hole in it affects all of them. To run code that you do not
+# trust, separate it more strongly: with gVisor, Kata Containers, or a virtual machine for each container. Our figures
+# under the CPU limit come from a machine with few processors and from a small model. The formula for the pause
+# assumes that all threads run all the time, and that no other program wants the processors. Finally, the SBOM lists
+# only what package managers know. It does not contain a library that was copied in by hand.
 #
 # ## What real teams use
 #
-# Kubernetes sets the same two limits from `resources.limits` (lesson 17). Some teams set a CPU request and no CPU limit, so
-# that idle processors can be used. Their libraries still have to be told the number of threads. `tini` or `dumb-init` serve
-# as init. Prometheus' cAdvisor exports `container_cpu_cfs_throttled_periods_total` for an alert. Trivy, Grype and Syft
-# make and read SBOMs.
+# Kubernetes sets the same two limits from `resources.limits` (lesson 17). Some teams set a CPU request and no CPU
+# limit, so that idle processors can be used. Their libraries still have to be told the number of threads. `tini` or
+# `dumb-init` serve as init. cAdvisor, which is part of Kubernetes' kubelet, exports the counter
+# `container_cpu_cfs_throttled_periods_total`, and Prometheus can raise an alert on it. Trivy and Syft make SBOMs.
+# Trivy and Grype search them.
 #
 # ## Further reading
 #

@@ -64,7 +64,7 @@ check("16.1", cheapest_order)
 # ```
 #
 # `app.py` needs the packages of `requirements.txt`, and the folder `model/` beside it. It answers `GET /health`, and writes
-# nothing. It ends in order on SIGINT and does not know SIGTERM. You found out that no package comes from the private index
+# nothing. It stops cleanly on SIGINT and has no handler for SIGTERM. You found out that no package comes from the private index
 # any more. The base should be an official Python 3.13 image.
 
 
@@ -74,8 +74,8 @@ def mended():
 
     It runs `python app.py --host … --port …` with Python 3.13, reachable from outside on port
     8080, not as root, with a health check that fails where `/health` answers 500 or nothing. A
-    change of `app.py` or of the model installs no package anew, `docker stop` ends it in order, and
-    nobody finds a token in it. One stage or several, BuildKit's mounts or not, as you like.
+    change of `app.py` or of the model installs no package anew, `docker stop` ends it cleanly, and
+    the image holds no token. One stage or several, BuildKit's mounts or not, as you like.
     """
     # SOLUTION
     return """\
@@ -104,7 +104,7 @@ check("16.2", mended)
 # does not end.
 #
 # The token was published with every image so far. It must be replaced, whether you mend the Dockerfile or not. A second way to
-# stop it in order is a handler for SIGTERM in `app.py`. Where a container's environment names a proxy (HTTP_PROXY), `urlopen`
+# stop it cleanly is a handler for SIGTERM in `app.py`. Where a container's environment names a proxy (HTTP_PROXY), `urlopen`
 # asks the proxy for 127.0.0.1, and the check fails. `docker/service.Dockerfile` has the opener that asks directly.
 #
 # With a stage of its own for the packages, copy what pip installed, and tell Python where it is:
@@ -122,7 +122,7 @@ check("16.2", mended)
 # ## 16.3 Who left the key in there? ★★★ · 20 minutes
 #
 # Before an image is published, a job searches it for the company's secrets, by their values. Write the search. It must look
-# where the lesson found tokens, also below what was deleted.
+# where the lesson found tokens, also in files that a later layer deleted.
 
 
 # %%
@@ -132,8 +132,8 @@ def leaks(image, secrets):
     image: {"env": ["NAME=value", …], "history": [the text of each step, …], "layers": [layer, …]};
     a layer, lowest first, is a dict from path to content: bytes, or None for a mark that the path
     was deleted there. secrets: {name: value}; values are strings, and an empty one is no secret.
-    A secret counts as found as it is and in base64, as `base64.b64encode` gives it of the whole
-    value in UTF-8.
+    A secret counts as found in two forms: its value in UTF-8, and what `base64.b64encode` makes of
+    that.
     Returns a sorted list of (name, place), each once: "env", "history", or "layer 2: tmp/token"
     for a file in the layer of index 2.
     """
@@ -156,8 +156,8 @@ def leaks(image, secrets):
 check("16.3", leaks)
 
 # %% [markdown] tags=["solution"]
-# Everything becomes bytes once, and one loop compares. Files need not be text. A container shows the layers added up, and there
-# the deleted file is missing, so a search of a running container finds nothing. A search by value finds what you know. Scanners
+# Everything becomes bytes once, and one loop compares. Files need not be text. A container shows the sum of the
+# layers, without the deleted file, so a search of a running container does not find it. A search by value finds what you know. Scanners
 # for what you do not know (gitleaks, TruffleHog, Trivy) go by form: a prefix such as `ghp_`, a private key's first line, high
 # entropy. Base64 of a *longer* text that contains the secret looks different at three alignments. A real scanner decodes what
 # looks like base64, then searches.

@@ -103,13 +103,13 @@ check("16b.2", threads)
 
 # %%
 def call_ms(work_ms, quota, threads, period_ms=100):
-    """How long a call takes that begins with a period, when nothing has been used of its quota.
+    """How long a call takes that begins at the start of a period, with the whole quota left.
 
     work_ms: the processor time that the call needs, above 0, shared evenly by its threads. quota:
     the limit in CPUs, above 0. threads: those that really run at once, from 1. In each period the
     threads run until they have used quota * period_ms together, then stand still until the next
     period begins. Returns the milliseconds from the call's beginning to its end. A call whose work
-    is done at the moment at which the quota is used up has ended then.
+    is done at the moment when the quota is used up ends at that moment.
     """
     # SOLUTION
     allowed = quota * period_ms

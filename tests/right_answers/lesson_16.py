@@ -60,6 +60,8 @@ MENDED = [
     _but("everything_after_the_packages", ("COPY model model\nCOPY app.py ./\n", "COPY . .\n")),
     _but("curl_that_fails", (CHECK, CURL + "HEALTHCHECK CMD curl -fsS http://localhost:8080/health || exit 1\n")),
     _but("http_client", (CHECK, "HEALTHCHECK CMD python -c \"import http.client, sys; c = http.client.HTTPConnection('127.0.0.1', 8080, timeout=2); c.request('GET', '/health'); sys.exit(c.getresponse().status != 200)\"\n")),
+    _but("official_by_its_full_name", ("FROM python:3.13-slim-trixie", "ARG TAG=3.13-slim\nFROM docker.io/library/python:${TAG}")),
+    _but("official_from_a_mirror", ("FROM python", "FROM public.ecr.aws/docker/library/python")),
     _but("with_an_init", ("WORKDIR /app\n", "RUN apt-get update && apt-get install -y tini\nWORKDIR /app\n"), (COMMAND, '["tini", "--", "python", "app.py", "--host", "0.0.0.0", "--port", "8080"]')),
 ]  # fmt: skip
 

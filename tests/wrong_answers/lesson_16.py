@@ -143,8 +143,8 @@ DOCKERFILES = {
     _but("code_in_another_folder", ("COPY app.py ./", "COPY app.py /srv/"), ("COPY model model", "COPY model /srv/model")): "python runs app.py as process 1",
     _but("listens_to_itself", ('"0.0.0.0"', '"127.0.0.1"')): "it is reached from outside, on the port that EXPOSE names",
     _but("exposes_another_port", ("EXPOSE 8080", "EXPOSE 80")): "it is reached from outside, on the port that EXPOSE names",
-    _but("sigterm", ("STOPSIGNAL SIGINT\n", "")): "`docker stop` ends it in order",
-    _but("sigkill", ("SIGINT", "SIGKILL")): "`docker stop` ends it in order",
+    _but("sigterm", ("STOPSIGNAL SIGINT\n", "")): "`docker stop` ends it cleanly",
+    _but("sigkill", ("SIGINT", "SIGKILL")): "`docker stop` ends it cleanly",
     _but("no_health_check", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "")): HEALTH,
     _but("curl", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD curl -f http://127.0.0.1:8080/health\n")): HEALTH,
     _but("asks_nobody", (GOOD[GOOD.index("HEALTHCHECK") : GOOD.index("CMD [\"python\", \"app")], "HEALTHCHECK CMD [\"echo\", \"http://127.0.0.1:8080/health\"]\n")): HEALTH,
@@ -159,6 +159,7 @@ DOCKERFILES = {
     _staged("copies_another_folder", "RUN pip install --target=/deps", "COPY --from=packages /tmp /tmp\n"): PACKAGES,
     _but("mounts_the_whole_context", ("COPY requirements.txt ./\nRUN pip", "RUN --mount=type=bind,target=. pip")): "a change of code or model installs no package anew",
     _but("a_shell_without_exec", ('["python", "app.py", "--host", "0.0.0.0", "--port", "8080"]', '["sh", "-c", "exec python app.py --host 0.0.0.0 --port 8080; true"]')): "python runs app.py as process 1",
+    _but("another_makers_python", ("FROM python", "FROM bitnami/python")): "the base is a Python 3.13, by a tag that says so",
     _but("asks_the_old_port", ("127.0.0.1:8080", "127.0.0.1:80")): HEALTH,
 }  # fmt: skip
 
@@ -235,6 +236,25 @@ def each_time_anew(image, secrets):
     return found
 
 
+def in_the_lists_repr(image, secrets):
+    found = _leaks({**image, "env": [], "history": []}, secrets)
+    for name, value in secrets.items():
+        forms = (value, base64.b64encode(value.encode()).decode()) if value else ()
+        found += [(name, place) for place in ("env", "history") if any(form in str(image[place]) for form in forms)]
+    return sorted(found)
+
+
+def in_any_case(image, secrets):
+    lower = {place: [line.lower() for line in image[place]] for place in ("env", "history")}
+    small = {name: value.lower() for name, value in secrets.items()}
+    return sorted({*_leaks(image, secrets), *_leaks({**lower, "layers": []}, small, coded=False)})
+
+
+def in_lines_of_76(image, secrets):
+    coded = {name: base64.encodebytes(value.encode()).decode().strip() for name, value in secrets.items()}
+    return sorted({*_leaks(image, secrets, coded=False), *_leaks(image, coded, coded=False)})
+
+
 def nothing_is_everywhere(image, secrets):
     return _leaks(image, secrets, empty=True)
 
@@ -260,6 +280,8 @@ WRONG = {
     "16.3": {
         names_of_variables: "in the settings",
         all_lines_as_one: "in the settings",
+        in_the_lists_repr: "in the settings",
+        in_any_case: "in the settings",
         settings_alone: "in the history",
         no_layers: "in a file of a layer, with the layer's index",
         from_1: "in a file of a layer, with the layer's index",
@@ -267,6 +289,7 @@ WRONG = {
         reads_text: "in files that are no text",
         for_urls: "in base64 too, everywhere",
         plain_alone: "in base64 too, everywhere",
+        in_lines_of_76: "in base64 too, everywhere",
         each_time_anew: "several secrets, sorted, each place once",
         nothing_is_everywhere: "an empty value is no secret",
         latin_1: "a secret beyond ASCII, and an image of nothing",

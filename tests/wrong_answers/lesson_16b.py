@@ -1,6 +1,7 @@
 """Answers to the exercises of lesson 16b that people write, each with the property at which its check must catch it."""
 
 import math
+import signal
 
 # 16b.1
 
@@ -24,7 +25,7 @@ def memory_means_137(state):
     return "ended" if code == 0 else f"signal {code - 128}" if 128 < code <= 192 else f"error {code}"
 
 
-def _verdict(state, signal, first=129, last=192):
+def _verdict(state, named, first=129, last=192):
     if state["Status"] == "running":
         return "running"
     if state["OOMKilled"]:
@@ -32,7 +33,7 @@ def _verdict(state, signal, first=129, last=192):
     code = state["ExitCode"]
     if code in (0, 137):
         return "killed" if code else "ended"
-    return signal(code) if first <= code <= last else f"error {code}"
+    return named(code) if first <= code <= last else f"error {code}"
 
 
 def the_code_as_the_signal(state):
@@ -45,6 +46,28 @@ def signal_0(state):
 
 def signal_127(state):
     return _verdict(state, lambda code: f"signal {code - 128}", last=255)
+
+
+def names_that_python_knows(state):
+    """signal.Signals has no name for most of the real-time signals, 35 to 63."""
+
+    def named(code):
+        try:
+            return f"signal {signal.Signals(code - 128).value}"
+        except ValueError:
+            return f"error {code}"
+
+    return _verdict(state, named)
+
+
+def nine_is_a_kill(state):
+    return _verdict(
+        {**state, "ExitCode": {9: 137}.get(state["ExitCode"], state["ExitCode"])}, lambda code: f"signal {code - 128}"
+    )
+
+
+def exited_or_running(state):
+    return "running" if state["Status"] != "exited" else _verdict(state, lambda code: f"signal {code - 128}")
 
 
 # 16b.2
@@ -167,6 +190,9 @@ WRONG = {
         only_killed: "137 alone is a kill, 137 with the engine's note is memory",
         memory_means_137: "memory counts whatever the code is",
         the_code_as_the_signal: "another signal is named by its number",
+        names_that_python_knows: "another signal is named by its number",
+        nine_is_a_kill: "any other code is an error, 128 and 255 too",
+        exited_or_running: "a container that is dead or restarting does not run",
         signal_0: "any other code is an error, 128 and 255 too",
         signal_127: "any other code is an error, 128 and 255 too",
     },
