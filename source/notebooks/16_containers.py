@@ -405,7 +405,7 @@ claim(
 # docker inspect digits-16:leak                                    # the settings
 # docker history --no-trunc digits-16:leak
 # docker save digits-16:leak | tar --extract                       # the layers, an archive each
-# docker run --rm digits-16:leak sh -c 'env; cat /tmp/token'
+# docker run --rm digits-16:leak sh -c "env; cat /tmp/token"
 # ```
 
 # %%
@@ -639,7 +639,7 @@ claim(
 # docker run --detach --name digits --publish 127.0.0.1:8501:8501 digits-service:0.1.0
 # curl --fail http://127.0.0.1:8501/v2/health/ready   # again, until it succeeds
 # docker stop -t 3 digits
-# docker inspect --format '{{.State.ExitCode}}' digits
+# docker inspect --format "{{.State.ExitCode}}" digits
 # ```
 
 # %%
@@ -720,7 +720,7 @@ observe(
 # ```bash
 # docker run --detach --name digits --health-interval 500ms --health-timeout 1s --health-retries 2 digits-service:0.1.0
 # docker kill --signal SIGSTOP digits
-# docker inspect --format '{{.State.Health.Status}}' digits
+# docker inspect --format "{{.State.Health.Status}}" digits
 # ```
 
 

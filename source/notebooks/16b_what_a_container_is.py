@@ -60,7 +60,7 @@ OURS = {"course-lesson": own("16b")}  # a label on everything that this lesson m
 # ```bash
 # docker build --file docker/service.Dockerfile --tag digits-service:0.1.0 .
 # docker run --detach --name digits --read-only --memory 256m --cpus 0.5 --cap-drop ALL digits-service:0.1.0
-# docker inspect --format '{{.State.Pid}}' digits    # its process number outside
+# docker inspect --format "{{.State.Pid}}" digits    # its process number outside
 # docker exec digits cat /proc/1/status              # from inside
 # docker run --rm --pid host python:3.13-slim-trixie cat /proc/PID/status    # from outside, PID as printed above
 # ```
@@ -244,7 +244,7 @@ claim(
 # ```bash
 # docker run --detach --name server [--init] digits-16b:stop-0
 # docker stop -t 3 server
-# docker inspect --format '{{.State.ExitCode}}' server
+# docker inspect --format "{{.State.ExitCode}}" server
 # ```
 
 # %%
@@ -372,8 +372,8 @@ claim(
 # A program asks for 512 MiB in a container whose limit is 64 MiB:
 #
 # ```bash
-# docker run --name greedy --memory 64m --memory-swap 64m python:3.13-slim-trixie python3 -c '…'
-# docker inspect --format '{{.State.OOMKilled}} {{.State.ExitCode}}' greedy
+# docker run --name greedy --memory 64m --memory-swap 64m python:3.13-slim-trixie python3 -c "…"
+# docker inspect --format "{{.State.OOMKilled}} {{.State.ExitCode}}" greedy
 # ```
 
 # %%
@@ -450,7 +450,7 @@ observe(
 # 1,024 images a second:
 #
 # ```bash
-# docker run --rm --cpus 0.25 --memory 512m digits-service:0.1.0 python -c '…'
+# docker run --rm --cpus 0.25 --memory 512m digits-service:0.1.0 python -c "…"
 # cat /sys/fs/cgroup/cpu.stat    # in the container: how often it was throttled
 # ```
 #
