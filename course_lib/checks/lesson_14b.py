@@ -156,7 +156,7 @@ def schema_gate(answer: Callable) -> Iterator[Property]:
            and broken(changed("outputs", "sure", low=0.2, high=0.9)) == set() and broken(changed("outputs", "sure", high=100)) == {("outputs", "sure")}
            and broken(changed("outputs", "sure", low=-1)) == {("outputs", "sure")}, [
         "Who must cope with whose range?",
-        "What clients send must fit into the new inputs; what the model answers, into the old outputs.",
+        "The clients' requests must fit into the new inputs, and the model's answers into the old outputs.",
         "One function within(inner, outer): within(old, new) for inputs, within(new, old) for outputs.",
     ])  # fmt: skip
     yield ("None, no bound, is wider than any number", lambda: broken(changed("outputs", "logits", low=-50, high=50)) == set()

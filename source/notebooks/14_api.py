@@ -247,8 +247,8 @@ observe(
 # Suppose that calls take two seconds, and the orchestrator waits one second for each health check. After a few failed
 # checks it restarts a healthy service, at the busiest moment. The cure is the thread. Python lets only one thread at a
 # time run Python code, but ONNX Runtime releases that lock while it computes. We use only one such thread, so calls do
-# not slow each other down. What still holds up the health check is mainly the JSON: `rows_of` reads 900 pictures on the
-# loop. (The course's server does the same, except for calls of less than a millisecond.)
+# not slow each other down. The health check still waits a little, mainly for the JSON: `rows_of` reads 900 pictures on
+# the loop. (The course's server does the same, except for calls of less than a millisecond.)
 #
 # ## What will clients send?
 #

@@ -129,8 +129,8 @@ def breaking(old, new):
 check("14b.2", breaking)
 
 # %% [markdown] tags=["solution"]
-# The same comparison is used in both directions. What clients send must fit into the *new* inputs. What the model
-# answers must fit into the *old* outputs. Type theory calls this contravariant and covariant. A removed input breaks
+# The same comparison is used in both directions. The clients' requests must fit into the *new* inputs, and the
+# model's answers must fit into the *old* outputs. Type theory calls this contravariant and covariant. A removed input breaks
 # clients here, because our server refuses names that it does not know. And the lesson showed the limit of the sentence
 # "ignore outputs that they do not know": a row-form client cannot.
 

@@ -125,5 +125,5 @@ check("16b.3", call_ms)
 # %% [markdown] tags=["solution"]
 # All periods but the last are used up whole, so they count with their full length. `ceil(…) - 1` rather than `//` keeps the call
 # that ends together with its quota in its own period. More threads shorten only the last part. A call of 120 ms with half a CPU
-# takes 220 ms with one thread and 210 ms with two. What helps is a larger quota, or less work. The first call of a period is
-# the lucky one: a call that begins late in a period, after others, meets the pause sooner.
+# takes 220 ms with one thread and 210 ms with two. Only a larger quota or less work helps. The first call of a period is the
+# lucky one: a call that begins late in a period, after others, meets the pause sooner.

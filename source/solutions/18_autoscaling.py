@@ -106,7 +106,7 @@ def stabilised(looks, pods, up_s, down_s):
 check("18.2", stabilised)
 
 # %% [markdown] tags=["solution"]
-# The windows hold *recommendations*, not pods. What the rule asked for counts, whether it was done or not. The smallest
+# The windows hold *recommendations*, not pods. A recommendation counts whether it was followed or not. The smallest
 # upwards and the largest downwards mean that the pods change only as far as all recommendations in the window agree.
 # This form is readable, but its time grows with the square of the history. For a long history, keep a queue and drop
 # what is too old, as the simulator of lesson 18b does.
