@@ -429,9 +429,7 @@ claim(
 )
 
 # %%
-observe(
-    "the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=greedy, either=True
-)
+observe("the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=greedy, either=True)
 
 # %% [markdown]
 # A request for memory takes none yet. The kernel gives out memory when a *page* (usually 4 KiB) is first written. At
