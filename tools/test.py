@@ -236,6 +236,7 @@ def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
         "COURSE_LIVE_LOG": str(log),
         "COURSE_PROGRESS": str(own / "progress.json"),
         "IPYTHONDIR": str(own / "ipython"),
+        "PYTEST_DEBUG_TEMPROOT": str(own),  # two pytests that share one trip over each other when they clean up
         "COURSE_STRICT": "1" if job.strict else "0",
         **({**NOWHERE, "COURSE_REQUIRE_LIVE": "0"} if job.offline else {}),
         **instruction_sets.SETTINGS.get(job.setting, {}),
