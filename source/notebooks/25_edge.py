@@ -156,6 +156,9 @@ show.table(
     caption="What the page carries",
 )  # fmt: skip
 
+# %% [markdown]
+# The largest parts belong to the runtime. They are packed with gzip first, and the browser unpacks them.
+
 # %%
 wasm = gzip.decompress(base64.b64decode(parts["ort-wasm"]))
 claim(
@@ -295,8 +298,8 @@ show.table(
 )
 
 # %% [markdown]
-# Three claims follow. They hold in every browser: WebAssembly computes the same numbers on each machine, and Python's
-# answers are in the page.
+# Three claims follow. The second bounds the rounding, and the third needs no rounding at all. Python's answers are in
+# the page, so they are the same on each machine.
 
 # %%
 claim(
@@ -374,6 +377,9 @@ days = np.arange(0, 181)
 still_old = np.array([(days_until_update > day).mean() for day in days])
 reveal("still_old", still_old[30])
 
+# %% [markdown]
+# The curve falls fast at first, and then more and more slowly:
+
 # %%
 plt.figure(figsize=(6.4, 3.4))
 plt.plot(days, 100 * still_old, color=show.BLUE)
@@ -410,7 +416,8 @@ claim(
 # Which devices are in the first 1 %? Three demands lead to one rule. A device must stay in once it is in, so that it
 # does not jump back and forth. No list of devices should be needed. And the next release should not start with the same
 # unlucky ones. The rule: compute a hash of the device's identity together with the release's name, read it as a number
-# between 0 and 1, and compare it with the stage. Exercise 25.2 has you write it.
+# between 0 and 1, and compare it with the stage. Exercise 19.1 writes
+# this hash for a canary. Exercise 25.2 uses it to answer a device when several releases are under way at once.
 #
 # What does it save? Suppose that a bad model fails on every device that gets it, and that a device reports this with
 # probability 0.02 on each day. You stop at 20 reports.

@@ -25,10 +25,10 @@ def fleet_gigabytes(devices, share, model_updates, runtime_updates, model_bytes,
     """What a fleet downloads in a year, as one file and as two.
 
     devices: how many. share: of the devices, 0 to 1, that take each update. model_updates,
-    runtime_updates: how many in the year, at different times. model_bytes, runtime_bytes: of each part.
-    As one file, each update of either part downloads both parts. As two files, an update downloads
-    only the part that changed. Returns (one_file, two_files) in gigabytes of 1e9 bytes, floats.
-    Raises ValueError for a share outside 0 to 1.
+    runtime_updates: how many in the year, at different times. model_bytes, runtime_bytes: of
+    each part. As one file, each update of either part downloads both parts. As two files, an
+    update downloads only the part that changed. Returns (one_file, two_files) in gigabytes of
+    1e9 bytes, floats. Raises ValueError for a share outside 0 to 1.
     """
     # SOLUTION
     if not 0 <= share <= 1:
@@ -66,11 +66,11 @@ def place(device, version):
 def offer(device, has, runtime, releases):
     """The version that a device is offered, or None.
 
-    device: its id, a text. has: the version that it has, an int. runtime: the version of its runtime,
-    an int. releases: dicts, in any order, of version (int), percent (0 to 100), halted (bool), needs
-    (the least runtime, an int).
-    Offered is the highest version that is newer than what the device has, is not halted, works on its
-    runtime, and whose stage has reached the device: its `place` lies below percent / 100.
+    device: its id, a text. has: the version that it has, an int. runtime: the version of its
+    runtime, an int. releases: dicts, in any order, of version (int), percent (0 to 100), halted
+    (bool), needs (the least runtime, an int). Offered is the highest version that is newer than
+    what the device has, is not halted, works on its runtime, and whose stage has reached the
+    device: its `place` lies below percent / 100.
     """
     # SOLUTION
     able = [
@@ -103,13 +103,13 @@ check("25.2", offer)
 def judge(manifest, signature, model, public_key, remembered):
     """Whether to install an update: "install", or what is wrong with it.
 
-    manifest: bytes. If all is well, JSON: an object with "version" (a whole number) and "sha256" (64
-    lower-case hexadecimal digits, of the model). signature: bytes, of the manifest. model: bytes.
-    public_key: its method verify(signature, manifest) raises InvalidSignature. remembered: the highest
-    version that this device ever accepted, an int.
-    Checks in this order, and returns the first that fails: "signature", "manifest" (it is not as
-    described), "version" (not higher than remembered), "checksum". Never raises for a bad update. It
-    reads nothing in a manifest whose signature is not valid.
+    manifest: bytes. If all is well, JSON: an object with "version" (a whole number) and
+    "sha256" (64 lower-case hexadecimal digits, of the model). signature: bytes, of the
+    manifest. model: bytes. public_key: its method verify(signature, manifest) raises
+    InvalidSignature. remembered: the highest version that this device ever accepted, an int.
+    Checks in this order, and returns the first that fails: "signature", "manifest" (it is not
+    as described), "version" (not higher than remembered), "checksum". Never raises for a bad
+    update. It reads nothing in a manifest whose signature is not valid.
     """
     # SOLUTION
     try:

@@ -25,7 +25,9 @@ def without_the_runtime(devices, share, models, runtimes, model, runtime):
 def everybody(devices, share, models, runtimes, model, runtime):
     if not 0 <= share <= 1:
         raise ValueError
-    return devices * (models + runtimes) * (model + runtime) / 1e9, devices * (models * model + runtimes * runtime) / 1e9
+    return devices * (models + runtimes) * (model + runtime) / 1e9, devices * (
+        models * model + runtimes * runtime
+    ) / 1e9
 
 
 def any_share(devices, share, models, runtimes, model, runtime):
