@@ -89,6 +89,10 @@ def answer(run, image):
     return run.get_tensor(run.get_output_details()[0]["index"])[0]
 
 
+# %% [markdown]
+# We answer the 450 test images with both, one at a time.
+
+# %%
 float_file = models.path("digits_keras", 1, "model.tflite").read_bytes()
 images = test.images[..., None]
 both = {name: interpreter(float_file, name == "XNNPACK") for name in ("XNNPACK", "plain")}
@@ -243,6 +247,8 @@ def c_array(content, name="model"):
 
 header = c_array(micro_file)
 print(header[:170], "…")
+
+# %%
 back = bytes(int(each, 16) for each in re.findall(r"0x([0-9a-f]{2})", header))
 claim("the array holds the file, byte for byte", back == micro_file,
       f"{len(header):,} letters of source, {len(back):,} bytes of flash")  # fmt: skip
@@ -389,6 +395,11 @@ BOARDS = [  # name, flash and RAM in bytes
     ("Arduino Nano 33 BLE Sense (nRF52840)", 1024 * KB, 256 * KB),
     ("Raspberry Pi Pico (RP2040)", 2048 * KB, 264 * KB),
 ]
+
+# %% [markdown]
+# We assume how much the rest of the program needs: interpreter, operators, stack.
+
+# %%
 CODE, OTHER_RAM = 60 * KB, 8 * KB  # our assumptions: interpreter and operators; stack and the rest
 flash, ram = len(micro_file) + CODE, arena["total"] + OTHER_RAM
 
