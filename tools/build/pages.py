@@ -50,7 +50,7 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
         pages.update({MODELS / template.stem / "card.md": card(template) for template in templates})
         pages[CHECKOUT / "DATA_CARD.md"] = data_card(CHECKOUT / "source/cards" / DATA_CARD)
-    if (CHECKOUT / "source/edge").exists():
+    if edge.SOURCE.exists():
         with contextlib.suppress(edge.Stale):  # `check` says so
             pages[edge.PAGE] = edge.page()
     return pages

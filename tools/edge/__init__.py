@@ -99,6 +99,8 @@ def parts(page_text: str) -> dict[str, tuple[str, str]]:
 
 def problems() -> list[str]:
     """What keeps the page from being made again, for the build's check; that it differs, `pages` says."""
+    if not SOURCE.exists():  # a checkout without lesson 25, as the tests make
+        return []
     try:
         page()
     except Stale as lacks:
