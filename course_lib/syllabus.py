@@ -8,8 +8,8 @@ from pathlib import Path
 
 from course_lib.places import CHECKOUT, SYLLABUS
 
-ENGINES = ("docker", "kubernetes")
-"""What a lesson's live cells can run on."""
+ENGINES = {"docker": "Docker", "kubernetes": "Kubernetes", "browser": "a browser"}
+"""What a lesson's live cells can run on, and how the map says it."""
 
 
 @dataclass(frozen=True)
@@ -127,4 +127,4 @@ def _hold_together(file: str, parts: tuple[Part, ...], lessons: tuple[Lesson, ..
         if lesson.part not in {part.number for part in parts}:
             raise ValueError(f"{file}: lesson {lesson.number} names part {lesson.part}, which is not listed")
         if unknown := set(lesson.live) - set(ENGINES):
-            raise ValueError(f"{file}: lesson {lesson.number}: live knows {ENGINES}; got {sorted(unknown)}")
+            raise ValueError(f"{file}: lesson {lesson.number}: live knows {', '.join(ENGINES)}; got {sorted(unknown)}")

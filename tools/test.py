@@ -39,8 +39,12 @@ WORKERS = 2
 
 FOLDERS = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}
 
-NOWHERE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "KUBECONFIG": "/nonexistent/kubeconfig"}
-"""An engine and a cluster that are out of reach."""
+NOWHERE = {
+    "DOCKER_HOST": "unix:///nonexistent/docker.sock",
+    "KUBECONFIG": "/nonexistent/kubeconfig",
+    "COURSE_BROWSER": "/nonexistent/chromium",
+}
+"""An engine, a cluster and a browser that are out of reach."""
 
 
 class NothingToRun(Exception):

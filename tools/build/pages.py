@@ -1,6 +1,7 @@
 """The files other than notebooks that are written from one source: README's map, environment.yml, the cards of
 models and data."""
 
+import contextlib
 import re
 import tomllib
 from pathlib import Path
@@ -12,8 +13,8 @@ from packaging.utils import canonicalize_name
 from course_lib import data, show
 from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
-from course_lib.syllabus import Syllabus
-from tools import environments
+from course_lib.syllabus import ENGINES, Syllabus
+from tools import edge, environments
 from tools.build import minutes
 
 DATA_CARD = "digits_data.md"
@@ -49,6 +50,9 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
         pages.update({MODELS / template.stem / "card.md": card(template) for template in templates})
         pages[CHECKOUT / "DATA_CARD.md"] = data_card(CHECKOUT / "source/cards" / DATA_CARD)
+    if edge.SOURCE.exists():
+        with contextlib.suppress(edge.Stale):  # `check` says so
+            pages[edge.PAGE] = edge.page()
     return pages
 
 
@@ -133,7 +137,7 @@ def _map(syllabus: Syllabus) -> str:
                 spent = f"{counted.lesson}" + (f" + {counted.exercises}" if counted.exercises else "")
             if lesson.floor > 1:
                 title = f"*deeper:* {title}"
-            engines = ", ".join(name.capitalize() for name in lesson.live) or "–"
+            engines = ", ".join(ENGINES[name] for name in lesson.live) or "–"
             lines.append(f"| {lesson.number} | {title} | {spent} | {engines} | {lesson.holds} |")
     return "\n".join(lines) + "\n"
 

@@ -11,7 +11,7 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from course_lib.places import CHECKOUT
-from course_lib.syllabus import Lesson, Syllabus
+from course_lib.syllabus import ENGINES, Lesson, Syllabus
 from tools.build import minutes, stubs
 
 KINDS = ("notebooks", "exercises", "solutions")
@@ -121,7 +121,7 @@ def _head(kind: str, lesson: Lesson, syllabus: Syllabus, checkout: Path) -> nbfo
     line += {"notebooks": f" · {minutes.of(lesson, checkout)}"}.get(kind, f" · {kind}")
     line += " · [map of the course](../README.md#the-map)"
     if lesson.live and kind == "notebooks":
-        engines = " and ".join(name.capitalize() for name in lesson.live)
+        engines = " and ".join(ENGINES[name] for name in lesson.live)
         line += f" · live cells run on {engines}, or replay a recording"
     if kind != "notebooks":
         line += f" · [the lesson](../notebooks/{lesson.stem}.ipynb)"
