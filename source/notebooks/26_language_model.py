@@ -65,6 +65,8 @@ pieces = text.Pieces.learn(learn)
 kept = text.Pieces.load(models.path("manual_lm", 1, "pieces.json"))
 tokens, unseen = (np.array(pieces.encode(each)) for each in (learn, held_out))
 print([pieces.decode([each]) for each in pieces.encode("The statement returns an iterator.")])
+
+# %%
 claim(
     "encoding loses nothing, and the pieces are those in models/",
     pieces.decode(unseen) == held_out and pieces.merges == kept.merges,
@@ -134,16 +136,22 @@ guess(
     unit="bits",
 )
 
+# %% [markdown]
+# We load it and measure it on the held-out text.
+
 # %%
 network = lm.load(models.path("manual_lm", 1, "model.npz"))
 
 
+# %%
 def bits_of(model):
     return lm.nats(model, unseen) / math.log(2) / len(held_out)
 
 
 bits = bits_of(network)
 reveal("bits", bits)
+
+# %%
 claim("the transformer beats every count", bits < min(counted.values()) - 0.05, f"{bits:.2f} bits")
 
 # %% [markdown]
@@ -160,6 +168,8 @@ lm.train(
     tokens, 100, planned=1600, told=lambda step, now: points.append((step, bits_of(now))), every=25
 )
 curve = json.loads(models.path("manual_lm", 1, "curve.json").read_text(encoding="utf-8"))
+
+# %%
 claim(
     "after 100 steps we are where the long training was",
     abs(points[-1][1] - curve[0][1]) < 0.15,
@@ -176,7 +186,7 @@ plt.ylabel("bits per character,\nheld-out text")
 plt.legend()
 show.finding(
     "Training passes the table of counts after about 900 steps",
-    alt="Bits per character fall from above 3 to 1.65 over 1,600 steps and cross the counts' line at about 900.",
+    alt="Bits per character fall to 1.65 over 1,600 steps, below the counts' line from about 900.",
 )
 
 # %% [markdown]
@@ -221,7 +231,7 @@ for temperature in (0, 0.7, 1.5):
 
 # %%
 def attend(attention, x, kept=None):
-    """x: (new tokens, width). kept: keys and values of all tokens before. Returns the output and what to keep."""
+    """x: (new, width). kept: earlier keys and values. Returns the output, and what to keep."""
     queries, keys, values = attention.qkv(x).view(len(x), 3, lm.HEADS, -1).permute(1, 2, 0, 3)
     if kept is not None:
         keys, values = torch.cat([kept[0], keys], 1), torch.cat([kept[1], values], 1)
@@ -248,6 +258,8 @@ with torch.inference_mode():
         rows, cache = attend(first, x[i : i + 1], cache)
         parts.append(rows)
 gap = float((whole - torch.cat(parts)).abs().max())
+
+# %%
 claim("six tokens at once and four one by one give the same", gap < 1e-5, f"difference {gap:.0e}")
 
 # %% [markdown]
@@ -275,10 +287,15 @@ def greedy(count, cached):
     return ids, lead, time.perf_counter() - began
 
 
+# %% [markdown]
+# We also note by how much the best token leads the second one. The smallest lead says how safe the tokens are.
+
 # %%
 slow, lead, slow_s = greedy(200, cached=False)
 fast, _, fast_s = greedy(200, cached=True)
 reveal("cache", slow_s / fast_s)
+
+# %%
 claim("the cache changes no token", slow == fast, f"smallest lead of a best token: {lead:.3f}")
 observe(
     "the cache is faster",
@@ -303,6 +320,8 @@ observe(
 # %%
 one = lm.Cache(slots=1, capacity=1)
 ours = 2 * lm.LAYERS * lm.HEADS * (lm.WIDTH // lm.HEADS) * 4
+
+# %%
 claim("the formula gives the tensors' bytes", one.bytes == ours, f"{ours:,} bytes a token")
 known = {  # layers, heads that have keys, head size, bytes per number
     "ours, float32": (lm.LAYERS, lm.HEADS, lm.WIDTH // lm.HEADS, 4),
@@ -311,6 +330,8 @@ known = {  # layers, heads that have keys, head size, bytes per number
 }
 sizes = {name: 2 * math.prod(each) for name, each in known.items()}
 rows = [[name, f"{size:,}", show.bytes_text(8192 * size)] for name, size in sizes.items()]
+
+# %%
 show.table(["model", "bytes a token", "8,192 tokens"], rows, caption="What one sequence keeps")
 
 # %% [markdown]
@@ -328,6 +349,7 @@ ids = torch.tensor([unseen[:200].tolist()])
 slot = torch.tensor([0])
 
 
+# %%
 @torch.inference_mode()
 def seconds_for(chunk):
     """Passes 200 tokens through the network, so many at a time; seconds, the best of three."""
@@ -369,12 +391,17 @@ for b in (1, 2, 4, 8, 16):
         runs.append(time.perf_counter() - began)
     times[b] = min(runs)
 print({b: f"{1000 * seconds:.1f} ms" for b, seconds in times.items()})
+
+# %%
 observe(
     "16 tokens cost far less than 16 times as much as one",
     times[16] < 8 * times[1],
     f"{times[16] / times[1]:.1f} times",
 )
 read_gb_s = matrix.nbytes / times[1] / 1e9
+
+# %% [markdown]
+# So a pass for one token takes as long as reading the weights. That gives a floor for any model and machine.
 
 # %%
 rows = [
@@ -385,6 +412,8 @@ rows = [
         ("a card with 1,000 GB/s, in 4 bits", 4, 1000),
     )
 ]
+
+# %%
 show.table(
     ["where", "read for each token", "at least"],
     rows,
@@ -411,6 +440,8 @@ with torch.inference_mode():
             network(last, cache, slots)
         rates[b] = 30 * b / (time.perf_counter() - began)
 print({b: f"{rate:,.0f} tokens/s" for b, rate in rates.items()})
+
+# %%
 observe(
     "8 sequences make more tokens a second than one",
     rates[8] > rates[1],
@@ -435,7 +466,7 @@ def best_tokens(cache, slots, ids):
 
 # %%
 def serve(requests, slots, continuous):
-    """Greedy answers to [(prompt, length), …], who got which slot at which step, and the number of steps."""
+    """Greedy answers to [(prompt, length), …], who got which slot when, and all steps."""
     cache, waiting = lm.Cache(slots), deque(range(len(requests)))
     running, answers, starts, step = {}, {}, [], 0
     while waiting or running:
@@ -471,6 +502,9 @@ requests = [(unseen[at : at + 6].tolist(), n) for at, n in zip(places, lengths, 
 print(f"48 requests for {sum(lengths):,} tokens, from {min(lengths)} to {max(lengths)} each")
 guess("steps", "What share of static batching's steps does continuous batching need?", share=True)
 
+# %% [markdown]
+# We answer them one at a time, in static batches of 8, and continuously in 8 slots.
+
 # %%
 runs = {}
 for name, slots, continuous in (("alone", 1, True), ("static", 8, False), ("continuous", 8, True)):
@@ -480,24 +514,34 @@ rows = [
     [name, f"{step:,}", f"{s:.2f} s", f"{sum(lengths) / s:,.0f}"]
     for name, (_, _, step, s) in runs.items()
 ]
-show.table(
-    ["schedule", "steps", "seconds", "tokens a second"], rows, caption="The same 48 requests"
-)
 steps = {name: run[2] for name, run in runs.items()}
 reveal("steps", steps["continuous"] / steps["static"])
 
 # %%
+show.table(
+    ["schedule", "steps", "seconds", "tokens a second"], rows, caption="The same 48 requests"
+)
+
+# %% [markdown]
+# Fewer steps would be worthless if the neighbours in a pass changed an answer. Do they?
+
+# %%
 claim(
-    "continuous batching needs less than 0.65 of the steps; every answer is token for token the one it gets alone",
+    "continuous batching needs less than 0.65 of the steps, and changes no token of any answer",
     steps["continuous"] < 0.65 * steps["static"]
     and runs["alone"][0] == runs["static"][0] == runs["continuous"][0],
     f"{steps['continuous'] / steps['static']:.2f} of the steps",
 )
+
+# %%
 observe(
     "eight slots are faster than one",
     runs["continuous"][3] < runs["alone"][3],
     f"{runs['alone'][3] / runs['continuous'][3]:.1f} times",
 )
+
+# %% [markdown]
+# Each bar below is a request. A gap is a slot that does nothing.
 
 # %%
 figure, axes = plt.subplots(2, 1, sharex=True, figsize=(7, 3.6))
@@ -516,7 +560,7 @@ for axis, name in zip(axes, ("static", "continuous"), strict=True):
 axes[1].set_xlabel("step")
 show.finding(
     "Static batching leaves slots empty until the longest answer ends",
-    alt="Bars of requests in 8 slots. Static: long gaps before each new batch. Continuous: no gaps until the end.",
+    alt="Requests as bars in 8 slots. Static: gaps before each batch. Continuous: no gaps.",
 )
 
 # %% [markdown]
@@ -544,6 +588,7 @@ server = start_module(
 )
 
 
+# %%
 def post(**fields):
     """Sends a completion request; the connection and the answer, its body not yet read."""
     connection = http.client.HTTPConnection(urlsplit(server.url).netloc, timeout=60)
@@ -581,6 +626,8 @@ connection, answer = post(max_tokens=60, stream=True)
 events = [line[6:] for line in answer.read().decode().splitlines() if line.startswith("data: ")]
 streamed = "".join(json.loads(each)["choices"][0]["text"] for each in events[:-1])
 whole = json.load(post(max_tokens=60)[1])["choices"][0]
+
+# %%
 claim(
     "streamed or whole, the text is the same, and it is the one that we computed ourselves",
     streamed == whole["text"] == pieces.decode(slow[len(pieces.encode("The statement")) :][:60]),
@@ -595,6 +642,9 @@ claim(
 #
 # A picture costs the same each time. A text request names its own price: `max_tokens`. So limits count *tokens*, not
 # requests. What does the server say to requests that make no sense?
+
+# %% [markdown]
+# Seven such requests:
 
 # %%
 bad = (
@@ -611,11 +661,15 @@ for fields in bad:
     connection, answer = post(**fields)
     refusals.append((answer.status, json.load(answer)["error"]["message"]))
     connection.close()
+
+# %%
 show.table(
     ["sent", "status", "the server says"],
     [[str(fields)[:30], *said] for fields, said in zip(bad, refusals, strict=True)],
     caption="Seven requests that are refused",
 )
+
+# %%
 claim(
     "each is the client's mistake, and none cost a token",
     {status for status, _ in refusals} == {400, 404},
@@ -640,6 +694,7 @@ def metrics():
     }
 
 
+# %%
 def until(name, value, seconds=20):
     """Waits until a metric has this value, and returns all of them."""
     end = time.monotonic() + seconds
@@ -647,6 +702,9 @@ def until(name, value, seconds=20):
         time.sleep(0.02)
     return now
 
+
+# %% [markdown]
+# The server counts what became of each request, and each token that it makes.
 
 # %%
 before = metrics()
@@ -660,10 +718,14 @@ left, made = (
     after.get(name, 0) - before.get(name, 0)
     for name in ('lm_requests_total{outcome="cancelled"}', 'lm_tokens_total{kind="generated"}')
 )
+
+# %%
 claim(
     "both are counted as cancelled, and their slots are free",
     left == 2 and after["lm_requests_running"] == 0,
 )
+
+# %%
 observe("they were stopped long before their 480 tokens", made < 240, f"{made:.0f} tokens made")
 
 # %% [markdown]
@@ -684,7 +746,7 @@ observe("they were stopped long before their 480 tokens", made < 240, f"{made:.0
 
 # %%
 def burst(count):
-    """So many requests at once; the means of both latencies in ms, from the server's histograms."""
+    """So many requests at once; the means of both latencies in ms, by the server."""
     old = until("lm_requests_running", 0)
 
     def one(i):
@@ -702,16 +764,23 @@ def burst(count):
     return [1000 * grew[f"{name}_sum"] / grew[f"{name}_count"] for name in names]
 
 
+# %% [markdown]
+# Both histograms have a sum and a count, so their growth gives a mean.
+
 # %%
 burst(1)  # the first call warms up
 latencies = {count: burst(count) for count in (1, 8, 24)}
+
+# %%
 show.table(
     ["requests at once", "time to first token", "time per token"],
     [[count, f"{first:.1f} ms", f"{token:.1f} ms"] for count, (first, token) in latencies.items()],
     caption="Eight slots: means of the server's histograms",
 )
+
+# %%
 observe(
-    "with three times as many requests as slots, the first token is late; the flow is not three times slower",
+    "with 24 requests in 8 slots the first token is late, while the flow is hardly slower",
     latencies[24][0] > 2 * latencies[8][0] and latencies[24][1] < 3 * latencies[8][1],
 )
 
@@ -735,11 +804,15 @@ def status(_):
 with ThreadPoolExecutor(40) as pool:
     statuses = Counter(pool.map(status, range(40)))
 server.stop()
+
+# %%
 claim(
     "each request is answered or refused at once, none fails",
     statuses.keys() <= {200, 429},
     dict(statuses),
 )
+
+# %%
 observe("some were refused", statuses[429] > 0, f"{statuses[429]} of 40", either=True)
 
 # %% [markdown]
@@ -756,6 +829,8 @@ rows = [
         f"{latencies[8][0]:.0f} ms, {latencies[24][0]:.0f} ms",
     ],
 ]
+
+# %%
 show.table(["what", "figure"], rows, caption="A language model behind an API")
 
 # %% [markdown]

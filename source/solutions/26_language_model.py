@@ -21,11 +21,11 @@ scratch = begin("26")
 def requests_that_fit(memory, weights, layers, key_heads, head_size, number, tokens):
     """How many sequences of so many tokens fit into memory beside the weights.
 
-    memory, weights: bytes. layers, key_heads, head_size: of the model; key_heads counts the heads that
-    have keys and values of their own. number: bytes of one number in the cache. tokens: the longest
-    sequence, prompt and answer together. All are whole numbers; weights may be 0, the others are 1 or more.
-    Returns a whole number, 0 where not even one fits, or not even the weights.
-    Raises ValueError for a number below these.
+    memory, weights: bytes. layers, key_heads, head_size: of the model; key_heads counts the
+    heads that have keys and values of their own. number: bytes of one number in the cache.
+    tokens: the longest sequence, prompt and answer together. All are whole numbers; weights may
+    be 0, the others are 1 or more. Returns a whole number, 0 where not even one fits, or not
+    even the weights. Raises ValueError for a number below these.
     """
     # SOLUTION
     if weights < 0 or min(memory, layers, key_heads, head_size, number, tokens) < 1:
@@ -54,10 +54,10 @@ def top_p(logits, p):
     """The probabilities from which to draw.
 
     logits: (tokens,) floats of any size, some may be -inf, not all. p: 0 < p <= 1.
-    Sort the tokens by probability, the largest first, equal ones by their number. Keep the fewest of
-    them, from the first on, whose probabilities add up to p or more. Use float64.
-    Returns float64 (tokens,): the kept tokens' probabilities, scaled to a sum of 1, and 0 elsewhere.
-    Changes no argument. Raises ValueError for any other p.
+    Sort the tokens by probability, the largest first, equal ones by their number. Keep the
+    fewest of them, from the first on, whose probabilities add up to p or more. Use float64.
+    Returns float64 (tokens,): the kept tokens' probabilities, scaled to a sum of 1, and 0
+    elsewhere. Changes no argument. Raises ValueError for any other p.
     """
     # SOLUTION
     if not 0 < p <= 1:
@@ -93,10 +93,10 @@ def events(chunks):
     """The data of each server-sent event, as texts, each as soon as it is complete.
 
     chunks: an iterable of bytes, cut anywhere, also inside a character of UTF-8 or a line's end.
-    Lines end with LF or CR LF. A line "data:…" gives data; one space after the colon does not count.
-    Several data lines of one event are joined by LF. An empty line ends the event. Lines that begin with a
-    colon, and other fields, are ignored. An event without data lines is none, and neither is one that
-    never ended.
+    Lines end with LF or CR LF. A line "data:…" gives data; one space after the colon does not
+    count. Several data lines of one event are joined by LF. An empty line ends the event. Lines
+    that begin with a colon, and other fields, are ignored. An event without data lines is none,
+    and neither is one that never ended.
     Yields str. Takes the next chunk only when all events so far have been yielded.
     """
     # SOLUTION
@@ -132,12 +132,13 @@ check("26.3", events)
 def until_stop(parts, stops):
     """The text up to a stop text, passed on as early as possible.
 
-    parts: an iterable of texts, as the model makes them; some may be empty. stops: a list of texts.
-    The text ends at the first character with which a stop text becomes complete. What comes out is the
-    text before this stop text; where two become complete at once, the text before the longer one.
-    Yields texts, none of them empty. After each part, all is out but the longest end of the text that is
-    the beginning of a stop text. Takes no further part after a stop. What was held back comes out if the
-    parts end. Raises ValueError for an empty stop text.
+    parts: an iterable of texts, as the model makes them; some may be empty. stops: a list of
+    texts. The text ends at the first character with which a stop text becomes complete. What
+    comes out is the text before this stop text; where two become complete at once, the text
+    before the longer one. Yields texts, none of them empty. After each part, all is out but the
+    longest end of the text that is the beginning of a stop text. Takes no further part after a
+    stop. What was held back comes out if the parts end. Raises ValueError for an empty stop
+    text.
     """
     # SOLUTION
     if "" in stops:
