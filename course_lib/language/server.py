@@ -80,7 +80,10 @@ def wanted(body: object, pieces: Pieces, capacity: int) -> tuple[Request, dict]:
     prompt = body.get("prompt")
     if not isinstance(prompt, str) or not prompt:
         raise Refused(f"prompt: expected a text that is not empty, got {str(prompt)[:40]!r}", 400, "invalid_value")
-    tokens = pieces.encode(prompt)
+    try:
+        tokens = pieces.encode(prompt)
+    except UnicodeEncodeError:
+        raise Refused("prompt: expected text, got half of a surrogate pair", 400, "invalid_value") from None
     if len(tokens) + limit > capacity:
         said = f"expected at most {capacity} tokens in all, got {len(tokens)} in the prompt and max_tokens {limit}"
         raise Refused(said, 400, "context_length_exceeded")

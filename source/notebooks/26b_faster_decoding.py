@@ -122,7 +122,10 @@ claim(
 )
 
 # %% [markdown]
-# Smaller pages waste less and need longer tables. vLLM's default is 16 tokens a page.
+# Smaller pages waste less and need longer tables. 16 tokens a page are usual. Look at the last column, too. We admit a
+# request as soon as its prompt fits, and often have to throw out another one that had come far. Ours starts from nothing.
+# A real engine keeps the text, and fills the cache again in one prefill. It also keeps a few pages free before it admits
+# anybody.
 #
 # Pages can also be *shared*. If 20 chats begin with the same instructions of 480 tokens, their first 30 pages hold the
 # same keys and values. With a counter of users on each page, they are kept once. That is *prefix caching*. It also
@@ -202,6 +205,10 @@ rows = [
     [name, show.bytes_text(round(size)), f"{b:.3f}", f"{b / base - 1:+.1%}"]
     for name, (size, b) in sizes.items()
 ]
+int4, int4_groups = (
+    sizes[f"4 bits, {how}"][1] / base - 1 for how in ("a scale a row", "groups of 32")
+)
+reveal("int4", 100 * int4)
 
 # %%
 show.table(
@@ -209,10 +216,6 @@ show.table(
     rows,
     caption="Held-out text, after rounding",
 )
-int4, int4_groups = (
-    sizes[f"4 bits, {how}"][1] / base - 1 for how in ("a scale a row", "groups of 32")
-)
-reveal("int4", 100 * int4)
 
 # %%
 claim(
@@ -223,8 +226,8 @@ claim(
 
 # %% [markdown]
 # (The file in `models/` is in 8 bits, so "float32" here is that file, expanded. Rounding it to 8 bits again changes
-# nothing.) Four bits in groups of 32 cost about one percent here, and save six sevenths of the bytes. llama.cpp's formats (Q4_0, Q4_K) work in this way, with groups of 32 inside larger blocks. Larger models lose
-# less than ours. **Exercise 26b.3** packs such a matrix.
+# nothing.) Four bits in groups of 32 cost about one percent here, and save six sevenths of the bytes. llama.cpp's
+# 4-bit formats have groups of 32 weights, too. **Exercise 26b.3** packs such a matrix.
 #
 # Here nothing gets faster, since we expand the weights before the pass. The gain needs a *kernel* that reads 4 bits and
 # expands them in registers. The cache can be stored in 8 bits too. In long chats that matters more than the weights.
