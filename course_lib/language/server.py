@@ -158,8 +158,14 @@ class Answer(Response):
                 task.cancel()
             self.request.gone = True
             self.service.inboxes.pop(self.request, None)
-        outcome = "answered" if tasks[0] in done and not tasks[0].exception() else "cancelled"
+        failed = tasks[0].exception() if tasks[0] in done else ClientDisconnect()
+        left_early = isinstance(
+            failed, OSError | ClientDisconnect
+        )  # uvicorn raises an OSError where nobody reads any more
+        outcome = "cancelled" if left_early else "failed" if failed else "answered"
         self.service.metrics.requests.labels(outcome).inc()
+        if outcome == "failed":
+            raise failed
 
     def _chunk(self, text: str, reason: str | None = None) -> dict:
         return self.head | {"choices": [{"index": 0, "text": text, "logprobs": None, "finish_reason": reason}]}

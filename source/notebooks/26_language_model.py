@@ -58,7 +58,7 @@ print(f"{len(learn):,} characters to learn from, {len(held_out):,} held out")
 # %% [markdown]
 # The model does not read characters. It reads *tokens*, numbered pieces of text. *Byte pair encoding* chooses the
 # pieces. It starts with the 256 possible bytes, so that it can encode any text. Then it joins the most frequent pair
-# of neighbours to a new piece, and repeats that. We stop at 512 pieces. Commercial models have about 100,000 or more.
+# of neighbours to a new piece, and repeats that. We stop at 512 pieces. Many large models have 100,000 or more.
 
 # %%
 pieces = text.Pieces.learn(learn)
@@ -807,7 +807,6 @@ def status(_):
 
 with ThreadPoolExecutor(40) as pool:
     statuses = Counter(pool.map(status, range(40)))
-server.stop()
 
 # %%
 claim(
@@ -823,6 +822,7 @@ observe("some were refused", statuses[429] > 0, f"{statuses[429]} of 40", either
 # ## What we measured
 
 # %%
+server.stop()
 rows = [
     ["bits per character: counts, transformer", f"{min(counted.values()):.2f}, {bits:.2f}"],
     ["200 tokens: without cache, with cache", f"{slow_s:.2f} s, {fast_s:.2f} s"],
