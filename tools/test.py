@@ -201,8 +201,9 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
             chosen.append(unit_tests(matching, word))
         else:
             numbers = sorted({job.name.partition("_")[0] for job in every})
-            parts = sorted({each.parent.name for each in tests} - {"tests"} | {each.stem[5:] for each in tests})
-            valid = ["live", "rest", "units", "isa", "colab", DRILLS, *numbers, *parts]
+            parts = sorted({each.parent.name for each in tests} - {"tests", DRILLS} | {each.stem[5:] for each in tests})
+            drilled = [DRILLS] * any(job.kind == "drill" for job in every)
+            valid = ["live", "rest", "units", "isa", "colab", *drilled, *numbers, *parts]
             raise NothingToRun(f"nothing is called {word!r}; there are {', '.join(valid)}", 2)
     return list(dict.fromkeys(chosen))
 
