@@ -9,7 +9,7 @@ import onnx
 
 from course_lib import data, models
 from course_lib.drills import reader
-from course_lib.drills.frame import Drill, NotShown, Unwell
+from course_lib.drills.frame import Drill, NotShown, Unwell, agrees
 from course_lib.ops.http import DIRECT, ask
 
 NAMES = "zero one two three four five six seven eight nine".split()
@@ -26,8 +26,7 @@ class TheDrill(Drill):
     def build(self, fault: str) -> None:
         _, test = data.digits()
         images, self.labels = test.images[:PICTURES], test.labels[:PICTURES]
-        points = np.arange(16).reshape(1, 1, 4, 1, 4) < np.round(16 * images)[:, :, None, :, None]
-        self.bitmaps = points.astype(int).reshape(PICTURES, 32, 32)
+        self.bitmaps = drawings(images)
         shelf, own = self.folder / "models" / "digits_cnn", self.folder / "reader"
         for path in (shelf / "3", shelf / "4", own):
             path.mkdir(parents=True)
@@ -78,8 +77,8 @@ class TheDrill(Drill):
         notebook: the pixels that the notebook makes of it, 8 × 8
         """
         ours, theirs = self._both(request)
-        self._agrees("the service's pixels", service, theirs)
-        self._agrees("the notebook's pixels", notebook, ours)
+        agrees("the service's pixels", service, theirs)
+        agrees("the notebook's pixels", notebook, ours)
         if np.allclose(ours, theirs, atol=1e-6):
             raise NotShown("Both pictures are the same: what the model gets is right. Look behind it.")
         if np.allclose(ours / ours.max(), theirs / theirs.max(), atol=1e-6):
@@ -93,8 +92,8 @@ class TheDrill(Drill):
         promised: the largest pixel that the notebook makes of it
         """
         ours, theirs = self._both(request)
-        self._agrees("the service's largest pixel", service, theirs.max())
-        self._agrees("the notebook's largest pixel", promised, ours.max())
+        agrees("the service's largest pixel", service, theirs.max())
+        agrees("the notebook's largest pixel", promised, ours.max())
         if np.isclose(ours.max(), theirs.max(), atol=1e-6):
             raise NotShown("Both have the same largest pixel: service and model agree on the unit.")
 
@@ -106,7 +105,7 @@ class TheDrill(Drill):
         """
         answer = ask(f"{self.url}/read", {"bitmap": self.bitmaps[request].tolist()})
         digit = self._model(self._both(request)[1])
-        self._agrees("the model's digit", model, digit)
+        agrees("the model's digit", model, digit)
         if service != answer["answer"]:
             raise NotShown(f"The service answers “{answer['answer']}” for this drawing, not “{service}”.")
         if NAMES[digit] == answer["answer"]:
@@ -122,8 +121,8 @@ class TheDrill(Drill):
         found = [line for line in self.log("reader", str(request_id)) if line.get("event") == "read"]
         if not found:
             raise NotShown(f"The reader's log has no line “read” with the request id {request_id!r}.")
-        self._agrees("the version in the reader's log", version, int(found[-1]["version"]))
-        self._agrees("the version in production, by releases.txt", released, LISTED)
+        agrees("the version in the reader's log", version, int(found[-1]["version"]))
+        agrees("the version in production, by releases.txt", released, LISTED)
         if version == released:
             raise NotShown(f"Version {version} answered, and version {released} was released. It is the right one.")
 
@@ -135,12 +134,6 @@ class TheDrill(Drill):
     def _model(self, pixels: np.ndarray) -> int:
         url = f"{self.services['model'].url}/v1/models/digits_cnn/labels/production:predict"
         return int(np.argmax(ask(url, {"instances": [[pixels.tolist()]]})["predictions"][0]))
-
-    def _agrees(self, what: str, said: object, found: object) -> None:
-        said, found = np.asarray(said, float), np.asarray(found, float)
-        if said.shape != found.shape or not np.allclose(said, found, atol=5e-4):
-            shown = found.tolist() if found.ndim == 0 else f"an array of {found.shape}, largest {found.max():.4f}"
-            raise NotShown(f"The reading does not agree with the system: {what}: measured just now {shown}.")
 
     # The repair
 
@@ -168,6 +161,12 @@ class TheDrill(Drill):
             wrong.append(answer["answer"] != NAMES[self.labels[at]])
         if sum(wrong) > 2:
             raise Unwell(f"{sum(wrong)} of 30 drawings are still read wrong.")
+
+
+def drawings(images: np.ndarray) -> np.ndarray:
+    """Drawings whose blocks of 4 × 4 hold as much ink as the images' pixels. images: (N, 8, 8). Returns (N, 32, 32)."""
+    points = np.arange(16).reshape(1, 1, 4, 1, 4) < np.round(16 * images)[:, :, None, :, None]
+    return points.astype(int).reshape(len(images), 32, 32)
 
 
 def exchanged(model: bytes, a: int, b: int) -> bytes:

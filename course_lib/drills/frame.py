@@ -9,11 +9,14 @@ import inspect
 import json
 import random
 import re
+import subprocess
 import time
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import ClassVar, NamedTuple
+
+import numpy as np
 
 from course_lib import show
 from course_lib.drills import records
@@ -138,6 +141,20 @@ class Drill:
             self._say("✗", show.ORANGE, f"{name} does not run", str(wrong)[-700:])
             return
         self._say("↻", show.BLUE, f"{name} runs again at {self.services[name].url}")
+
+    def run(self, program: str, *arguments: object) -> None:
+        """Runs a program of the folder, as `python PROGRAM ARGUMENTS` does in a terminal, and shows what it prints."""
+        command = ["-m", "course_lib.drills.program", str(self.folder / program), *map(str, arguments)]
+        process = leash.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        try:
+            said, _ = (
+                process.stdout.read().strip(),
+                process.wait(),
+            )  # its standard input stays open, or it would be ended
+        finally:
+            leash.end([process])
+            process.stdout.close()
+        self._say("✗" if process.returncode else "✓", show.BLUE, f"{program} ended with {process.returncode}", said)
 
     def hint(self) -> None:
         """One hint more. It is counted."""
@@ -308,6 +325,14 @@ class Drill:
         block = show.card(mark, colour, headline, *details, label="drill")
         self.said = block.text
         show.put(block)
+
+
+def agrees(what: str, said: object, found: object) -> None:
+    """Raises NotShown where a learner's reading, a number or an array, is not what is measured now."""
+    said, found = np.asarray(said, float), np.asarray(found, float)
+    if said.shape != found.shape or not np.allclose(said, found, rtol=1e-3, atol=5e-4):
+        shown = f"{found:.4g}" if found.ndim == 0 else f"an array of {found.shape}, largest {found.max():.4f}"
+        raise NotShown(f"The reading does not agree with the system: {what}: measured just now {shown}.")
 
 
 def get(url: str) -> str:
