@@ -48,8 +48,8 @@ class TheDrill(Drill):
         server = self.service("model", "course_lib.serving", "--models", self.folder / "models", "--reload-seconds", 1)
         predict = f"{server.url}/v1/models/digits_cnn/labels/production:predict"
         self.url = self.service("reader", "reader/reader.py", "--predict", predict).url
-        drawings = [{"body": {"bitmap": b.tolist()}, "label": NAMES[y]} for b, y in zip(self.bitmaps, self.labels)]
-        self.users({"url": self.url, "path": "/read", "rate_per_s": 20, "at_once": 60, "requests": drawings})
+        asked = [{"body": {"bitmap": b.tolist()}, "label": NAMES[y]} for b, y in zip(self.bitmaps, self.labels)]
+        self.users({"url": self.url, "path": "/read", "rate_per_s": 20, "at_once": 60, "requests": asked})
         self.wait_for_users(60)
 
     def alert(self) -> str:

@@ -25,6 +25,9 @@ from course_lib.ops import leash
 from course_lib.ops.http import DIRECT
 from course_lib.ops.service import Service, start_module
 
+STOP_SECONDS = 3
+"""How long a service may take to stop: less than one gives the requests under way, of which a drill may have hundreds."""
+
 _running: dict[int, "Drill"] = {}
 
 
@@ -132,11 +135,11 @@ class Drill:
         return [_as_json(line) for line in lines if containing in line]
 
     def restart(self, name: str) -> None:
-        """Stops a service and starts it again at the same address, with what `services.toml` says now."""
+        """Stops a service and starts it again at the same address, with what `services.toml`, or NAME.json, says now."""
         port = int(self.services[name].url.rpartition(":")[2])
-        self.services[name].stop()
+        leash.end([self.services[name].process], STOP_SECONDS)
         try:
-            self._start(name, port)
+            self._send(name) if (self.folder / f"{name}.json").exists() else self._start(name, port)
         except (RuntimeError, ValueError, KeyError, TypeError) as wrong:
             self._say("✗", show.ORANGE, f"{name} does not run", str(wrong)[-700:])
             return
@@ -218,7 +221,7 @@ class Drill:
             return
         if not self.solved and self.services:
             self._keep()
-        leash.end([each.process for each in self.services.values()])
+        leash.end([each.process for each in self.services.values()], STOP_SECONDS)
         self.services.clear()
         _running.pop(self.number, None)
         atexit.unregister(self._at_exit)
@@ -247,13 +250,17 @@ class Drill:
             file.write(f"[{name}]\nmodule = {json.dumps(module)}\noptions = [\n{listed}]\n\n")
         return self._start(name, None)
 
-    def users(self, plan: dict) -> None:
-        """Starts the traffic; its log is called "users"."""
-        (self.folder / "users.json").write_text(json.dumps(plan), encoding="utf-8")
-        command = ["-m", "course_lib.drills.traffic", str(self.folder / "users.json")]
-        with self._log("users").open("wb") as kept:
-            process = leash.start(command, stdout=kept, stderr=kept)
-        self.services["users"] = Service(plan["url"], process)
+    def users(self, plan: dict, name: str = "users") -> None:
+        """Writes a plan of `traffic.py` into NAME.json and starts it; its log has that name too."""
+        (self.folder / f"{name}.json").write_text(json.dumps(plan), encoding="utf-8")
+        self._send(name)
+
+    def _send(self, name: str) -> None:
+        file = self.folder / f"{name}.json"
+        url = json.loads(file.read_text(encoding="utf-8"))["url"]
+        with self._log(name).open("wb") as kept:
+            process = leash.start(["-m", "course_lib.drills.traffic", str(file)], stdout=kept, stderr=kept)
+        self.services[name] = Service(url, process)
 
     def wait_for_users(self, count: int, seconds: float = 60) -> list[dict]:
         """Waits until so many requests more have been answered, and returns them. Raises Unwell where they do not come."""

@@ -25,6 +25,7 @@ def user(plan: dict, wires: Wires, first: int, step: int) -> None:
     """Sends every `step`th request, each when it is due or as soon as the one before is over; writes what came of it."""
     requests, number, end = plan["requests"], first, time.monotonic() + LAST_SECONDS
     gap, due = step / plan["rate_per_s"], time.monotonic()
+    due += 0 if plan.get("at_once") else first / plan["rate_per_s"]
     while due < end:
         time.sleep(max(0.0, due - time.monotonic()))
         due = max(due, time.monotonic() - gap) + gap * (number >= plan.get("at_once", 0))
