@@ -42,20 +42,23 @@ def repair(drill, fault):
         (line,) = (each for each in text.splitlines() if "points = np.ravel" in each)
         edit(drill, "reader/reader.py", line, "    points = np.ravel(bitmap).reshape(32, 32)")
     elif fault == "contract":
+        edit(drill, "reader/reader.py", "np.sign(black)", 'black / contract["full_block"]')
         edit(drill, "reader/contract.json", "255", "16")
     elif fault == "labels":
         (drill.folder / "reader/names.txt").write_text("\n".join(drill_1.NAMES))
     else:
+        (drill.folder / "reader/names.txt").write_text("\n".join(drill_1.NAMES))
         edit(drill, "models/digits_cnn/serving.json", "4", "3")
         url = drill.services["model"].url + "/v1/models/digits_cnn/labels/production"
         while ask(url)["model_version_status"][0]["version"] != "3":
             pass
-    if fault != "version":
-        drill.restart("reader")
+    drill.restart("reader")
+    if fault == "preprocessing":
+        drill.restart("users")
 
 
 def hide(drill, fault) -> str:
-    """A repair that takes the alert away and not its cause; what must be said of it."""
+    """A repair that takes the alert away and not its cause; what must be said of it. Undone by `repair`."""
     if fault == "version":  # the names are exchanged as the model's outputs are
         names, (a, b) = list(drill_1.NAMES), drill.pair
         names[a], names[b] = names[b], names[a]
@@ -79,20 +82,15 @@ def test_the_fault_is_found_by_its_evidence_and_repaired_at_its_cause(begin, fau
     examined(drill, fault, readings(drill))
     drill.repaired()
     assert "not repaired" in drill.said and not drill.solved
+    says = hide(drill, fault)
+    drill.repaired()
+    assert "not repaired" in drill.said and says in drill.said
     repair(drill, fault)
     drill.repaired()
     assert drill.solved, drill.said
     (run,) = records.solved_runs(1)
     assert run["fault"] == fault and records.open_run(1) is None
     assert "What happened" in drill.postmortem().data
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_a_repair_that_hides_the_symptom_is_refused(begin, fault):
-    drill = begin(1, fault)
-    says = hide(drill, fault)
-    drill.repaired()
-    assert "not repaired" in drill.said and says in drill.said
 
 
 def test_readings_that_were_not_taken_are_refused(begin):
