@@ -1,6 +1,6 @@
 """The learner's progress, what is solved and what was guessed, in one JSON file that several kernels may change at once.
 
-    {"solved": {"02.1": "2026-03-01", …}, "guesses": {"02": {"lost": {…}, …}, …}}
+    {"solved": {"02.1": "2026-03-01", …}, "guesses": {"02": {"lost": {…}, …}, …}, "drills": {"1": {…}, …}}
 
 Nothing here raises: what stands in the way is said in a sentence, and the lesson goes on.
 """
@@ -32,6 +32,11 @@ def solved() -> dict[str, str]:
 def guesses() -> dict[str, dict[str, dict]]:
     """What this learner has guessed and seen, by lesson and name; `guesses.py` says what an entry holds."""
     return read()["guesses"]
+
+
+def drills() -> dict[str, dict]:
+    """What this learner has done of each drill, by number; `course_lib.drills.records` says what an entry holds."""
+    return read().get("drills", {})
 
 
 def keep_solved(number: str) -> None:
@@ -107,6 +112,8 @@ def _read() -> dict[str, dict]:
             dict.keys(part)
         for entry in [entry for named in kept["guesses"].values() for entry in named.values()]:
             dict.keys(entry)
+        for part in [(drilled := kept.get("drills", {})), *drilled.values()]:
+            dict.keys(part)
         return kept
     except FileNotFoundError:
         return _empty()

@@ -13,7 +13,7 @@ from packaging.utils import canonicalize_name
 from course_lib import data, show
 from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
-from course_lib.syllabus import ENGINES, Syllabus
+from course_lib.syllabus import ENGINES, Drill, Syllabus
 from tools import edge, environments
 from tools.build import minutes
 
@@ -139,7 +139,15 @@ def _map(syllabus: Syllabus) -> str:
                 title = f"*deeper:* {title}"
             engines = ", ".join(ENGINES[name] for name in lesson.live) or "–"
             lines.append(f"| {lesson.number} | {title} | {spent} | {engines} | {lesson.holds} |")
+        if part.roman == "VI" and syllabus.drills:
+            lines += ["| | **Drills** | | | |", *map(_drill, syllabus.drills)]
     return "\n".join(lines) + "\n"
+
+
+def _drill(drill: Drill) -> str:
+    title = f"[{drill.title}](drills/{drill.stem}.ipynb)" if drill.written else f"{drill.title} *(to come)*"
+    engines = ", ".join(name.capitalize() for name in drill.live) or "–"
+    return f"| D{drill.number} | {title} | 20 to 30 | {engines} | {drill.holds} |"
 
 
 def _badges(syllabus: Syllabus) -> str:
