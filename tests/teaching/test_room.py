@@ -95,7 +95,7 @@ def test_no_link_leads_to_what_was_left_out(made):
     for path in [*folder.rglob("*.md"), *folder.rglob("*.ipynb")]:
         text = "\n".join(cell.source for cell in nbformat.read(path, as_version=4).cells
                          if cell.cell_type == "markdown") if path.suffix == ".ipynb" else code_of(path)  # fmt: skip
-        for target in re.findall(r"\[[^\]\[]*\]\(([^)\s:#]+)", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)):
+        for target in re.findall(r"\[[^\]\[]*\]\(([^)\s:#]+)[)#]", re.sub(r"```.*?```|`[^`]*`", "", text, flags=re.S)):
             assert (path.parent / target).exists(), f"{path.relative_to(folder)}: {target}"
 
 

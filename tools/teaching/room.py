@@ -28,6 +28,8 @@ LEFT_OUT = {
     "tools/build/*": "what authors run: build",
     "tools/bench/*": "bench",
     "tools/test.py": "test",
+    "tools/colab/[et]*.py": "test colab",
+    "tools/teaching/placement.py": "build, for the placement test",
     "site/*": "the site's settings",
     "CONTRIBUTING.md": "how to write lessons",
     ".ci/*": "automatic tests",
