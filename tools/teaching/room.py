@@ -23,6 +23,7 @@ LEFT_OUT = {
     "tests/*": "right and wrong answers, and the other tests",
     "capstone/reference/*": "the capstone's reference solution",
     "source/drills/*": "the drills' sources",
+    "source/cards/*": "templates of model cards",
     "source/teaching/*": "the placement test's source",
     "teaching/*": "what instructors read",
     "tools/build/*": "what authors run: build",
