@@ -49,7 +49,7 @@ def folder(path: Path) -> tuple[list[Learner], list[tuple[str, str]]]:
         raise Refused(
             f"expected a folder of exports, got {path}, which is {'a file' if path.exists() else 'not there'}"
         )
-    read, skipped = [], []
+    read, skipped, counted = [], [], []
     for where, folders, files in os.walk(path):
         folders.sort()
         for name in sorted(files):
@@ -62,7 +62,6 @@ def folder(path: Path) -> tuple[list[Learner], list[tuple[str, str]]]:
                 skipped.append((shown, str(wrong) if isinstance(wrong, Wrong) else f"{kind}: no JSON ({wrong})"))
             except OSError as refused:
                 skipped.append((shown, f"cannot be read: {refused.strerror or refused}"))
-    counted: list[Learner] = []
     for one in sorted(read, key=lambda each: each.written, reverse=True):  # the newest counts
         same = next((each for each in counted if _same(each, one)), None)
         if same is None:
