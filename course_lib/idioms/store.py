@@ -39,11 +39,32 @@ def drills() -> dict[str, dict]:
     return read().get("drills", {})
 
 
+def tries() -> dict[str, int]:
+    """How often this learner has checked an answer of theirs until it was solved, by exercise: {"02.1": 3, …}."""
+    return read().get("tries", {})
+
+
 def keep_solved(number: str) -> None:
-    """Keeps the date at which an exercise was first solved; says so where that cannot be."""
-    refused = change(lambda kept: kept["solved"].setdefault(number, date.today().isoformat()))
-    if refused:
+    """Keeps the date at which an exercise was first solved, and that try; says so where that cannot be."""
+
+    def first(kept: dict) -> None:
+        _count_try(kept, number)
+        kept["solved"].setdefault(number, date.today().isoformat())
+
+    if refused := change(first):
         show.put(show.card("!", show.ORANGE, "solved, but not kept on disk", refused, label="progress"))
+
+
+def keep_try(number: str) -> None:
+    """Counts an answer that was checked and is not right yet; where that cannot be kept, `begin` has said so."""
+    change(lambda kept: _count_try(kept, number))
+
+
+def _count_try(kept: dict[str, dict], number: str) -> None:
+    """One try more, unless the exercise is solved already."""
+    if number not in kept["solved"]:
+        counts = kept.setdefault("tries", {})
+        counts[number] = (counts[number] if isinstance(counts.get(number), int) else 0) + 1
 
 
 def read() -> dict[str, dict]:
@@ -108,7 +129,13 @@ def _read() -> dict[str, dict]:
     """What the file holds; one that is half-written or edited by hand is set aside. Raises OSError."""
     try:
         kept = json.loads(places.PROGRESS.read_text(encoding="utf-8"))
-        for part in [kept, kept["solved"], kept.setdefault("guesses", {}), *kept["guesses"].values()]:
+        for part in [
+            kept,
+            kept["solved"],
+            kept.setdefault("guesses", {}),
+            *kept["guesses"].values(),
+            kept.get("tries", {}),
+        ]:
             dict.keys(part)
         for entry in [entry for named in kept["guesses"].values() for entry in named.values()]:
             dict.keys(entry)

@@ -16,6 +16,7 @@ from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import ENGINES, Drill, Syllabus
 from tools import edge, environments
 from tools.build import minutes
+from tools.teaching import placement
 
 DATA_CARD = "digits_data.md"
 """The one template of source/cards that is of data, not of a model."""
@@ -41,6 +42,7 @@ def write(syllabus: Syllabus) -> list[str]:
 def wanted(syllabus: Syllabus) -> dict[Path, str]:
     """Every such page with the text that it should hold."""
     pages = {CHECKOUT / "environment.yml": environment(CHECKOUT), CHECKOUT / "tools/colab/missing.txt": colab(CHECKOUT)}
+    pages.update(placement.pages(syllabus))
     readme = CHECKOUT / "README.md"
     if readme.exists():
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
