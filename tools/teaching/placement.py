@@ -30,8 +30,10 @@ def notebook(syllabus: Syllabus) -> str:
 
 
 def pages(syllabus: Syllabus) -> dict[Path, str]:
-    """The notebook as the build writes it; nothing where somebody has worked in it since it was built."""
+    """The notebook as the build writes it; nothing without its source, or where somebody has worked in it since it was built."""
     path = CHECKOUT / BUILT
+    if not (CHECKOUT / SOURCE).exists():
+        return {}
     if path.exists():
         built = nbformat.read(path, as_version=4)
         if built.metadata.get("course", {}).get("fingerprint") != source.fingerprint(built):
