@@ -67,31 +67,34 @@ print(git(scratch, "--version"))
 
 # %%
 def scans(first, last, scanner):
-    """Raw scans, counts from 0 to 16, of the rows first to last. Scanner B moves each by a column."""
+    """Scans of these rows, counts from 0 to 16. Scanner B moves each by a column."""
     pictures = digits.images[first:last].astype(np.float32)
     return np.pad(pictures, ((0, 0), (0, 0), (1, 0)))[:, :, :-1] if scanner == "B" else pictures
 
 
 # %%
 digits = load_digits()
-store = scratch / "store"
-store.mkdir(exist_ok=True)
 order = np.random.default_rng(0).permutation(len(digits.images))
 digits.images, digits.target = digits.images[order], digits.target[order]
-parts = [
-    (0, 900, "A", False),
-    (900, 1320, "A", True),
-    (1320, 1520, "B", False),
-    (1520, 1550, "B", True),
-]
-for number, kept in ((1, parts[:2]), (2, parts)):
-    np.savez(
-        store / f"scans-{number}.npz",
-        images=np.concatenate([scans(first, last, scanner) for first, last, scanner, _ in kept]),
-        labels=np.concatenate([digits.target[first:last] for first, last, *_ in kept]),
-        scanner=np.concatenate([[scanner] * (last - first) for first, last, scanner, _ in kept]),
-        test=np.concatenate([[test] * (last - first) for first, last, _, test in kept]),
-    )
+store = scratch / "store"
+store.mkdir(exist_ok=True)
+A = [(0, 900, "A", False), (900, 1320, "A", True)]  # first and last row, scanner, for the test?
+B = [(1320, 1520, "B", False), (1520, 1550, "B", True)]
+
+
+# %%
+def keep(file, parts):
+    many = {"images": [], "labels": [], "scanner": [], "test": []}
+    for first, last, scanner, test in parts:
+        many["images"].append(scans(first, last, scanner))
+        many["labels"].append(digits.target[first:last])
+        many["scanner"].append(np.repeat(scanner, last - first))
+        many["test"].append(np.repeat(test, last - first))
+    np.savez(store / file, **{name: np.concatenate(each) for name, each in many.items()})
+
+
+keep("scans-1.npz", A)
+keep("scans-2.npz", A + B)
 
 # %% [markdown]
 # The data do not fit into git. So the repository holds a *pointer*: the file's name and its checksum. Then each commit
@@ -106,7 +109,7 @@ def pointer(number):
 
 
 settings = 'seed = 0\nepochs = 30\nhidden = 32\nscanners = ["A", "B"]\n'
-gates = """accuracy = 0.87        # at least: the lower end of its 95 % interval
+gates = """accuracy = 0.85        # at least: the lower end of its 95 % interval
 slice = 0.80           # at least: the upper end of the interval of the worst scanner
 parity = 1e-4          # at most: difference between the ONNX file and PyTorch
 bytes = 20_000         # at most: size of the model
@@ -206,49 +209,50 @@ print(code["train.py"])
 # ## How sure must a gate be?
 #
 # A *gate* is a check that a number must pass before the next step starts. Many gates say: "accuracy on the test set at
-# least 0.87". But an accuracy on 450 pictures is an estimate. Suppose a model is right on 86 % of *all* pictures, so it is
+# least 0.85". But an accuracy on 450 pictures is an estimate. Suppose a model is right on 84 % of *all* pictures, so it is
 # just not good enough.
 
 # %%
-guess("point", "How often does it reach 0.87 on 450 test pictures, by chance?", share=True)
+guess("point", "How often does it reach 0.85 on 450 test pictures, by chance?", share=True)
 
 # %% [markdown]
 # The number of right answers follows a binomial distribution, so we can compute the answer. We compare two gates. One
-# compares the measured accuracy with 0.87. The other compares the lower end of its 95 % interval (Wilson's, from
+# compares the measured accuracy with 0.85. The other compares the lower end of its 95 % interval (Wilson's, from
 # lesson 04b).
 
 # %%
-count, floor = 450, 0.87
+count, floor = 450, 0.85
 enough = next(k for k in range(count + 1) if wilson(k, count)[0] >= floor)
 needed = {"measured accuracy": int(np.ceil(floor * count)), "lower end of the interval": enough}
-truth = np.linspace(0.82, 0.96, 141)
+truth = np.linspace(0.80, 0.94, 141)
 passes = {name: stats.binom.sf(k - 1, count, truth) for name, k in needed.items()}
 at = {name: dict(zip(truth.round(3), share)) for name, share in passes.items()}
-reveal("point", at["measured accuracy"][0.86])
+reveal("point", at["measured accuracy"][0.84])
 
 # %%
 for (name, share), style in zip(passes.items(), ("--", "-")):
     plt.plot(truth, share, style, label=name)
 plt.axvline(floor, color=show.GREY, lw=1)
+plt.text(floor, 0.5, " the bar")
 plt.xlabel("true accuracy of the model")
 plt.ylabel("share of such models that pass")
 plt.legend()
 show.finding(
     "With 450 pictures, a gate is a slope and not a wall",
-    alt="Share of models that pass against their true accuracy, for two gates. At 0.86: "
-    + ", ".join(f"{name} {each[0.86]:.2f}" for name, each in at.items())
-    + ". At 0.90: "
-    + ", ".join(f"{name} {each[0.9]:.2f}" for name, each in at.items()),
+    alt="Share of models that pass against their true accuracy, for two gates. At 0.84: "
+    + ", ".join(f"{name} {each[0.84]:.2f}" for name, each in at.items())
+    + ". At 0.88: "
+    + ", ".join(f"{name} {each[0.88]:.2f}" for name, each in at.items()),
 )
 
 # %%
 claim(
     "the gate on the measured accuracy passes over a quarter of models that are not good enough; "
-    "the gate on the interval passes under 2 %, and refuses about half of those at 0.90",
-    at["measured accuracy"][0.86] > 0.25
-    and at["lower end of the interval"][0.86] < 0.02
-    and 0.35 < at["lower end of the interval"][0.9] < 0.65,
-    f"at 0.86: {at['measured accuracy'][0.86]:.2f} and {at['lower end of the interval'][0.86]:.3f}",
+    "the gate on the interval passes under 2 %, and refuses about half of those at 0.88",
+    at["measured accuracy"][0.84] > 0.25
+    and at["lower end of the interval"][0.84] < 0.02
+    and 0.35 < at["lower end of the interval"][0.88] < 0.65,
+    f"at 0.84: {at['measured accuracy'][0.84]:.2f} and {at['lower end of the interval'][0.84]:.3f}",
 )
 
 # %% [markdown]
@@ -286,7 +290,7 @@ found = {"accuracy": wilson(int(right.sum()), right.size)[0],
 """
 
 # %%
-gates_code += """
+compared = """
 stable = version_of("origin/production")
 if stable:  # a first release has nothing to be compared with
     other = onnxruntime.InferenceSession(folder(stable) / "model.onnx")
@@ -366,7 +370,7 @@ print(*parsed, sep=", ")
 # there too. `CHECKS` are the steps that need no engine. They run here and now.
 
 # %%
-files = code | {"run.py": run, "gates.py": gates_code, "steps.toml": steps}
+files = code | {"run.py": run, "gates.py": gates_code + compared, "steps.toml": steps}
 files |= {"settings.toml": settings, "gates.toml": gates, "data.toml": pointer(1)}
 files[".github/workflows/deliver.yml"] = workflow
 requirements = places.CHECKOUT / "docker/service-requirements.txt"
@@ -376,7 +380,8 @@ first = repository.commit("main", "Read scanner A", files)
 repository.push(first, "production")
 
 # %% [markdown]
-# The store gets the table of advisories and the public key. The private key lies elsewhere.
+# The store gets the table of advisories and the public key. The private key lies elsewhere. On a real server it is in a
+# key store, which signs and never gives the key away.
 
 # %%
 holes = [
@@ -386,13 +391,18 @@ holes = [
 ]
 (store / "advisories.json").write_text(json.dumps(holes))
 (store / "releases").mkdir(exist_ok=True)
-if not (key_file := scratch / "key.pem").exists():
-    key = Ed25519PrivateKey.generate()
-    pem = serialization.Encoding.PEM
-    plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+
+# %%
+pem, raw = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+plain = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+key, key_file = Ed25519PrivateKey.generate(), scratch / "key.pem"
+if not key_file.exists():
     key_file.write_bytes(key.private_bytes(pem, *plain))
-    public = serialization.PublicFormat.SubjectPublicKeyInfo
-    (store / "public.pem").write_bytes(key.public_key().public_bytes(pem, public))
+    (store / "public.pem").write_bytes(key.public_key().public_bytes(pem, raw))
+
+# %% [markdown]
+# The steps get all that differs from machine to machine as *environment variables*: where the store and the key are, and the
+# names on the cluster. Nothing of this stands in the repository, so the same commit runs on your laptop and on a server.
 
 # %%
 NAMESPACE, GATEWAY = own("digits-24-delivery"), own("digits-gateway:lesson-24")
@@ -403,6 +413,9 @@ ENVIRONMENT |= {"SIGNING_KEY": str(key_file), "PYTHONIOENCODING": "utf-8"}
 ENVIRONMENT |= {"NAMESPACE": NAMESPACE, "GATEWAY": GATEWAY, "IMAGE": IMAGE}
 CHECKS, RELEASE = ("test", "train", "gates", "sbom", "scan", "sign"), ("build", "canary")
 copies = {}
+
+# %% [markdown]
+# `pipeline` is what a server does on each push: a clean copy, then the runner.
 
 
 # %%
@@ -418,6 +431,7 @@ def pipeline(commit, *steps):
     return json.loads((copies[commit] / "run.json").read_text())
 
 
+# %%
 ran = pipeline(first, *CHECKS)
 
 # %%
@@ -472,6 +486,9 @@ claim(
 )
 print(git(repository.work, "show", "--format=%s", "--unified=0", good))
 
+# %% [markdown]
+# The commit changes two lines of `data.toml`. No person has looked at it, so everything depends on the checks.
+
 # %%
 guess(
     "loop",
@@ -497,7 +514,12 @@ proposals = {
     "A larger network": {"settings.toml": settings.replace("hidden = 32", "hidden = 2048")},
     "Check models at start": {"requirements.txt": files["requirements.txt"] + "onnx==1.20.1\n"},
 }
+
+# %%
 guess("stopped", "How many of the five does the gate on accuracy stop?", low=0, high=5)
+
+# %% [markdown]
+# Each proposal gets a branch of its own, and the pipeline runs on it.
 
 # %%
 outcomes = {}
@@ -517,6 +539,9 @@ show.table(
     [[message, *marks(record), record[-1]["said"]] for message, record in outcomes.items()],
     caption="Each bad commit stops somewhere",
 )
+
+# %% [markdown]
+# An empty field is a step that was not reached.
 
 # %%
 stopped_by = {message: record[-1]["step"] for message, record in outcomes.items()}
@@ -608,6 +633,8 @@ observe(
     of=outcome,
     either=True,
 )
+
+# %%
 plt.barh(list(spent), list(spent.values()), color=show.BLUE)
 plt.gca().invert_yaxis()
 plt.xlabel("time (s)")
@@ -618,6 +645,8 @@ show.finding(
 )
 
 # %% [markdown]
+# If the loop is too slow, look at the longest step first. A shorter canary is not free: it decides with fewer requests.
+#
 # The loop is closed: alarm, commit, training, gates, canary, promotion. No person typed a command. A person labelled
 # pictures, and wrote the gates.
 #
@@ -627,7 +656,7 @@ show.finding(
 
 # %%
 lower = {"settings.toml": settings.replace("epochs = 30", "epochs = 1")}
-lower["gates.toml"] = gates.replace("0.87", "0.40").replace("0.80", "0.20")
+lower["gates.toml"] = gates.replace("0.85", "0.40").replace("0.80", "0.20")
 lowered = repository.commit("lowered", "Train faster; make gates realistic", lower, good)
 passed = pipeline(lowered, *CHECKS)
 claim("the commit that lowers its own bar passes all checks", all(step["ok"] for step in passed))
@@ -650,8 +679,8 @@ claim(
 )
 
 # %% [markdown]
-# The canary was the last net, and it held. But it should not have come to that. The mistake is older: the bar came from the
-# same commit as the model. So take `gates.toml`, `gates.py` and `steps.toml` from the branch `production`. A change of the
+# The canary was the last net, and it held. But some users got answers of the bad version (the table at the end says how
+# many). The real mistake came earlier: the bar came from the same commit as the model. So take `gates.toml`, `gates.py` and `steps.toml` from the branch `production`. A change of the
 # bar then becomes valid only *after* it is in production, by its own commit, with its own review. On GitHub, a file
 # `CODEOWNERS` and a protected branch enforce that review.
 
@@ -693,13 +722,16 @@ claim_gone("namespace and images are gone", remove())
 
 # %%
 answered = outcome["answered"] + sent_back["answered"]
+(bad_version,) = sent_back["by_version"].keys() - outcome["by_version"].keys()
+bad_answers = sent_back["by_version"][bad_version]
 lost = sum(outcome["failed"].values()) + sum(sent_back["failed"].values())
 rows = [
-    ["models with 86 % that pass a gate at 87 %: measured, interval",
-     f"{at['measured accuracy'][0.86]:.0%}, {at['lower end of the interval'][0.86]:.1%}"],
+    ["models with 84 % that pass a gate at 85 %: measured, interval",
+     f"{at['measured accuracy'][0.84]:.0%}, {at['lower end of the interval'][0.84]:.1%}"],
     ["bad commits stopped before an image was built", f"{len(outcomes)} of {len(outcomes)}"],
     ["from the alarm to production", f"{total:.0f} s"],
     ["answers during two releases, failed requests", f"{answered:,}, {lost}"],
+    ["answers by the version that was sent back", bad_answers],
 ]  # fmt: skip
 show.table(["what", "figure"], rows, caption="From a commit to a promoted version")
 

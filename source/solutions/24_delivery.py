@@ -24,12 +24,13 @@ scratch = begin("24")
 def gate(right, count, slices, bar, slice_bar):
     """Why a candidate is refused.
 
-    right, count: ints; so many of count test answers are right, count from 1. slices: dict of name (str)
-    -> (right, count); it may be empty, and a slice may have the count 0: it shows nothing.
+    right, count: ints; so many of count test answers are right, count from 1. slices: dict of name
+    (str) -> (right, count); it may be empty. A slice with the count 0 shows nothing.
     bar, slice_bar: floats, 0 to 1. Use `wilson(right, count)`, the ends of the 95 % interval.
-    The candidate is refused for "all" if the lower end of the interval is below bar, and for a slice
-    if the upper end of the slice's interval is below slice_bar.
-    Returns a list of names: "all" first if it is among them, then the slices, sorted; [] for a pass.
+    The candidate is refused for "all" if the lower end of the interval is below bar, and for a
+    slice if the upper end of the slice's interval is below slice_bar.
+    Returns a list of names, "all" first if it is among them, then the slices, sorted; [] for a
+    pass.
     """
     # SOLUTION
     failed = [name for name, (r, n) in slices.items() if n and wilson(r, n)[1] < slice_bar]
@@ -57,8 +58,8 @@ def ordered(needs):
 
     needs: dict of step (str) -> list of steps (str) that it needs; it stays as it is.
     Of several steps that could come next, the first in the alphabet comes next.
-    Returns a list of all steps, each once. Raises ValueError for a need that is not itself a step, and
-    for a circle.
+    Returns a list of all steps, each once. Raises ValueError for a need that is not itself a step,
+    and for a circle.
     """
     # SOLUTION
     if unknown := {need for each in needs.values() for need in each} - needs.keys():
@@ -92,13 +93,15 @@ check("24.2", ordered)
 def affected(components, advisories):
     """Which components of an SBOM have a known hole.
 
-    components: list of dicts with "name" and "version" (str), perhaps with more keys. advisories: list of
-    dicts with "id", "package" and "ranges", a list of texts such as ">=1.10,<1.11": a version is affected
-    if it is in one of the ranges. Names are equal without regard to case, and "-", "_" and "." mean the
-    same in them. A pre-release such as 1.11rc1 counts: `SpecifierSet.contains(…, prereleases=True)`.
-    A version that `Version` cannot read (it raises InvalidVersion) counts as affected by every advisory
-    for its package: we cannot say that it is safe.
-    Returns a sorted list of (id, name, version), name and version as the component has them, each once.
+    components: list of dicts with "name" and "version" (str), perhaps with more keys. advisories:
+    list of dicts with "id", "package" and "ranges", a list of texts such as ">=1.10,<1.11". A
+    version is affected if it is in one of the ranges. Names are equal without regard to case, and
+    "-", "_" and "." mean the same in them. A pre-release such as 1.11rc1 counts:
+    `SpecifierSet.contains(…, prereleases=True)`.
+    A version that `Version` cannot read (it raises InvalidVersion) counts as affected by every
+    advisory for its package: we cannot say that it is safe.
+    Returns a sorted list of (id, name, version), name and version as the component has them, each
+    once.
     """
 
     # SOLUTION
