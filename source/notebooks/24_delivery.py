@@ -16,12 +16,12 @@
 # ## Before you start
 #
 # Lesson 19 explains the canary, lesson 21 the drift alarm, and lesson 22 signatures and lists of packages. We use all
-# three. You also need the command `git`. A *commit* is a saved state of all files, with a name computed from its content.
-# A *branch* is a name that points to a commit.
+# three. You also need the command `git`. A *commit* is a saved state of all files, with a name computed from its
+# content. A *branch* is a name that points to a commit.
 #
 # *Continuous delivery* means: each commit is built and tested by machine, and may go to production at any time. The
-# articles that this course grew from praise "automated deployment" and show `kubectl apply` typed by hand. Here we build
-# the missing part.
+# articles that this course grew from praise "automated deployment" and show `kubectl apply` typed by hand. Here we
+# build the missing part.
 
 # %%
 import hashlib
@@ -55,14 +55,16 @@ print(git(scratch, "--version"))
 #
 # Three places, each for what it can do well:
 #
-# - A *repository* holds text: code, settings, and the list of steps. Ours is a *bare* repository in the scratch folder. It
-#   has no working files and stands for a server such as GitHub. `work` is a clone of it, like the one on your laptop.
+# - A *repository* holds text: code, settings, and the list of steps. Ours is a *bare* repository in the scratch folder.
+#   It has no working files and stands for a server such as GitHub. `work` is a clone of it, like the one on your
+#   laptop.
 # - A *store* holds large files: scans and released models. Here it is a folder. In practice it is a bucket.
-# - The signing key lies outside both. A commit cannot read or change it.
+# - The signing key lies outside both.
 #
-# The company of this lesson reads handwritten digits. Scanner A makes all the pictures so far. A second office has bought
-# scanner B, which puts each digit one column too far to the right. The store has two data sets. `scans-1.npz` has
-# pictures of scanner A alone. `scans-2.npz` also has 200 labelled training pictures and 30 test pictures of scanner B.
+# The company of this lesson reads handwritten digits. Scanner A makes all the pictures so far. A second office has
+# bought scanner B, which puts each digit one column too far to the right. The store has two data sets. `scans-1.npz`
+# has pictures of scanner A alone. `scans-2.npz` also has 200 labelled training pictures and 30 test pictures of scanner
+# B.
 
 
 # %%
@@ -120,8 +122,8 @@ print(pointer(1))
 # %% [markdown]
 # ## What does a file of steps look like?
 #
-# A *pipeline* is a list of steps, each with a command and the steps that it needs. Here is the whole list. It is data, not
-# code, so everybody can read it: people, our runner, and a service such as GitHub Actions.
+# A *pipeline* is a list of steps, each with a command and the steps that it needs. Here is the whole list. It is data,
+# not code, so everybody can read it: people, our runner, and a service such as GitHub Actions.
 
 # %%
 steps = """[test]
@@ -151,9 +153,9 @@ run = "canary.py"
 """
 
 # %% [markdown]
-# The *runner* executes it. It sorts the steps so that each comes after its needs, runs each as a process of its own, and
-# stops at the first one that fails. It writes down what happened. `python run.py` runs everything, and `python run.py test
-# train` two of the steps.
+# The *runner* executes it. It sorts the steps so that each comes after its needs, runs each as a process of its own,
+# and stops at the first one that fails. It writes down what happened. `python run.py` runs everything, and `python
+# run.py test train` two of the steps.
 
 # %%
 run = '''"""Runs the steps of steps.toml, or those that are named, in the order of their needs."""
@@ -197,8 +199,8 @@ for name in order:
 # | build | `build.py` | verifies the signature, builds the image | the signature does not fit |
 # | canary | `canary.py` | releases the version by lesson 19's canary | the canary sends it back |
 #
-# The cheap steps come first, because most mistakes are cheap to find. Open `train.py`. It reads its settings and its data
-# from two `.toml` files, and nothing else. The seed makes the training repeatable.
+# The cheap steps come first, because most mistakes are cheap to find. Open `train.py`. It reads its settings and its
+# data from two `.toml` files, and nothing else. The seed makes the training repeatable.
 
 # %%
 project = places.CHECKOUT / "course_lib/release/project"
@@ -209,8 +211,8 @@ print(code["train.py"])
 # ## How sure must a gate be?
 #
 # A *gate* is a check that a number must pass before the next step starts. Many gates say: "accuracy on the test set at
-# least 0.85". But an accuracy on 450 pictures is an estimate. Suppose a model is right on 84 % of *all* pictures, so it is
-# just not good enough.
+# least 0.85". But an accuracy on 450 pictures is an estimate. Suppose a model is right on 84 % of *all* pictures, so it
+# is just not good enough.
 
 # %%
 guess("point", "How often does it reach 0.85 on 450 test pictures, by chance?", share=True)
@@ -256,16 +258,16 @@ claim(
 )
 
 # %% [markdown]
-# The interval turns the burden of proof around: a candidate must *show* that it is good enough. The price is that it must
-# be clearly better than the bar. More test pictures make the slope steeper.
+# The interval turns the burden of proof around: a candidate must *show* that it is good enough. The price is that it
+# must be clearly better than the bar. More test pictures make the slope steeper.
 #
-# For a small *slice* this rule would refuse everybody. Scanner B has only 30 test pictures, so even 29 right answers give
-# a lower end of about 0.83. There we ask the opposite: is the slice *provably* bad? The gate refuses if even the *upper*
-# end is below the bar. Each rule says who has to prove something. **Now do exercise 24.1.**
+# For a small *slice* this rule would refuse everybody. Scanner B has only 30 test pictures, so even 29 right answers
+# give a lower end of about 0.83. There we ask the opposite: is the slice *provably* bad? The gate refuses if even the
+# *upper* end is below the bar. Each rule says who has to prove something. **Now do exercise 24.1.**
 #
-# The other gates are simpler. *Parity* compares the ONNX file with the network that was trained. The size is a number of
-# bytes. Latency depends on the machine, so we measure the candidate and the production version in turn, in one process, and
-# take the ratio.
+# The other gates are simpler. *Parity* compares the ONNX file with the network that was trained. The size is a number
+# of bytes. Latency depends on the machine, so we measure the candidate and the production version in turn, in one
+# process, and take the ratio.
 
 # %%
 gates_code = """import json, os, time, tomllib
@@ -312,12 +314,12 @@ raise SystemExit(bool(failed))
 # %% [markdown]
 # ## What goes with a model into production?
 #
-# The image also holds packages. `requirements.txt` is the list that the course's own Dockerfile installs. `sbom.py` turns
-# it into a *software bill of materials*, SBOM (lesson 22). `scan.py` compares it with a table of advisories. An *advisory*
-# says which versions of a package have a known hole. The table comes from the store and not from the commit, because it
-# changes while the commit does not. A commit that was clean yesterday may have a hole today, so real teams also scan what
-# already runs. Ours has three entries, real tables have many thousands. **Now do exercise 24.3**: match advisories by
-# version range.
+# The image also holds packages. `requirements.txt` is the list that the course's own Dockerfile installs. `sbom.py`
+# turns it into a *software bill of materials*, SBOM (lesson 22). `scan.py` compares it with a table of advisories. An
+# *advisory* says which versions of a package have a known hole. The table comes from the store and not from the commit,
+# because it changes while the commit does not. A commit that was clean yesterday may have a hole today, so real teams
+# also scan what already runs. Ours has three entries, real tables have many thousands. **Now do exercise 24.3**: match
+# advisories by version range.
 #
 # If gates and scan have passed, `sign.py` gives the version a number and writes a *release note* for machines: commit,
 # data, seed, checksums, results. This is its *provenance*. The note is signed. So a signature here means "passed the
@@ -325,15 +327,16 @@ raise SystemExit(bool(failed))
 # again after the gates.
 #
 # `canary.py` uses lesson 19's controller: 20 % of the clients and copies of all requests, judged by sequential tests. A
-# retrained version *should* answer differently on scanner B. So up to 20 % different answers are fine here, and 40 % must
-# be noticed.
+# retrained version *should* answer differently on scanner B. So up to 20 % different answers are fine here, and 40 %
+# must be noticed.
 #
 # The same steps as a *workflow* for GitHub Actions. It has two jobs, because the second one needs a runner of your own
-# that reaches the cluster. This file is parsed below, and it was not run on GitHub.
+# that reaches the cluster. Installing Python's packages and the settings `STORE` and `SIGNING_KEY` are left out. We
+# parse this file below. It was not run on GitHub.
 
 # %%
 workflow = """name: deliver
-on: {push: {}}
+on: {push: {branches-ignore: [production]}}
 permissions: {contents: read}
 jobs:
   check:
@@ -360,9 +363,9 @@ claim("the workflow calls each of our steps once", called == list(tomllib.loads(
 print(*parsed, sep=", ")
 
 # %% [markdown]
-# **Where this goes wrong:** look at the keys that were printed. There is no `on`. In YAML 1.1, which this parser follows,
-# the bare word `on` means *true*. GitHub's own reader understands it, but a check of yours that looks for `"on"` finds
-# nothing.
+# **Where this goes wrong:** look at the keys that were printed. There is no `on`. In YAML 1.1, which this parser
+# follows, the bare word `on` means *true*. GitHub's own reader understands it, but a check of yours that looks for
+# `"on"` finds nothing.
 #
 # ## What happens to a commit?
 #
@@ -401,15 +404,20 @@ if not key_file.exists():
     (store / "public.pem").write_bytes(key.public_key().public_bytes(pem, raw))
 
 # %% [markdown]
-# The steps get all that differs from machine to machine as *environment variables*: where the store and the key are, and the
-# names on the cluster. Nothing of this stands in the repository, so the same commit runs on your laptop and on a server.
+# The steps get all that differs from machine to machine as *environment variables*: where the store and the key are,
+# and the names on the cluster. Nothing of this stands in the repository, so the same commit runs on your laptop and on
+# a server.
 
 # %%
 NAMESPACE, GATEWAY = own("digits-24-delivery"), own("digits-gateway:lesson-24")
 IMAGE, OURS = own("digits-service:lesson-24"), {"course-lesson": own("24")}
 kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 ENVIRONMENT = kept | {"PYTHONPATH": str(places.CHECKOUT), "STORE": str(store)}
-ENVIRONMENT |= {"SIGNING_KEY": str(key_file), "PYTHONIOENCODING": "utf-8"}
+ENVIRONMENT |= {"SIGNING_KEY": str(key_file), "PYTHONUTF8": "1"}
+ENVIRONMENT |= {
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_NOSYSTEM": "1",
+}  # not your own settings
 ENVIRONMENT |= {"NAMESPACE": NAMESPACE, "GATEWAY": GATEWAY, "IMAGE": IMAGE}
 CHECKS, RELEASE = ("test", "train", "gates", "sbom", "scan", "sign"), ("build", "canary")
 copies = {}
@@ -548,7 +556,7 @@ stopped_by = {message: record[-1]["step"] for message, record in outcomes.items(
 by_accuracy = sum("accuracy" in record[-1]["said"] for record in outcomes.values())
 reveal("stopped", by_accuracy)
 claim(
-    "none of the five is signed; test, gates and scan each stop at least one; the accuracy one",
+    "none of the five is signed; test, gates and scan stop some each, the accuracy stops one",
     not any(record[-1]["ok"] for record in outcomes.values())
     and set(stopped_by.values()) == {"test", "gates", "scan"}
     and by_accuracy == 1,
@@ -556,12 +564,13 @@ claim(
 
 # %% [markdown]
 # "Train on clean scans" is the dangerous one. Its accuracy clears the bar, since only 30 of 450 test pictures come from
-# scanner B. Without the slice, a whole office would have got wrong answers. "A larger network" is as accurate as ours, and
-# still too large. The hole in `onnx` has nothing to do with the model at all.
+# scanner B. Without the slice, a whole office would have got wrong answers. "A larger network" is as accurate as ours,
+# and still too large. The hole in `onnx` has nothing to do with the model at all.
 #
 # ## How does a good commit get to the users?
 #
-# Now the last two steps, on a real engine and cluster. First, version 1 goes live. As typed: `python run.py build canary`.
+# Now the last two steps, on a real engine and cluster. First, version 1 goes live. As typed: `python run.py build
+# canary`.
 
 
 # %%
@@ -606,8 +615,8 @@ claim(
 )
 
 # %% [markdown]
-# After the verdict, the branch `production` moves to the commit. This is the record of what runs. git moves a branch only
-# *forward* unless it is forced, so nobody can put an old commit there by mistake.
+# After the verdict, the branch `production` moves to the commit. This is the record of what runs. git moves a branch
+# only *forward* unless it is forced, so nobody can put an old commit there by mistake.
 
 # %%
 if outcome["verdict"] == "promote":
@@ -680,9 +689,10 @@ claim(
 
 # %% [markdown]
 # The canary was the last net, and it held. But some users got answers of the bad version (the table at the end says how
-# many). The real mistake came earlier: the bar came from the same commit as the model. So take `gates.toml`, `gates.py` and `steps.toml` from the branch `production`. A change of the
-# bar then becomes valid only *after* it is in production, by its own commit, with its own review. On GitHub, a file
-# `CODEOWNERS` and a protected branch enforce that review.
+# many). The real mistake came earlier: the bar came from the same commit as the model. So take `gates.toml`, `gates.py`
+# and `steps.toml` from the branch `production`. A change of the bar then becomes valid only *after* it is in
+# production, by its own commit, with its own review. On GitHub, a file `CODEOWNERS` and a protected branch enforce that
+# review.
 
 
 # %%
@@ -701,8 +711,8 @@ again = protected(lowered, "test", "train", "gates")
 claim("with the rules of production, the gates stop it", not again[-1]["ok"], again[-1]["said"])
 
 # %% [markdown]
-# A commit can still attack the pipeline from within, because its training code runs there. So the training should not hold
-# the signing key. Real pipelines give each job only the rights that it needs.
+# A commit can still attack the pipeline from within, because its training code runs there. So the training should not
+# hold the signing key. Real pipelines give each job only the rights that it needs.
 
 
 # %%
@@ -744,24 +754,24 @@ show.table(["what", "figure"], rows, caption="From a commit to a promoted versio
 #
 # ## Where this breaks down
 #
-# Our labels were ready. In practice they are the slow step, and a loop that labels by itself can fool itself (lesson 21b).
-# A test set that judges a hundred commits is slowly learned by heart, because the lucky ones pass. Renew it. Two commits
-# may be in the pipeline at once, and each is checked against a production that the other replaces; a *merge queue* runs them
-# one after the other. Our store is a folder, and everybody who may write to it can delete releases. And a model that is
-# retrained on every alarm follows every attack on its data.
+# Our labels were ready. In practice they are the slow step, and a loop that labels by itself can fool itself (lesson
+# 21b). A test set that judges a hundred commits is slowly learned by heart, because the lucky ones pass. Renew it. Two
+# commits may be in the pipeline at once, and each is checked against a production that the other replaces; a *merge
+# queue* runs them one after the other. Our store is a folder, and everybody who may write to it can delete releases.
+# And a model that is retrained on every alarm follows every attack on its data.
 #
 # ## What real teams use
 #
-# GitHub Actions, GitLab CI and Jenkins run such lists. Argo Workflows and Kubeflow Pipelines run each step as a pod. DVC
-# keeps pointers to data, and MLflow keeps runs and versions. `syft` writes bills of materials, `grype` and `trivy` scan
-# them, and `cosign` signs. SLSA is a standard for provenance. Lesson 24b puts several of them side by side, and lets the
-# cluster follow a repository by itself.
+# GitHub Actions, GitLab CI and Jenkins run such lists. Argo Workflows and Kubeflow Pipelines run each step as a pod.
+# DVC keeps pointers to data, and MLflow keeps runs and versions. `syft` writes bills of materials, `grype` and `trivy`
+# scan them, and `cosign` signs. SLSA is a standard for provenance. Lesson 24b puts several of them side by side, and
+# lets the cluster follow a repository by itself.
 #
 # ## Further reading
 #
 # - J. Humble, D. Farley, *Continuous Delivery*, Addison-Wesley 2010.
 # - N. Forsgren, J. Humble, G. Kim, *Accelerate*, IT Revolution 2018.
-# - E. Breck and others, *The ML Test Score: A Rubric for ML Production Readiness and Technical Debt Reduction*, IEEE Big
-#   Data 2017.
+# - E. Breck and others, *The ML Test Score: A Rubric for ML Production Readiness and Technical Debt Reduction*, IEEE
+#   Big Data 2017.
 # - [SLSA](https://slsa.dev), Supply-chain Levels for Software Artifacts. [CycloneDX](https://cyclonedx.org) 1.6.
 # - GitHub documentation, *Workflow syntax for GitHub Actions*.

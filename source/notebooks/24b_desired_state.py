@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 24b What is desired stands in git
 #
-# At 3 a.m. the service is slow. It runs in one pod, and the files say two. On Friday somebody scaled it down by hand, "for
-# a moment". Is one a mistake, or are two a mistake? Nobody wrote it down.
+# At 3 a.m. the service is slow. It runs in one pod, and the files say two. On Friday somebody scaled it down by hand,
+# "for a moment". Is one a mistake, or are two a mistake? Nobody wrote it down.
 #
 # ## You will be able to
 #
@@ -14,8 +14,8 @@
 #
 # ## Before you start
 #
-# Lesson 24 builds the way from a commit to a version. Lesson 17 explains Deployments and Services, lesson 19 shows that the
-# next `kubectl apply` takes a promotion back. You need the command `git`.
+# Lesson 24 builds the way from a commit to a version. Lesson 17 explains Deployments and Services, lesson 19 shows that
+# the next `kubectl apply` takes a promotion back. You need the command `git`.
 
 # %%
 import copy
@@ -38,21 +38,27 @@ path.picture(here="24b")
 # %% [markdown]
 # ## What is a reconciler?
 #
-# `kubectl apply` acts once. A *reconciler* is a loop. Again and again it looks at what is *desired*, looks at what is *there*, and
-# takes the steps from one to the other. If the desired state is a repository, people call this *GitOps*. Nobody types
-# commands to the cluster any more. They make commits, and the loop does the rest.
+# `kubectl apply` acts once. A *reconciler* is a loop. Again and again it looks at what is *desired*, looks at what is
+# *there*, and takes the steps from one to the other. If the desired state is a repository, people call this *GitOps*.
+# Nobody types commands to the cluster any more. They make commits, and the loop does the rest.
 #
-# Our desired state is lesson 17's service: four objects from `k8s/base`, and a fifth one that we will remove later. Each gets
-# a label which says that it comes from this repository. We need this label soon.
+# Our desired state is lesson 17's service: four objects from `k8s/base`, and a fifth one that we will remove later.
+# Each gets a label which says that it comes from this repository. We need this label soon.
 
 # %%
 NAMESPACE, OWNER = own("digits-24b-desired"), own("24b")
 IMAGES = {version: own(f"digits-service:lesson-24b-{version}") for version in (1, 3)}
 
 
+# %%
 def title(each):
     """Kind and name, such as Service/digits."""
     return f"{each['kind']}/{each['metadata']['name']}"
+
+
+# %% [markdown]
+# The files are those of lesson 17, as they stand in the course. Only the image and the label are put in. Each object
+# gets a file of its own, so a review shows at once which object a commit changes.
 
 
 # %%
@@ -69,6 +75,7 @@ def files_for(version, *more):
     }
 
 
+# %%
 banner = {
     "apiVersion": "v1",
     "kind": "ConfigMap",
@@ -77,14 +84,15 @@ banner = {
 }
 
 # %% [markdown]
-# A commit of these files says what the cluster should be. `wanted` reads it from the bare repository, which stands for a
-# server such as GitHub.
+# A commit of these files says what the cluster should be. `wanted` reads it from the bare repository, which stands for
+# a server such as GitHub.
 
 # %%
 repository = Repository(scratch)
 first = repository.commit("main", "Version 1", files_for(1, banner))
 
 
+# %%
 def wanted(commit):
     """{kind and name: the object} of everything that a commit asks for."""
     names = git(repository.origin, "ls-tree", "--name-only", commit, "cluster/").split()
@@ -92,12 +100,13 @@ def wanted(commit):
     return {title(each): each for each in objects}
 
 
+# %%
 print(*wanted(first), sep="\n")
 
 # %% [markdown]
 # Now the comparison. We write it first for a "cluster" that is a dictionary, so we can break it a thousand times. The
-# cluster adds fields of its own to each object (its age, its status). So an object is as desired if it *covers* what git
-# says. More fields are no difference.
+# cluster adds fields of its own to each object (its age, its status). So an object is as desired if it *covers* what
+# git says. More fields are no difference.
 
 
 # %%
@@ -107,6 +116,7 @@ def covers(there, desired):
     return there == desired
 
 
+# %%
 def plan(desired, there):
     """The steps from what is there to what is desired, in pairs: what to do, with which object."""
     ours = [
@@ -122,8 +132,8 @@ def plan(desired, there):
 
 
 # %% [markdown]
-# To *prune* is to delete what git no longer asks for. Without it, a removed file leaves its object running for ever. With
-# it, the loop needs to know what it may delete. Let's ask how much is at stake.
+# To *prune* is to delete what git no longer asks for. Without it, a removed file leaves its object running for ever.
+# With it, the loop needs to know what it may delete. Let's ask how much is at stake.
 
 # %%
 guess(
@@ -144,6 +154,7 @@ def updated(there, desired):
     return copy.deepcopy(desired)
 
 
+# %%
 def reconcile(desired, there, most=99):
     """One round on a dictionary; `most` steps, then it breaks off. Returns the steps."""
     steps = plan(desired, there)[:most]
@@ -156,8 +167,9 @@ def reconcile(desired, there, most=99):
 
 
 # %% [markdown]
-# Does it work from every state? We damage the dictionary at random: objects are deleted, fields are changed, old objects
-# of ours come back, and strangers add their own. In half of the cases the reconciler crashes in the middle, and starts again.
+# Does it work from every state? We damage the dictionary at random: objects are deleted, fields are changed, old
+# objects of ours come back, and strangers add their own. In half of the cases the reconciler crashes in the middle, and
+# starts again.
 
 
 # %%
@@ -174,6 +186,7 @@ def damaged(random):
     return there
 
 
+# %%
 wanted_first, draw = wanted(first), random.Random(0)
 worlds = [damaged(draw) for _ in range(1000)]
 
@@ -198,8 +211,9 @@ claim(
 # %% [markdown]
 # Two properties make this possible:
 #
-# - The loop compares *states*. It does not react to events, such as "a pod was deleted". An event can be lost, for example
-#   while the loop restarts. A state can be read again. Kubernetes calls this *level-triggered*, against *edge-triggered*.
+# - The loop compares *states*. It does not react to events, such as "a pod was deleted". An event can be lost, for
+#   example while the loop restarts. A state can be read again. Kubernetes calls this *level-triggered*, against
+#   *edge-triggered*.
 # - A second round does nothing. A function that you may repeat without harm is *idempotent*. So a crash costs time, and
 #   nothing else.
 #
@@ -207,7 +221,8 @@ claim(
 #
 # ### What if two loops want different things?
 #
-# An autoscaler (lesson 18) is a loop as well. Under load it wants five pods. Git says two. Both are right, each for itself.
+# An autoscaler (lesson 18) is a loop as well. Under load it wants five pods. Git says two. Both are right, each for
+# itself.
 
 
 # %%
@@ -230,19 +245,19 @@ without = copy.deepcopy(wanted_first)
 del without["Deployment/digits"]["spec"]["replicas"]
 fight, peace = rounds(wanted_first), rounds(without)
 claim(
-    "with replicas in git, the two loops undo each other in each round; without, there is one change",
+    "with replicas in git, the two loops undo each other in each round; without, one change",
     (fight, peace) == (20, 1),
     f"{fight} changes and {peace}",
 )
 
 # %% [markdown]
-# So give each field one writer. Leave out of git what a controller sets. `k8s/overlays/production` has no `replicas` for this
-# reason. Argo CD (`ignoreDifferences`) and Flux (`ignore` rules) can also be told to leave a field alone.
+# So give each field one writer. Leave out of git what a controller sets. `k8s/overlays/production` has no `replicas`
+# for this reason. Argo CD (`ignoreDifferences`) and Flux (`ignore` rules) can also be told to leave a field alone.
 #
 # ## What does it undo on a real cluster?
 #
-# On the cluster we need not write `covers`. `kubectl diff` asks the API server what an apply would change. Its exit status is 1
-# if there is a difference. As typed:
+# On the cluster we need not write `covers`. `kubectl diff` asks the API server what an apply would change. Its exit
+# status is 1 if there is a difference. As typed:
 #
 # ```bash
 # kubectl diff -n NAMESPACE -f cluster/ || kubectl apply -n NAMESPACE -f cluster/
@@ -253,6 +268,7 @@ claim(
 KINDS = "deployments,services,configmaps,serviceaccounts"
 
 
+# %%
 def one_round(commit):
     """One round on the cluster; the lines of the difference, and what was pruned."""
     from course_lib.ops import kubernetes
@@ -277,8 +293,8 @@ def one_round(commit):
 
 
 # %% [markdown]
-# A real loop reads the branch's newest commit in each round and then sleeps. Ours gets the commit by name, so that you can run
-# each cell again. First the namespace is filled, and we count what is in it.
+# A real loop reads the branch's newest commit in each round and then sleeps. Ours gets the commit by name, so that you
+# can run each cell again. First the namespace is filled, and we count what is in it.
 
 # %%
 OURS = {"course-lesson": own("24b")}
@@ -319,8 +335,9 @@ claim(
 )
 
 # %% [markdown]
-# The other objects were made by Kubernetes: pods, ReplicaSets, endpoints, a certificate, a token. A loop that deletes
-# "everything that is not in git" would delete them, and the controllers would make them again, in a circle. Hence the label.
+# The other objects were made by Kubernetes: pods, a ReplicaSet, endpoints, a certificate, an account. Which ones there
+# are depends on the release. A loop that deletes "everything that is not in git" would delete them, and the controllers
+# would make them again, in a circle. Hence the label.
 #
 # ### Which change by hand survives?
 #
@@ -348,7 +365,12 @@ BY_HAND = {
     "a new variable": "set env deployment/digits DEBUG=1",
 }
 
+# %% [markdown]
+# `state` reads what these changes touch, so that we can compare before and after. The last entry is an object of a
+# stranger, a ConfigMap that Anna creates without our label.
 
+
+# %%
 def state():
     """What the four changes touch, as the cluster has it."""
     from course_lib.ops import kubernetes
@@ -382,8 +404,11 @@ def by_hand():
         found[name] |= {"seconds": seconds, "diff": told}
     kubernetes.kubectl("set", "env", "deployment/digits", "DEBUG-", "-n", NAMESPACE)
     kubernetes.wait_for_rollout(NAMESPACE)
-    return {"changes": found, "clean": state() == before, "note": before[-1]}
+    return {"changes": found, "clean": state() == before}
 
+
+# %% [markdown]
+# After each change, one round of the loop runs. Is the state the same as before?
 
 # %%
 hands = by_hand()
@@ -406,26 +431,26 @@ show.table(
 
 # %%
 claim(
-    "three changes are undone in one round; the new variable stays, and so does a stranger's object",
+    "three changes are undone in one round; the new variable stays, and so does Anna's object",
     survived == ["a new variable"]
     and all(each["changed"] for each in hands["changes"].values())
-    and hands["note"],
+    and hands["clean"],
 )
 
 # %% [markdown]
-# `kubectl diff` showed no difference for the variable. An apply merges three texts: what the file says now, what the file said
-# at the last apply, and what is there. `DEBUG` is in neither of the first two. So apply takes it for somebody else's, as it does
-# with the fields that controllers add. This rule, the *three-way merge*, keeps the autoscaler's number of pods if git does not name
-# one. Here it keeps a debug switch in production.
+# `kubectl diff` showed no difference for the variable. An apply merges three texts: what the file says now, what the
+# file said at the last apply, and what is there. `DEBUG` is in neither of the first two. So apply takes it for somebody
+# else's, as it does with the fields that controllers add. This rule, the *three-way merge*, keeps the autoscaler's
+# number of pods if git does not name one. Here it keeps a debug switch in production.
 #
-# So "the cluster is equal to git" is not quite true, also with real tools. What can you do? Forbid changes by hand: give people
-# the right to read, and only the loop the right to write (lesson 22c). Then nobody needs to undo anything.
+# So "the cluster is equal to git" is not quite true, also with real tools. What can you do? Forbid changes by hand:
+# give people the right to read, and only the loop the right to write (lesson 22c). Then nobody needs to undo anything.
 #
 # ### How does a commit get to the cluster?
 #
-# Now changes by commit. Version 3 comes, and goes again by `git revert`. A *revert* is a new commit with the old content. History
-# moves forward only, so everybody can read later what ran at 3 a.m., and why. A last commit removes the file of the
-# banner. A pod sends requests all the time.
+# Now changes by commit. Version 3 comes, and goes again by `git revert`. A *revert* is a new commit with the old
+# content. History moves forward only, so everybody can read later what ran at 3 a.m., and why. A last commit removes
+# the file of the banner. A pod sends requests all the time.
 
 # %%
 third = repository.commit("main", "Version 3: better", files_for(3, banner), first)
@@ -437,7 +462,12 @@ print(git(repository.origin, "log", "--format=%h %s", "main"))
 _, test = data.digits()
 bodies = [json.dumps({"instances": [image[None].tolist()]}) for image in test.images[:100]]
 
+# %% [markdown]
+# The traffic consists of test pictures. The Deployment replaces its pods one by one (lesson 17), so somebody can always
+# answer.
 
+
+# %%
 @live("kubernetes")
 def by_commit():
     from course_lib.ops import kubernetes
@@ -470,15 +500,16 @@ claim(
 )
 
 # %% [markdown]
-# The loop brings a version to all users at once. For a canary, the *content* of git changes step by step, or a controller such as
-# Argo Rollouts takes over when the new image is in git. Lesson 24's branch `production` fits in between: the pipeline moves it after
-# the canary, and the loop follows it. **Now do exercise 24b.2**: a loop that never moves backwards.
+# The loop brings a version to all users at once. For a canary, the *content* of git changes step by step, or a
+# controller such as Argo Rollouts takes over when the new image is in git. Lesson 24's branch `production` fits in
+# between: the pipeline moves it after the canary, and the loop follows it. **Now do exercise 24b.2**: a loop that never
+# moves backwards.
 #
 # ## Can I build the same thing twice?
 #
-# Git says *version 3*. Is the image in the registry really made from that commit? If a build is *reproducible*, anybody can build
-# it again and compare the checksums. If it is not, you must trust the machine that built it. We start with training. Two fresh
-# processes train the same model with the same seed.
+# Git says *version 3*. Is the image in the registry really made from that commit? If a build is *reproducible*, anybody
+# can build it again and compare the checksums. If it is not, you must trust the machine that built it. We start with
+# training. Two fresh processes train the same model with the same seed.
 
 # %%
 training = f"""
@@ -500,13 +531,14 @@ claim(
 )
 
 # %% [markdown]
-# This holds on one machine. Another processor, another number of threads or another PyTorch may round differently (lesson 06b). So
-# compare training runs on the same machine only, and let the gates of lesson 24 judge between machines.
+# This holds on one machine. Another processor, another number of threads or another PyTorch may round differently
+# (lesson 06b). So compare training runs on the same machine only, and let the gates of lesson 24 judge between
+# machines.
 #
 # ### Why do two archives of the same files differ?
 #
-# An image is a list of tar archives. We pack the same three files twice, as most scripts do. In between, somebody clones
-# the repository again.
+# An image is a list of tar archives. We pack the same three files twice, as most scripts do. In between, somebody
+# clones the repository again.
 
 
 # %%
@@ -522,6 +554,7 @@ def checked_out(folder):
     return scratch / folder
 
 
+# %%
 def plainly(folder):
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -529,13 +562,19 @@ def plainly(folder):
     return archive.getvalue()
 
 
+# %% [markdown]
+# What does an archive say of a file, except for its content? We compare the two, entry by entry.
+
+
 # %%
 def entries(archive):
     """{name: what the archive says of it} but for the content."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as tar:
-        return {each.name: each.get_info() for each in tar}
+        found = {each.name: each.get_info() for each in tar}
+    return {name: info | {"chksum": 0} for name, info in found.items()}  # the sum of the rest
 
 
+# %%
 one = plainly(checked_out("clone-1"))
 time.sleep(1.1)
 two = plainly(checked_out("clone-2"))
@@ -550,19 +589,20 @@ claim(
 )
 
 # %% [markdown]
-# Each entry also holds the owner and the rights of the file. On a colleague's machine these differ as well, and so may the order
-# of the files. The cure is to write no accident into the archive: fixed times, owners and rights, and names in order.
+# Each entry also holds the owner and the rights of the file. On a colleague's machine these differ as well, and so may
+# the order of the files. The cure is to write no accident into the archive: fixed times, owners and rights, and names
+# in order. The folders are entries too. If the archive does not name them, whoever unpacks it makes them, with today's
+# time.
 
 
 # %%
 def packed(folder):
     """The folder as a tar archive that depends on names and contents alone."""
+    named = {f"srv/app/{each.relative_to(folder).as_posix()}": each for each in folder.rglob("*")}
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for file in sorted(
-            folder.rglob("*"), key=lambda each: each.relative_to(folder).as_posix()
-        ):
-            entry = tarfile.TarInfo(f"srv/app/{file.relative_to(folder).as_posix()}")
+        for name, file in sorted({"srv": folder, "srv/app": folder, **named}.items()):
+            entry = tarfile.TarInfo(name)  # time, user and group are 0
             entry.mode = 0o755 if file.is_dir() else 0o644
             entry.type = tarfile.DIRTYPE if file.is_dir() else tarfile.REGTYPE
             content = b"" if file.is_dir() else file.read_bytes()
@@ -571,6 +611,7 @@ def packed(folder):
     return archive.getvalue()
 
 
+# %%
 clones = [packed(checked_out(name)) for name in ("clone-1", "clone-2")]
 claim(
     "packed in this way, the two are equal to the byte",
@@ -583,8 +624,8 @@ claim(
 #
 # ### And `docker build`?
 #
-# We build a small image twice, without the cache. It has three layers: the base image, a `COPY`, and a `RUN`. Does `COPY` of
-# the same file give the same layer?
+# We build a small image twice, without the cache. It has three layers: the base image, a `COPY`, and a `RUN`. Does
+# `COPY` of the same file give the same layer?
 
 # %%
 guess(
@@ -602,7 +643,11 @@ CAREFUL = """FROM {base}
 ADD layer.tar /
 """
 
+# %% [markdown]
+# After each build we save the image and read the times in its last two layers.
 
+
+# %%
 @live("docker")
 def build_twice():
     from course_lib.ops import docker
@@ -637,13 +682,13 @@ claim(
 print(*(f"{name}: {was} and {now}" for name, (was, now) in changed.items()), sep="\n")
 
 # %% [markdown]
-# The list shows whose times differ. For `COPY` it is the *folder*: the builder made it, at the time of the build. `RUN` writes
-# files, and Python's compiled files contain the time of their source as well. The image's settings hold a third time, the date of
-# creation.
+# The list shows whose times differ. For `COPY` it is the *folder*: the builder made it, at the time of the build. `RUN`
+# writes files, and Python's compiled files contain the time of their source as well. The image's settings hold a third
+# time, the date of creation.
 #
-# So three accidents must go. We bring the folder and the file as our own archive, run nothing, and fix the date of creation.
-# `SOURCE_DATE_EPOCH` is the name on which build tools have agreed for "use this time instead of now", in seconds since 1970.
-# BuildKit, Docker's current builder, understands it. As typed:
+# So three accidents must go. We bring the folder and the file as our own archive, run nothing, and fix the date of
+# creation. `SOURCE_DATE_EPOCH` is the name on which build tools have agreed for "use this time instead of now", in
+# seconds since 1970. BuildKit, Docker's current builder, understands it. As typed:
 #
 # ```bash
 # docker build --no-cache --build-arg SOURCE_DATE_EPOCH=1767225600 .
@@ -680,45 +725,36 @@ claim(
 )
 
 # %% [markdown]
-# The service's real image is far from this: `pip install` writes thousands of files with today's times. Newer BuildKits can set
-# all times afterwards (`rewrite-timestamp=true`). A package without a pinned hash, or a base image by tag, still makes the build depend on
-# the day. Real teams start with what is cheap: pins with hashes, a base by digest, and a build in a clean copy. They compare
-# layers rather than images, to see which step is not reproducible yet.
+# The service's real image is far from this: `pip install` writes thousands of files with today's times. Newer BuildKits
+# can set all times afterwards (`rewrite-timestamp=true`). A package without a pinned hash, or a base image by tag,
+# still makes the build depend on the day. Real teams start with what is cheap: pins with hashes, a base by digest, and
+# a build in a clean copy. They compare layers rather than images, to see which step is not reproducible yet.
 #
 # ## Which tool does which step?
 #
 # The steps of lesson 24 and this loop have names in many tools. Most teams use two or three of them.
-
-# %%
-TOOLS = {
-    "a list of steps with needs": (
-        "steps.toml, run.py",
-        "Argo Workflows, Kubeflow Pipelines; DVC (`dvc.yaml`)",
-    ),
-    "each step in a clean place": (
-        "a clean copy",
-        "Argo Workflows, Kubeflow Pipelines: a pod for each step",
-    ),
-    "skip what has not changed": ("—", "DVC (`dvc.lock`), Kubeflow Pipelines (caching)"),
-    "data by checksum": ("data.toml", "DVC (`.dvc` files)"),
-    "parameters and results of a run": ("the release note", "MLflow Tracking; Kubeflow Pipelines"),
-    "versions and names for them": ("the store, the branch production", "MLflow Model Registry"),
-    "desired state in git": ("wanted, one_round", "Argo CD, Flux"),
-    "undo changes by hand": ("one_round", "Argo CD with selfHeal; Flux, at each interval"),
-    "prune": ("the label from-git", "Argo CD and Flux, with prune switched on"),
-}
-rows = [[what, ours, theirs] for what, (ours, theirs) in TOOLS.items()]
-show.table(["what", "in these lessons", "tools"], rows, caption="The same steps under other names")
-
-# %% [markdown]
-# *Argo CD* shows each application and its differences in a web page. By default it only reports. Following commits, pruning and undoing changes
-# by hand (`selfHeal`) are three switches. *Flux* has no page of its own. It applies server-side at a fixed interval, which also
-# undoes changes by hand. Both do more than our loop: they wait for health, order objects by waves or dependencies, render Helm
-# charts, serve many clusters, check signatures of commits, and tell somebody when something fails.
 #
-# *MLflow* records runs and versions, and starts nothing by itself. *DVC* keeps data and steps beside the code, and repeats a step only if one of its
-# inputs has changed. *Kubeflow Pipelines* and *Argo Workflows* run steps as pods on a cluster. We read their documentation; we did not run
-# them here.
+# | what | in these lessons | tools |
+# | --- | --- | --- |
+# | a list of steps with needs | `steps.toml`, `run.py` | Argo Workflows, Kubeflow Pipelines, DVC (`dvc.yaml`) |
+# | each step in a clean place | a clean copy | Argo Workflows, Kubeflow Pipelines: a pod for each step |
+# | skip what has not changed | not done | DVC (`dvc.lock`), Kubeflow Pipelines (caching) |
+# | data by checksum | `data.toml` | DVC (`.dvc` files) |
+# | parameters and results of a run | the release note | MLflow Tracking, Kubeflow Pipelines |
+# | versions, and names for them | the store, the branch `production` | MLflow Model Registry |
+# | desired state in git | `wanted`, `one_round` | Argo CD, Flux |
+# | undo changes by hand | `one_round` | Argo CD with `selfHeal`; Flux, at each interval |
+# | prune | the label `from-git` | Argo CD and Flux, with pruning switched on |
+#
+# *Argo CD* shows each application and its differences in a web page. By default it only reports. Following commits,
+# pruning and undoing changes by hand (`selfHeal`) are three switches. *Flux* has no page of its own. It applies
+# server-side at a fixed interval, which also undoes changes by hand. Both do more than our loop: they wait for health,
+# order objects by waves or dependencies, render Helm charts, serve many clusters, check signatures of commits, and tell
+# somebody when something fails.
+#
+# *MLflow* records runs and versions, and starts nothing by itself. *DVC* keeps data and steps beside the code, and
+# repeats a step only if one of its inputs has changed. *Kubeflow Pipelines* and *Argo Workflows* run steps as pods on a
+# cluster. We read their documentation; we did not run them here.
 
 
 # %%
@@ -766,16 +802,17 @@ show.table(["what", "figure"], rows, caption="Desired and actual")
 # ## Where this breaks down
 #
 # The loop makes the cluster equal to git, mistakes included: a commit that removes the wrong file is carried out within
-# seconds. Real tools stop if a commit would delete everything. Secrets must not lie in git as plain text; teams encrypt them (SOPS,
-# Sealed Secrets) or keep only a reference. If the git server is down, nobody can release, so have a way for emergencies and write down
-# its use. An object whose label was removed by hand is never pruned. And what the cluster makes by itself, such as a database's content,
-# is in no commit: a revert does not bring it back.
+# seconds. Real tools stop if a commit would delete everything. Secrets must not lie in git as plain text; teams encrypt
+# them (SOPS, Sealed Secrets) or keep only a reference. If the git server is down, nobody can release, so have a way for
+# emergencies and write down its use. An object whose label was removed by hand is never pruned. And what the cluster
+# makes by itself, such as a database's content, is in no commit: a revert does not bring it back.
 #
 # ## What real teams use
 #
-# Argo CD and Flux for the loop, Kustomize or Helm for the files, Argo Rollouts or Flagger for canaries. Pull requests are the review,
-# and `kubectl diff` in the pipeline shows what a commit will change. For reproducible images: BuildKit with `SOURCE_DATE_EPOCH`, Bazel,
-# Nix, or Google's `ko` and `jib`. `diffoscope` explains differences between two files of nearly any kind.
+# Argo CD and Flux for the loop, Kustomize or Helm for the files, Argo Rollouts or Flagger for canaries. Pull requests
+# are the review, and `kubectl diff` in the pipeline shows what a commit will change. For reproducible images: BuildKit
+# with `SOURCE_DATE_EPOCH`, Bazel, Nix, or Google's `ko` and `jib`. `diffoscope` explains differences between two files
+# of nearly any kind.
 #
 # ## Further reading
 #
@@ -783,5 +820,7 @@ show.table(["what", "figure"], rows, caption="Desired and actual")
 # - Kubernetes documentation, *Controllers*, *Declarative Management of Kubernetes Objects Using Configuration Files*,
 #   *Server-Side Apply*.
 # - Argo CD documentation, *Automated Sync Policy*. Flux documentation, *Kustomization*.
-# - [Reproducible Builds](https://reproducible-builds.org), *SOURCE_DATE_EPOCH*. BuildKit documentation, *Build reproducibility*.
-# - C. Lamb, S. Zacchiroli, *Reproducible Builds: Increasing the Integrity of Software Supply Chains*, IEEE Software 39, 2022.
+# - [Reproducible Builds](https://reproducible-builds.org), *SOURCE_DATE_EPOCH*. BuildKit documentation, *Build
+#   reproducibility*.
+# - C. Lamb, S. Zacchiroli, *Reproducible Builds: Increasing the Integrity of Software Supply Chains*, IEEE Software 39,
+#   2022.

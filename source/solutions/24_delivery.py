@@ -2,7 +2,8 @@
 # # 24 Continuous delivery: exercises
 #
 # Three functions that every pipeline has somewhere: a gate that knows how sure it is, an order of steps, and a match of
-# packages with advisories. None needs git, an engine or a cluster. Fill in what is missing, run the cell, then its check.
+# packages with advisories. None needs git, an engine or a cluster. Fill in what is missing, run the cell, then its
+# check.
 
 # %%
 from packaging.specifiers import SpecifierSet
@@ -78,9 +79,10 @@ def ordered(needs):
 check("24.2", ordered)
 
 # %% [markdown] tags=["solution"]
-# This is Kahn's algorithm. It looks at all steps again for each place, which is fast enough for a pipeline. A heap of the
-# ready steps makes it linear, up to a logarithm. `graphlib.TopologicalSorter` does the same and names the circle. An order
-# that depends on the machine is a trap: a step that forgot to name a need then works for you and fails for others.
+# This is Kahn's algorithm. It looks at all steps again for each place, which is fast enough for a pipeline. A heap of
+# the ready steps makes it linear, up to a logarithm. `graphlib.TopologicalSorter` does the same and names the circle.
+# An order that depends on the machine is a trap: a step that forgot to name a need then works for you and fails for
+# others.
 
 # %% [markdown]
 # ## 24.3 Which packages have a hole? ★★☆ · 15 minutes
@@ -130,6 +132,6 @@ def affected(components, advisories):
 check("24.3", affected)
 
 # %% [markdown] tags=["solution"]
-# As texts, "1.10" is smaller than "1.9". `Version` compares number by number. A scanner must fail closed: what it cannot
-# read it reports. The same holds for a package that no table knows, but then every internal package is a hit. Real teams
-# keep a list of such names, with an owner for each.
+# As texts, "1.10" is smaller than "1.9". `Version` compares number by number. A scanner must fail closed: what it
+# cannot read it reports. The same holds for a package that no table knows, but then every internal package is a hit.
+# Real teams keep a list of such names, with an owner for each.
