@@ -624,8 +624,8 @@ claim(
 #
 # ### And `docker build`?
 #
-# We build a small image twice, without the cache. It has three layers: the base image, a `COPY`, and a `RUN`. Does
-# `COPY` of the same file give the same layer?
+# We build a small image twice, without the cache. It has the layers of its base image, one
+# of a `COPY`, and one of a `RUN`. Before each build, the file that is copied is written anew, with the same content.
 
 # %%
 guess(
@@ -668,7 +668,7 @@ def build_twice():
 # %%
 usual = build_twice()
 same = [a == b for a, b in zip(*(each["layers"] for each in usual))]
-reveal("layers", {2: "base and COPY", 3: "all"}.get(sum(same) - len(same) + 3, "base alone"))
+reveal("layers", "all" if all(same) else "base and COPY" if same[-2] else "base alone")
 changed = {
     name: [each["times"][layer].get(name) for each in usual]
     for layer in (0, 1)
@@ -682,9 +682,9 @@ claim(
 print(*(f"{name}: {was} and {now}" for name, (was, now) in changed.items()), sep="\n")
 
 # %% [markdown]
-# The list shows whose times differ. For `COPY` it is the *folder*: the builder made it, at the time of the build. `RUN`
-# writes files, and Python's compiled files contain the time of their source as well. The image's settings hold a third
-# time, the date of creation.
+# The list shows whose times differ, in seconds since 1970. For `COPY` they are those of the file, which was written
+# anew with the same content, and of the *folders*, which the builder made. `RUN` writes files too, and Python's
+# compiled files even contain the time of their source. The image's settings hold one more time, the date of creation.
 #
 # So three accidents must go. We bring the folder and the file as our own archive, run nothing, and fix the date of
 # creation. `SOURCE_DATE_EPOCH` is the name on which build tools have agreed for "use this time instead of now", in
@@ -706,10 +706,10 @@ def build_carefully():
     folder, ids = scratch / "careful", []
     folder.mkdir(exist_ok=True)
     (folder / "Dockerfile").write_text(CAREFUL.format(base=BASE_IMAGE), encoding="utf-8")
-    (folder / "layer.tar").write_bytes(clones[0])
     label = "=".join(*OURS.items())
     words = ["build", "--quiet", "--no-cache", "--build-arg", "SOURCE_DATE_EPOCH=1767225600"]
-    for _ in range(2):
+    for archive in clones:
+        (folder / "layer.tar").write_bytes(archive)
         ids.append(docker.typed(*words, "--label", label, folder).strip())
         time.sleep(1.1)
     docker.clear(docker.docker_client(), OURS)
