@@ -414,10 +414,8 @@ IMAGE, OURS = own("digits-service:lesson-24"), {"course-lesson": own("24")}
 kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
 ENVIRONMENT = kept | {"PYTHONPATH": str(places.CHECKOUT), "STORE": str(store)}
 ENVIRONMENT |= {"SIGNING_KEY": str(key_file), "PYTHONUTF8": "1"}
-ENVIRONMENT |= {
-    "GIT_CONFIG_GLOBAL": os.devnull,
-    "GIT_CONFIG_NOSYSTEM": "1",
-}  # not your own settings
+# not your own settings of git:
+ENVIRONMENT |= {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"}
 ENVIRONMENT |= {"NAMESPACE": NAMESPACE, "GATEWAY": GATEWAY, "IMAGE": IMAGE}
 CHECKS, RELEASE = ("test", "train", "gates", "sbom", "scan", "sign"), ("build", "canary")
 copies = {}
@@ -563,6 +561,9 @@ claim(
 )
 
 # %% [markdown]
+# Your turn: change a line of your own in `proposals`, and run the cells down to here again. Can you write a bad commit
+# that passes?
+#
 # "Train on clean scans" is the dangerous one. Its accuracy clears the bar, since only 30 of 450 test pictures come from
 # scanner B. Without the slice, a whole office would have got wrong answers. "A larger network" is as accurate as ours,
 # and still too large. The hole in `onnx` has nothing to do with the model at all.
@@ -588,6 +589,7 @@ def first_release():
 
 # %%
 started = first_release()
+claim("version 1 answers on the cluster", all(step["ok"] for step in started))
 
 
 # %% [markdown]

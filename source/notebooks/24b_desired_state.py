@@ -448,7 +448,7 @@ claim(
 #
 # ### How does a commit get to the cluster?
 #
-# Now changes by commit. Version 3 comes, and goes again by `git revert`. A *revert* is a new commit with the old
+# Now changes by commit. Version 3 comes, and goes again by a *revert* (`git revert`), a new commit with the old
 # content. History moves forward only, so everybody can read later what ran at 3 a.m., and why. A last commit removes
 # the file of the banner. A pod sends requests all the time.
 
@@ -732,7 +732,7 @@ claim(
 #
 # ## Which tool does which step?
 #
-# The steps of lesson 24 and this loop have names in many tools. Most teams use two or three of them.
+# The steps of lesson 24 and this loop have names in many tools. Many teams use two or three of them.
 #
 # | what | in these lessons | tools |
 # | --- | --- | --- |
