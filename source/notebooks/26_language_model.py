@@ -577,10 +577,10 @@ show.finding(
 #
 # ```bash
 # python -m course_lib.language.server --port 8600 --slots 8
-# curl -N http://127.0.0.1:8600/v1/completions -H 'Content-Type: application/json' \
-#   -d '{"model": "manual_lm", "prompt": "The statement", "max_tokens": 5, "stream": true}'
+# curl -N http://127.0.0.1:8600/v1/completions -H "Content-Type: application/json" -d "@request.json"
 # ```
 #
+# where `request.json` holds `{"model": "manual_lm", "prompt": "The statement", "max_tokens": 5, "stream": true}`.
 # With `"stream": true` the server sends each piece of text as soon as it exists. The format is *server-sent events*
 # (SSE): a line `data:` with JSON, and an empty line after each event. The last event is `[DONE]`.
 
