@@ -857,7 +857,7 @@ show.table(["what", "figure"], rows, caption="A language model behind an API")
 #
 # vLLM, SGLang and TensorRT-LLM on GPUs, and llama.cpp on laptops. All of them have a KV cache, continuous batching
 # (TensorRT-LLM calls it in-flight batching) and an API in OpenAI's form. vLLM names its metrics
-# `vllm:time_to_first_token_seconds` and `vllm:num_requests_waiting`. Lesson 26b compares the engines. Write an own
+# `vllm:time_to_first_token_seconds` and `vllm:num_requests_waiting`. Lesson 26b compares the engines. Write your own
 # server to understand one, not to run it.
 #
 # ## Further reading
