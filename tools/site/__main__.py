@@ -1,6 +1,6 @@
 """usage: ./course site
 
-Makes the course's web book of what is built, under .course/site/html. The first call installs Sphinx (120 MB) into an
+Makes the course's web book of what is built, under .course/site/html. The first call installs Sphinx (270 MB) into an
 environment of its own. Nothing of the course is run.
 """
 

@@ -9,10 +9,10 @@ from course_lib.syllabus import Lesson
 from tools.site.cells import Reader, markup_of, text_of, words_of
 
 ROUTES = {
-    "a backend engineer": ("A model behind an HTTP API that stays up", "00 01 08 14 15 16 17 18 19 20"),
-    "a data scientist": ("From a trained model to a file that is small, fast and correct", "00 01 02 04 06 08 09 10 13 21 23"),
-    "a platform engineer": ("Images, clusters, releases, alarms, access", "00 01 13 16 17 18 19 20 22 22c 24"),
-    "an instructor": ("A half-day workshop, with its plan", "00 01"),
+    "Backend engineer": ("a model behind an HTTP API that stays up", "00 01 08 14 15 16 17 18 19 20"),
+    "Data scientist": ("from a trained model to a file that is small, fast and correct", "00 01 02 04 06 08 09 10 13 21 23"),
+    "Platform engineer": ("images, clusters, releases, alarms, access", "00 01 13 16 17 18 19 20 22 22c 24"),
+    "Instructor": ("a half-day workshop, with its plan", "00 01"),
 }  # fmt: skip
 
 PATH = ("Loss function", "Train", "Convert", "Compress", "Serve", "Container", "Kubernetes", "Load balancer", "Operate")
@@ -70,16 +70,16 @@ def hours(spent: int) -> str:
 
 
 def routes(reader: Reader) -> str:
-    """A table of who takes which lessons, and how long that takes."""
-    rows = []
+    """Who takes which lessons, and how long that takes: a box each."""
+    boxes = []
     for who, (why, numbers) in ROUTES.items():
         lessons = [each for each in map(reader.book.syllabus.lesson, numbers.split()) if reader.book.has(each)]
-        spent = [minutes(reader, each) for each in lessons]
+        own, practice = (sum(each) for each in zip(*(minutes(reader, each) for each in lessons)))
         links = " · ".join(f"[{each.number}](notebooks/{each.stem}.ipynb)" for each in lessons)
-        plan = " · [plan](README.md#for-instructors)" if who == "an instructor" else ""
-        own, practice = (sum(each) for each in zip(*spent))
-        rows.append(f"| {who} | {why} | {links}{plan} | {hours(own)} + {hours(practice)} |")
-    return "\n".join(["| You are … | You get | Lessons | Lessons + exercises |", "| --- | --- | --- | --- |", *rows])
+        plan = " · [the plan](README.md#for-instructors)" if who == "Instructor" else ""
+        boxes.append(f"- **{who}**: {why}\n\n  {links}{plan}\n\n  {hours(own)} of lessons, {hours(practice)} of exercises")
+    listed = reader.book.relinked("\n".join(boxes), reader.book.checkout / "index.md", "index")
+    return "```{container} course-routes\n" + listed + "\n```"
 
 
 def drill(reader: Reader) -> str:

@@ -28,7 +28,7 @@ def lay_out(book: Book, pages: Path, files: Path) -> list[str]:
         cells = reader.notebook(lesson.notebook("notebooks", book.checkout), page, terms=lesson.number)
         if book.has(lesson, "exercises"):
             _add_to_head(cells, f"[exercises](/exercises/{lesson.stem}.ipynb)")
-        tree = [f"/exercises/{lesson.stem}"] * book.has(lesson, "exercises")
+        tree = [f"exercises {lesson.number} </exercises/{lesson.stem}>"] * book.has(lesson, "exercises")
         tree += [f"/notebooks/{each.stem}" for each in book.syllabus.deeper(lesson) if book.has(each)]
         cells.append(markdown(steps(book, lesson) + toctree(tree), "steps"))
         wanted[f"{page}.ipynb"] = _notebook(cells)

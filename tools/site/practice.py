@@ -65,6 +65,8 @@ def cells(reader: Reader, lesson: Lesson) -> list[dict]:
     made = []
     for number, part in _parts(stubs).items():
         made += part
+        if not number:
+            continue
         if told.get(number):
             made.append(markdown(_hidden(hint_fold(told[number])), f"hints-{number.replace('.', '-')}"))
         if solution := _solution([each for each in parts.get(number, []) if text_of(each) not in known]):
