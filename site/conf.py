@@ -27,6 +27,7 @@ html_css_files = ["book.css"]
 html_js_files = ["book.js"]
 html_copy_source = False
 html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
 mathjax_path = "tex-svg.js"  # one file, no fonts: works from a folder; tools/site/run.py gets it
 mathjax3_config = {"options": {"enableMenu": False}}  # whose parts would come from files that are not here
 copybutton_selector = "div.cell_input pre, div.highlight-bash pre"

@@ -8,7 +8,7 @@ from pathlib import Path
 from tools.site.book import FENCE, Book, outside
 
 KEPT = re.compile(
-    r"`+[^`]+`+|\$\$.*?\$\$|\$[^$\n]+\$|!?\[[^\[\]]*\]\([^)]*\)|<[^>\n]+>|^#.*$|^\|.*$|\{term\}`[^`]*`", re.M | re.S
+    r"`+[^`]+`+|\$\$[^$]*\$\$|\$[^$\n]+\$|!?\[[^\[\]]*\]\([^)]*\)|<[^>\n]+>|^#.*$|^\|.*$|\{term\}`[^`]*`", re.M
 )
 """What is no prose: code within a line, formulas, links, HTML, headings, tables."""
 

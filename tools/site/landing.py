@@ -77,7 +77,9 @@ def routes(reader: Reader) -> str:
         own, practice = (sum(each) for each in zip(*(minutes(reader, each) for each in lessons)))
         links = " · ".join(f"[{each.number}](notebooks/{each.stem}.ipynb)" for each in lessons)
         plan = " · [the plan](README.md#for-instructors)" if who == "Instructor" else ""
-        boxes.append(f"- **{who}**: {why}\n\n  {links}{plan}\n\n  {hours(own)} of lessons, {hours(practice)} of exercises")
+        boxes.append(
+            f"- **{who}**: {why}\n\n  {links}{plan}\n\n  {hours(own)} of lessons, {hours(practice)} of exercises"
+        )
     listed = reader.book.relinked("\n".join(boxes), reader.book.checkout / "index.md", "index")
     return "```{container} course-routes\n" + listed + "\n```"
 

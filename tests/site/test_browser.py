@@ -1,0 +1,65 @@
+"""Every page of the book in a browser, light and dark, on a desk's screen and on a phone's; and what its search finds."""
+
+import pytest
+
+from tests.pages.browser import browser, watched
+
+WHAT = {
+    "errors": "no script fails, nothing is missing, nothing comes from another host",
+    "pictures": "every picture is there",
+    "formulas": "every formula is drawn",
+    "sideways": "no page is wider than the screen",
+    "code": "code fits its box on a desk's screen",
+    "axe": "axe finds no serious violation",
+}
+
+WORDS = [
+    ("quantization", "notebooks/09"), ("backpropagation back-propagation", "glossary"), ("canary", "notebooks/19"),
+    ("Kubernetes", "notebooks/17"), ("softmax", "notebooks/02"), ("circuit breaker", "notebooks/15"),
+    ("准确率", "glossary"), ("反向传播", "glossary"), ("自动扩缩容", "glossary"), ("激活函数", "glossary"),
+    ("基础镜像", "glossary"), ("back-pressure", "glossary"),
+]  # fmt: skip
+"""What readers type, and a page that the search must list among the first ten."""
+
+
+@pytest.mark.parametrize("kind", WHAT, ids=lambda kind: WHAT[kind].replace(" ", "-"))
+def test_of_every_page(seen, kind):
+    assert len(seen.pages) > 80
+    assert not seen.wrong.get(kind), "\n".join(seen.wrong[kind][:20])
+
+
+def test_the_search_finds_terms_in_both_languages_and_no_solution_first(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        missed = []
+        for words, wanted in WORDS:
+            page.goto(f"{(html / 'search.html').as_uri()}?q={words}")
+            page.wait_for_selector("#search-results p.search-summary:not(:empty)")
+            page.wait_for_function("() => /found|match/i.test(document.querySelector('#search-results p').textContent)")
+            found = page.eval_on_selector_all("#search-results li a", "all => all.slice(0, 10).map(each => each.href)")
+            if not any(wanted in each for each in found):
+                missed.append(f"{words}: {[each.partition('/html/')[2] for each in found]}")
+        assert not missed and not wrong, "\n".join(missed + wrong)
+
+
+def test_a_lesson_can_be_read_without_its_solution_being_seen(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        page.goto((html / "exercises" / "09_quantization.html").as_uri())
+        assert page.locator("details.course-fold").count() >= 8
+        assert page.locator("details.course-fold[open]").count() == 0
+        fold = page.locator("details.course-fold", has_text="Solution").first
+        assert not fold.locator("pre").first.is_visible()
+        fold.locator("summary").first.click()
+        assert fold.locator("pre").first.is_visible() and not wrong
+
+
+def test_the_theme_and_the_way_to_the_next_lesson_work(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        page.goto((html / "notebooks" / "02_loss_functions.html").as_uri())
+        before = page.evaluate("document.documentElement.dataset.theme")
+        for _ in range(3):
+            page.locator(".theme-switch-button").first.click()
+            if page.evaluate("document.documentElement.dataset.theme") != before:
+                break
+        assert page.evaluate("document.documentElement.dataset.theme") != before
+        page.locator(".course-steps a", has_text="03 Gradient descent").click()
+        assert page.title().startswith("03 Gradient descent") and not wrong
