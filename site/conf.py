@@ -23,6 +23,7 @@ suppress_warnings = ["misc.highlighting_failure"]  # listings with an ellipsis i
 
 html_theme = "sphinx_book_theme"
 html_static_path = ["_static", str(FILES)]
+html_extra_path = [str(FILES.parent / "extra")]  # pages that run in the browser as they are
 html_css_files = ["book.css"]
 html_js_files = ["book.js"]
 html_copy_source = False

@@ -37,8 +37,8 @@ class Book:
                     self.pages[f"{folder}/{lesson.stem}.ipynb"] = f"{folder}/{lesson.stem}"
             if self.has(lesson, "exercises"):  # a solution stands folded under its exercise
                 self.pages[f"solutions/{lesson.stem}.ipynb"] = f"exercises/{lesson.stem}"
-        for path in self.drills:
-            self.pages[f"drills/{path.name}"] = f"drills/{path.stem}"
+        for path in [*self.drills, *self.teaching]:
+            self.pages[f"{path.parent.name}/{path.name}"] = f"{path.parent.name}/{path.stem}"
         for card in self.cards:
             self.pages[card.relative_to(self.checkout).as_posix()] = f"models/{card.parent.name}"
         for path, name in MANUALS.items():
@@ -49,6 +49,16 @@ class Book:
     def drills(self) -> list[Path]:
         """The drills, as built notebooks; empty before there are any."""
         return sorted((self.checkout / "drills").glob("*.ipynb"))
+
+    @property
+    def teaching(self) -> list[Path]:
+        """Notebooks for those who teach."""
+        return sorted((self.checkout / "teaching").glob("*.ipynb"))
+
+    @property
+    def live(self) -> list[Path]:
+        """Pages of lessons that run in the browser as they are: lesson 25's."""
+        return sorted((self.checkout / "notebooks").glob("*.html"))
 
     @property
     def cards(self) -> list[Path]:
@@ -89,6 +99,8 @@ class Book:
         if inside in self.pages:
             ending = ".md" if inside.endswith(".md") else ".ipynb"
             return f"[{label}](/{self.pages[inside]}{ending}{'#' + anchor if anchor else ''})"
+        if real in self.live:
+            return f'<a href="{"../" * name.count("/")}notebooks/{real.name}">{label}</a>'
         if self.syllabus.repository:
             kind = "tree" if real.is_dir() else "blob"
             return f"[{label}](https://github.com/{self.syllabus.repository}/{kind}/main/{inside})"

@@ -97,10 +97,18 @@ class Reader:
             if cell["cell_type"] == "markdown":
                 cell.pop("attachments", None)
                 text = self.glossary.linked(text_of(cell), new) if new else text_of(cell)
-                cell["source"] = self.book.relinked(text, path, page)
+                cell["source"] = self.book.relinked(text, path, page) + self._running(text, page)
             else:
                 cell["outputs"] = [self._output(each, page) for each in cell.get("outputs", [])]
         return cells
+
+    def _running(self, text: str, page: str) -> str:
+        """Below a cell that links to a page which runs in the browser: that page, at work."""
+        linked = [each.name for each in self.book.live if f"]({each.name})" in text and page.startswith("notebooks/")]
+        return "".join(
+            f'\n\n<iframe class="course-live" src="{name}" title="The page, running" loading="lazy"></iframe>'
+            for name in linked
+        )
 
     def _output(self, output: dict, page: str) -> dict:
         markup = markup_of(output)

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 from course_lib.syllabus import Lesson
@@ -35,8 +36,12 @@ def lay_out(book: Book, pages: Path, files: Path) -> list[str]:
         if book.has(lesson, "exercises"):
             own = [*practice.cells(reader, lesson), markdown(steps(book, lesson, of_exercises=True), "steps")]
             wanted[f"exercises/{lesson.stem}.ipynb"] = _notebook(own)
-    for path in book.drills:
-        wanted[f"drills/{path.name}"] = _notebook(reader.notebook(path, f"drills/{path.stem}"))
+    for path in [*book.drills, *book.teaching]:
+        page = f"{path.parent.name}/{path.stem}"
+        wanted[f"{page}.ipynb"] = _notebook(reader.notebook(path, page))
+    (files.parent / "extra").mkdir(parents=True, exist_ok=True)
+    for path in book.live:
+        _copied(path, files.parent / "extra" / "notebooks" / path.name)
     wanted["glossary.md"] = glossary.page(book)
     for path, name in book.pages.items():
         if path.endswith(".md") and name != "glossary":
@@ -98,9 +103,16 @@ def trees(book: Book) -> str:
         made.append(toctree([f"notebooks/{each.stem}" for each in lessons], f"{part.roman} {part.name}".strip()))
     made.append(toctree([f"drills/{each.stem}" for each in book.drills], "Drills"))
     manuals = [name for path, name in book.pages.items() if path.endswith(".md")]
-    made.append(toctree([each for each in manuals if "/" not in each], "Manuals"))
+    teaching = [f"teaching/{each.stem}" for each in book.teaching]
+    made.append(toctree([*(each for each in manuals if "/" not in each), *teaching], "Manuals"))
     made.append(toctree([each for each in manuals if "/" in each], "Model cards"))
     return "\n" + "".join(made)
+
+
+def _copied(path: Path, to: Path) -> None:
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if not to.exists() or to.read_bytes() != path.read_bytes():
+        shutil.copyfile(path, to)
 
 
 def _add_to_head(cells: list[dict], link: str) -> None:
