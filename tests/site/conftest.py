@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from course_lib.ops.reach import browser_program
 from course_lib.places import CHECKOUT
 from tests.site import visit
 from tools.environments import NotInstalled
@@ -38,6 +39,6 @@ def seen(html: Path) -> visit.Visit:
         axe = visit.AXE.fetched(SITE / "tests")
     except run.Unreachable as why:
         absent(str(why))
-    if visit.find() is None:
+    if browser_program() is None:
         absent("no Chromium or Chrome on PATH (Debian: apt install chromium; or set COURSE_BROWSER to its program)")
     return visit.every_page(html, axe)

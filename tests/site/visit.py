@@ -6,10 +6,8 @@ from dataclasses import dataclass, field
 from multiprocessing import get_context
 from pathlib import Path
 
-from tests.pages.browser import browser, find, watched
+from tests.pages.browser import browser, watched
 from tools.site.run import FromWheel
-
-__all__ = ["AXE", "Visit", "every_page", "find"]
 
 AXE = FromWheel(
     "axe-playwright-python==0.1.8",

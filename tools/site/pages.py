@@ -57,7 +57,9 @@ def manual(book: Book, path: str, name: str) -> str:
     if path == "README.md":
         text = re.sub(r"```mermaid\n.*?```\n", "", text, flags=re.S)
         text = re.sub(r"^# .*$", "# The course's manual", text, count=1, flags=re.M)
-        text = re.sub(r"^!?\[.*\]\(site/.*\)$\n*", "", text, flags=re.M)
+        text = re.sub(
+            r"^The course is also a web book.*?^!\[[^\]]*\]\(site/site\.png\)\n\n", "", text, flags=re.M | re.S
+        )
     text = re.sub(r"<!--.*?-->\n?", "", text, flags=re.S)
     return book.relinked(text, book.checkout / path, name)
 
