@@ -1,7 +1,11 @@
 """Every page of the book in a browser, light and dark, on a desk's screen and on a phone's; and what its search finds."""
 
+import json
+import re
+
 import pytest
 
+from course_lib.places import CHECKOUT
 from tests.pages.browser import browser, watched
 
 WHAT = {
@@ -28,7 +32,7 @@ def test_of_every_page(seen, kind):
     assert not seen.wrong.get(kind), "\n".join(seen.wrong[kind][:20])
 
 
-def test_the_search_finds_terms_in_both_languages_and_no_solution_first(html):
+def test_the_search_finds_terms_in_both_languages(html):
     with browser() as opened, watched(opened) as (page, wrong):
         missed = []
         for words, wanted in WORDS:
@@ -39,6 +43,28 @@ def test_the_search_finds_terms_in_both_languages_and_no_solution_first(html):
             if not any(wanted in each for each in found):
                 missed.append(f"{words}: {[each.partition('/html/')[2] for each in found]}")
         assert not missed and not wrong, "\n".join(missed + wrong)
+
+
+def test_the_search_does_not_look_into_solutions(html):
+    index = json.loads((html / "searchindex.js").read_text(encoding="utf-8").partition("(")[2].rpartition(")")[0])
+    told, looked = [], 0
+    for number in ("09_quantization", "17_kubernetes", "20_monitoring"):
+        page = index["docnames"].index(f"exercises/{number}")
+        cells = {folder: _text(CHECKOUT / folder / f"{number}.ipynb") for folder in ("exercises", "solutions")}
+        hidden = {each for each in re.findall(r"[a-z]{6,}", cells["solutions"]) if each[:5] not in cells["exercises"]}
+        looked += len(hidden)
+        told += [f"{number}: {each}" for each in hidden if page in _pages(index["terms"].get(each, []))]
+    assert looked > 50 and not told
+
+
+def _text(notebook):
+    return " ".join(
+        "".join(each["source"]) for each in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    ).lower()
+
+
+def _pages(found):
+    return found if isinstance(found, list) else [found]
 
 
 def test_a_lesson_can_be_read_without_its_solution_being_seen(html):
