@@ -1,0 +1,71 @@
+"""The web book: Sphinx over the pages that tools/site laid out. Nothing is run, and nothing is fetched."""
+
+import os
+from pathlib import Path
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.builders.html import StandaloneHTMLBuilder
+
+FILES = Path(__file__).parents[1] / ".course" / "site" / "files"
+
+project = html_title = "From Loss to Load Balancer"
+author = "the authors of the course"
+copyright = "the authors of the course; text and figures CC BY 4.0, code MIT"
+language = "en"
+root_doc = "index"
+extensions = ["myst_nb", "sphinx_copybutton", "sphinx_design"]
+
+nb_execution_mode = "off"
+myst_enable_extensions = ["dollarmath"]
+myst_heading_anchors = 4
+suppress_warnings = ["misc.highlighting_failure"]  # listings with an ellipsis in them
+
+html_theme = "sphinx_book_theme"
+html_static_path = ["_static", str(FILES)]
+html_extra_path = [str(FILES.parent / "extra")]  # pages that run in the browser as they are
+html_css_files = ["book.css"]
+html_js_files = ["book.js"]
+html_copy_source = False
+html_show_sourcelink = False
+html_context = {"default_mode": "auto"}
+mathjax_path = "tex-svg.js"  # one file, no fonts: works from a folder; tools/site/run.py gets it
+mathjax3_config = {"options": {"enableMenu": False}}  # whose parts would come from files that are not here
+copybutton_selector = "div.cell_input pre, div.highlight-bash pre"
+
+repository = os.environ.get("COURSE_REPOSITORY", "")  # "owner/name", from syllabus.toml; launch buttons need it
+html_theme_options = {
+    "show_toc_level": 2,
+    "navbar_persistent": [],
+    "show_prev_next": False,  # the pages have links of their own: the next lesson is not the next page
+    "article_header_end": ["article-header-buttons.html"],
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+    "pygments_light_style": "a11y-high-contrast-light",
+    "pygments_dark_style": "a11y-high-contrast-dark",
+    **({
+        "repository_url": f"https://github.com/{repository}",
+        "repository_branch": "main",
+        "path_to_docs": "",
+        "use_repository_button": True,
+        "use_issues_button": True,
+        "launch_buttons": {"binderhub_url": "https://mybinder.org", "colab_url": "https://colab.research.google.com",
+                           "notebook_interface": "jupyterlab"},
+    } if repository else {}),
+}  # fmt: skip
+
+
+def without_solutions(builder: StandaloneHTMLBuilder, page: str, doctree: nodes.document, title: str) -> None:
+    """Hands a page to the search's index without what is folded away: hints and solutions would top every answer."""
+    searched = doctree.deepcopy()
+    for fold in [each for each in searched.findall(nodes.container) if "course-unsearched" in each["classes"]]:
+        fold.parent.remove(fold)
+    index_page(builder, page, searched, title)
+
+
+index_page = StandaloneHTMLBuilder.index_page
+
+
+def setup(app: Sphinx) -> dict:
+    StandaloneHTMLBuilder.index_page = without_solutions
+    return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,89 @@
+"""Every page of the book in a browser, light and dark, on a desk's screen and on a phone's; and what its search finds."""
+
+import json
+import re
+
+import pytest
+
+from course_lib.places import CHECKOUT
+from tests.pages.browser import browser, watched
+
+WHAT = {
+    "errors": "no script fails, nothing is missing, nothing comes from another host",
+    "pictures": "every picture is there",
+    "formulas": "every formula is drawn",
+    "sideways": "no page is wider than the screen",
+    "code": "code fits its box on a desk's screen",
+    "axe": "axe finds no serious violation",
+}
+
+WORDS = [
+    ("quantization", "notebooks/09"), ("back-propagation", "glossary"), ("canary", "notebooks/19"),
+    ("Kubernetes", "notebooks/17"), ("softmax", "notebooks/02"), ("circuit breaker", "notebooks/15"),
+    ("准确率", "glossary"), ("反向传播", "glossary"), ("自动扩缩容", "glossary"), ("激活函数", "glossary"),
+    ("基础镜像", "glossary"), ("back-pressure", "glossary"),
+]  # fmt: skip
+"""What readers type, and a page that the search must list among the first ten."""
+
+
+@pytest.mark.parametrize("kind", WHAT, ids=lambda kind: WHAT[kind].replace(" ", "-"))
+def test_of_every_page(seen, kind):
+    assert len(seen.pages) > 80
+    assert not seen.wrong.get(kind), "\n".join(seen.wrong[kind][:20])
+
+
+def test_the_search_finds_terms_in_both_languages(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        missed = []
+        for words, wanted in WORDS:
+            page.goto(f"{(html / 'search.html').as_uri()}?q={words}")
+            page.wait_for_selector("#search-results p.search-summary:not(:empty)")
+            page.wait_for_function("() => /found|match/i.test(document.querySelector('#search-results p').textContent)")
+            found = page.eval_on_selector_all("#search-results li a", "all => all.slice(0, 10).map(each => each.href)")
+            if not any(wanted in each for each in found):
+                missed.append(f"{words}: {[each.partition('/html/')[2] for each in found]}")
+        assert not missed and not wrong, "\n".join(missed + wrong)
+
+
+def test_the_search_does_not_look_into_solutions(html):
+    index = json.loads((html / "searchindex.js").read_text(encoding="utf-8").partition("(")[2].rpartition(")")[0])
+    told, looked = [], 0
+    for number in ("09_quantization", "17_kubernetes", "20_monitoring"):
+        page = index["docnames"].index(f"exercises/{number}")
+        cells = {folder: _text(CHECKOUT / folder / f"{number}.ipynb") for folder in ("exercises", "solutions")}
+        hidden = {each for each in re.findall(r"[a-z]{6,}", cells["solutions"]) if each[:5] not in cells["exercises"]}
+        looked += len(hidden)
+        told += [f"{number}: {each}" for each in hidden if page in _pages(index["terms"].get(each, []))]
+    assert looked > 50 and not told
+
+
+def _text(notebook):
+    return " ".join(
+        "".join(each["source"]) for each in json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+    ).lower()
+
+
+def _pages(found):
+    return found if isinstance(found, list) else [found]
+
+
+def test_a_lesson_can_be_read_without_its_solution_being_seen(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        page.goto((html / "exercises" / "09_quantization.html").as_uri())
+        assert page.locator("details.course-fold").count() >= 8
+        assert page.locator("details.course-fold[open]").count() == 0
+        fold = page.locator("details.course-fold", has_text="Solution").first
+        assert not fold.locator("pre").first.is_visible()
+        fold.locator("summary").first.click()
+        assert fold.locator("pre").first.is_visible() and not wrong
+
+
+def test_the_theme_and_the_way_to_the_next_lesson_work(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        page.goto((html / "notebooks" / "02_loss_functions.html").as_uri())
+        for theme in ("dark", "light"):
+            page.locator(".theme-switch-button").first.click()
+            page.locator(f".theme-change-button[data-mode={theme}]").first.click()
+            assert page.evaluate("document.documentElement.dataset.theme") == theme
+        page.locator(".course-steps a", has_text="03 Gradient descent").click()
+        assert page.title().startswith("03 Gradient descent") and not wrong
