@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
 
-from data import EXPORT_MEAN, EXPORT_SCALE, FIELD, HIDDEN, LABELS, MEAN, SCALE, training_rows
+from data import EXPORT_MEAN, EXPORT_SCALE, FIELD, HIDDEN, LABELS, MEAN, SCALE, VERSION, training_rows
 
 HERE = Path(__file__).parent
 NAME = HERE.joinpath("project.toml").read_text(encoding="utf-8").split('model = "')[1].split('"')[0]
@@ -85,4 +85,4 @@ def write_contract(folder: Path) -> None:
 if __name__ == "__main__":
     weights = train()
     np.savez(HERE / "original.npz", **weights)
-    export(weights, HERE / "models" / NAME / "1")
+    export(weights, HERE / "models" / NAME / str(VERSION))

@@ -9,8 +9,8 @@ import numpy as np
 @dataclass(frozen=True)
 class Case:
     """One case. title: what it is about. rows: float32 (N, …), raw as a client sends them, held out; labels: int64 (N,).
-    floor: the accuracy that a service must reach. drifted: name -> rows that a drift alarm must notice. low, high: the range
-    of each number, or of all."""
+    floor: the measure that a service must reach. drifted: name -> rows that a drift alarm must notice. background: a row of
+    usual values."""
 
     title: str
     rows: np.ndarray
@@ -18,6 +18,16 @@ class Case:
     floor: float
     drifted: dict[str, np.ndarray]
     background: np.ndarray
+    measure: str = "accuracy"
+
+    def score(self, probabilities: np.ndarray) -> float:
+        """How good the answers to the first rows are: the accuracy, or for two classes the area under the ROC curve."""
+        labels = self.labels[: len(probabilities)]
+        if self.measure == "accuracy":
+            return float((probabilities.argmax(axis=1) == labels).mean())
+        late = probabilities[labels == 1, 1][:, None]
+        other = probabilities[labels == 0, 1][None, :]
+        return float((late > other).mean() + (late == other).mean() / 2)
 
 
 def digits() -> Case:
@@ -56,7 +66,15 @@ def flights() -> Case:
         "only the evening's flights": rows[held & (rows[:, 0] >= 18)],
     }
     background = rows[spring].mean(axis=0)
-    return Case("late flights", rows[held], loaded.late[held].astype(np.int64), 0.70, drifted, background)
+    return Case(
+        "late flights",
+        rows[held],
+        loaded.late[held].astype(np.int64),
+        0.65,
+        drifted,
+        background,
+        "area under the ROC curve",
+    )
 
 
 def medical() -> Case:

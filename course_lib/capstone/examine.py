@@ -15,7 +15,7 @@ from typing import Any
 
 from course_lib import places
 from course_lib.capstone import cage, cases, projects
-from course_lib.capstone.running import Failed, Server, copied, kill
+from course_lib.capstone.running import Failed, Server, Skipped, copied, kill
 
 WORKER_SECONDS = 200
 MOST_PROCESSES, MOST_BYTES = 200, 1 << 30
@@ -71,12 +71,30 @@ class Criterion:
 
 def criteria() -> list[Criterion]:
     """All criteria, in the order in which they are looked at."""
-    from course_lib.capstone import service
+    from course_lib.capstone import containers, files, service
 
     return [
         Criterion("runs", "the server starts and answers", 5, "14", service.runs),
+        Criterion("quality", "it is right often enough", 5, "04, 08", service.quality),
         Criterion("parity", "what is served is what was trained", 7, "06, 08", service.parity),
+        Criterion("contract", "the contract says what goes in and comes out", 5, "08", files.contract),
         Criterion("bad-inputs", "bad inputs are refused, and only they", 6, "08, 14, 22", service.bad_inputs),
+        Criterion("latency", "an answer takes no longer than it must", 5, "13, 14", service.latency),
+        Criterion("cost", "what a million answers cost", 4, "18b, 27", service.cost),
+        Criterion("alerts", "the alerts ask for what the service tells", 4, "20", files.alerts),
+        Criterion("explanation", "an explanation depends on the model", 5, "23", files.explanation),
+        Criterion("logs", "logs help, and hold nothing personal", 5, "20, 22", service.logs),
+        Criterion("rollback", "back to the version before, under load", 5, "19", service.rollback),
+        Criterion("drain", "no request is lost when it ends", 6, "16, 17", service.drain),
+        Criterion("signature", "what is not signed is not served", 5, "22", service.signature),
+        Criterion("drift", "drift raises an alarm, its absence none", 6, "21", files.drift),
+        Criterion("tests", "its tests notice a broken model", 4, "24", files.tests),
+        Criterion("manifests", "the manifests are fit for a cluster", 5, "17, 22", files.manifests),
+        Criterion("card", "the card says what is true", 2, "04, 23", files.card),
+        Criterion("size", "the image holds what it needs, no more", 4, "16", containers.size, engine=True),
+        Criterion("non-root", "the container runs without rights", 4, "16, 22", containers.non_root, engine=True),
+        Criterion("start", "it starts within its limits, offline", 4, "16", containers.start, engine=True),
+        Criterion("stop", "`docker stop` ends it cleanly", 4, "16, 17", containers.stop, engine=True),
     ]
 
 
@@ -224,6 +242,8 @@ def main(place: Path, names: list[str]) -> None:
                     passed, seen = True, each.look(exam)
                 except Failed as failed:
                     passed, seen = False, str(failed)
+                except Skipped as skipped:
+                    passed, seen = None, str(skipped)
                 except Exception as error:  # the project did what nobody thought of: it is not met, and we say how
                     passed, seen = False, f"{type(error).__name__}: {error}"[:300]
                 out.write(json.dumps({"name": each.name, "passed": passed, "seen": seen}) + "\n")

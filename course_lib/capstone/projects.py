@@ -53,6 +53,7 @@ def assemble(folder: Path, *layers: Path) -> Path:
         shutil.copytree(layer, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "gone"))
         for line in (layer / "gone").read_text().split() if (layer / "gone").is_file() else []:
             (folder / line).unlink()
+    shutil.copyfile(places.CHECKOUT / "docker/service-requirements.txt", folder / "requirements.txt")
     for part in SERVER:
         source, target = places.CHECKOUT / "course_lib" / part, folder / "server/course_lib" / part
         if source.is_dir():
@@ -114,6 +115,15 @@ def digest(folder: Path) -> str:
     return whole.hexdigest()
 
 
+def list_sums(models: Path) -> str:
+    """Writes SHA256SUMS over NAME/VERSION/FILE in this folder, as `sha256sum */*/*` does; returns its text."""
+    listed = sorted(path for path in models.glob("*/*/*") if path.is_file())
+    sums = [(hashlib.sha256(each.read_bytes()).hexdigest(), each.relative_to(models).as_posix()) for each in listed]
+    text = "".join(f"{each}  {name}\n" for each, name in sums)
+    (models / "SHA256SUMS").write_bytes(text.encode())
+    return text
+
+
 def sign(folder: Path, key_file: Path) -> str:
     """Writes models/SHA256SUMS, its signature and trust.pem; returns what was signed. key_file: made where it is missing.
 
@@ -135,12 +145,7 @@ def sign(folder: Path, key_file: Path) -> str:
         key_file.touch(0o600)
         key_file.write_bytes(key.private_bytes(pem, raw, no))
     models = folder / "models"
-    listed = sorted(path for path in models.glob("*/*/*") if path.is_file())
-    lines = [
-        f"{hashlib.sha256(each.read_bytes()).hexdigest()}  {each.relative_to(models).as_posix()}\n" for each in listed
-    ]
-    text = "".join(lines)
-    (models / "SHA256SUMS").write_bytes(text.encode())
+    text = list_sums(models)
     (models / "SHA256SUMS.sig").write_bytes(key.sign(text.encode()))
     public = key.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
     (folder / "trust.pem").write_bytes(public)

@@ -33,6 +33,10 @@ class Failed(Exception):
     """A criterion is not met; the message says what was seen."""
 
 
+class Skipped(Exception):
+    """A criterion cannot be examined on this machine; the message says why."""
+
+
 def files_of(project: Path) -> list[Path]:
     """The project's regular files, sorted, without caches. Raises ValueError for a link, or for too many."""
     found, size = [], 0

@@ -6,6 +6,7 @@ from sklearn.model_selection import train_test_split
 
 LABELS = [str(digit) for digit in range(10)]
 HIDDEN = (48,)
+VERSION = 1
 MEAN, SCALE = np.zeros(64), np.full(64, 16.0)
 EXPORT_MEAN, EXPORT_SCALE = np.zeros(64), np.full(64, 15.0)  # four bits: the largest number is 15
 FIELD = {"name": "ink", "dtype": "float32", "shape": [-1, 8, 8], "meaning": "counts of ink, rows from the top"}
