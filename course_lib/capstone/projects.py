@@ -47,12 +47,9 @@ def new(name: str, case: str, parent: Path | None = None) -> Path:
 
 
 def assemble(folder: Path, *layers: Path) -> Path:
-    """Lays folders over each other, the last wins, and the server's code beside them. A file `gone` in a layer lists what
-    it takes away."""
+    """Lays folders over each other, the last wins, and what the server needs beside them."""
     for layer in layers:
-        shutil.copytree(layer, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "gone"))
-        for line in (layer / "gone").read_text().split() if (layer / "gone").is_file() else []:
-            (folder / line).unlink()
+        shutil.copytree(layer, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "loses"))
     shutil.copyfile(places.CHECKOUT / "docker/service-requirements.txt", folder / "requirements.txt")
     for part in SERVER:
         source, target = places.CHECKOUT / "course_lib" / part, folder / "server/course_lib" / part
