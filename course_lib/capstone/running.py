@@ -55,7 +55,7 @@ def files_of(project: Path) -> list[Path]:
             raise ValueError(
                 f"{project} holds more than {MOST_FILES} files or {MOST_BYTES >> 20} MiB: keep data outside"
             )
-    return sorted(found)
+    return sorted(found, key=lambda path: path.relative_to(project).as_posix())
 
 
 @contextlib.contextmanager
