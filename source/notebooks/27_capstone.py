@@ -83,8 +83,7 @@ print(f"{pods} pods; at 0.04 per CPU and hour, {monthly:.0f} a month")
 #
 # ## What does a project look like on the first day?
 #
-# One command makes a small repository. It has a model, a contract, a server, a Dockerfile, manifests, alerts, tests and a
-# card.
+# One command makes a small repository.
 #
 # ```bash
 # ./course capstone new mine --case digits
@@ -125,7 +124,7 @@ reveal("moved", moved)
 
 # %% [markdown]
 # The accuracy hides the mistake, because the largest probability mostly stays the largest. A threshold on the
-# probability would notice it. So would a user who is told "97 % sure".
+# probability would notice it.
 #
 # ## What does the examiner do?
 #
@@ -138,7 +137,7 @@ reveal("moved", moved)
 # notice, and reads your files. Where a Docker engine answers, it also builds the image and runs it with few rights. Each
 # criterion is one line: points, what was seen, and which lesson to read.
 #
-# Here we ask for eight of the 21 criteria, those that take little time.
+# Here we ask for eight of the 21 criteria.
 
 # %%
 QUICK = ["runs", "quality", "parity", "contract", "bad-inputs", "explanation", "drift", "card"]
@@ -169,7 +168,7 @@ print((mine / "data.py").read_text(encoding="utf-8").split("HIDDEN")[1].split("d
 #
 # ## How do I mend one criterion?
 #
-# Change one thing, make the model again, and examine again. One change at a time shows which change helped.
+# Change one thing, make the model again, and examine again.
 
 # %%
 before = (mine / "data.py").read_text(encoding="utf-8")
@@ -206,15 +205,15 @@ plt.xlabel("points won")
 plt.legend(loc="lower right")
 show.finding(
     f"One changed number wins {second.points - first.points} points",
-    alt="Points won for each of eight criteria, before and after the change. Both win runs, quality, "
-    "contract and card; only the second wins parity; neither wins bad-inputs, explanation, drift.",
+    alt="Points won for each of eight criteria, before and after the change. Both win runs, "
+    "quality, contract and card; only the second wins parity; neither wins the other three.",
 )
 
 # %% [markdown]
 # ## What does a record of completion prove?
 #
-# `examine` writes three files: a page to read, the same as JSON, and a *record*. The record holds each line and the
-# *digest* of the project. The digest is one SHA-256 checksum over the names and the contents of all files.
+# `examine` writes a page to read, the same as JSON, and a *record*. The record holds each line and the project's *digest*:
+# one SHA-256 checksum over the names and the contents of all files.
 #
 # ```bash
 # ./course capstone verify mine
@@ -222,6 +221,8 @@ show.finding(
 
 # %%
 record = report.record_of(second)
+for key in ("project", "case", "sha256", "points", "of"):
+    print(f"{key}: {record[key]}")
 claim("the record fits these files", report.verify(record, mine) == [])
 readme = mine / "README.md"
 kept = readme.read_text(encoding="utf-8")
@@ -231,8 +232,8 @@ readme.write_text(kept, encoding="utf-8")
 claim("one more line in a file, and the record no longer fits", len(problem) == 1, problem[0])
 
 # %% [markdown]
-# What if somebody raises the points in the record? The record has a checksum of its own, so a careless change is noticed.
-# But that checksum has no key. Anyone can compute it again.
+# What if somebody raises the points in the record? It has a checksum of its own, so a careless change is noticed. But
+# anyone can compute that checksum again.
 
 # %%
 forged = {key: value for key, value in record.items() if key != "record_sha256"}
@@ -248,8 +249,19 @@ claim("a carefully forged record is accepted", report.verify(forged, mine) == []
 #
 # ## How was the reference solution made?
 #
-# `./course capstone examine reference` examines a project with all points. Its files are in `capstone/reference/`. It was
-# made from the start in this order, and each step was examined before the next one.
+# `./course capstone examine reference` examines a project with all points. Here is what it changed of the start.
+
+# %%
+source = projects.SOURCE
+start = [source / "base", source / "cases/digits"]
+own = source / "reference"
+files = [each.relative_to(own).as_posix() for each in sorted(own.rglob("*")) if each.is_file()]
+changed = [name for name in files if any((layer / name).exists() for layer in start)]
+print("changed:", ", ".join(changed))
+print("new:", ", ".join(name for name in files if name not in changed))
+
+# %% [markdown]
+# The work went in this order.
 #
 # 1. **Parity, bad inputs.** The scaling was mended. The contract got ranges, so the server refuses impossible numbers.
 # 2. **Latency, logs, drain.** The wait of 20 ms for a batch went away, and so did a debug line that printed what people
@@ -260,7 +272,7 @@ claim("a carefully forged record is accepted", report.verify(forged, mine) == []
 #    occlusion. The tests check answers, not shapes.
 # 5. **Image, manifests.** Two stages, a user with a number, no shell between SIGTERM and the server.
 #
-# Do not copy it. In your case the numbers are different, and the reasons are what you will be asked about.
+# Do not copy it: you will be asked for your reasons.
 #
 # ## How do I defend a project?
 #
@@ -276,8 +288,8 @@ claim("a carefully forged record is accepted", report.verify(forged, mine) == []
 #
 # ## How good were my guesses?
 #
-# Over the whole course you guessed before you measured. The picture holds your guesses of numbers against what was
-# measured. Points in the band were good.
+# The picture holds all your guesses of numbers, over the whole course, against what was measured. Points in the band were
+# good.
 
 # %%
 calibration_picture()
@@ -287,9 +299,8 @@ calibration_picture()
 #
 # ## What we measured
 #
-# The start and the trained model had the same accuracy and different probabilities. One number in the export was the
-# cause, and mending it won one criterion and cost none. A record fits exactly the files that were examined. Anyone can
-# still forge one.
+# The served and the trained model had the same accuracy and different probabilities. Mending one number won one
+# criterion and cost none. A record fits exactly the files that were examined, and anyone can forge one.
 #
 # ## What to remember
 #
@@ -305,9 +316,9 @@ calibration_picture()
 #
 # ## What real teams use
 #
-# Teams call such an examination a *production readiness review*. The first half is automatic and runs for each change
-# (lesson 24). The second half is a conversation with the people who will be on call. Records that must convince
-# strangers are signed by the build system, in forms such as in-toto's attestations and SLSA's provenance.
+# Teams call this a *production readiness review*. One half is automatic and runs for each change (lesson 24). The other is
+# a conversation with the people who will be on call. Records that must convince strangers are signed by the build
+# system, in forms such as in-toto's attestations and SLSA's provenance.
 #
 # ## Further reading
 #
