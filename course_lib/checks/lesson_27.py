@@ -44,8 +44,8 @@ def pods(answer: Callable) -> Iterator[Property]:
         "The docstring says how many there are at least.",
         "max(2, …)",
     ])  # fmt: skip
-    yield ("rounding of floats adds no pod", lambda: smallest(63, 30, "0.7") and smallest(99, 100, "0.33"), [
-        "What is 63 / (30 * 0.7) in Python?",
+    yield ("rounding of floats adds no pod", lambda: smallest(63, 90, "0.7") and smallest(252, 90, "0.7"), [
+        "What is 63 / (90 * 0.7) in Python?",
         "What is within 1e-9 of a whole number counts as that number.",
         "math.ceil(peak_per_s / (pod_per_s * utilisation) - 1e-9)",
     ])  # fmt: skip
