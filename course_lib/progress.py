@@ -25,7 +25,7 @@ class Scored:
 
 
 def progress() -> show.Block:
-    """The learner's progress: the exercises of each lesson, then the guesses of each lesson that has some."""
+    """The learner's progress: the exercises of each lesson, the drills, the guesses of each lesson that has some."""
     done, scored = store.solved(), scored_guesses()
     store.say_if_not_kept()
     exercises, guesses = [], []
@@ -40,12 +40,26 @@ def progress() -> show.Block:
             guesses.append([lesson.number, lesson.title, _count(own)])
     header = ["lesson", "title", "exercises", "solved"]
     above = show.table(header, exercises, "Exercises: ● solved, ○ not yet")
+    if drilled := _drilled():
+        head = ["drill", "title", "seed", "minutes", "hints", "date"]
+        below = show.table(head, drilled, "Drills that you solved")
+        above = show.Block(above.markup + below.markup, f"{above.text}\n\n{below.text}")
     if not guesses:
         words = "Guesses: none has been compared with its measurement yet."
         return show.Block(f"{above.markup}<p>{words}</p>", f"{above.text}\n\n{words}")
     share = f"{_good(scored)} of {len(scored)} were good"
     below = show.table(["lesson", "title", "guesses"], guesses, f"Guesses that were compared: {share}")
     return show.Block(above.markup + below.markup, f"{above.text}\n\n{below.text}")
+
+
+def _drilled() -> list[list]:
+    """A row for each solved run of a drill."""
+    titles = {str(each.number): each.title for each in syllabus.load().drills}
+    return [
+        [number, titles.get(number, ""), run.get("seed"), run.get("minutes"), run.get("hints"), run.get("date")]
+        for number, kept in sorted(store.drills().items())
+        for run in kept.get("solved", [])
+    ]
 
 
 def scored_guesses() -> list[Scored]:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from course_lib.places import CHECKOUT, SYLLABUS
 
-ENGINES = ("docker", "kubernetes")
-"""What a lesson's live cells can run on."""
+ENGINES = {"docker": "Docker", "kubernetes": "Kubernetes", "browser": "a browser"}
+"""What a lesson's live cells can run on, and how the map says it."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,31 @@ class Lesson:
 
 
 @dataclass(frozen=True)
+class Drill:
+    """One drill. live: what it runs on beside processes. holds: its causes, for the map."""
+
+    number: int
+    name: str
+    title: str
+    holds: str
+    live: tuple[str, ...] = ()
+
+    @property
+    def stem(self) -> str:
+        """The name that its files share: `1_right_in_the_notebook`."""
+        return f"{self.number}_{self.name}"
+
+    def notebook(self, folder: str = "drills", checkout: Path = CHECKOUT) -> Path:
+        """Its built notebook."""
+        return checkout / folder / f"{self.stem}.ipynb"
+
+    @property
+    def written(self) -> bool:
+        """Whether it has a source; one that has none is a gap in the map, not an error."""
+        return (CHECKOUT / "source" / "drills" / f"{self.stem}.py").is_file()
+
+
+@dataclass(frozen=True)
 class Syllabus:
     """The whole map, in order. `repository` is "owner/name" on GitHub, or empty before it is published."""
 
@@ -68,6 +93,7 @@ class Syllabus:
     parts: tuple[Part, ...]
     lessons: tuple[Lesson, ...]
     version: str = ""
+    drills: tuple[Drill, ...] = ()
 
     def lesson(self, number: str) -> Lesson:
         """The lesson "02", "2", "02b" or "02_loss_functions". Raises LookupError, naming the valid ones."""
@@ -104,11 +130,14 @@ def load(path: Path = SYLLABUS) -> Syllabus:
         )
     try:
         parts = tuple(Part(**each) for each in table.get("part", []))
-        lessons = tuple(Lesson(**{**each, "live": tuple(each.get("live", ()))}) for each in table.get("lesson", []))
+        lessons, drills = (
+            tuple(kind(**{**each, "live": tuple(each.get("live", ()))}) for each in table.get(key, []))
+            for kind, key in ((Lesson, "lesson"), (Drill, "drill"))
+        )
     except TypeError as wrong:
         raise ValueError(f"{path.name}: an entry has a key too many or too few: {wrong}") from None
     _hold_together(path.name, parts, lessons)
-    return Syllabus(course["title"], course.get("repository", ""), parts, lessons, course.get("version", ""))
+    return Syllabus(course["title"], course.get("repository", ""), parts, lessons, course.get("version", ""), drills)
 
 
 def _hold_together(file: str, parts: tuple[Part, ...], lessons: tuple[Lesson, ...]) -> None:
@@ -127,4 +156,4 @@ def _hold_together(file: str, parts: tuple[Part, ...], lessons: tuple[Lesson, ..
         if lesson.part not in {part.number for part in parts}:
             raise ValueError(f"{file}: lesson {lesson.number} names part {lesson.part}, which is not listed")
         if unknown := set(lesson.live) - set(ENGINES):
-            raise ValueError(f"{file}: lesson {lesson.number}: live knows {ENGINES}; got {sorted(unknown)}")
+            raise ValueError(f"{file}: lesson {lesson.number}: live knows {', '.join(ENGINES)}; got {sorted(unknown)}")

@@ -38,9 +38,14 @@ TAIL_LINES = 60
 WORKERS = 2
 
 FOLDERS = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}
+DRILLS = "drills"
 
-NOWHERE = {"DOCKER_HOST": "unix:///nonexistent/docker.sock", "KUBECONFIG": "/nonexistent/kubeconfig"}
-"""An engine and a cluster that are out of reach."""
+NOWHERE = {
+    "DOCKER_HOST": "unix:///nonexistent/docker.sock",
+    "KUBECONFIG": "/nonexistent/kubeconfig",
+    "COURSE_BROWSER": "/nonexistent/chromium",
+}
+"""An engine, a cluster and a browser that are out of reach."""
 
 
 class NothingToRun(Exception):
@@ -107,6 +112,19 @@ def notebooks(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
                 if each.runtimes
                 for setting in instruction_sets.SETTINGS
             ]
+    return jobs + drills(course, checkout)
+
+
+def drills(course: syllabus.Syllabus, checkout: Path) -> list[Job]:
+    """Every run of every built drill, untouched. Each has processes of its own, so nothing runs beside it."""
+    jobs = []
+    for drill in course.drills:
+        path = drill.notebook(checkout=checkout)
+        if path.is_file():
+            if drill.live and runs_live(drill):
+                jobs.append(Job("drill", drill.stem, nbval(path), alone=True, live=True, offline=False))
+            command = nbval(path, "-p", "tools.twice")
+            jobs.append(Job("drill", drill.stem, command, alone=True, live=bool(drill.live)))
     return jobs
 
 
@@ -116,7 +134,7 @@ def nbval(notebook: Path, *more: str) -> tuple[str, ...]:
     return (sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", "-q", "-x", str(notebook))
 
 
-def runs_live(lesson: syllabus.Lesson) -> bool:
+def runs_live(lesson: syllabus.Lesson | syllabus.Drill) -> bool:
     """Whether some of its live cells can run live here, or must."""
     if os.environ.get("COURSE_REQUIRE_LIVE") == "1":
         return True
@@ -179,14 +197,17 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
             chosen += [job for job in every if job.kind == "isa"]
         elif word == "rest":
             chosen += [*units, build_check(), *(job for job in every if not job.live)]
+        elif word == DRILLS:
+            chosen += [unit_tests(matching, word)] * bool(matching) + [job for job in every if job.kind == "drill"]
         elif own:
             chosen += lesson_tests(lesson, tests, checkout) + own
         elif matching:
             chosen.append(unit_tests(matching, word))
         else:
             numbers = sorted({job.name.partition("_")[0] for job in every})
-            parts = sorted({each.parent.name for each in tests} - {"tests"} | {each.stem[5:] for each in tests})
-            valid = ["live", "rest", "units", "isa", "colab", *numbers, *parts]
+            parts = sorted({each.parent.name for each in tests} - {"tests", DRILLS} | {each.stem[5:] for each in tests})
+            drilled = [DRILLS] * any(job.kind == "drill" for job in every)
+            valid = ["live", "rest", "units", "isa", "colab", *drilled, *numbers, *parts]
             raise NothingToRun(f"nothing is called {word!r}; there are {', '.join(valid)}", 2)
     return list(dict.fromkeys(chosen))
 
@@ -236,6 +257,7 @@ def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
         "COURSE_LIVE_LOG": str(log),
         "COURSE_PROGRESS": str(own / "progress.json"),
         "IPYTHONDIR": str(own / "ipython"),
+        "PYTEST_DEBUG_TEMPROOT": str(own),  # two pytests that share one trip over each other when they clean up
         "COURSE_STRICT": "1" if job.strict else "0",
         **({**NOWHERE, "COURSE_REQUIRE_LIVE": "0"} if job.offline else {}),
         **instruction_sets.SETTINGS.get(job.setting, {}),
@@ -361,7 +383,7 @@ def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:
         "what",
         nargs="*",
         help="numbers of lessons (02 is the first floor alone, 02b the second); live: the lessons with live cells; "
-        "rest: all else; isa: other instruction sets; units: the unit tests; a folder of tests/, or part of a test "
+        "rest: all else; drills; isa: other instruction sets; units: the unit tests; a folder of tests/, or part of a test "
         "file's name; colab, alone or before numbers of lessons: in an environment like Google Colab's, which it makes",
     )
     options = parser.parse_args(words)

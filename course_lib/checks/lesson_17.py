@@ -88,6 +88,9 @@ def three_probes(answer: Callable) -> Iterator[Property]:
         container = {"name": "c", "image": "digits:1", "ports": [{"name": "http", "containerPort": 8501}], **probes}
         pod = {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "p"}, "spec": {"containers": [container]}}
         late = any(probe.get("initialDelaySeconds", 0) for probe in probes.values())
+        numbers = [value for probe in probes.values() for name, value in probe.items() if name != "httpGet"]
+        if not all(isinstance(value, Integral) and not isinstance(value, bool) for value in numbers):
+            raise TypeError(f"expected whole numbers, got {numbers}")
         return kubernetes_validate.validate(pod, "1.37", strict=True) == "1.37" and not late
 
     def plain(probe: dict) -> bool:
@@ -220,6 +223,12 @@ def mended(answer: Callable) -> Iterator[Property]:
         "A Service finds pods of its own namespace only.",
         "Give both the same namespace, or none. And a pod that is not ready gets no requests by default: leave it so.",
         "metadata: {name: digits} for both, without namespace, and no publishNotReadyAddresses",
+    ])  # fmt: skip
+    yield ("no port of the node is taken", lambda: not template()["spec"].get("hostNetwork")
+           and not any("hostPort" in port for port in container().get("ports", [])), [
+        "How many pods with this port fit on one node?",
+        "The Service leads to the pods' own addresses: a port of the node is not needed, and two pods cannot share it.",
+        "Leave out hostPort and hostNetwork.",
     ])  # fmt: skip
     yield ("its one container runs the image that was passed", lambda: all(container(each)["image"] == each for each in (image, "digits-service:0.1.0", "10.0.0.7:5000/d@sha256:" + 64 * "a"))
            and len(template()["spec"]["containers"]) == 1, [

@@ -103,7 +103,7 @@ def examine(number: str, answer: object) -> Outcome:
 
 
 def check(number: str, answer: object) -> None:
-    """Checks an answer, shows the outcome, and keeps what is solved on disk.
+    """Checks an answer, shows the outcome, and keeps on disk what is solved and the number of tries.
 
     number: the exercise's, `"02.3"`. answer: what the exercise asks for, most often a function.
     Shows "not started" for an answer that still is the stub; else the first property that fails, with what the answer
@@ -122,6 +122,7 @@ def check(number: str, answer: object) -> None:
         detail = "Replace `raise NotImplementedError` by your answer, run that cell, then this one."
         show.put(show.card("…", show.GREY, f"{name}: not started", detail, label="check"))
     else:
+        store.keep_try(number)
         tries = _hints_given[number, found.failed] = _hints_given.get((number, found.failed), 0) + 1
         details = [*held, *found.reasons, *found.remarks]
         details += [f"hint {i}: {hint}" for i, hint in enumerate(found.hints[:tries], start=1)]

@@ -1,4 +1,4 @@
-"""`live`: a function that does something real on a Docker engine or a Kubernetes cluster, or replays what it did there.
+"""`live`: a function that does something real on a Docker engine, a Kubernetes cluster or in a browser, or replays it.
 
     @live("docker")
     def build(): ...; return {"seconds": ...}
@@ -43,7 +43,7 @@ class NotLive(RuntimeError):
 def live(*needs: str) -> Callable[[Callable[[], object]], Callable[[], object]]:
     """Marks a function as one that runs on the real thing.
 
-    needs: "docker", "kubernetes" or both. The function takes no arguments and returns data that JSON can hold.
+    needs: "docker", "kubernetes", "browser", or several. The function takes no arguments and returns data that JSON can hold.
     Calling it raises NotLive where neither the real thing nor a recording is there, and where COURSE_REQUIRE_LIVE=1
     and the real thing is not; TypeError where the function takes arguments or returns what JSON cannot hold.
     """

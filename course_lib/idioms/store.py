@@ -1,6 +1,6 @@
 """The learner's progress, what is solved and what was guessed, in one JSON file that several kernels may change at once.
 
-    {"solved": {"02.1": "2026-03-01", …}, "guesses": {"02": {"lost": {…}, …}, …}}
+    {"solved": {"02.1": "2026-03-01", …}, "guesses": {"02": {"lost": {…}, …}, …}, "drills": {"1": {…}, …}}
 
 Nothing here raises: what stands in the way is said in a sentence, and the lesson goes on.
 """
@@ -34,11 +34,37 @@ def guesses() -> dict[str, dict[str, dict]]:
     return read()["guesses"]
 
 
+def drills() -> dict[str, dict]:
+    """What this learner has done of each drill, by number; `course_lib.drills.records` says what an entry holds."""
+    return read().get("drills", {})
+
+
+def tries() -> dict[str, int]:
+    """How often this learner has checked an answer of theirs until it was solved, by exercise: {"02.1": 3, …}."""
+    return read().get("tries", {})
+
+
 def keep_solved(number: str) -> None:
-    """Keeps the date at which an exercise was first solved; says so where that cannot be."""
-    refused = change(lambda kept: kept["solved"].setdefault(number, date.today().isoformat()))
-    if refused:
+    """Keeps the date at which an exercise was first solved, and that try; says so where that cannot be."""
+
+    def first(kept: dict) -> None:
+        _count_try(kept, number)
+        kept["solved"].setdefault(number, date.today().isoformat())
+
+    if refused := change(first):
         show.put(show.card("!", show.ORANGE, "solved, but not kept on disk", refused, label="progress"))
+
+
+def keep_try(number: str) -> None:
+    """Counts an answer that was checked and is not right yet; where that cannot be kept, `begin` has said so."""
+    change(lambda kept: _count_try(kept, number))
+
+
+def _count_try(kept: dict[str, dict], number: str) -> None:
+    """One try more, unless the exercise is solved already."""
+    if number not in kept["solved"]:
+        counts = kept.setdefault("tries", {})
+        counts[number] = (counts[number] if isinstance(counts.get(number), int) else 0) + 1
 
 
 def read() -> dict[str, dict]:
@@ -103,10 +129,18 @@ def _read() -> dict[str, dict]:
     """What the file holds; one that is half-written or edited by hand is set aside. Raises OSError."""
     try:
         kept = json.loads(places.PROGRESS.read_text(encoding="utf-8"))
-        for part in [kept, kept["solved"], kept.setdefault("guesses", {}), *kept["guesses"].values()]:
+        for part in [
+            kept,
+            kept["solved"],
+            kept.setdefault("guesses", {}),
+            *kept["guesses"].values(),
+            kept.get("tries", {}),
+        ]:
             dict.keys(part)
         for entry in [entry for named in kept["guesses"].values() for entry in named.values()]:
             dict.keys(entry)
+        for part in [(drilled := kept.get("drills", {})), *drilled.values()]:
+            dict.keys(part)
         return kept
     except FileNotFoundError:
         return _empty()

@@ -26,7 +26,7 @@ class Hangs(TimeoutError):
 def broken_off(needs: tuple[str, ...]) -> Iterator[None]:
     """Ends the block, by raising Hangs in it, where what it runs on has not answered for `PATIENCE_S`.
 
-    needs: "docker", "kubernetes". Only in the main thread of Linux and macOS: elsewhere nothing wakes a waiting call, and
+    needs: "docker", "kubernetes", "browser". Only in the main thread of Linux and macOS: elsewhere nothing wakes a waiting call, and
     the limits of the calls themselves must do.
     """
     main = threading.main_thread()

@@ -124,9 +124,9 @@ def apply(documents: list[dict], namespace: str) -> list[str]:
     yet becomes the one before it: see `served`. Raises KubectlFailed.
     """
     placed = [{**each, "metadata": {**each["metadata"], "namespace": namespace}} for each in documents]
-    for each in placed:
-        if each.get("apiVersion") in OLDER:
-            each["apiVersion"] = served(each["apiVersion"])
+    asked = {version: served(version) for version in {each.get("apiVersion") for each in placed} & OLDER.keys()}
+    placed = [{**each, "apiVersion": asked[version]} if (version := each.get("apiVersion")) in asked else each
+              for each in placed]  # fmt: skip
     items = [each for each in placed if each["kind"] != "Namespace"]
     text = json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
     return kubectl("apply", "-n", namespace, "-f", "-", stdin=text).splitlines()

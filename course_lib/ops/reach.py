@@ -1,4 +1,4 @@
-"""Whether a Docker engine is within reach, and a Kubernetes cluster that is the learner's own."""
+"""Whether a Docker engine is within reach, a Kubernetes cluster that is the learner's own, a browser that can be driven."""
 
 import contextlib
 import ipaddress
@@ -59,6 +59,8 @@ def probe(need: str, fresh: bool = False) -> Found:
 
 def asked(need: str) -> Found:
     """As `probe`, of what answered before: asked now, and remembered by nobody."""
+    if need == "browser":
+        return _browser_version()
     return _docker_version() if need == "docker" else cluster_version(SECONDS, 3 * SECONDS)
 
 
@@ -250,4 +252,44 @@ def stand_ins(needs: tuple[str, ...]) -> list[str]:
             "Docker Hub serves."]  # fmt: skip
 
 
-PROBES = {"docker": _docker, "kubernetes": _kubernetes}
+BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+"""What Chromium and Chrome are called on PATH."""
+
+BROWSER_FILES = (
+    "/Applications/Google Chrome.app/Contents/MacOS/Google Chrome",
+    "/Applications/Chromium.app/Contents/MacOS/Chromium",
+    r"C:\Program Files\Google\Chrome\Application\chrome.exe",
+)
+"""Where they stand on macOS and Windows, which keep them off PATH."""
+
+
+def browser_program() -> str | None:
+    """The program of Chromium or Chrome: what COURSE_BROWSER names, else the first that is there."""
+    if chosen := os.environ.get("COURSE_BROWSER"):
+        return chosen
+    on_path = filter(None, map(shutil.which, BROWSERS))
+    return next(on_path, None) or next((file for file in BROWSER_FILES if os.path.exists(file)), None)
+
+
+def _browser() -> Found:
+    return _until_there(("browser", os.environ.get("COURSE_BROWSER", "")), _browser_version)
+
+
+def _browser_version() -> Found:
+    program = browser_program()
+    if program is None:
+        return Found(False, reason="there is no Chromium or Chrome (COURSE_BROWSER may name its program)")
+    if os.name == "nt":  # chrome.exe does not tell its version; it opens a window
+        there = os.path.exists(program)
+        return Found(there, "Chrome" if there else "", "" if there else f"there is no {program}")
+    try:
+        code, told, complaint = _run([program, "--version"], SECONDS)
+    except (OSError, subprocess.TimeoutExpired) as wrong:
+        return Found(False, reason=f"the browser {program} does not start ({plainly(str(wrong))})")
+    version = re.match(r"[A-Za-z ]+[\d.]+", told)
+    if code or not version:
+        return Found(False, reason=f"the browser {program} does not tell its version ({plainly(complaint)})")
+    return Found(True, version.group())
+
+
+PROBES = {"docker": _docker, "kubernetes": _kubernetes, "browser": _browser}

@@ -129,7 +129,10 @@ class Batcher:
     def _expire(self, waiting: Queue, call: Call, timeout: float) -> None:
         self._give_up(waiting, call)
         if call.answer is None:
-            call.answer = Refused(504, f"no answer within {timeout * 1000:g} ms: try again later.")
+            call.answer = Refused(
+                504,
+                f"no answer within {timeout * 1000:g} ms, the time that this request had: give it more, or fewer rows.",
+            )
             self._go_on([call.owner])
 
     def _give_up(self, waiting: Queue, call: Call) -> None:

@@ -4,7 +4,7 @@
 class Refused(Exception):
     """A request that is not answered as it hoped: `status` and `headers` for HTTP, one sentence for the one who sent it.
 
-    status: 4xx where the client can mend it, 503 and 504 where it may try again.
+    status: 4xx where the client can mend it, 503 where it may try again, 504 where the time was up.
     """
 
     def __init__(self, status: int, message: str, headers: dict[str, str] | None = None) -> None:

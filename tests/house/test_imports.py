@@ -65,6 +65,14 @@ def test_the_services_import_little_of_the_rest():
     }
 
 
+def test_the_language_model_imports_pytorch_and_of_the_course_little():
+    loaded = loaded_by("course_lib.language")
+    assert loaded & FRAMEWORKS == {"torch"}
+    course = {each for each in loaded if f"{each}.".startswith("course_lib.")}
+    others = {each for each in course if not f"{each}.".startswith("course_lib.language.")}
+    assert others == {"course_lib", "course_lib.models", "course_lib.places"}
+
+
 def test_ops_stands_below_the_idioms_which_import_it():
     for path in (CHECKOUT / "course_lib/ops").glob("*.py"):
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):

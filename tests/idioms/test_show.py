@@ -85,7 +85,7 @@ def test_each_colour_of_the_palette_survives_the_builds_compression(shown):
 def test_the_map_is_drawn_and_told_from_the_syllabus_alone(shown):
     path.picture(here="02b")
     assert shown[0].alt == path.words("02b") and "Lesson 02b, A loss in floating point" in shown[0].alt
-    assert "still" not in shown[0].alt and "VII Beyond: 25, 26, 27" in shown[0].alt
+    assert "still" not in shown[0].alt and "VII Beyond: 25, 25b, 26, 26b, 27" in shown[0].alt
 
 
 def test_the_picture_of_a_requests_path_names_sections_that_lesson_01_has(shown):

@@ -2,27 +2,22 @@
 
 import contextlib
 import os
-import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
 import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
-NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
+from course_lib.ops.reach import browser_program
+
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
          "--disable-component-update", "--disable-sync"]  # fmt: skip
-
-
-def find() -> str | None:
-    """The browser's program: what COURSE_BROWSER names, else the first of NAMES on PATH."""
-    return os.environ.get("COURSE_BROWSER") or next(filter(None, map(shutil.which, NAMES)), None)
 
 
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
     """A browser with an empty profile. Skips the test where there is none; COURSE_REQUIRE_BROWSER=1 fails it instead."""
-    program = find()
+    program = browser_program()
     if program is None:
         said = "no Chromium or Chrome on PATH (Debian: apt install chromium; or set COURSE_BROWSER to its program)"
         if os.environ.get("COURSE_REQUIRE_BROWSER") == "1":

@@ -114,6 +114,10 @@ def fractions_of_seconds(load_s, unready_s, hung_s):
     return three(load_s, (unready_s - 1) / 2, (hung_s - 2) / 3)
 
 
+def seconds_with_a_point(load_s, unready_s, hung_s):
+    return three(load_s, float((unready_s - 1) // 2), float((hung_s - 2) // 3))
+
+
 def without_startup(load_s, unready_s, hung_s):
     found = three(load_s, (unready_s - 1) // 2, (hung_s - 2) // 3)
     del found["startupProbe"]
@@ -220,6 +224,8 @@ container_name = written(("name: service", "name: digits_service"))
 service_selects_others = written(("  selector: {app: digits}", "  selector: {app: model-deploy}"))
 deployment_selects_others = written(("matchLabels: {app: digits}", "matchLabels: {app: model}"))
 port_of_the_article = written(("targetPort: http", "targetPort: 8080"))
+port_of_the_node = written(("containerPort: 8501}", "containerPort: 8501, hostPort: 8501}"))
+network_of_the_node = written(("      containers:\n", "      hostNetwork: true\n      containers:\n"))
 port_not_named = written(("{name: http, containerPort: 8501}", "{containerPort: 8501}"))
 other_protocol = written(("{port: 80, ", "{port: 80, protocol: UDP, "))
 same_port = written(("port: 80, ", "port: 8501, "))
@@ -366,6 +372,7 @@ WRONG = {
         takes_anything: "what the API server refuses is refused",
     },
     "17.2": {
+        seconds_with_a_point: "three probes, as today's schema knows them",
         fractions_of_seconds: "three probes, as today's schema knows them",
         without_startup: "three probes, as today's schema knows them",
         waits_first: "three probes, as today's schema knows them",
@@ -394,6 +401,8 @@ WRONG = {
         port_not_named: "the Service's port 80 leads to the server's 8501",
         other_protocol: "the Service's port 80 leads to the server's 8501",
         same_port: "the Service's port 80 leads to the server's 8501",
+        port_of_the_node: "no port of the node is taken",
+        network_of_the_node: "no port of the node is taken",
         latest: "its one container runs the image that was passed",
         one_pod: "two pods or more, none missing in an update",
         default_strategy: "two pods or more, none missing in an update",

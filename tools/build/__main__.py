@@ -1,4 +1,4 @@
-"""usage: ./course build [NN …] [--check] [--require-live]
+"""usage: ./course build [NN …] [drills] [--check] [--require-live]
 
 Rebuilds the lessons whose source changed, or those named; --check changes nothing and fails where something is off.
 --require-live refuses to replay recordings, and so renews all of them.
@@ -17,7 +17,7 @@ from pathlib import Path
 import nbformat
 
 from course_lib import places
-from course_lib.syllabus import Lesson, Syllabus, load
+from course_lib.syllabus import Drill, Lesson, Syllabus, load
 from tools.build import check, execute, pages, source
 
 
@@ -29,16 +29,16 @@ def main(words: list[str]) -> int:
     asked = parser.parse_args(words)
     syllabus = load()
     try:
-        wanted = [syllabus.lesson(number) for number in asked.lessons]
+        wanted = [syllabus.lesson(number) for number in asked.lessons if number != source.DRILLS]
     except LookupError as unknown:
         parser.error(unknown.args[0])
     if asked.check:
         return _report(check.everything(syllabus))
     try:
-        for lesson in wanted or [each for each in syllabus.lessons if each.written]:
-            for kind in source.KINDS:
-                if source.source_path(kind, lesson).exists():
-                    build(kind, lesson, syllabus, force=bool(wanted), require_live=asked.require_live)
+        for kind, lesson in source.everything(syllabus):
+            named = lesson in wanted or kind in asked.lessons
+            if named or not asked.lessons:
+                build(kind, lesson, syllabus, force=named, require_live=asked.require_live)
     except (execute.BuildFailed, source.SourceError) as failed:
         print(f"not built: {failed}", file=sys.stderr)
         return 1
@@ -47,7 +47,7 @@ def main(words: list[str]) -> int:
     return _report(check.everything(syllabus))
 
 
-def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_live: bool) -> None:
+def build(kind: str, lesson: Lesson | Drill, syllabus: Syllabus, force: bool, require_live: bool) -> None:
     """Builds one notebook where its source changed, or where `force` says so."""
     fresh = source.read(kind, lesson, syllabus)
     path = lesson.notebook(kind)
@@ -67,7 +67,7 @@ def build(kind: str, lesson: Lesson, syllabus: Syllabus, force: bool, require_li
         # An edit of the text, or another lesson in a link, runs nothing anew: outputs and models stay as they are.
         reused = untouched and not force and source.take_outputs(fresh, built)
     path.parent.mkdir(exist_ok=True)
-    if kind != "exercises" and not reused:
+    if kind not in source.UNRUN and not reused:
         print(f"running {name} …", flush=True)
         # A name that stays, so that what is built differs only where something has changed.
         env = {"COURSE_RECORD": "1", "COURSE_NAME": os.environ.get("COURSE_NAME") or "example"}

@@ -14,7 +14,8 @@ from course_lib import models, places
 from course_lib.idioms.live import recording_path, source_hash
 from course_lib.places import CHECKOUT
 from course_lib.show.path import words as map_in_words
-from course_lib.syllabus import Lesson, Syllabus
+from course_lib.syllabus import Drill, Lesson, Syllabus
+from tools import edge
 from tools.build import pages, source, style
 
 BYTES = 500_000
@@ -33,47 +34,47 @@ def everything(syllabus: Syllabus) -> Outcome:
     """Runs every check over the checkout."""
     outcome = Outcome()
     written = [lesson for lesson in syllabus.lessons if lesson.written]
+    for kind, lesson in source.everything(syllabus):
+        notebook_problems(kind, lesson, syllabus, outcome)
     for lesson in written:
-        for kind in source.KINDS:
-            if source.source_path(kind, lesson).exists():
-                notebook_problems(kind, lesson, syllabus, outcome)
         outcome.problems += style.lesson_problems(lesson) + engine_problems(lesson) + recording_problems(lesson)
     for path, text in pages.wanted(syllabus).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             outcome.problems.append(f"{path.relative_to(CHECKOUT)} is not what its source says: ./course build")
-    outcome.problems += models.problems() + orphans(written) + link_problems()
+    outcome.problems += models.problems() + edge.problems() + orphans(syllabus) + link_problems()
     return outcome
 
 
-def notebook_problems(kind: str, lesson: Lesson, syllabus: Syllabus, outcome: Outcome) -> None:
+def notebook_problems(kind: str, lesson: Lesson | Drill, syllabus: Syllabus, outcome: Outcome) -> None:
     """A built notebook against its source. One that is edited and not committed is its reader's own: a note."""
     path = lesson.notebook(kind)
     name = f"{kind}/{path.name}"
+    word = kind if kind == source.DRILLS else lesson.number
     if not path.exists():
-        outcome.problems.append(f"{name} is not built: ./course build {lesson.number}")
+        outcome.problems.append(f"{name} is not built: ./course build {word}")
         return
     built = nbformat.read(path, as_version=4)
     if built.metadata.get("course", {}).get("fingerprint") != source.fingerprint(built):
         if _differs_from_commit(path):
             outcome.notes.append(f"{name} was run or edited here since it was built; that is yours and stays")
         else:
-            outcome.problems.append(f"{name} holds what the build did not write: ./course build {lesson.number}")
+            outcome.problems.append(f"{name} holds what the build did not write: ./course build {word}")
         return
     if not source.same_cells(built, source.read(kind, lesson, syllabus)):
-        outcome.problems.append(f"{name} differs from its source: ./course build {lesson.number}")
+        outcome.problems.append(f"{name} differs from its source: ./course build {word}")
     if path.stat().st_size > BYTES:
         outcome.problems.append(f"{name} has {path.stat().st_size:,} bytes; at most {BYTES:,}")
     code = [cell for cell in built.cells if cell.cell_type == "code"]
-    if kind == "exercises" and any(cell.outputs for cell in code):
-        outcome.problems.append(f"{name} carries outputs; exercises carry none")
-    if kind != "exercises" and any(cell.execution_count is None for cell in code):
+    if kind in source.UNRUN and any(cell.outputs for cell in code):
+        outcome.problems.append(f"{name} carries outputs; {kind} carry none")
+    if kind not in source.UNRUN and any(cell.execution_count is None for cell in code):
         outcome.problems.append(f"{name} has cells that were never run: ./course build {lesson.number}")
     outcome.problems += [
         f"{name} {problem}" for problem in output_problems(kind, lesson, code) + heading_problems(built)
     ]
 
 
-def output_problems(kind: str, lesson: Lesson, code: list[nbformat.NotebookNode]) -> list[str]:
+def output_problems(kind: str, lesson: Lesson | Drill, code: list[nbformat.NotebookNode]) -> list[str]:
     """What the committed outputs say that they should not, or do not say that they should."""
     outputs = [output for cell in code for output in cell.outputs]
     markup = "\n".join(output.get("data", {}).get("text/html", "") for output in outputs)
@@ -160,11 +161,11 @@ def _live_marks(text: str) -> list[tuple[ast.FunctionDef, ast.Call]]:
     ]
 
 
-def orphans(written: list[Lesson]) -> list[str]:
+def orphans(syllabus: Syllabus) -> list[str]:
     """Built notebooks without a source."""
     problems = []
-    for kind in source.KINDS:
-        stems = {lesson.stem for lesson in written if source.source_path(kind, lesson).exists()}
+    for kind in (*source.KINDS, source.DRILLS):
+        stems = {lesson.stem for own, lesson in source.everything(syllabus) if own == kind}
         folder = CHECKOUT / kind
         problems += [
             f"{kind}/{path.name} has no source" for path in sorted(folder.glob("*.ipynb")) if path.stem not in stems
@@ -178,7 +179,7 @@ def link_problems() -> list[str]:
     texts = {
         path: path.read_text(encoding="utf-8") for path in [*CHECKOUT.glob("*.md"), *CHECKOUT.glob("models/*/*.md")]
     }
-    for kind in source.KINDS:
+    for kind in (*source.KINDS, source.DRILLS):
         for path in (CHECKOUT / kind).glob("*.ipynb"):
             cells = nbformat.read(path, as_version=4).cells
             texts[path] = "\n\n".join(cell.source for cell in cells if cell.cell_type == "markdown")

@@ -1,6 +1,7 @@
 """The files other than notebooks that are written from one source: README's map, environment.yml, the cards of
 models and data."""
 
+import contextlib
 import re
 import tomllib
 from pathlib import Path
@@ -12,9 +13,10 @@ from packaging.utils import canonicalize_name
 from course_lib import data, show
 from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
-from course_lib.syllabus import Syllabus
-from tools import environments
+from course_lib.syllabus import ENGINES, Drill, Syllabus
+from tools import edge, environments
 from tools.build import minutes
+from tools.teaching import placement
 
 DATA_CARD = "digits_data.md"
 """The one template of source/cards that is of data, not of a model."""
@@ -40,6 +42,7 @@ def write(syllabus: Syllabus) -> list[str]:
 def wanted(syllabus: Syllabus) -> dict[Path, str]:
     """Every such page with the text that it should hold."""
     pages = {CHECKOUT / "environment.yml": environment(CHECKOUT), CHECKOUT / "tools/colab/missing.txt": colab(CHECKOUT)}
+    pages.update(placement.pages(syllabus))
     readme = CHECKOUT / "README.md"
     if readme.exists():
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
@@ -49,6 +52,9 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
         pages.update({MODELS / template.stem / "card.md": card(template) for template in templates})
         pages[CHECKOUT / "DATA_CARD.md"] = data_card(CHECKOUT / "source/cards" / DATA_CARD)
+    if edge.SOURCE.exists():
+        with contextlib.suppress(edge.Stale):  # `check` says so
+            pages[edge.PAGE] = edge.page()
     return pages
 
 
@@ -133,9 +139,17 @@ def _map(syllabus: Syllabus) -> str:
                 spent = f"{counted.lesson}" + (f" + {counted.exercises}" if counted.exercises else "")
             if lesson.floor > 1:
                 title = f"*deeper:* {title}"
-            engines = ", ".join(name.capitalize() for name in lesson.live) or "–"
+            engines = ", ".join(ENGINES[name] for name in lesson.live) or "–"
             lines.append(f"| {lesson.number} | {title} | {spent} | {engines} | {lesson.holds} |")
+        if part.roman == "VI" and syllabus.drills:
+            lines += ["| | **Drills** | | | |", *map(_drill, syllabus.drills)]
     return "\n".join(lines) + "\n"
+
+
+def _drill(drill: Drill) -> str:
+    title = f"[{drill.title}](drills/{drill.stem}.ipynb)" if drill.written else f"{drill.title} *(to come)*"
+    engines = ", ".join(name.capitalize() for name in drill.live) or "–"
+    return f"| D{drill.number} | {title} | 20 to 30 | {engines} | {drill.holds} |"
 
 
 def _badges(syllabus: Syllabus) -> str:

@@ -11,11 +11,16 @@ import nbformat
 from nbformat.v4 import new_code_cell, new_markdown_cell
 
 from course_lib.places import CHECKOUT
-from course_lib.syllabus import Lesson, Syllabus
+from course_lib.syllabus import ENGINES, Drill, Lesson, Syllabus
 from tools.build import minutes, stubs
 
 KINDS = ("notebooks", "exercises", "solutions")
-"""The three folders of built notebooks. Exercises are cut out of the sources of solutions."""
+"""The three folders of a lesson's built notebooks. Exercises are cut out of the sources of solutions."""
+
+DRILLS = "drills"
+"""The folder of drills. They are built without outputs, as exercises are: an output would tell what is broken."""
+
+UNRUN = ("exercises", DRILLS)
 
 LANGUAGE = {
     "codemirror_mode": {"name": "ipython", "version": 3},
@@ -36,13 +41,21 @@ class SourceError(Exception):
     """A source file that cannot be built; the message says where and what to do."""
 
 
-def source_path(kind: str, lesson: Lesson, checkout: Path = CHECKOUT) -> Path:
+def source_path(kind: str, lesson: Lesson | Drill, checkout: Path = CHECKOUT) -> Path:
     """The file that a notebook of `kind` is built from; it need not exist."""
-    folder = "notebooks" if kind == "notebooks" else "solutions"
+    folder = kind if kind in ("notebooks", DRILLS) else "solutions"
     return checkout / "source" / folder / f"{lesson.stem}.py"
 
 
-def read(kind: str, lesson: Lesson, syllabus: Syllabus, checkout: Path = CHECKOUT) -> nbformat.NotebookNode:
+def everything(syllabus: Syllabus) -> list[tuple[str, Lesson | Drill]]:
+    """Each notebook that has a source: its kind, and its lesson or drill."""
+    lessons = [(kind, each) for each in syllabus.lessons if each.written for kind in KINDS]
+    return [pair for pair in lessons if source_path(*pair).exists()] + [
+        (DRILLS, each) for each in syllabus.drills if each.written
+    ]
+
+
+def read(kind: str, lesson: Lesson | Drill, syllabus: Syllabus, checkout: Path = CHECKOUT) -> nbformat.NotebookNode:
     """The notebook of `kind` for `lesson`, unexecuted. Raises SourceError for a source that cannot be built."""
     path = source_path(kind, lesson, checkout)
     parsed = jupytext.reads(path.read_text(encoding="utf-8"), fmt="py:percent")
@@ -51,7 +64,9 @@ def read(kind: str, lesson: Lesson, syllabus: Syllabus, checkout: Path = CHECKOU
         cells = stubs.cut(cells) if kind == "exercises" else [stubs.without_marker(cell) for cell in cells]
     except ValueError as wrong:
         raise SourceError(f"{path.relative_to(checkout)}: {wrong}") from None
-    cells = [_head(kind, lesson, syllabus, checkout), _colab(syllabus), *cells, _foot(kind, lesson, syllabus)]
+    head = _drill_head(lesson, syllabus) if kind == DRILLS else _head(kind, lesson, syllabus, checkout)
+    foot = _drill_foot(lesson, syllabus) if kind == DRILLS else _foot(kind, lesson, syllabus)
+    cells = [head, _colab(syllabus), *cells, foot]
     _number(cells)
     return nbformat.v4.new_notebook(cells=cells, metadata={
         "kernelspec": {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"},
@@ -121,12 +136,30 @@ def _head(kind: str, lesson: Lesson, syllabus: Syllabus, checkout: Path) -> nbfo
     line += {"notebooks": f" · {minutes.of(lesson, checkout)}"}.get(kind, f" · {kind}")
     line += " · [map of the course](../README.md#the-map)"
     if lesson.live and kind == "notebooks":
-        engines = " and ".join(name.capitalize() for name in lesson.live)
+        engines = " and ".join(ENGINES[name] for name in lesson.live)
         line += f" · live cells run on {engines}, or replay a recording"
     if kind != "notebooks":
         line += f" · [the lesson](../notebooks/{lesson.stem}.ipynb)"
     badges = _badges(f"{kind}/{lesson.stem}.ipynb", syllabus)
     return new_markdown_cell(f"{line}\n\n{badges}" if badges else line)
+
+
+def _drill_head(drill: Drill, syllabus: Syllabus) -> nbformat.NotebookNode:
+    line = f"**Drill {drill.number}** · 20 to 30 minutes · [map of the course](../README.md#the-map)"
+    if drill.live:
+        engines = " and ".join(name.capitalize() for name in drill.live)
+        line += f" · runs on {engines}, or replays a recording"
+    badges = _badges(f"{DRILLS}/{drill.stem}.ipynb", syllabus)
+    return new_markdown_cell(f"{line}\n\n{badges}" if badges else line)
+
+
+def _drill_foot(drill: Drill, syllabus: Syllabus) -> nbformat.NotebookNode:
+    written = [each for each in syllabus.drills if each.written]
+    at = written.index(drill)
+    links = [f"← [drill {each.number} {each.title}]({each.stem}.ipynb)" for each in written[max(0, at - 1) : at]]
+    links += [f"**Next:** [drill {each.number} {each.title}]({each.stem}.ipynb) →" for each in written[at + 1 : at + 2]]
+    line = " · ".join(links or ["[map of the course](../README.md#the-map)"])
+    return new_markdown_cell(f"---\n\n{line}" + _on_colab(line, DRILLS, syllabus.repository))
 
 
 def _badges(path: str, syllabus: Syllabus) -> str:

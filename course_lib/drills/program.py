@@ -1,0 +1,8 @@
+"""`python -m course_lib.drills.program FILE …`: runs a program that lies in a drill's folder, where it can be edited."""
+
+import runpy
+import sys
+
+if __name__ == "__main__":
+    sys.argv = sys.argv[1:]
+    runpy.run_path(sys.argv[0], run_name="__main__")

@@ -1,0 +1,34 @@
+"""The placement test's last cell: in which part to begin, by the exercises' own checks."""
+
+from collections.abc import Callable
+
+from course_lib import show, syllabus
+from course_lib.idioms.exercises import examine, exercise
+
+ASKED = ("02.2", "07.1", "11.1", "13.3", "16b.1", "20.1")
+"""One short exercise of each part, I to VI, in the order in which the answers are given to `place`."""
+
+
+def place(*answers: Callable) -> None:
+    """Shows in which part to begin: the first whose exercise is not solved. Keeps nothing.
+
+    answers: the learner's functions, one for each of ASKED, in its order. Raises ValueError for another number of them.
+    """
+    if len(answers) != len(ASKED):
+        raise ValueError(f"expected {len(ASKED)} answers, for {', '.join(ASKED)}, got {len(answers)}")
+    course, rows, begin = syllabus.load(), [], None
+    for number, answer in zip(ASKED, answers):
+        lesson = course.lesson(number.partition(".")[0])
+        part, state = course.part_of(lesson), examine(number, answer).state
+        rows.append([f"{part.roman} {part.name}", f"{number} {exercise(number).title}", state])
+        if begin is None and state != "solved":
+            begin = part
+    show.put(show.table(["part", "exercise", "outcome"], rows, "One exercise of each part"))
+    if begin is None:
+        where = "You solved all six: take the parts in any order"
+        how = "Choose what your work needs next. Each lesson stands on its own."
+    else:
+        first = next(course.in_part(begin))
+        where = f"Begin with part {begin.roman} {begin.name}: lesson {first.number} {first.title}"
+        how = "If its first lesson is too easy, try the first exercise of the next part."
+    show.put(show.card("→", show.BLUE, where, how, "Lesson 00 comes first, whatever the result.", label="placement"))

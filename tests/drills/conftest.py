@@ -1,0 +1,53 @@
+"""What the tests of drills share: a drill with a given fault, which leaves nothing behind."""
+
+import socket
+
+import psutil
+import pytest
+
+from course_lib.drills import begin_drill, frame
+from course_lib.idioms import lesson
+
+
+@pytest.fixture
+def begin(tmp_path, monkeypatch):
+    """Starts a drill with a fault of a given name. After the test its processes, addresses and folder are gone."""
+    monkeypatch.setattr(lesson, "SCRATCH", tmp_path / "scratch")
+    begun = []
+
+    def start(number: int, fault: str) -> frame.Drill:
+        kind = kind_of(number)
+        begun.append(begin_drill(number, next(seed for seed in range(1000) if kind.drawn(seed) == fault)))
+        return begun[-1]
+
+    yield start
+    for drill in begun:
+        ran = {each.process.pid: each.url for each in drill.services.values()}
+        drill.end(anyway=True)
+        assert_gone(ran)
+
+
+def kind_of(number: int) -> type[frame.Drill]:
+    return __import__(f"course_lib.drills.drill_{number}", fromlist=["TheDrill"]).TheDrill
+
+
+def assert_gone(ran: dict[int, str]) -> None:
+    """ran: number of a process -> its address."""
+    assert not [pid for pid in ran if psutil.pid_exists(pid)]
+    for url in ran.values():
+        with pytest.raises(OSError):
+            socket.create_connection(("127.0.0.1", int(url.rpartition(":")[2])), timeout=1).close()
+
+
+def examined(drill: frame.Drill, fault: str, evidence: dict[str, dict]) -> None:
+    """Tries every cause with honest readings: the fault's own is accepted, each other one has a message of its own."""
+    said = {}
+    for cause in drill.faults:
+        if cause != fault:
+            drill.diagnose(cause, evidence[cause])
+            assert not drill.diagnosed, f"{cause} was accepted where {fault} is broken: {drill.said}"
+            assert "is not shown" in drill.said and "could not be examined" not in drill.said, drill.said
+            said[cause] = drill.said
+    assert len(set(said.values())) == len(said)
+    drill.diagnose(fault, evidence[fault])
+    assert drill.diagnosed, drill.said

@@ -1,0 +1,97 @@
+"""Drill 3, solved by script for every fault, and what must not count as solved."""
+
+import json
+
+import pytest
+
+from course_lib.drills import drill_3, records
+from tests.drills.conftest import examined
+
+PREDICTORS = drill_3.PREDICTORS
+
+
+def readings(drill) -> dict[str, dict]:
+    """What an honest reader finds for each cause: of both predictors, or of one."""
+    state = drill.metric("predictor-2", "predictor_state_seconds_total")
+    computed = [drill.metric(each, "predictor_computed_total") for each in PREDICTORS]
+    clients = [drill.metric(each, "predictor_client_seconds_total") for each in PREDICTORS]
+    requests = sum(v for k, v in drill.metric("gateway", "service_requests_total").items() if "route=models" in k)
+    return {
+        "batch_wait": {"filling": state["state=filling"], "busy": state["state=busy"]},
+        "retry_storm": {"requests": requests, "tries": sum(drill.metric("gateway", "gateway_tries_total").values())},
+        "queue": {name: sum(each[key] for each in computed) for name, key in
+                  (("computed", "late=no"), ("late", "late=yes"))},
+        "neighbour": {name: sum(each.get(f"client={name}", 0) for each in clients) for name in ("report", "app")},
+    }  # fmt: skip
+
+
+def edit(drill, pairs, *names):
+    file = drill.folder / "services.toml"
+    text = file.read_text(encoding="utf-8")
+    for old, new in pairs.items():
+        assert old in text
+        text = text.replace(old, new)
+    file.write_text(text, encoding="utf-8")
+    for name in names:
+        drill.restart(name)
+        assert "runs again" in drill.said
+
+
+def slow_down(drill):
+    plan = json.loads((drill.folder / "report.json").read_text())
+    (drill.folder / "report.json").write_text(json.dumps(plan | {"workers": 1, "rate_per_s": 0.5}))
+    drill.restart("report")
+
+
+def hide(drill, fault) -> str:
+    """A repair that takes the alert away and not its cause; what must be said of it. Undone by `repair`."""
+    if fault in ("batch_wait", "retry_storm"):
+        drill.services["predictor-2"].stop()
+        return "predictor-2 does not run"
+    if fault == "queue":
+        for name in PREDICTORS:
+            drill.restart(name)
+        return "After a burst of 200 requests"
+    drill.services["report"].stop()
+    return "slow it down, do not stop it"
+
+
+def repair(drill, fault):
+    if fault == "batch_wait":
+        wait = next(
+            each for each in (1500, 2000) if f"--batch-wait-ms={each}" in (drill.folder / "services.toml").read_text()
+        )
+        edit(drill, {f"--batch-wait-ms={wait}": "--batch-wait-ms=0"}, *PREDICTORS)
+    elif fault == "retry_storm":
+        changed = {"--try-ms=20": "--try-ms=1000", "--attempts=6": "--attempts=3", "--retry-share=10": "--retry-share=0.1",
+                   "--breaker-failures=1000000": "--breaker-failures=10"}  # fmt: skip
+        edit(drill, changed, "predictor-2", "gateway")
+    elif fault == "queue":
+        edit(drill, {"--max-queue=10000": "--max-queue=16", "--keep-late=yes": "--keep-late=no"}, *PREDICTORS)
+    else:
+        slow_down(drill)
+
+
+@pytest.mark.parametrize("fault", drill_3.TheDrill.faults)
+def test_the_fault_is_found_by_its_evidence_and_repaired_at_its_cause(begin, fault):
+    drill = begin(3, fault)
+    drill.diagnose("retry_storm", {"requests": 10, "tries": 100_000})
+    assert "do not agree" in drill.said
+    drill.diagnose("batch_wait", {"filling": 0, "busy": 0})
+    assert "do not agree" in drill.said
+    examined(drill, fault, readings(drill))
+    says = hide(drill, fault)
+    drill.repaired()
+    assert "not repaired" in drill.said and says in drill.said, drill.said
+    repair(drill, fault)
+    drill.repaired()
+    assert drill.solved, drill.said
+    assert [run["fault"] for run in records.solved_runs(3)] == [fault]
+
+
+def test_one_replica_less_is_no_repair(begin):
+    drill = begin(3, "retry_storm")
+    url = drill.services["predictor-2"].url
+    edit(drill, {f'    "--predictor",\n    "{url}",\n': ""}, "gateway")
+    drill.repaired()
+    assert "asks predictor-2 no longer" in drill.said
