@@ -1,7 +1,6 @@
 """Looks at a window of incoming rows: have they drifted away from what the model was trained on?"""
 
 import numpy as np
-
 from data import training_rows
 
 ROWS = training_rows()[0]

@@ -7,11 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+from data import EXPORT_MEAN, EXPORT_SCALE, FIELD, HIDDEN, LABELS, MEAN, SCALE, VERSION, training_rows
 from onnx import TensorProto, helper, numpy_helper
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.neural_network import MLPClassifier
-
-from data import EXPORT_MEAN, EXPORT_SCALE, FIELD, HIDDEN, LABELS, MEAN, SCALE, VERSION, training_rows
 
 HERE = Path(__file__).parent
 NAME = HERE.joinpath("project.toml").read_text(encoding="utf-8").split('model = "')[1].split('"')[0]

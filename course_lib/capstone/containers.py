@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from course_lib.capstone.examine import Criterion, Line
-from course_lib.capstone.running import Failed, copied, tail
+from course_lib.capstone.running import Failed, copied
 from course_lib.ops import docker, names
 from course_lib.ops.reach import BASE_IMAGE, probe
 

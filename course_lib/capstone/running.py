@@ -123,7 +123,7 @@ def tail(log: Path, size: int = TAIL) -> str:
         return file.read(size).decode("utf-8", "replace")
 
 
-def ask(folder: Path, what: str, seconds: float = 60, **arrays: np.ndarray) -> Mapping[str, np.ndarray]:
+def ask(folder: Path, what: str, seconds: float = 30, **arrays: np.ndarray) -> Mapping[str, np.ndarray]:
     """What the project's functions answer, see `cage.ask`. Raises Failed where no answer comes."""
     question, answer = folder / "question.npz", folder / "answer.npz"
     answer.unlink(missing_ok=True)

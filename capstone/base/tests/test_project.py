@@ -3,7 +3,6 @@
 from pathlib import Path
 
 import numpy as np
-
 import original
 import serve
 from data import LABELS, training_rows

@@ -3,10 +3,9 @@
 import json
 from pathlib import Path
 
+import drift
 import numpy as np
 import onnxruntime
-
-import drift
 import original
 import serve
 from data import LABELS, VERSION, training_rows

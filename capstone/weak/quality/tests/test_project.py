@@ -5,7 +5,6 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
-
 from data import LABELS, VERSION, training_rows
 
 FOLDER = Path(__file__).parents[1] / "models/digits" / str(VERSION)
