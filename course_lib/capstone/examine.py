@@ -170,7 +170,7 @@ def line_text(line: Line) -> str:
     """A criterion's line for a terminal."""
     mark = {True: "✓", False: "✗", None: "–"}[line.passed]
     won = line.criterion.points if line.passed else 0
-    where = "" if line.passed else f" Read lesson {line.criterion.read}."
+    where = "" if line.passed else f" (lessons {line.criterion.read})"
     return f"{mark} {won}/{line.criterion.points}  {line.criterion.title}: {line.seen}{where}"
 
 

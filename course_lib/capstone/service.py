@@ -4,14 +4,13 @@ import json
 import os
 import shutil
 import sys
-import threading
 import time
 import tomllib
 
 import numpy as np
 
 from course_lib.capstone import projects
-from course_lib.capstone.running import Failed, Skipped, ask, body_of
+from course_lib.capstone.running import Failed, Load, Skipped, ask, body_of
 
 CLOSE = 1e-3
 """How far a served probability may lie from the original's."""
@@ -163,51 +162,6 @@ def logs(exam) -> str:
     if not whole:
         raise Failed("expected a line of JSON with id, status and duration for the request exam-7431; the log has none")
     return "each request has its line, by its id; name, token and numbers of the requests are in none"
-
-
-class Load:
-    """Requests from several threads, each on a connection of its own, for as long as the block lasts.
-
-    statuses: what came back, in the order of the answers; None for a request without one. versions: as the server names them.
-    """
-
-    def __init__(self, server, body: bytes, label: str = "", threads: int = 4) -> None:
-        self.statuses, self.versions, self._stop = [], [], threading.Event()
-        self._ask = lambda: server.predict(body, label)
-        self._threads = [threading.Thread(target=self._go, daemon=True) for _ in range(threads)]
-
-    def _go(self) -> None:
-        while not self._stop.is_set():
-            try:
-                reply = self._ask()
-                self.versions.append(reply.headers.get("x-model-version"))
-                self.statuses.append(reply.status)
-            except (OSError, ValueError) as error:
-                self.statuses.append(type(error).__name__)
-                time.sleep(0.01)
-            except Exception as error:  # http.client's own
-                self.statuses.append(type(error).__name__)
-
-    def __enter__(self) -> "Load":
-        self._began = time.monotonic()
-        for each in self._threads:
-            each.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._stop.set()
-        for each in self._threads:
-            each.join(15)
-        self.seconds = time.monotonic() - self._began
-
-    def check(self, when: str) -> str:
-        """How many were answered. Raises Failed where one was not, or none was asked."""
-        bad = [each for each in self.statuses if each != 200]
-        if bad or not self.statuses:
-            raise Failed(
-                f"{len(bad)} of {len(self.statuses)} requests failed {when}, the first with {bad[:1] or 'nothing'}"
-            )
-        return f"{len(self.statuses)} requests {when}, none failed"
 
 
 def rollback(exam) -> str:
