@@ -11,7 +11,7 @@ from course_lib.capstone.running import Failed, copied
 from course_lib.ops import docker, names
 from course_lib.ops.reach import BASE_IMAGE, probe
 
-MOST_OVER_BASE = 200 << 20
+MOST_OVER_BASE = 200_000_000
 START_SECONDS = 15
 LIMITS = {"mem_limit": "512m", "nano_cpus": 1_000_000_000, "pids_limit": 128, "network_mode": "none"}
 SAFE = {"read_only": True, "cap_drop": ["ALL"], "security_opt": ["no-new-privileges"], "tmpfs": {"/tmp": "size=16m"}}
