@@ -1,0 +1,83 @@
+"""Whatever a project's code does, the examination ends, says what it saw, and leaves nothing running."""
+
+import os
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+
+from course_lib.capstone import examine, projects
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="drives POSIX processes")
+
+
+def examined(tmp_path: Path, only: list[str], **files: str) -> dict[str, tuple[bool | None, str]]:
+    """What was seen of the reference with these files (by their stem) in the place of its own."""
+    folder = projects.reference(tmp_path / "strange")
+    for stem, text in files.items():
+        (folder / f"{stem}.py").write_text(text)
+    before = projects.digest(folder)
+    result = examine.examine(folder, only=only)
+    assert projects.digest(folder) == before
+    return {line.criterion.name: (line.passed, line.seen) for line in result.lines}
+
+
+def test_a_server_that_ends_at_once_loses_what_needs_a_server_and_nothing_else(tmp_path):
+    found = examined(tmp_path, ["runs", "parity", "bad-inputs", "drift"], serve="import os\nos._exit(0)\n")
+    assert [name for name, (passed, _) in found.items() if passed] == ["drift"]
+    assert "not ready" in found["parity"][1]
+
+
+@pytest.mark.parametrize("body", ["import os; os._exit(0)", "raise SystemExit(0)", "return None", "1 / 0"])
+def test_a_function_that_ends_early_or_returns_nothing_wins_nothing(body, tmp_path):
+    explain = f"def explain(predict, row, background):\n    {body}\n"
+    passed, seen = examined(tmp_path, ["explanation"], explain=explain)["explanation"]
+    assert passed is False and seen
+
+
+def test_an_endless_function_is_ended(tmp_path):
+    passed, seen = examined(tmp_path, ["drift"], drift="def alarm(window):\n    while True: pass\n")["drift"]
+    assert passed is False and "no answer within 30 s" in seen
+
+
+def test_gigabytes_of_output_are_cut_off(tmp_path):
+    passed, seen = examined(tmp_path, ["drift"], drift="while True: print('x' * 1000000)\n")["drift"]
+    assert passed is False and seen
+
+
+def test_more_memory_than_allowed_is_not_given(tmp_path):
+    drift = "import numpy\nkept = numpy.ones(6 << 27)\ndef alarm(window): return True\n"
+    passed, seen = examined(tmp_path, ["drift"], drift=drift)["drift"]
+    assert passed is False and "Memory" in seen
+
+
+def test_hundreds_of_processes_end_the_examination(tmp_path):
+    drift = "import os, time\nfor _ in range(400):\n    if not os.fork(): time.sleep(99); os._exit(0)\ntime.sleep(99)\n"
+    found = examined(tmp_path, ["drift", "card"], drift=drift)
+    assert found["drift"][0] is False and "more than 200 processes" in found["drift"][1]
+    assert found["card"][0] is False  # not reached: nothing that was not seen is won
+
+
+@pytest.mark.skipif("processes" not in examine.walls(), reason="this machine cannot hold processes together")
+def test_a_process_that_leaves_its_group_ends_with_the_examination(tmp_path):
+    mark = f"31{os.getpid()}"
+    drift = f"import subprocess\nsubprocess.Popen(['sleep', '{mark}'], start_new_session=True)\n1 / 0\n"
+    assert examined(tmp_path, ["drift"], drift=drift)["drift"][0] is False
+    time.sleep(0.5)
+    assert not [each for each in psutil.process_iter(["cmdline"]) if each.info["cmdline"] == ["sleep", mark]]
+
+
+@pytest.mark.skipif("network" not in examine.walls(), reason="this machine cannot cut the network")
+def test_the_projects_code_has_no_network(tmp_path):
+    drift = (
+        "import socket\nnames = [name for _, name in socket.if_nameindex()]\nraise OSError(f'interfaces: {names}')\n"
+    )
+    assert "interfaces: ['lo']" in examined(tmp_path, ["drift"], drift=drift)["drift"][1]
+
+
+def test_a_link_out_of_the_project_is_refused(tmp_path):
+    folder = projects.reference(tmp_path / "strange")
+    (folder / "elsewhere").symlink_to("/etc")
+    with pytest.raises(projects.Refused, match="is a link"):
+        examine.examine(folder)
