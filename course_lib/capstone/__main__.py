@@ -36,6 +36,10 @@ def _examine(asked: argparse.Namespace) -> int:
 
     with tempfile.TemporaryDirectory() as made:
         if asked.name == REFERENCE and not (projects.PROJECTS / REFERENCE).exists():
+            if not (projects.SOURCE / REFERENCE).is_dir():
+                raise projects.Refused(
+                    "this edition of the course holds no reference solution; examine your own project"
+                )
             folder, out = projects.reference(Path(made) / REFERENCE), KEYS / REFERENCE
         else:
             folder = projects.find(asked.name)

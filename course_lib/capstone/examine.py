@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,7 @@ from typing import Any
 
 from course_lib import places
 from course_lib.capstone import cage, cases, projects
-from course_lib.capstone.running import Failed, Server, Skipped, copied, kill
+from course_lib.capstone.running import Failed, Server, Skipped, copied, kill, tail
 
 WORKER_SECONDS = 200
 MOST_PROCESSES, MOST_BYTES = 200, 1 << 30
@@ -151,9 +152,9 @@ def examine(
         result.lines.append(line)
         say(line_text(line))
 
-    with copied(folder) as place:
+    with copied(folder) as place, tempfile.TemporaryDirectory() as apart:
         inside = [each for each in wanted if not each.engine]
-        for line in _work(place, inside):
+        for line in _work(place, Path(apart), inside):
             note(line)
     if outside := [each for each in wanted if each.engine]:
         from course_lib.capstone import containers
@@ -180,16 +181,19 @@ def walls() -> list[str]:
     return json.loads(asked.stdout) if asked.returncode == 0 else []
 
 
-def _work(place: Path, wanted: list[Criterion]) -> Iterator[Line]:
-    """Has the worker look at the criteria; a line for each, whatever happens to the worker."""
-    out, log = place / "lines.jsonl", place / "worker.log"
+def _work(place: Path, apart: Path, wanted: list[Criterion]) -> Iterator[Line]:
+    """Has the worker look at the criteria; a line for each, whatever happens to the worker.
+
+    apart: a folder for what the worker says, away from the project's code, which may write and remove what it likes.
+    """
+    out, log = apart / "lines.jsonl", apart / "worker.log"
     out.touch()
-    words = [sys.executable, "-m", "course_lib.capstone.examine", str(place), *(each.name for each in wanted)]
-    apart = {"start_new_session": True} if os.name != "nt" else {}
+    words = [sys.executable, "-m", "course_lib.capstone.examine", str(place), str(out), *(each.name for each in wanted)]
+    group = {"start_new_session": True} if os.name != "nt" else {}
     environ = os.environ | {"PYTHONPATH": str(places.CHECKOUT)}
     with log.open("wb") as kept:
         worker = subprocess.Popen(cage.command(*words), cwd=places.CHECKOUT, env=environ, stdin=subprocess.DEVNULL,
-                                  stdout=kept, stderr=subprocess.STDOUT, **apart)  # fmt: skip
+                                  stdout=kept, stderr=subprocess.STDOUT, **group)  # fmt: skip
     waiting, stopped, until = {each.name: each for each in wanted}, "", time.monotonic() + WORKER_SECONDS
     try:
         with out.open() as lines:
@@ -205,7 +209,7 @@ def _work(place: Path, wanted: list[Criterion]) -> Iterator[Line]:
     finally:
         kill(worker)
     if waiting and not stopped:
-        said = (log.read_text(errors="replace").strip().splitlines() or ["nothing"])[-1][:300]
+        said = (tail(log).strip().splitlines() or ["nothing"])[-1][:300]
         stopped = f"the examiner's worker ended with {worker.returncode}: {said}"
     for each in waiting.values():
         yield Line(each, False, f"not reached: {stopped}")
@@ -214,11 +218,21 @@ def _work(place: Path, wanted: list[Criterion]) -> Iterator[Line]:
 def _why_stop(worker: int, place: Path, until: float) -> str:
     if time.monotonic() > until:
         return f"the exam took longer than {WORKER_SECONDS} s and was ended"
-    if sum(path.stat().st_size for path in place.rglob("*") if path.is_file()) > MOST_BYTES:
+    if _bytes(place) > MOST_BYTES:
         return "the project's code wrote more than 1 GiB, and was ended"
     if _below(worker) > MOST_PROCESSES:
         return f"the project's code started more than {MOST_PROCESSES} processes, and was ended"
     return ""
+
+
+def _bytes(place: Path) -> int:
+    """How large the files below a folder are, while somebody adds and removes some."""
+    size = 0
+    for folder, _, files in os.walk(place):
+        for name in files:
+            with contextlib.suppress(OSError):
+                size += os.lstat(os.path.join(folder, name)).st_size
+    return size
 
 
 def _below(worker: int) -> int:
@@ -231,11 +245,11 @@ def _below(worker: int) -> int:
         return 0
 
 
-def main(place: Path, names: list[str]) -> None:
-    """The worker: looks at the criteria of these names and adds a line for each to PLACE/lines.jsonl."""
+def main(place: Path, lines: Path, names: list[str]) -> None:
+    """The worker: looks at the criteria of these names and adds a line for each to the file `lines`."""
     exam = Exam(place)
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    with contextlib.closing(exam), (place / "lines.jsonl").open("a", buffering=1) as out:
+    with contextlib.closing(exam), lines.open("a", buffering=1) as out:
         for each in criteria():
             if each.name in names:
                 try:
@@ -250,4 +264,4 @@ def main(place: Path, names: list[str]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2:])
+    main(Path(sys.argv[1]), Path(sys.argv[2]), sys.argv[3:])

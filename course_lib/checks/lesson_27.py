@@ -102,7 +102,9 @@ def threshold(answer: Callable) -> Iterator[Property]:
 
     def at_random() -> bool:
         dice = randomness.Random(27)
-        rows = [([dice.randint(0, 10) / 10 for _ in range(n)], [dice.randint(0, 1) for _ in range(n)]) for n in range(1, 40)]
+        rows = [
+            ([dice.randint(0, 10) / 10 for _ in range(n)], [dice.randint(0, 1) for _ in range(n)]) for n in range(1, 40)
+        ]
         return all(right(*each, dice.randint(0, 9), dice.randint(0, 9)) for each in rows)
 
     yield ("39 random sets, with equal scores and costs of 0", at_random, [
@@ -125,7 +127,12 @@ def record(answer: Callable) -> Iterator[Property]:
 
     def sealed(**other: object) -> dict:
         whole = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in sorted(files))
-        told = {"sha256": hashlib.sha256(whole.encode()).hexdigest(), "points": 9, "criteria": lines, "project": "größe"}
+        told = {
+            "sha256": hashlib.sha256(whole.encode()).hexdigest(),
+            "points": 9,
+            "criteria": lines,
+            "project": "größe",
+        }
         told = {key: value for key, value in (copy.deepcopy(told) | other).items() if value is not ...}
         text = json.dumps(told, sort_keys=True, ensure_ascii=False)
         return told | {"record_sha256": hashlib.sha256(text.encode()).hexdigest()}

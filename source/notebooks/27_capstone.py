@@ -101,8 +101,9 @@ for file in sorted(mine.rglob("*")):
 # %% [markdown]
 # The folder `server/` is a copy of the course's model server, so the project runs and builds without the course.
 #
-# The project is mediocre on purpose. Each weakness is one that real services have. Here is one of them. `original.py` is the model as it was trained, and `model.onnx` is the model as it is served. On
-# the 450 pictures that nobody trained on, both are right equally often.
+# The project is mediocre on purpose. Each weakness is one that real services have. Here is one of them. `original.py` is
+# the model as it was trained, and `model.onnx` is the model as it is served. On the 450 pictures that nobody trained on,
+# both are right about equally often.
 
 # %%
 case = cases.digits()
@@ -141,7 +142,9 @@ reveal("moved", moved)
 
 # %%
 QUICK = ["runs", "quality", "parity", "contract", "bad-inputs", "explanation", "drift", "card"]
-guess("points", "These eight criteria hold 41 points. How many does the start win?", low=0, high=41)
+guess(
+    "points", "These eight criteria hold 41 points. How many does the start win?", low=0, high=41
+)
 
 # %%
 first = examine(mine, only=QUICK, engine=False)

@@ -53,6 +53,13 @@ def test_the_command_says_what_is_wrong_and_returns_2(capsys, tmp_path):
     assert "expected a record" in capsys.readouterr().err
 
 
+def test_an_edition_without_the_reference_says_so(capsys, monkeypatch, tmp_path):
+    (tmp_path / "cases").mkdir()
+    monkeypatch.setattr(projects, "SOURCE", tmp_path)
+    assert command.main(["examine", "reference"]) == 2
+    assert "holds no reference" in capsys.readouterr().err
+
+
 def test_a_key_inside_the_project_is_refused_and_one_outside_is_kept(tmp_path):
     folder = projects.new("mine", "digits", tmp_path)
     with pytest.raises(projects.Refused, match="keep it outside"):
@@ -74,6 +81,14 @@ def test_a_record_fits_its_files_alone(tmp_path):
     (folder / "CARD.md").write_text("another")
     assert "not those that were examined" in report.verify(record, folder)[0]
     assert report.verify([], folder) and report.verify({}, folder)
+    for strange in (
+        {},
+        {"criteria": 1},
+        {"criteria": [1]},
+        {"criteria": [{"points": 1}]},
+        {"criteria": None, "points": None},
+    ):
+        assert report.verify(strange | {"record_sha256": report._sum(strange)}, folder)
 
 
 def test_the_page_names_each_criterion_and_escapes_what_was_seen(tmp_path):

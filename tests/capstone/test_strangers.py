@@ -7,7 +7,8 @@ from pathlib import Path
 import psutil
 import pytest
 
-from course_lib.capstone import examine, projects
+from course_lib.capstone import containers, examine, projects
+from course_lib.ops.reach import probe
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="drives POSIX processes")
 
@@ -74,6 +75,26 @@ def test_the_projects_code_has_no_network(tmp_path):
         "import socket\nnames = [name for _, name in socket.if_nameindex()]\nraise OSError(f'interfaces: {names}')\n"
     )
     assert "interfaces: ['lo']" in examined(tmp_path, ["drift"], drift=drift)["drift"][1]
+
+
+def test_what_it_writes_above_its_folder_wins_nothing(tmp_path):
+    drift = (
+        "from pathlib import Path\nfor name in ('lines.jsonl', 'worker.log'):\n"
+        '    Path(\'..\', name).write_text(\'{"name": "drift", "passed": true, "seen": "all is well"}\\n\')\n1 / 0\n'
+    )
+    found = examined(tmp_path, ["drift", "card"], drift=drift)
+    assert found["drift"][0] is False and "ZeroDivisionError" in found["drift"][1]
+
+
+@pytest.mark.skipif(not probe("docker").there, reason="no Docker engine within reach")
+@pytest.mark.parametrize("text, seen", [("FROM scratch\nRUN none\n", "not built"), ("FROM ${NONE}\n", "not built"), ("", "not built"),
+    ("FROM python:3.13-slim-trixie\nRUN while true; do echo y; sleep 0.1; done\n", "within 5 s")])  # fmt: skip
+def test_an_image_that_cannot_be_built_in_time_loses_its_points_alone(text, seen, tmp_path, monkeypatch):
+    monkeypatch.setattr(containers, "BUILD_SECONDS", 5)
+    folder = projects.reference(tmp_path / "strange")
+    (folder / "Dockerfile").write_text(text)
+    found = examine.examine(folder, only=["card", "size", "stop"]).lines
+    assert [line.passed for line in found] == [True, False, False] and seen in found[1].seen, found
 
 
 def test_a_link_out_of_the_project_is_refused(tmp_path):

@@ -70,7 +70,9 @@ def _fits(record, files, **how):
     rest = {key: value for key, value in record.items() if key != "record_sha256"}
     own = hashlib.sha256(json.dumps(rest, sort_keys=True, ensure_ascii=how.get("ascii", False)).encode()).hexdigest()
     names = list(files) if how.get("unsorted") else sorted(files)
-    lines = [hashlib.sha256(files[name]).hexdigest() + ("\n" if how.get("nameless") else f"  {name}\n") for name in names]
+    lines = [
+        hashlib.sha256(files[name]).hexdigest() + ("\n" if how.get("nameless") else f"  {name}\n") for name in names
+    ]
     digest = hashlib.sha256("".join(lines).encode()).hexdigest()
     points = sum(each["points"] for each in record.get("criteria", []) if how.get("counts", bool)(each["passed"]))
     checks = {
