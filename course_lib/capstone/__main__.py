@@ -44,7 +44,7 @@ def _examine(asked: argparse.Namespace) -> int:
         else:
             folder = projects.find(asked.name)
             out = folder / "report"
-        result = examine(folder, asked.name, asked.only, engine=not asked.no_engine)
+        result = examine(folder, folder.name, asked.only, engine=not asked.no_engine)
     page = report.write(result, out)
     print(f"\n{result.points} of {result.of} points in {result.seconds:.0f} s")
     for note in report.notes(result):

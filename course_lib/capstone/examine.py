@@ -171,7 +171,7 @@ def line_text(line: Line) -> str:
     """A criterion's line for a terminal."""
     mark = {True: "✓", False: "✗", None: "–"}[line.passed]
     won = line.criterion.points if line.passed else 0
-    where = "" if line.passed else f" (lessons {line.criterion.read})"
+    where = "" if line.passed else f" (lesson{'s' if ',' in line.criterion.read else ''} {line.criterion.read})"
     return f"{mark} {won}/{line.criterion.points}  {line.criterion.title}: {line.seen}{where}"
 
 

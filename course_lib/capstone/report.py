@@ -146,7 +146,7 @@ caption {{ text-align: left; font-weight: bold }} svg {{ max-width: 100%; height
 <p>Case: {say(result.case)}. Examined in {result.seconds:.0f} s. Files: SHA-256 {result.digest}.</p>
 {picture(result)}
 <table><caption>What was looked at, and what was seen</caption>
-<tr><th>criterion</th><th>points</th><th></th><th>what was seen</th><th>lessons</th></tr>{rows}</table>
+<tr><th>criterion</th><th>points</th><th>result</th><th>what was seen</th><th>lessons</th></tr>{rows}</table>
 <h2>How to read this</h2><ul>{told}</ul>
 <p>{PROVES} {PROVES_NOT}</p>
 </html>

@@ -6,6 +6,7 @@ import shutil
 import sys
 import time
 import tomllib
+from pathlib import Path
 
 import numpy as np
 
@@ -248,7 +249,8 @@ def signature(exam) -> str:
         sums = (models / "SHA256SUMS").read_bytes()
         read_public_key(exam.folder / "trust.pem").verify((models / "SHA256SUMS.sig").read_bytes(), sums)
     except (OSError, ValueError) as wrong:
-        raise Failed(f"nothing is signed: {str(wrong)[:160]}. `./course capstone sign NAME` does it") from None
+        why = f"{Path(wrong.filename).name} is missing" if getattr(wrong, "filename", None) else str(wrong)[:160]
+        raise Failed(f"nothing is signed: {why}. `./course capstone sign NAME` does it") from None
     except InvalidSignature:
         raise Failed("models/SHA256SUMS.sig is no signature of models/SHA256SUMS by trust.pem's key") from None
     if not exam.server.ready:

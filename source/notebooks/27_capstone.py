@@ -163,7 +163,9 @@ reveal("points", first.points)
 # the first layer.
 
 # %%
-print((mine / "data.py").read_text(encoding="utf-8").split("HIDDEN")[1].split("def ")[0])
+for line in (mine / "data.py").read_text(encoding="utf-8").splitlines():
+    if "SCALE" in line:
+        print(line)
 
 # %% [markdown]
 # The training divides by 16, the export by 15. Somebody thought of four bits, whose largest number is 15. But each number
