@@ -74,6 +74,8 @@ def copied(project: Path) -> Iterator[Path]:
 
 
 def _limit() -> None:
+    if os.name == "nt":
+        return
     import resource
 
     for what, most in (("CPU", CPU_SECONDS), ("AS", MEMORY_BYTES), ("FSIZE", FILE_BYTES), ("CORE", 0)):
