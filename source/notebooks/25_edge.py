@@ -358,8 +358,8 @@ observe(
 # browser's clock ticks in coarse steps, to make attacks by timing harder. So the page times 450 answers together.
 # A phone may take several times as long. Open the page on yours and run the 450 images.
 #
-# Is int8 worth it here? It makes the page about 1 % smaller. Whether it saves time, the first of the two tables says.
-# With a larger model it would save more of both.
+# Is int8 worth it here? It makes the page about 1 % smaller. Whether it saves time, the first of the two tables says,
+# and with so small a model the answer changes from run to run. Measure again with a larger one.
 #
 # ## How long does an old version stay in the fleet?
 #
