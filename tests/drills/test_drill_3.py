@@ -45,7 +45,7 @@ def second(drill) -> str:
 def pretend(drill):
     """Fewer users, and a faster model, by the files alone."""
     for name, old, new, says in [
-        ("users.json", '"rate_per_s": 20', '"rate_per_s": 2', "how many users we have"),
+        ("users.json", '"rate_per_s": 20', '"rate_per_s": 2', "choose our users"),
         ("services.toml", "--sample-ms=3", "--sample-ms=0", "no option makes it faster"),
     ]:
         file = drill.folder / name
