@@ -8,11 +8,18 @@ import pytest
 from course_lib.drills import begin_drill, frame
 from course_lib.idioms import lesson
 
+SHORTER = {1: {"watched": 5}, 2: {"watched": 5}, 3: {"begun": 30, "watched": (20, 30), "drain_s": 4.0}}
+"""Drill -> its windows, shorter than a learner's: a test does not watch as long."""
+
 
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
     """Starts a drill with a fault of a given name. After the test its processes, addresses and folder are gone."""
     monkeypatch.setattr(lesson, "SCRATCH", tmp_path / "scratch")
+    monkeypatch.setattr(frame, "STOP_SECONDS", 1)
+    for number, windows in SHORTER.items():
+        for name, value in windows.items():
+            monkeypatch.setattr(kind_of(number), name, value)
     begun = []
 
     def start(number: int, fault: str) -> frame.Drill:
