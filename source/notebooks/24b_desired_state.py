@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 24b What is desired stands in git
+# # 24b Desired state in git
 #
 # At 3 a.m. the service is slow. It runs in one pod, but the files say two. On Friday somebody scaled it down by hand,
 # "for a moment". Which of the two numbers is the mistake? Nobody wrote it down.
@@ -285,6 +285,8 @@ def one_round(commit):
         kubernetes.kubectl("diff", *where, "-f", "-", stdin=text)
         lines = []
     except kubernetes.KubectlFailed as differs:
+        if differs.code != 1:  # no difference: the comparison itself failed
+            raise
         lines = [
             line for line in str(differs).splitlines() if line[:1] in "+-" and line[1:2] == " "
         ]

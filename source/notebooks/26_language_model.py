@@ -375,7 +375,7 @@ observe(
 )
 
 # %% [markdown]
-# Both ways multiply each token by the same weights. What differs is how often the weights are read. A pass reads
+# Both ways multiply each token by the same weights. The difference lies in how often the weights are read. A pass reads
 # every weight once, and uses it twice (one multiplication, one addition) for each token. With $b$ tokens in a pass
 # and 2 bytes a weight, that is $2b/2 = b$ operations per byte. Lesson 13's roofline says what follows. A processor
 # that could do 100 operations in the time of reading one byte is busy to 1 % at $b = 1$. **Decode is bound by
@@ -860,7 +860,7 @@ show.table(["what", "figure"], rows, caption="A language model behind an API")
 #
 # Our network is so small that Python's own work dominates each pass. Do not expect these factors on large models.
 # Each slot here reserves the longest possible text, which wastes most of the cache (26b). A prefill blocks everyone,
-# and a slow reader is not disconnected. The server has no keys and no rates per customer (lesson 22c has them). Bits
+# and a client that reads or sends slowly is not disconnected. The server has no keys and no rates per customer (lesson 22c has them). Bits
 # per character say how well a model predicts, not whether its answers are right or safe. Held-out paragraphs of one
 # manual resemble those it learned from, so our bits flatter both models.
 #

@@ -268,7 +268,7 @@ def draft(ids):
 #
 # $$\underbrace{q(x)\min\left(1, \tfrac{p(x)}{q(x)}\right)}_{\min(p(x),\, q(x))} + \underbrace{\Big(1 - \sum_y \min(p(y), q(y))\Big)}_{\text{a rejection}} \cdot \frac{(p(x) - q(x))_+}{\sum_y (p(y) - q(y))_+} = p(x).$$
 #
-# The two sums are equal, since $p$ and $q$ both sum to 1, so they cancel. What is left is $\min(p, q) + (p - q)_+ = p$.
+# The two sums are equal, since $p$ and $q$ both sum to 1, so they cancel. The remaining sum is $\min(p, q) + (p - q)_+ = p$.
 #
 # The second half is easy to get wrong. A tempting shortcut draws from $p$ itself after a rejection. We test both with
 # 100,000 draws and the chi-square test of lesson 21.

@@ -1,5 +1,5 @@
 # %% [markdown]
-# # 24b What is desired stands in git: exercises
+# # 24b Desired state in git: exercises
 #
 # Three functions behind a reconciler and a reproducible build: who owns a field, which commit may follow which, and an
 # archive that depends only on names and contents. None needs git, an engine or a cluster. Fill in what is missing, run

@@ -8,10 +8,10 @@ import numpy as np
 import onnx
 import pytest
 
-from course_lib.drills import drill_2, records
+from course_lib.drills import drill_2
 from course_lib.ops.http import ask
 from course_lib.pipeline import checksum
-from tests.drills.conftest import examined
+from tests.drills.conftest import examined, mended
 
 
 def readings(drill) -> dict[str, dict]:
@@ -93,13 +93,7 @@ def test_the_fault_is_found_by_its_evidence_and_repaired_at_its_cause(begin, fau
     drill.repaired()  # before the diagnosis it tells what users see, and not the cause
     assert "differently from the large model" in drill.said
     examined(drill, fault, honest)
-    says = hide(drill, fault)
-    drill.repaired()
-    assert "not repaired" in drill.said and says in drill.said, drill.said
-    repair(drill, fault)
-    drill.repaired()
-    assert drill.solved, drill.said
-    assert [run["fault"] for run in records.solved_runs(2)] == [fault]
+    mended(drill, fault, hide, repair)
 
 
 def test_after_a_roll_back_the_cause_can_be_shown_and_what_was_wrong_tonight_is_no_repair(begin):

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from course_lib.drills import drill_3, records
-from tests.drills.conftest import examined
+from course_lib.drills import drill_3
+from tests.drills.conftest import examined, mended
 
 PREDICTORS = drill_3.PREDICTORS
 
@@ -106,10 +106,4 @@ def test_the_fault_is_found_by_its_evidence_and_repaired_at_its_cause(begin, fau
         drill.metric("predictor-0", "predictor_wating")
     examined(drill, fault, readings(drill))
     pretend(drill)
-    says = hide(drill, fault)
-    drill.repaired()
-    assert "not repaired" in drill.said and says in drill.said, drill.said
-    repair(drill, fault)
-    drill.repaired()
-    assert drill.solved, drill.said
-    assert [run["fault"] for run in records.solved_runs(3)] == [fault]
+    mended(drill, fault, hide, repair)
