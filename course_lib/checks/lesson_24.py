@@ -57,6 +57,13 @@ def gates(answer: Callable) -> Iterator[Property]:
         "bar is for the whole set, slice_bar for each slice.",
         "Compare the slices with slice_bar.",
     ])  # fmt: skip
+    yield ("the ends are compared as they are, not rounded", lambda: (
+        says(396, 450, {}, 0.8473, 0.8) and says(396, 450, {"B": (20, 30)}, 0.8, 0.8079) and says(396, 450, {"B": (20, 30)}, 0.8, 0.807)
+    ), [
+        "wilson(396, 450)[0] is about 0.8469. Does your gate say that it reaches 0.8473?",
+        "Round what people read, not what the gate compares.",
+        "wilson(right, count)[0] < bar",
+    ])  # fmt: skip
     yield ("a slice without pictures shows nothing", lambda: says(430, 450, {"C": (0, 0), "B": (3, 30)}, 0.87, 0.8), [
         "What does wilson(0, 0) do?",
         "Leave a slice out whose count is 0.",
@@ -238,11 +245,19 @@ def advisories(answer: Callable) -> Iterator[Property]:
         "SpecifierSet(each).contains(version, prereleases=True)",
     ])  # fmt: skip
     yield ("a version that nobody can read is affected by every advisory for its package, and by no other", lambda: says(
-        [part("web", "unknown"), part("api", "2024-build-x"), part("web", "")], [two, hole("CVE-6", "other", "<9")]
+        [part("web", v) for v in ("unknown", "2024-build-x", "")] + [part("api", "2024-build-x")],
+        [two, hole("CVE-6", "other", "<9")],
     ), [
         "Version(\"unknown\") raises InvalidVersion.",
         "The scanner cannot say that it is safe, so it reports it.",
         "except InvalidVersion: count it as affected",
+    ])  # fmt: skip
+    yield ("the version is given back as the component has it", lambda: says(
+        [part("web", v) for v in ("v1.0", "1.010", "1.0-beta")], [hole("CVE-8", "web", "<2")]
+    ), [
+        "Version(\"v1.0\") prints as 1.0. Which of the two is in the SBOM?",
+        "Use Version only to compare.",
+        "(advisory[\"id\"], component[\"name\"], component[\"version\"])",
     ])  # fmt: skip
     yield ("each once, and sorted", lambda: says(
         [part("web", "1.10"), part("api", "0.1"), part("web", "1.10")],

@@ -159,8 +159,9 @@ def judged(answer: Callable) -> Iterator[Property]:
         "json.loads stands below the try with verify.",
     ])  # fmt: skip
     yield ("a signed version that is not higher than the remembered one is refused",
-           lambda: all(answer(*_signed(_manifest(v)), 8) == "version" for v in (8, 7, -1)), [
-        "An old release keeps its valid signature.",
+           lambda: all(answer(*_signed(_manifest(v)), 8) == "version" for v in (8, 7, -1))
+           and answer(*_signed(_manifest(9)), 10) == "version" and answer(*_signed(_manifest(10)), 9) == "install", [
+        "An old release keeps its valid signature. And 10 is higher than 9: compare numbers, not texts.",
         "The same version again is not newer either.",
         'if version <= remembered: return "version"',
     ])  # fmt: skip
@@ -169,6 +170,14 @@ def judged(answer: Callable) -> Iterator[Property]:
            and answer(*_signed(_manifest(), b""), 7) == "checksum", [
         "The signature covers the manifest alone. What ties the model to it?",
         "Compute the model's SHA-256 and compare.",
+        'hashlib.sha256(model).hexdigest() != told["sha256"]',
+    ])  # fmt: skip
+    whole = hashlib.sha256(b"weights").hexdigest()
+    partly = [whole[:8] + 56 * "0", whole[:8], whole[:63], "", 64 * "z"]
+    yield ("a checksum that agrees only in part is refused, without an exception",
+           lambda: all(answer(*_signed({"version": 8, "sha256": each}), 7) in ("checksum", "manifest") for each in partly), [
+        "Try the first 8 digits of the right checksum, an empty text, and 64 letters z.",
+        "Compare all 64 digits, as texts. bytes.fromhex raises where a letter is no digit.",
         'hashlib.sha256(model).hexdigest() != told["sha256"]',
     ])  # fmt: skip
     broken = [b"{", b"\xff\xfe\xfd", [], "text", 5, None, {}, {"version": 9}, {"sha256": "00"}]

@@ -101,6 +101,12 @@ def counted(answer: Callable) -> Iterator[Property]:
         "6 · 5 places, 24 channels, 9 products.",
         "weights = 3 * 3 * 24",
     ])  # fmt: skip
+    yield ("height and width may differ, in the picture and in the filter",
+           lambda: told([_conv((4, 6, 2), (1, 5, 3))]) == (720, 38), [
+        "A filter of 1 × 5 × 3 has 15 weights, and 4 × 6 is 24 places.",
+        "Multiply all three numbers of the filter, and both sides of the output.",
+        "math.prod(filter)",
+    ])  # fmt: skip
     yield ("the digits network: 314,568 MACs and 15,504 bytes; no layer: 0 and 0",
            lambda: told(digits) == (314568, 15504) and told([]) == (0, 0), [
         "Pooling and reshaping have no weights.",

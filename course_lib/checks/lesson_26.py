@@ -186,6 +186,12 @@ def server_sent(answer: Callable) -> Iterator[Property]:
         "Collect a list of data lines, and yield it joined by a line feed, if there is one.",
         "elif not line and data: yield b'\\n'.join(data).decode(); data = []",
     ])  # fmt: skip
+    yield ("every event comes out, whatever its text is", lambda: told(b"data: [DONE]\n\ndata: a\n\n") == ["[DONE]", "a"]
+           and told("data: a\u2028b\u0085c\x0bd\n\n".encode()) == ["a\u2028b\u0085c\x0bd"], [
+        "`[DONE]` is an event like any other: who reads the events decides what it means.",
+        "str.splitlines() splits at more characters than LF and CR LF, U+2028 for instance.",
+        "split(b'\\n')",
+    ])  # fmt: skip
     yield ("what never ended is no event", lambda: told(b"data: a\n\ndata: b\n") == ["a"] and told(b"data: b") == [] and told(b"data: a\n", b"data: b") == [], [
         "The connection broke. Was that event complete?",
         "Only an empty line ends an event.",

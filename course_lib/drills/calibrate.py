@@ -53,6 +53,10 @@ def main() -> int:
     if target.parent.exists():
         print(f"version {asked.version} is there already: a change is a new version", file=sys.stderr)
         return 2
+    if not (here / asked.pictures).is_file():
+        there = ", ".join(sorted(path.relative_to(here).as_posix() for path in here.glob("calibration/*.npy")))
+        print(f"no file {asked.pictures.as_posix()} here; there are {there}", file=sys.stderr)
+        return 2
     small(here / "models/digits_small/1/model.onnx", np.load(here / asked.pictures), target)
     print(f"wrote version {asked.version}, {target.stat().st_size:,} bytes")
     return 0

@@ -143,7 +143,8 @@ class Drill:
         except (RuntimeError, ValueError, KeyError, TypeError) as wrong:
             self._say("✗", show.ORANGE, f"{name} does not run", str(wrong)[-700:])
             return
-        self._say("↻", show.BLUE, f"{name} runs again at {self.services[name].url}")
+        sends = (self.folder / f"{name}.json").exists()
+        self._say("↻", show.BLUE, f"{name} runs again{', and sends to' if sends else ' at'} {self.services[name].url}")
 
     def run(self, program: str, *arguments: object) -> None:
         """Runs a program of the folder, as `python PROGRAM ARGUMENTS` does in a terminal, and shows what it prints."""
@@ -172,7 +173,7 @@ class Drill:
         cause: a name from `causes()`. evidence: its readings by name.
         """
         self._keep()
-        if cause is None or not evidence:
+        if cause is None and not evidence:
             self._say("○", show.GREY, "not yet diagnosed", "`drill.causes()` lists the causes, and their evidence")
             return
         wanted = self._wanted(cause) if cause in self.faults else None
@@ -201,7 +202,8 @@ class Drill:
         else:
             self.solved = True
             records.keep_solved(self.number, self.seed, self._fault, self.seconds, self.hints)
-            told = f"solved in {max(1, round(self.seconds / 60))} minutes with {self.hints} hints"
+            minutes = max(1, round(self.seconds / 60))
+            told = f"solved in {_counted(minutes, 'minute')} with {_counted(self.hints, 'hint')}"
             self._say("✓", show.GREEN, told, "Write your post-mortem; `drill.postmortem()` shows ours. `drill.end()` "
                       "stops everything.")  # fmt: skip
 
@@ -225,6 +227,8 @@ class Drill:
         self.services.clear()
         _running.pop(self.number, None)
         atexit.unregister(self._at_exit)
+        if not anyway:
+            self._say("■", show.GREY, "everything is stopped", "`begin_drill` draws another fault")
 
     # What a subclass calls and writes
 
@@ -279,7 +283,8 @@ class Drill:
         atexit.register(self._at_exit)
         self.build(self._fault)
         self._keep()
-        lines = [f"{name}: `{each.url}`" for name, each in self.services.items() if name != "users"]
+        clients = {path.stem for path in self.folder.glob("*.json")}  # they send, and have no address of their own
+        lines = [f"{name}: `{each.url}`" for name, each in self.services.items() if name not in clients]
         lines.append(f"files, and services.toml: `{self.folder}`")
         show.put(show.card("▲", show.ORANGE, f"{time.strftime('%H:%M')}  {self.alert()}", label="page"))
         show.put(show.card("◆", show.BLUE, f"drill {self.number}, seed {self.seed}", *lines, label="what runs"))
@@ -335,11 +340,22 @@ class Drill:
 
 
 def agrees(what: str, said: object, found: object) -> None:
-    """Raises NotShown where a learner's reading, a number or an array, is not what is measured now."""
-    said, found = np.asarray(said, float), np.asarray(found, float)
-    if said.shape != found.shape or not np.allclose(said, found, rtol=1e-3, atol=5e-4):
-        shown = f"{found:.4g}" if found.ndim == 0 else f"an array of {found.shape}, largest {found.max():.4f}"
-        raise NotShown(f"The reading does not agree with the system: {what}: measured just now {shown}.")
+    """Raises NotShown where a learner's reading, a number or an array, is not what is measured now. Does not tell it."""
+    found = np.asarray(found, float)
+    kind = "a number" if found.ndim == 0 else f"an array of {' × '.join(map(str, found.shape))} numbers"
+    try:
+        said = np.asarray(said, float)
+    except (TypeError, ValueError):
+        said = None
+    if said is None or said.shape != found.shape:
+        raise NotShown(f"This could not be examined: {what} has to be {kind}.")
+    if not np.allclose(said, found, rtol=1e-3, atol=5e-4):
+        raise NotShown(f"The reading does not agree with the system: {what}, measured just now, is not what you give. Read "
+                       "it again, to three digits.")  # fmt: skip
+
+
+def _counted(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
 
 
 def get(url: str) -> str:

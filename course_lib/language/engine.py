@@ -30,7 +30,8 @@ class Request:
         """The next token, from float32 logits (tokens,). The draw depends on this request's seed alone."""
         if self.temperature == 0:
             return int(logits.argmax())
-        chances = (logits.double() / self.temperature).softmax(0).cumsum(0).numpy()
+        # The largest first becomes 0: divided by a tiny temperature it must not become infinite.
+        chances = ((logits.double() - logits.max()) / self.temperature).softmax(0).cumsum(0).numpy()
         return min(int(np.searchsorted(chances, self.random.random(), side="right")), len(chances) - 1)
 
 

@@ -8,6 +8,7 @@ import asyncio
 import codecs
 import contextlib
 import json
+import math
 import os
 import time
 import uuid
@@ -37,6 +38,11 @@ class Refused(Exception):
     """A request that is not answered: (message, status, code)."""
 
 
+def _told(text: str) -> str:
+    """What came, safe to send back: short, and without halves of surrogate pairs."""
+    return (text if len(text) <= 200 else text[:200] + "…").encode("utf-8", "backslashreplace").decode()
+
+
 class Metrics:
     """What /metrics shows."""
 
@@ -57,17 +63,18 @@ def wanted(body: object, pieces: Pieces, capacity: int) -> tuple[Request, dict]:
     if not isinstance(body, dict):
         raise Refused(f"expected a JSON object, got {type(body).__name__}", 400, "invalid_type")
     if unknown := sorted(body.keys() - FIELDS):
-        raise Refused(
-            f"expected only {', '.join(sorted(FIELDS))}, got {', '.join(unknown)}", 400, "unsupported_parameter"
-        )
+        got = _told(", ".join(unknown))
+        raise Refused(f"expected only {', '.join(sorted(FIELDS))}, got {got}", 400, "unsupported_parameter")
     if body.get("model") != NAME:
-        raise Refused(f"expected the model {NAME}, got {body.get('model')!r}", 404, "model_not_found")
+        raise Refused(f"expected the model {NAME}, got {_told(repr(body.get('model')))}", 404, "model_not_found")
 
     def number(name: str, default: float | None, low: float, high: float, *types: type) -> float | None:
         value = default if body.get(name) is None else body[name]
         if value is not None and (type(value) not in types or not low <= value <= high):
             kind = "a number" if float in types else "a whole number"
-            raise Refused(f"{name}: expected {kind} from {low} to {high}, got {value!r}", 400, "invalid_value")
+            raise Refused(
+                f"{name}: expected {kind} from {low} to {high}, got {_told(repr(value))}", 400, "invalid_value"
+            )
         return value
 
     limit = number("max_tokens", 16, 1, capacity - 1, int)
@@ -81,11 +88,15 @@ def wanted(body: object, pieces: Pieces, capacity: int) -> tuple[Request, dict]:
     if not isinstance(prompt, str) or not prompt:
         raise Refused(f"prompt: expected a text that is not empty, got {str(prompt)[:40]!r}", 400, "invalid_value")
     try:
-        tokens = pieces.encode(prompt)
+        least = math.ceil(len(prompt.encode()) / pieces.longest)
     except UnicodeEncodeError:
         raise Refused("prompt: expected text, got half of a surrogate pair", 400, "invalid_value") from None
-    if len(tokens) + limit > capacity:
-        said = f"expected at most {capacity} tokens in all, got {len(tokens)} in the prompt and max_tokens {limit}"
+    # Encoding a long word takes time with the square of its length, and every other stream waits meanwhile.
+    hopeless = least + limit > capacity
+    tokens = [] if hopeless else pieces.encode(prompt)
+    if hopeless or len(tokens) + limit > capacity:
+        count = f"{least} or more" if hopeless else f"{len(tokens)}"
+        said = f"expected at most {capacity} tokens in all, got {count} in the prompt and max_tokens {limit}"
         raise Refused(said, 400, "context_length_exceeded")
     return Request(tokens, limit, temperature, seed), body
 

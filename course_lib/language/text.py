@@ -28,7 +28,7 @@ def manual() -> tuple[str, str]:
 class Pieces:
     """Byte pair encoding: the 256 bytes, and one more piece for each merge. Any text can be encoded.
 
-    merges: pairs of piece numbers; the first makes piece 256. Source: R. Sennrich et al., ACL 2016.
+    merges: pairs of piece numbers; the first makes piece 256. longest: bytes of the longest piece. Source: R. Sennrich et al., ACL 2016.
     """
 
     def __init__(self, merges: Iterable[tuple[int, int]]) -> None:
@@ -37,6 +37,7 @@ class Pieces:
         self.bytes = [bytes([i]) for i in range(256)]
         for a, b in self.merges:
             self.bytes.append(self.bytes[a] + self.bytes[b])
+        self.longest = max(map(len, self.bytes))
         self._known: dict[str, list[int]] = {}
 
     @classmethod
@@ -79,6 +80,8 @@ class Pieces:
             while pairs := [pair for pair in zip(found, found[1:], strict=False) if pair in self.rank]:
                 best = min(pairs, key=self.rank.__getitem__)
                 _join(found, best, 256 + self.rank[best])
+            if len(word) > 64:  # a stranger's words may be long, and all different
+                return found
             if len(self._known) > 20_000:  # a service runs for months
                 self._known.clear()
             self._known[word] = found

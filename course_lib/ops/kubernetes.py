@@ -22,7 +22,11 @@ class NotOurs(RuntimeError):
 
 
 class KubectlFailed(RuntimeError):
-    """kubectl ended with an error; the message holds what it said."""
+    """kubectl ended with an error; the message holds what it said, `code` its exit status (None: it did not end)."""
+
+    def __init__(self, message: str, code: int | None = None) -> None:
+        super().__init__(message)
+        self.code = code
 
 
 def kubectl(*words: str, stdin: str | None = None, timeout: float = 150) -> str:
@@ -36,7 +40,7 @@ def kubectl(*words: str, stdin: str | None = None, timeout: float = 150) -> str:
     except subprocess.TimeoutExpired:
         raise KubectlFailed(f"kubectl {' '.join(words)}: no end after {timeout} s") from None
     if done.returncode:
-        raise KubectlFailed(f"kubectl {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}")
+        raise KubectlFailed(f"kubectl {' '.join(words)}: {done.stderr.strip() or done.stdout.strip()}", done.returncode)
     return done.stdout
 
 

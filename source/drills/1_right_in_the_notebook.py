@@ -99,7 +99,8 @@ drill.causes()
 
 # %% [markdown]
 # Write the cause and its evidence, for example `drill.diagnose("labels", {"request": 17, "model": 3, "service": "nine"})`.
-# The evidence is compared with the system as it runs now. So diagnose first, and repair afterwards.
+# Numbers count to three digits; pixels may be an array or lists. The evidence is compared with the system as it runs now.
+# So diagnose first, and repair afterwards.
 
 # %%
 drill.diagnose(cause=None, evidence={})

@@ -50,11 +50,11 @@ drill = begin_drill(2)
 #
 # ## Where do I begin?
 #
-# What was released, and how?
+# What do the lists look like? This is version 2's entry, and the policy. Version 3 has an entry too.
 
 # %%
 releases = json.loads((drill.folder / "releases.json").read_text())
-print(json.dumps(releases["3"], indent=1), (drill.folder / "policy.json").read_text())
+print(json.dumps(releases["2"], indent=1), (drill.folder / "policy.json").read_text())
 
 # %% [markdown]
 # Which version answers, and which one does the label name?
@@ -100,7 +100,8 @@ print(np.round(drill.pictures[0, 0], 2))
 drill.causes()
 
 # %% [markdown]
-# Write the cause and its evidence. The evidence is compared with the files and the server as they are now.
+# Write the cause and its evidence, for example `drill.diagnose("swapped_file", {"sha256": "51ac…", "released": "98da…"})`,
+# with all 64 digits. Numbers count to three digits. The evidence is compared with the files and the server as they are now.
 
 # %%
 drill.diagnose(cause=None, evidence={})
@@ -119,7 +120,8 @@ drill.run("calibrate.py", "--help")
 # Repair here.
 
 # %% [markdown]
-# Does the system say that it is well? It has to be a *small* model that answers.
+# Does the system say that it is well? It has to be a *small* model that answers, and each released version has to be the
+# file that was released.
 
 # %%
 drill.repaired()

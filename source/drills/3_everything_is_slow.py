@@ -23,13 +23,14 @@ drill = begin_drill(3)
 # *predictors*.
 #
 # ```text
-# users ───┐             ┌──> predictor-1
+# users ───┐             ┌──> predictor-0
 #          ├──> gateway ─┤
-# report ──┘             └──> predictor-2
+# report ──┘             └──> predictor-1
 # ```
 #
 # The users send 20 requests a second, with one picture each. A user waits one second for an answer and tries at most three
-# times. The predictors do not really compute: they wait for as long as a larger model would take. So your computer stays
+# times. The gateway may try each of these again, at the other predictor. The predictors do not really compute: they wait for
+# as long as a larger model would take, `--work-ms` for a batch and `--sample-ms` for each picture. So your computer stays
 # cool, and nothing here depends on its speed. A predictor computes one batch at a time.
 #
 # | file in the drill's folder | what it is |
@@ -43,7 +44,7 @@ drill = begin_drill(3)
 #
 # | metric | of | what it counts |
 # | --- | --- | --- |
-# | `service_requests_total` | gateway | requests that it answered |
+# | `service_requests_total` | gateway | requests that it answered; `route=models`: the clients' requests |
 # | `gateway_tries_total` | gateway | requests that it sent to predictors, by outcome |
 # | `predictor_state_seconds_total` | predictors | seconds of computing (`busy`) and of waiting for a batch to fill (`filling`) |
 # | `predictor_waiting` | predictors | requests that wait now |
@@ -60,17 +61,12 @@ print(seen[-1])
 print(Counter(line["status"] for line in seen), "tries:", Counter(line["tries"] for line in seen))
 
 # %% [markdown]
-# Are the predictors busy? Two looks at a counter, and the time in between, would tell how busy they are just now.
+# How many requests wait at the predictors just now? This one is a gauge: it goes up and down. The others are counters. Two
+# looks at a counter, with the time in between, tell how fast it grows.
 
 # %%
-for name in ("predictor-1", "predictor-2"):
-    print(name, drill.metric(name, "predictor_state_seconds_total"))
-
-# %% [markdown]
-# And this is how they were started:
-
-# %%
-print((drill.folder / "services.toml").read_text())
+for name in ("predictor-0", "predictor-1"):
+    print(name, drill.metric(name, "predictor_waiting"))
 
 # %% [markdown]
 # Now it is your turn. Use as many cells as you like.
@@ -91,7 +87,8 @@ print((drill.folder / "services.toml").read_text())
 drill.causes()
 
 # %% [markdown]
-# Each proof is a pair of counters, read at the same moment. Those of the predictors may be of one predictor or added up.
+# Each proof is a pair of counters, read at the same moment, for example
+# `drill.diagnose("neighbour", {"report": 3.5, "app": 36.0})`. Those of the predictors may be of one predictor or added up.
 # Diagnose before you restart a service: its counters begin at 0 again.
 
 # %%
@@ -105,7 +102,7 @@ drill.diagnose(cause=None, evidence={})
 # ```python
 # file = drill.folder / "services.toml"
 # file.write_text(file.read_text().replace("--option=old", "--option=new"))
-# drill.restart("predictor-1")
+# drill.restart("predictor-0")
 # ```
 
 # %%
@@ -113,7 +110,7 @@ drill.diagnose(cause=None, evidence={})
 
 # %% [markdown]
 # Does the system say that it is well? `repaired` watches the users for some seconds, and then sends a burst. Both replicas
-# and the report have to run.
+# and the report have to run, for as many users and with the same model as before.
 
 # %%
 drill.repaired()

@@ -1,21 +1,22 @@
 # %% [markdown]
-# # 24b What is desired stands in git
+# # 24b Desired state in git
 #
-# At 3 a.m. the service is slow. It runs in one pod, and the files say two. On Friday somebody scaled it down by hand,
-# "for a moment". Is one a mistake, or are two a mistake? Nobody wrote it down.
+# At 3 a.m. the service is slow. It runs in one pod, but the files say two. On Friday somebody scaled it down by hand,
+# "for a moment". Which of the two numbers is the mistake? Nobody wrote it down.
 #
 # ## You will be able to
 #
-# - write a reconciler, a loop that makes a cluster equal to a repository, and say why it may be stopped at any time;
+# - write a reconciler, a loop that makes a cluster equal to a repository, and say why a crash in the middle does no
+#   lasting harm;
 # - say what such a loop may delete, and which fields it should leave to others;
-# - watch it undo changes by hand, follow a commit and go back, without a failed request;
-# - build the same thing twice, compare it byte for byte, and find out what differs;
+# - watch it undo changes that were made by hand, and follow commits forward and back, without a failed request;
+# - build the same thing twice, compare the results byte for byte, and find out what differs;
 # - say what Argo CD, Flux, MLflow, DVC, Kubeflow Pipelines and Argo Workflows do with these steps.
 #
 # ## Before you start
 #
-# Lesson 24 builds the way from a commit to a version. Lesson 17 explains Deployments and Services, lesson 19 shows that
-# the next `kubectl apply` takes a promotion back. You need the command `git`.
+# Lesson 24 builds the way from a commit to a version. Lesson 17 explains Deployments and Services, lesson 19 shows how
+# the next `kubectl apply` undoes a promotion. You need the command `git`.
 
 # %%
 import copy
@@ -38,12 +39,12 @@ path.picture(here="24b")
 # %% [markdown]
 # ## What is a reconciler?
 #
-# `kubectl apply` acts once. A *reconciler* is a loop. Again and again it looks at what is *desired*, looks at what is
-# *there*, and takes the steps from one to the other. If the desired state is a repository, people call this *GitOps*.
-# Nobody types commands to the cluster any more. They make commits, and the loop does the rest.
+# `kubectl apply` acts once. A *reconciler* is a loop. In each round it reads what is *desired*, reads what is *there*,
+# and takes the steps from the second to the first. If the desired state is kept in a git repository, this is called
+# *GitOps*. People no longer type commands to the cluster. They make commits, and the loop does the rest.
 #
 # Our desired state is lesson 17's service: four objects from `k8s/base`, and a fifth one that we will remove later.
-# Each gets a label which says that it comes from this repository. We need this label soon.
+# Each object gets a label that says that it comes from this repository. We will need this label soon.
 
 # %%
 NAMESPACE, OWNER = own("digits-24b-desired"), own("24b")
@@ -57,8 +58,8 @@ def title(each):
 
 
 # %% [markdown]
-# The files are those of lesson 17, as they stand in the course. Only the image and the label are put in. Each object
-# gets a file of its own, so a review shows at once which object a commit changes.
+# The files are those of lesson 17. We change only the image and add the label. Each object gets a file of its own, so a
+# review shows at once which object a commit changes.
 
 
 # %%
@@ -104,9 +105,10 @@ def wanted(commit):
 print(*wanted(first), sep="\n")
 
 # %% [markdown]
-# Now the comparison. We write it first for a "cluster" that is a dictionary, so we can break it a thousand times. The
-# cluster adds fields of its own to each object (its age, its status). So an object is as desired if it *covers* what
-# git says. More fields are no difference.
+# Next comes the comparison. We write it first for a "cluster" that is only a dictionary, so we can damage it a thousand
+# times. A real cluster adds fields of its own to each object, such as its age and its status. So an object is as
+# desired if it *covers* what git says: each field that git names is there with git's value. Additional fields do not
+# count as a difference.
 
 
 # %%
@@ -132,8 +134,9 @@ def plan(desired, there):
 
 
 # %% [markdown]
-# To *prune* is to delete what git no longer asks for. Without it, a removed file leaves its object running for ever.
-# With it, the loop needs to know what it may delete. Let's ask how much is at stake.
+# To *prune* is to delete what git no longer asks for. Without pruning, the object of a removed file keeps running until
+# somebody deletes it. With pruning, the loop needs to know what it may delete. How many objects that are not in git
+# could it delete by mistake?
 
 # %%
 guess(
@@ -144,7 +147,8 @@ guess(
 )
 
 # %% [markdown]
-# The rest of the reconciler carries out the plan. `updated` lays the desired fields over those that are there.
+# The rest of the reconciler carries out the plan. `updated` writes the desired fields over those that are there, and
+# keeps the other fields.
 
 
 # %%
@@ -168,8 +172,8 @@ def reconcile(desired, there, most=99):
 
 # %% [markdown]
 # Does it work from every state? We damage the dictionary at random: objects are deleted, fields are changed, old
-# objects of ours come back, and strangers add their own. In half of the cases the reconciler crashes in the middle, and
-# starts again.
+# objects of ours come back, and other people add their own. In about half of the cases the reconciler crashes in the
+# middle and starts again.
 
 
 # %%
@@ -211,18 +215,18 @@ claim(
 # %% [markdown]
 # Two properties make this possible:
 #
-# - The loop compares *states*. It does not react to events, such as "a pod was deleted". An event can be lost, for
-#   example while the loop restarts. A state can be read again. Kubernetes calls this *level-triggered*, against
-#   *edge-triggered*.
-# - A second round does nothing. A function that you may repeat without harm is *idempotent*. So a crash costs time, and
-#   nothing else.
+# - The loop compares *states*. It does not depend on events, such as "a pod was deleted". An event can be lost, for
+#   example while the loop restarts. A state can be read again. Kubernetes calls this *level-triggered*; a loop that
+#   depends on events is *edge-triggered*.
+# - If nothing has changed, a second round does nothing. A function that you may repeat without harm is *idempotent*. So
+#   after a crash you simply start the loop again. Until then, the cluster may be half repaired.
 #
-# **Now do exercise 24b.1.** It asks what happens to a single *field* that two parties write.
+# **Now do exercise 24b.1.** It asks what happens to a single *field* that two programs write.
 #
 # ### What if two loops want different things?
 #
-# An autoscaler (lesson 18) is a loop as well. Under load it wants five pods. Git says two. Both are right, each for
-# itself.
+# An autoscaler (lesson 18) is also a loop. Under load it wants five pods, but git says two. Each loop does exactly what
+# it was built for.
 
 
 # %%
@@ -251,13 +255,15 @@ claim(
 )
 
 # %% [markdown]
-# So give each field one writer. Leave out of git what a controller sets. `k8s/overlays/production` has no `replicas`
-# for this reason. Argo CD (`ignoreDifferences`) and Flux (`ignore` rules) can also be told to leave a field alone.
+# So give each field one writer. If a controller sets a field, leave it out of git. For this reason,
+# `k8s/overlays/production` sets no number of replicas. You can also tell Argo CD (`ignoreDifferences`) and newer
+# releases of Flux (`ignore` rules) to leave a field alone.
 #
 # ## What does it undo on a real cluster?
 #
-# On the cluster we need not write `covers`. `kubectl diff` asks the API server what an apply would change. Its exit
-# status is 1 if there is a difference. As typed:
+# On a real cluster we do not need `covers`. `kubectl diff` asks the API server what an apply would change. Its exit
+# status is 0 if there is no difference, 1 if there is one, and greater than 1 if the comparison itself failed. As
+# typed:
 #
 # ```bash
 # kubectl diff -n NAMESPACE -f cluster/ || kubectl apply -n NAMESPACE -f cluster/
@@ -279,6 +285,8 @@ def one_round(commit):
         kubernetes.kubectl("diff", *where, "-f", "-", stdin=text)
         lines = []
     except kubernetes.KubectlFailed as differs:
+        if differs.code != 1:  # no difference: the comparison itself failed
+            raise
         lines = [
             line for line in str(differs).splitlines() if line[:1] in "+-" and line[1:2] == " "
         ]
@@ -293,8 +301,8 @@ def one_round(commit):
 
 
 # %% [markdown]
-# A real loop reads the branch's newest commit in each round and then sleeps. Ours gets the commit by name, so that you
-# can run each cell again. First the namespace is filled, and we count what is in it.
+# A real loop reads the branch's newest commit in each round, and then it sleeps. Our function gets the commit as an
+# argument, so that you can run each cell again. First we fill the namespace and count what is in it.
 
 # %%
 OURS = {"course-lesson": own("24b")}
@@ -335,13 +343,14 @@ claim(
 )
 
 # %% [markdown]
-# The other objects were made by Kubernetes: pods, a ReplicaSet, endpoints, a certificate, an account. Which ones there
-# are depends on the release. A loop that deletes "everything that is not in git" would delete them, and the controllers
-# would make them again, in a circle. Hence the label.
+# Kubernetes made the other objects: pods, a ReplicaSet, endpoints, a certificate, an account and, in older releases,
+# tokens. The list depends on the release. A loop that deletes "everything that is not in git" would delete these
+# objects in each round, and the controllers would make them again. That is why the loop deletes only objects with our
+# label.
 #
 # ### Which change by hand survives?
 #
-# At 3 a.m. people change things by hand. Here are four such changes. After each, the loop runs.
+# At 3 a.m. people change things by hand. Here are four such changes.
 #
 # | change | as typed |
 # | --- | --- |
@@ -366,8 +375,8 @@ BY_HAND = {
 }
 
 # %% [markdown]
-# `state` reads what these changes touch, so that we can compare before and after. The last entry is an object of a
-# stranger, a ConfigMap that Anna creates without our label.
+# `state` reads everything that these changes touch, so that we can compare before and after. The last entry is an
+# object that is not ours: a ConfigMap that a colleague, Anna, creates without our label.
 
 
 # %%
@@ -438,19 +447,20 @@ claim(
 )
 
 # %% [markdown]
-# `kubectl diff` showed no difference for the variable. An apply merges three texts: what the file says now, what the
-# file said at the last apply, and what is there. `DEBUG` is in neither of the first two. So apply takes it for somebody
-# else's, as it does with the fields that controllers add. This rule, the *three-way merge*, keeps the autoscaler's
-# number of pods if git does not name one. Here it keeps a debug switch in production.
+# `kubectl diff` showed no difference for the variable. An apply merges three versions of the object: what the file says
+# now, what the file said at the last apply, and what is there. `DEBUG` is in neither of the first two. So apply treats
+# it as somebody else's field, like the fields that controllers add. This rule is the *three-way merge*. If git names no
+# number of pods, it keeps the autoscaler's number. Here it keeps a debug switch in production.
 #
-# So "the cluster is equal to git" is not quite true, also with real tools. What can you do? Forbid changes by hand:
-# give people the right to read, and only the loop the right to write (lesson 22c). Then nobody needs to undo anything.
+# So after an apply the cluster is not quite equal to git. Tools differ here: according to its documentation, Flux also
+# rolls back edits that were made with `kubectl`. Test yours before you rely on it. It is safer to forbid changes by
+# hand: people get the right to read, and only the loop gets the right to write (lesson 22c).
 #
 # ### How does a commit get to the cluster?
 #
-# Now changes by commit. Version 3 comes, and goes again by a *revert* (`git revert`), a new commit with the old
-# content. History moves forward only, so everybody can read later what ran at 3 a.m., and why. A last commit removes
-# the file of the banner. A pod sends requests all the time.
+# Now we make changes by commit. The first commit brings version 3. The second takes it back. It is a *revert* (`git
+# revert`), a new commit with the old content. No commit is removed from the history, so everybody can read later what
+# was desired at 3 a.m., and why. The last commit removes the file of the banner. A pod sends requests all the time.
 
 # %%
 third = repository.commit("main", "Version 3: better", files_for(3, banner), first)
@@ -463,8 +473,8 @@ _, test = data.digits()
 bodies = [json.dumps({"instances": [image[None].tolist()]}) for image in test.images[:100]]
 
 # %% [markdown]
-# The traffic consists of test pictures. The Deployment replaces its pods one by one (lesson 17), so somebody can always
-# answer.
+# The traffic consists of test pictures. The Deployment replaces its pods one by one (lesson 17), so there is always a
+# pod that can answer.
 
 
 # %%
@@ -500,16 +510,17 @@ claim(
 )
 
 # %% [markdown]
-# The loop brings a version to all users at once. For a canary, the *content* of git changes step by step, or a
-# controller such as Argo Rollouts takes over when the new image is in git. Lesson 24's branch `production` fits in
-# between: the pipeline moves it after the canary, and the loop follows it. **Now do exercise 24b.2**: a loop that never
-# moves backwards.
+# This loop brings a new version to all users in one rollout. There are two ways to add a canary. Either several commits
+# raise the share of the new version step by step, or git names the new image and a controller such as Argo Rollouts
+# carries out the canary. Lesson 24's pipeline does it before the loop: it moves the branch `production` after the
+# canary, and the loop follows this branch. **Now do exercise 24b.2**: a loop that never moves backwards.
 #
 # ## Can I build the same thing twice?
 #
-# Git says *version 3*. Is the image in the registry really made from that commit? If a build is *reproducible*, anybody
-# can build it again and compare the checksums. If it is not, you must trust the machine that built it. We start with
-# training. Two fresh processes train the same model with the same seed.
+# Git says *version 3*. Was the image in the registry really made from that commit? A build is *reproducible* if the
+# same input always gives the same bytes. Then anybody can build again and compare the checksums. Otherwise you must
+# trust the machine that built it. We start with training. Two fresh processes train the same model with the same seed,
+# and a third one uses another seed.
 
 # %%
 training = f"""
@@ -532,13 +543,13 @@ claim(
 
 # %% [markdown]
 # This holds on one machine. Another processor, another number of threads or another PyTorch may round differently
-# (lesson 06b). So compare training runs on the same machine only, and let the gates of lesson 24 judge between
-# machines.
+# (lesson 06b). So compare checksums of training runs only on the same machine. Between machines, compare what lesson
+# 24's gates measure.
 #
 # ### Why do two archives of the same files differ?
 #
-# An image is a list of tar archives. We pack the same three files twice, as most scripts do. In between, somebody
-# clones the repository again.
+# An image consists of settings and a list of tar archives, its layers. We pack the same three files twice with
+# `tar.add`, the usual way. In between, somebody clones the repository again.
 
 
 # %%
@@ -563,7 +574,7 @@ def plainly(folder):
 
 
 # %% [markdown]
-# What does an archive say of a file, except for its content? We compare the two, entry by entry.
+# What does an archive store about a file, besides its content? We compare the two archives, entry by entry.
 
 
 # %%
@@ -589,10 +600,10 @@ claim(
 )
 
 # %% [markdown]
-# Each entry also holds the owner and the rights of the file. On a colleague's machine these differ as well, and so may
-# the order of the files. The cure is to write no accident into the archive: fixed times, owners and rights, and names
-# in order. The folders are entries too. If the archive does not name them, whoever unpacks it makes them, with today's
-# time.
+# Each entry also holds the owner and the rights of the file. On a colleague's machine these can differ as well, and so
+# can the order of the files. The cure is an archive that contains nothing accidental: fixed times, owners and rights,
+# and names in sorted order. Folders are entries too. If the archive does not name a folder, the program that unpacks it
+# creates the folder, with today's time.
 
 
 # %%
@@ -620,12 +631,12 @@ claim(
 )
 
 # %% [markdown]
-# **Now do exercise 24b.3**: pack files so that nothing but their content counts.
+# **Now do exercise 24b.3**: pack files so that only their names and contents count.
 #
 # ### And `docker build`?
 #
-# We build a small image twice, without the cache. It has the layers of its base image, one
-# of a `COPY`, and one of a `RUN`. Before each build, the file that is copied is written anew, with the same content.
+# We build a small image twice, without the cache. It has the layers of its base image, a layer of a `COPY`, and a layer
+# of a `RUN`. Before each build, we write the copied file anew, with the same content.
 
 # %%
 guess(
@@ -682,13 +693,14 @@ claim(
 print(*(f"{name}: {was} and {now}" for name, (was, now) in changed.items()), sep="\n")
 
 # %% [markdown]
-# The list shows whose times differ, in seconds since 1970. For `COPY` they are those of the file, which was written
-# anew with the same content, and of the *folders*, which the builder made. `RUN` writes files too, and Python's
-# compiled files even contain the time of their source. The image's settings hold one more time, the date of creation.
+# The list shows the files and folders whose times differ, in seconds since 1970. `COPY` stores the time of the file,
+# which was written anew, and the times of the *folders*, which the builder created. `RUN` writes files too, and
+# Python's compiled files even contain the time of their source. The image's settings hold one more time, the date of
+# creation.
 #
-# So three accidents must go. We bring the folder and the file as our own archive, run nothing, and fix the date of
-# creation. `SOURCE_DATE_EPOCH` is the name on which build tools have agreed for "use this time instead of now", in
-# seconds since 1970. BuildKit, Docker's current builder, understands it. As typed:
+# So we must remove three causes. We bring the folders and the file in our own archive, we run nothing during the build,
+# and we fix the date of creation. The variable `SOURCE_DATE_EPOCH` tells many build tools "use this time instead of
+# now", in seconds since 1970. BuildKit, Docker's current builder, understands it. As typed:
 #
 # ```bash
 # docker build --no-cache --build-arg SOURCE_DATE_EPOCH=1767225600 .
@@ -725,14 +737,16 @@ claim(
 )
 
 # %% [markdown]
-# The service's real image is far from this: `pip install` writes thousands of files with today's times. Newer BuildKits
-# can set all times afterwards (`rewrite-timestamp=true`). A package without a pinned hash, or a base image by tag,
-# still makes the build depend on the day. Real teams start with what is cheap: pins with hashes, a base by digest, and
-# a build in a clean copy. They compare layers rather than images, to see which step is not reproducible yet.
+# The service's real image is not reproducible in this way, because `pip install` writes many files with today's times.
+# Newer releases of BuildKit can set all times afterwards (`rewrite-timestamp=true`). But the build still depends on the
+# day if a package has no pinned hash, or if the base image is named by a tag. Start with what is cheap: pins with
+# hashes, a base image by digest, and a build in a clean copy. Compare layer by layer to see which step is not
+# reproducible yet.
 #
 # ## Which tool does which step?
 #
-# The steps of lesson 24 and this loop have names in many tools. Many teams use two or three of them.
+# The steps of lesson 24 and the loop of this lesson exist in many tools, under different names. Teams combine several
+# of them.
 #
 # | what | in these lessons | tools |
 # | --- | --- | --- |
@@ -746,13 +760,13 @@ claim(
 # | undo changes by hand | `one_round` | Argo CD with `selfHeal`; Flux, at each interval |
 # | prune | the label `from-git` | Argo CD and Flux, with pruning switched on |
 #
-# *Argo CD* shows each application and its differences in a web page. By default it only reports. Following commits,
-# pruning and undoing changes by hand (`selfHeal`) are three switches. *Flux* has no page of its own. It applies
+# *Argo CD* shows each application and its differences on a web page. By default it only reports. Three switches make it
+# follow commits, prune, and undo changes by hand (`selfHeal`). The controllers of *Flux* have no web page. Flux applies
 # server-side at a fixed interval, which also undoes changes by hand. Both do more than our loop: they wait for health,
 # order objects by waves or dependencies, render Helm charts, serve many clusters, check signatures of commits, and tell
 # somebody when something fails.
 #
-# *MLflow* records runs and versions, and starts nothing by itself. *DVC* keeps data and steps beside the code, and
+# *MLflow* records runs and versions. Here we leave out its other parts. *DVC* keeps data and steps beside the code, and
 # repeats a step only if one of its inputs has changed. *Kubeflow Pipelines* and *Argo Workflows* run steps as pods on a
 # cluster. We read their documentation; we did not run them here.
 
@@ -795,24 +809,27 @@ show.table(["what", "figure"], rows, caption="Desired and actual")
 # %% [markdown]
 # ## What to remember
 #
-# - A reconciler compares states and repeats. Prune only what bears your label, and give each field one writer.
-# - Apply leaves alone what it never named, so git is not the whole truth. Take away the right to change things by hand.
-# - To compare builds, take the accidents out: times, owners, order. Pin everything that is fetched.
+# - A reconciler compares states, and repeats. Prune only what has your label, and give each field one writer.
+# - `kubectl apply` leaves fields alone that git never named, so git does not tell everything. Take away the right to
+#   change things by hand.
+# - To make builds comparable, fix times, owners and order. Pin everything that is downloaded.
 #
 # ## Where this breaks down
 #
-# The loop makes the cluster equal to git, mistakes included: a commit that removes the wrong file is carried out within
-# seconds. Real tools stop if a commit would delete everything. Secrets must not lie in git as plain text; teams encrypt
-# them (SOPS, Sealed Secrets) or keep only a reference. If the git server is down, nobody can release, so have a way for
-# emergencies and write down its use. An object whose label was removed by hand is never pruned. And what the cluster
-# makes by itself, such as a database's content, is in no commit: a revert does not bring it back.
+# The loop carries out mistakes too: if a commit removes the wrong file, the next round deletes the object. By default,
+# Argo CD's automatic sync at least refuses to delete *all* objects. Secrets must not lie in git as plain text; teams
+# encrypt them (SOPS, Sealed Secrets) or keep only a reference. If the git server is down, nobody can release, so have
+# an emergency procedure, and write down each use. If somebody removes the label from an object and its file is deleted
+# before the next round, the loop does not prune it. And data that arise in the cluster, such as the content of a
+# database, are in no commit: a revert does not bring them back. Our measured seconds count from the start of a round. A
+# real loop first waits for its next round.
 #
 # ## What real teams use
 #
-# Argo CD and Flux for the loop, Kustomize or Helm for the files, Argo Rollouts or Flagger for canaries. Pull requests
-# are the review, and `kubectl diff` in the pipeline shows what a commit will change. For reproducible images: BuildKit
-# with `SOURCE_DATE_EPOCH`, Bazel, Nix, or Google's `ko` and `jib`. `diffoscope` explains differences between two files
-# of nearly any kind.
+# Argo CD and Flux run the loop. Kustomize or Helm make the files. Argo Rollouts or Flagger carry out canaries. The
+# review is a pull request, and `kubectl diff` in the pipeline shows what a commit will change. For reproducible images
+# there are BuildKit with `SOURCE_DATE_EPOCH`, Bazel and Nix, `ko` for Go and Jib for Java. `diffoscope` explains the
+# differences between two files, in many formats.
 #
 # ## Further reading
 #

@@ -6,7 +6,7 @@
 #
 # ## You will be able to
 #
-# - say why to leave the server, and what you lose, with the sums of your own service;
+# - say why to leave the server, and what you lose, with the sums for your own service;
 # - run a model in a browser from one file, without a server, a network or an installation;
 # - test that the browser computes what Python computed, in a real browser;
 # - release to a fleet of devices in stages, and say how long old versions stay;
@@ -44,7 +44,8 @@ path.picture(here="25")
 # %% [markdown]
 # ## Why leave the server?
 #
-# There are four common reasons. Each one is a sum that you can do for your own service.
+# There are four common reasons. Latency and cost are sums, and you can do them for your own service. The other two are
+# questions of yes or no.
 #
 # | reason | the question to ask |
 # | --- | --- |
@@ -106,8 +107,8 @@ show.table(
 )  # fmt: skip
 
 # %% [markdown]
-# A reader who draws ten digits and leaves has cost you far more bytes than the API would. Somebody who reads meters all
-# day passes the break-even. Caches help the page, since an unchanged file is not sent again.
+# A reader who draws ten digits and leaves has cost you far more bytes than the API would. A technician who reads a
+# thousand digits a day passes the break-even within a week. A cache helps the page: an unchanged file is not sent again.
 #
 # ### Cost
 #
@@ -123,15 +124,16 @@ answers_paid = download / (PER_MILLION / 1e6)
 print(f"one download costs as much as {answers_paid:,.0f} answers from the server")
 
 # %% [markdown]
-# For a model as small as ours, the server is cheap. The edge pays when an answer is expensive (a large model), when
+# With these placeholders and a model as small as ours, the server is cheap. The edge pays when an answer is expensive (a large model), when
 # each user asks often, or when the bytes of the question are many (video, sound). For the digits service the good
 # reasons are privacy and the missing network.
 #
 # ## What is in the page?
 #
 # [Open the page](25_edge_page.html) in a browser. In JupyterLab, find `notebooks/25_edge_page.html` in the file list and
-# choose *Open in New Browser Tab*. You can also double-click the file in your file manager. Draw a digit. Then switch
-# your network off and draw another one.
+# choose *Open in New Browser Tab*, or open it there and press *Trust HTML*. You can also double-click the file in your
+# file manager. Draw a digit. Then switch your network off and draw another one. Some drawings are read wrongly: your
+# strokes differ from the scans that the model learned from (lesson 08).
 #
 # It is one file. *ONNX Runtime Web* is ONNX Runtime compiled to *WebAssembly*, a compact machine language that every
 # current browser runs in a sandbox. The file carries the runtime, two models, the 450 test images, and the answers that
@@ -144,7 +146,7 @@ sizes = {name: len(text) for name, text in parts.items()}
 sizes["the page itself"] = len(page) - sum(sizes.values())
 
 # %%
-guess("model_share", "Which share of the page are the two models?", share=True)
+guess("model_share", "What share of the page do the two models take?", share=True)
 
 # %%
 in_models = sizes["model-fp32"] + sizes["model-int8"]
@@ -157,7 +159,7 @@ show.table(
 )  # fmt: skip
 
 # %% [markdown]
-# The largest parts belong to the runtime. They are packed with gzip first, and the browser unpacks them.
+# By far the largest part is the runtime's WebAssembly. It is packed with gzip first, and the browser unpacks it.
 
 # %%
 wasm = gzip.decompress(base64.b64decode(parts["ort-wasm"]))
@@ -171,7 +173,7 @@ claim(
 # So halving the model changes almost nothing here. A smaller runtime would: ONNX Runtime can be built with only the
 # operators that your models use. For a large model it is the other way round.
 #
-# The models are there for everyone to take. Two lines get one back, byte for byte:
+# Everyone who has the page can take the models out of it. One line gets a model back, byte for byte:
 
 # %%
 taken = base64.b64decode(parts["model-fp32"])
@@ -182,14 +184,14 @@ claim(
 )
 
 # %% [markdown]
-# If your model is a secret, it cannot go to the edge. Encryption does not help, since the device needs the key
-# (lesson 22 on threats, 22b on extraction).
+# If your model must stay secret, keep it on the server. Encryption only makes copying harder: the device needs the key,
+# so a user who controls the device can find it (lesson 22 on threats, 22b on extraction).
 #
 # ### Where this goes wrong
 #
 # The runtime's documentation loads it as a *module*, a script in a file of its own. That works from a web server. From a
-# folder, browsers refuse it, because two files on a disk do not count as the same origin. We show it with a page of two
-# lines. `seen_in_browser` opens a page without a window, and returns the first line on the page's console that contains
+# folder, browsers refuse it. They let a module load only from the page's own *origin*: the same scheme, host and port.
+# Two files on a disk do not count as one origin. We show it with two small files. `seen_in_browser` opens a page without a window, and returns the first line on the page's console that contains
 # some words. The browser gets an empty profile, and a setting under which every host name is unknown.
 
 # %%
@@ -236,7 +238,7 @@ blocked = a_module_from_a_folder()["blocked"]
 claim("a module in a file beside the page is refused", blocked, "blocked by CORS policy")
 
 # %% [markdown]
-# Our page mends it as follows. The script and the WebAssembly stand in the page as text. The page unpacks them and makes
+# Our page avoids the problem as follows. The script and the WebAssembly stand in the page as text. The page unpacks them and makes
 # an address in memory, a *blob URL*. The browser loads that, and no second file is needed. In short:
 #
 # ```javascript
@@ -246,22 +248,26 @@ claim("a module in a file beside the page is refused", blocked, "blocked by CORS
 # const session = await api.InferenceSession.create(model);
 # ```
 #
-# The whole page is about 250 lines: `source/edge/page.html`. Its head also tells the browser to refuse every request,
-# by a *content security policy*. A promise that "nothing leaves your device" is then enforced by the browser:
+# The whole page is about 250 lines: `source/edge/page.html`. Its head also carries a *content security policy*,
+# the list of addresses from which the page may load and to which it may send. Ours is empty, and the browser enforces it:
 
 # %%
 policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', page).group(1)
 print(" ".join(policy.split()))
 nothing = "default-src 'none'" in policy and "connect-src" not in policy
-claim("by default, the page may load nothing and call nobody", nothing)
+claim("by default, the page's scripts may load nothing and send no request", nothing)
 
 # %% [markdown]
+# The policy has a gap: a script may still open another address as a new page, with data in the address. So the policy
+# alone does not prove that "nothing leaves your device". You also have to read the script.
+#
 # ## Does the browser compute what Python computed?
 #
-# The same file runs in two builds of one runtime, on other instructions. Lesson 06 calls their agreement *parity*.
+# The same model file runs in two builds of ONNX Runtime: one for WebAssembly, one for this machine's processor. Lesson
+# 06 calls their agreement *parity*.
 # With `#test` at the end of its address, the page answers all 450 test images one by one. It compares each logit with
-# Python's, and writes a report on its console. We also test the way from pen strokes to 8 × 8 points. That code was
-# written twice, in Python and in JavaScript, and so it can differ.
+# Python's, and writes a report on its console. We also test the code that turns pen strokes into 8 × 8
+# points. It was written twice, in Python and in JavaScript, so the two may differ.
 
 # %%
 question = "How many times as fast as float32 is int8 in the browser, once it is warm?"
@@ -298,8 +304,8 @@ show.table(
 )
 
 # %% [markdown]
-# Three claims follow. The second bounds the rounding, and the third needs no rounding at all. Python's answers are in
-# the page, so they are the same on each machine.
+# Three claims follow. The second allows for rounding, and the third allows no difference. Python's answers are in the
+# page, so they are the same on each machine.
 
 # %%
 claim(
@@ -319,8 +325,8 @@ claim(
 )
 
 # %% [markdown]
-# The int8 model agrees closely because its sums are whole numbers. Whole numbers add up to the same result in any
-# order. Float sums depend on the order, which each build chooses for itself.
+# The int8 model agrees more closely because its sums are whole numbers. Whole numbers add up to the same result in any
+# order. Float sums depend on the order, and two builds may add in different orders.
 #
 # How long does the reader wait?
 
@@ -334,7 +340,7 @@ show.table(["step", "ms"], rows, caption="From opening the page to an answer")
 
 # %%
 observe(
-    "once it is warm, the browser answers sooner than light returns from 1,000 km away",
+    "once it is warm, the browser answers sooner than light in fibre returns from 1,000 km away",
     by_model["fp32"]["mean_ms"] < round_trip_ms["the next country"],
     f"{by_model['fp32']['mean_ms']:.2f} ms against {round_trip_ms['the next country']:.0f} ms",
     either=True,
@@ -350,10 +356,10 @@ observe(
 # %% [markdown]
 # The start costs the most. Show something useful meanwhile, and start loading before the reader needs an answer. A
 # browser's clock ticks in coarse steps, to make attacks by timing harder. So the page times 450 answers together.
-# Times on a phone are several times longer. Open the page on yours and run the 450 images.
+# A phone may take several times as long. Open the page on yours and run the 450 images.
 #
-# Is int8 worth it here? It saves 40 kB of five million, and the table says whether it saves time. On this page the
-# better reason for int8 would be a larger model.
+# Is int8 worth it here? It makes the page about 1 % smaller. Whether it saves time, the first of the two tables says,
+# and with so small a model the answer changes from run to run. Measure again with a larger one.
 #
 # ## How long does an old version stay in the fleet?
 #
@@ -369,7 +375,7 @@ daily = rng.beta(0.5, 1.5, DEVICES)  # probability of an update on a given day
 days_until_update = rng.geometric(np.maximum(daily, 1e-6))
 
 # %%
-question = "Which share of the devices still has the old version after 30 days?"
+question = "What share of the devices still has the old version after 30 days?"
 guess("still_old", question, share=True)
 
 # %%
@@ -385,15 +391,16 @@ plt.figure(figsize=(6.4, 3.4))
 plt.plot(days, 100 * still_old, color=show.BLUE)
 for day in (1, 30, 180):
     plt.annotate(f"day {day}: {100 * still_old[day]:.0f} %", (day, 100 * still_old[day]),
-                 xytext=(6, 8), textcoords="offset points")  # fmt: skip
+                 xytext=(6, 8), textcoords="offset points",
+                 ha="right" if day == 180 else "left")  # fmt: skip
 plt.xlabel("days since the release")
 plt.ylabel("devices with the old version (%)")
 plt.ylim(0, 105)
-plt.xlim(-2, 215)
+plt.xlim(-2, 190)
 show.finding(
     "Some devices keep the old version for half a year",
     alt=f"A curve falls from 100 % of the devices to {100 * still_old[30]:.0f} % after 30 days and "
-    f"{100 * still_old[180]:.0f} % after 180 days; it never reaches zero.",
+    f"{100 * still_old[180]:.0f} % after 180 days.",
 )
 
 # %%
@@ -406,7 +413,7 @@ claim(
 # %% [markdown]
 # Two rules follow. First, whatever receives results from the fleet must understand several versions at once, for
 # months. So each result carries its version. Second, a mistake cannot be recalled. You can only release a newer version
-# and wait, along the same curve.
+# and wait while it spreads along the same curve.
 #
 # ## How do you release to a fleet in stages?
 #
@@ -416,8 +423,9 @@ claim(
 # Which devices are in the first 1 %? Three demands lead to one rule. A device must stay in once it is in, so that it
 # does not jump back and forth. No list of devices should be needed. And the next release should not start with the same
 # unlucky ones. The rule: compute a hash of the device's identity together with the release's name, read it as a number
-# between 0 and 1, and compare it with the stage. Exercise 19.1 writes
-# this hash for a canary. Exercise 25.2 uses it to answer a device when several releases are under way at once.
+# between 0 and 1, and compare it with the stage. In exercise
+# 19.1 you write this hash for a canary. In exercise 25.2 you use it to answer a device while several releases are under
+# way.
 #
 # What does it save? Suppose that a bad model fails on every device that gets it, and that a device reports this with
 # probability 0.02 on each day. You stop at 20 reports.
@@ -456,13 +464,13 @@ claim(
 )
 
 # %% [markdown]
-# Stages cost days. Change `STAGES` and `reporting`, and run the cells again. A fault that nobody reports is not stopped
-# by stages. So what may a device report?
+# Stages cost time: a good version is offered to the last half of the devices only on day 6. Change `STAGES` and
+# `reporting`, and run the cells again. Stages do not stop a fault that nobody reports. So what may a device report?
 #
 # ## What may telemetry say?
 #
 # *Telemetry* is what devices send back about themselves. The drawing must not be in it, or the reason to leave the
-# server is gone. Send counts that answer a question of the operator, and nothing from which a person can be found again:
+# server is gone. Send counts that answer one of the operator's questions, and nothing that could identify a person:
 #
 # | useful | instead of |
 # | --- | --- |
@@ -472,7 +480,7 @@ claim(
 # | how often the user corrected an answer | the corrected drawing, unless the user sends it on purpose |
 # | class of device ("phone, 2023") | an advertising number, an address |
 #
-# The user is asked first, can refuse, and the page works without. On arrival, groups with few devices are dropped,
+# Ask the user first. The user can refuse, and the page still works. On arrival, groups with few devices are dropped,
 # since a rare combination points to a person. Lesson 22b shows how to add noise on the device itself.
 
 # %%
@@ -521,7 +529,7 @@ claim("the old release is still correctly signed", signed(*vulnerable[:2]) and s
 # version 8. This is a *rollback attack*. A checker that looks only at the signature installs it.
 #
 # The device therefore remembers the highest version that it has accepted, in a place that an update cannot reset. It
-# refuses anything that is not higher. The order of the checks matters too: nothing in the manifest may be read before
+# refuses every version that is not higher. The order of the checks matters too: nothing in the manifest may be read before
 # its signature has been verified. Exercise 25.3 has you write this check. If you need to go back to old weights, release
 # them under a new, higher number.
 
@@ -533,9 +541,9 @@ claim("the remembered version exposes the attack", refused, f"{offered} after {r
 
 # %% [markdown]
 # *The Update Framework* (TUF) is the standard answer. It adds an expiry date, so that an attacker cannot hide new
-# releases for long, and separate keys, so that one stolen key is not enough. On a small device the same idea is in the
-# boot loader: it keeps two places for programs, starts the new one on trial, and returns to the old one when the new
-# one does not report that it is well.
+# releases for long, and separate keys, so that one stolen key is not enough. On a microcontroller
+# the boot loader can refuse older versions. MCUboot, for one, also starts a new program on trial: if the program does not
+# confirm that it works, the next start returns to the old one.
 #
 # ## What we measured
 
@@ -562,10 +570,10 @@ show.table(
 #
 # ## Where this breaks down
 #
-# A model of hundreds of megabytes does not fit in one HTML file. It is fetched in pieces, kept in the browser's storage,
-# and the browser may delete it. Our page uses one thread and no GPU: more threads need a server that sends the headers
+# A model of hundreds of megabytes is too large for one HTML file. A page fetches it in pieces and keeps it in the
+# browser's storage, where the browser may delete it. Our page uses one thread and no GPU: more threads need a server that sends the headers
 # of *cross-origin isolation*, and WebGPU is not everywhere. The fleet is simulated with independent devices. In a real
-# one, a whole region loses its network at once. A device on which somebody else has full control can skip each check.
+# one, a whole region can lose its network at once. Somebody with full control of a device can skip every check.
 #
 # ## What real teams use
 #

@@ -44,26 +44,26 @@ path.picture(here="25b")
 # | LiteRT (was TensorFlow Lite) | `.tflite` | Keras, SavedModel, PyTorch | *delegates*: XNNPACK (CPU), GPU, NPU | here, CPU |
 # | Core ML (Apple) | `.mlpackage` | PyTorch, TensorFlow | the system chooses CPU, GPU or Neural Engine | lesson 06: converted and read |
 # | ExecuTorch (PyTorch) | `.pte` | `torch.export` | *partitioners*: XNNPACK, Core ML, vendors' NPUs | no |
-# | ONNX Runtime Mobile | `.onnx`, `.ort` | ONNX | execution providers: NNAPI, Core ML, XNNPACK | lesson 25, in a browser |
+# | ONNX Runtime Mobile | `.onnx`, `.ort` | ONNX | execution providers: NNAPI, Core ML, XNNPACK | no; its build for browsers in lesson 25 |
 #
 # An *NPU*, neural processing unit, is hardware for matrix products, mostly in few bits. Three things surprise people:
 #
-# - A delegate takes only the operators that it knows. The rest stays on the CPU, and each change between the two costs
-#   a copy. Two delegated islands can be slower than no delegate.
-# - A delegate may want its own types. LiteRT's Core ML delegate takes float32 and float16 models, no int8.
-# - The ground moves. Android's NNAPI, for years the way to a phone's NPU, is deprecated since Android 15. LiteRT now
-#   hands the choice to its newer `CompiledModel` interface.
+# - A delegate takes only the operators that it knows. The rest stays on the CPU, and each change between the two
+#   costs time. A graph that is split into many parts can be slower than without a delegate.
+# - A delegate may accept only some types. LiteRT's Core ML delegate takes float32 and float16 models, but not int8.
+# - The interfaces change. Android's NNAPI was for years the way to a phone's NPU. It is deprecated since Android 15. In
+#   LiteRT, the newer `CompiledModel` interface chooses the hardware.
 #
 # ExecuTorch follows the same idea in PyTorch. `torch.export` gives a graph, a partitioner marks what a backend takes
 # (`to_edge_transform_and_lower`), and the rest runs in portable kernels. Its Python package needs an environment of its
 # own, so we leave it out here.
 #
-# What you *can* test without a phone: conversion, operators, parity and bytes. What you cannot: speed, heat, battery,
-# and whether a delegate really takes the graph. Those need devices, of several years and makers.
+# Without a phone you *can* test conversion, operators, parity and bytes. You cannot test speed, heat, battery, or
+# whether a delegate really takes the graph. For those you need devices of several years and makers.
 #
 # ## What does a delegate change?
 #
-# LiteRT on this machine uses XNNPACK on its own. We switch it off and compare, with lesson 05's model in float32.
+# LiteRT on this machine uses XNNPACK by default. We switch it off and compare, with lesson 05's model in float32.
 
 # %%
 train_part, test = data.digits()
@@ -119,13 +119,13 @@ observe(
 )
 
 # %% [markdown]
-# A delegate changes the order of the sums, so the float logits may move in their last digits. That is a parity test for
-# each delegate that you ship, not for one.
+# A delegate changes the order of the sums, so the float logits may move in their last digits. So run
+# the parity test with each delegate that you ship.
 #
 # ## How do you convert for a board?
 #
 # A board runs one image at a time, in whole numbers. So we fix the batch to 1, and let weights, activations, input and
-# output all be int8. The converter runs in a process of its own, which takes TensorFlow's memory along when it ends.
+# output all be int8. The converter runs in a process of its own. TensorFlow's memory is free again when that process ends.
 
 # %%
 CONVERT = f"""
@@ -182,7 +182,7 @@ claim(
 # On a board each kind of operator is code that you link into the program. Four kinds are left: `CONV_2D`,
 # `MAX_POOL_2D`, `RESHAPE` and `FULLY_CONNECTED`. Dropout does nothing when the model answers, so it is gone.
 #
-# ## How does a board ask and read?
+# ## How does a board prepare the input and read the answer?
 #
 # The board has no float image. A camera gives whole numbers, and the model wants int8 with a scale and a zero point,
 # $q = \operatorname{round}(x / s) + z$, cut off at −128 and 127. The answer is int8 as well. For a label the board needs
@@ -220,20 +220,20 @@ claim("the accuracy falls by more than a tenth, without any error", wrong_accura
       f"{100 * wrong_accuracy:.1f} %")  # fmt: skip
 
 # %% [markdown]
-# For the model, int8 0 to 16 are pictures of grey, from about 0.50 to 0.56. Exercise 25b.1 writes the right conversion
-# as a board has it.
+# The model reads the int8 values 0 to 16 as greys between about 0.50 and 0.56. In exercise 25b.1 you write the correct
+# conversion.
 #
 # ## How does the model get into the flash?
 #
-# A board has no files. The model becomes a constant array in the C source, and the linker puts it into flash. On a
-# terminal the usual tool is `xxd`:
+# A board has no files. The model becomes a constant array in the C++ source, and the linker puts it into flash. The
+# usual tool on a terminal is `xxd`:
 #
 # ```bash
 # xxd -i one.tflite > model.h
 # ```
 #
-# Two words have to be added by hand. `const` keeps the array in flash; without it, it is copied into RAM at start.
-# `alignas(16)` makes it start at a multiple of 16, since the interpreter reads whole words from it in place.
+# You add two words by hand. `const` keeps the array in flash: without it, the array is copied into RAM at start.
+# `alignas(16)` makes the array start at a multiple of 16, since the interpreter reads whole words from it in place.
 
 
 # %%
@@ -260,13 +260,14 @@ claim("the array holds the file, byte for byte", back == micro_file,
 # interpreter's own bookkeeping. A micro interpreter takes both from one block that you reserve in advance, the *arena*.
 # It never asks for more memory later, since a board that runs for years must not run out of it.
 #
-# While an operator runs, its input and its output must both be there. Before and after, their places can be used again.
-# So no plan can do with less than the largest sum of input and output. Which operator needs the most?
+# While a convolution runs, its input and its output must both be in RAM. Before and after that, other tensors can use
+# the same bytes. So a plan needs at least the largest sum of input and output. Simple operators such as `RESHAPE` may
+# write over their own input, but they are not the largest here. Which operator needs the most?
 
 # %%
 guess(
     "arena",
-    "How many bytes do input and output of the neediest operator have?",
+    "How many bytes do the input and output of the largest operator take together?",
     low=64,
     high=65536,
 )
@@ -298,6 +299,7 @@ plt.bar(
 plt.axhline(least, color=show.GREY, linestyle="--", linewidth=1)
 plt.annotate(f"{least:,} bytes", (len(at) - 0.5, least), ha="right", va="bottom")
 plt.xticks(at, [name.replace("_", "\n", 1) for name, *_ in needs], fontsize=8)
+plt.xlabel("operators, in the order in which they run")
 plt.ylabel("activations (bytes)")
 plt.ylim(0, 1.18 * least)
 plt.legend(loc="center right", frameon=False)
@@ -308,14 +310,14 @@ show.finding(
 )
 
 # %% [markdown]
-# The dense layer has two thirds of the weights and hardly counts here. The second convolution has few weights and large
-# maps. That is how a model with fewer weights can overflow the RAM.
+# The first dense layer has two thirds of the weights, and needs little RAM. The second convolution has fewer weights and
+# large maps of activations. That is how a model with fewer weights can overflow the RAM.
 #
 # ## What does a real micro interpreter need?
 #
 # *TensorFlow Lite Micro* (TFLM) is the interpreter that runs on boards. Its makers also publish it as a Python package,
-# `tflite-micro`, compiled for Linux on x86-64. It is the same C++ code with the same planner. Elsewhere this cell says
-# so and goes on. It then uses the two numbers of bytes from the machine where this page was built.
+# `tflite-micro`, compiled for Linux on x86-64. It is the same C++ code with the same planner. On other
+# machines this cell says that it is missing, and the lesson goes on with the numbers from the machine of the build.
 
 # %%
 MICRO = f"""
@@ -379,14 +381,14 @@ if micro:
     observe("they agree in each of the 4,500 numbers", steps == 0, apart, either=True)
 
 # %% [markdown]
-# Two integer programs may still differ by a step, where they round a product of scales in another way. So test the
-# interpreter that you ship, not its relative.
+# Two integer programs may still differ by a step, since they may round differently when they rescale a sum. So test the
+# interpreter that you ship, not only the desktop's.
 #
 # ## Does it fit on a board?
 #
-# Three boards, from their makers' datasheets. TFLM's documentation states 16 kB for the core of the interpreter on an
+# We take three boards from their makers' datasheets. TFLM's documentation states 16 kB for the core of the interpreter on an
 # Arm Cortex-M3. The operators' code comes on top. We reserve 60 kB for all code, which is our assumption. Your linker
-# tells the real number.
+# reports the real number.
 
 # %%
 KB = 1024
@@ -397,7 +399,7 @@ BOARDS = [  # name, flash and RAM in bytes
 ]
 
 # %% [markdown]
-# We assume how much the rest of the program needs: interpreter, operators, stack.
+# We also assume 8 kB of RAM for the stack and the rest of the program:
 
 # %%
 CODE, OTHER_RAM = 60 * KB, 8 * KB  # our assumptions: interpreter and operators; stack and the rest
@@ -425,8 +427,8 @@ claim(
 # %% [markdown]
 # ### How long does an answer take there?
 #
-# We have no board, so we only estimate. Count the *MACs*, multiply-accumulates: one product that is added to a sum. A
-# convolution needs one for each output number, input channel and point of its filter.
+# We have no board, so we only estimate. Count the *MACs*. A MAC, multiply-accumulate, is one product that is added to a
+# sum. A convolution needs one for each output number, input channel and point of its filter.
 
 # %%
 conv_1, conv_2 = 8 * 8 * 16 * (3 * 3 * 1), 8 * 8 * 32 * (3 * 3 * 16)
@@ -437,9 +439,10 @@ print(f"{macs:,} MACs, {100 * conv_2 / macs:.0f} % in the second convolution")
 print(f"about {1000 * macs / (CLOCK_HZ * MACS_PER_CYCLE):.0f} ms an answer, if the guess holds")
 
 # %% [markdown]
-# The guess hides a factor of ten or more. Portable kernels need many cycles for a MAC. Optimised ones, such as Arm's
-# CMSIS-NN, do two at once on a Cortex-M4. An answer of 10 or 100 ms is fast enough for a keypad, and too slow for a
-# sound of 16,000 samples a second. Energy goes with time: a board that sleeps between answers lives for months.
+# The guess may be wrong by a factor of ten or more. Portable kernels need many cycles for a MAC. Optimised ones, such as
+# Arm's CMSIS-NN, do two at once on a Cortex-M4. An answer in 10 or 100 ms is fast enough for a keypad. It is too slow
+# for a motor that needs a thousand answers a second. A faster answer also costs less energy, since the board can sleep
+# for longer before the next one.
 #
 # ## What we measured
 
@@ -467,15 +470,15 @@ show.table(
 #
 # ## Where this breaks down
 #
-# Our bound counts chains of operators. With a residual connection a third tensor stays alive, and the planner has to
-# pack intervals (exercise 25b.3). Large first layers are the usual problem in vision: an image of 96 × 96 with 8 channels
-# already has 72 KiB. Then people compute in strips, or choose another network. The Python package computes on a desktop:
+# The sum of one input and one output is enough for a chain of operators. With a residual connection a third tensor stays
+# alive, and the planner has to fit tensors of different lifetimes into one block (exercise 25b.3). Large first layers are the usual problem in vision: an image of 96 × 96 with 8 channels
+# already has 72 KiB. Then people compute the picture in strips, or choose another network. The Python package computes on a desktop:
 # it shows answers and bytes, not the speed, the energy or the real size of the code.
 #
 # ## What real teams use
 #
-# On phones: LiteRT, Core ML, ExecuTorch or ONNX Runtime, by the platform and the framework of training, with a lab of
-# devices or a rented one. On boards: TFLM with CMSIS-NN, or a compiler that writes C code without an interpreter (microTVM's
+# On phones: LiteRT, Core ML, ExecuTorch or ONNX Runtime. The platform and the framework of training decide which. Teams
+# test in a lab of devices, their own or a rented one. On boards: TFLM with CMSIS-NN, or a compiler that writes C code without an interpreter (microTVM's
 # successors, emlearn for trees, vendors' tools such as STM32Cube.AI). For the first try, platforms such as Edge Impulse
 # do the whole path.
 #

@@ -47,8 +47,8 @@ path.picture(here="26")
 # ## What does a language model compute?
 #
 # A *language model* answers one question: given a text so far, how likely is each possible continuation? Ours learns
-# from a text that every Python brings along, the topics of its own manual. The course ships them with each paragraph
-# once. One paragraph in twenty is *held out*: no model sees it while learning.
+# from the manual of Python 3.11: the topics that `help` shows. The course ships a copy in which each paragraph stands
+# only once. One paragraph in twenty is *held out*: no model sees it while learning.
 
 # %%
 learn, held_out = text.manual()
@@ -58,7 +58,8 @@ print(f"{len(learn):,} characters to learn from, {len(held_out):,} held out")
 # %% [markdown]
 # The model does not read characters. It reads *tokens*, numbered pieces of text. *Byte pair encoding* chooses the
 # pieces. It starts with the 256 possible bytes, so that it can encode any text. Then it joins the most frequent pair
-# of neighbours to a new piece, and repeats that. We stop at 512 pieces. Many large models have 100,000 or more.
+# of neighbours into one new piece, and repeats this step. We stop at 512 pieces. Many large models have 100,000 or
+# more.
 
 # %%
 pieces = text.Pieces.learn(learn)
@@ -74,9 +75,9 @@ claim(
 )
 
 # %% [markdown]
-# The space belongs to the word after it: ` statement` is one text, `statement` another. **Where this goes wrong:** a
-# prompt that ends with a space. The model has learned that words *begin* with their space, so after a lone space it
-# sees something rare.
+# A space belongs to the word that follows it, so ` statement` and `statement` are different texts. **Where this goes
+# wrong:** a prompt that ends with a space. The model has learned that words *begin* with their space, so it has
+# rarely seen a lone space at the end.
 
 # %%
 print(pieces.encode("The statement is"), pieces.encode("The statement is "))
@@ -155,11 +156,11 @@ reveal("bits", bits)
 claim("the transformer beats every count", bits < min(counted.values()) - 0.05, f"{bits:.2f} bits")
 
 # %% [markdown]
-# It wins, but not by much. A table of counts that takes a second is a strong opponent on a small text of one style.
-# Always measure it first.
+# It wins, but not by much. On a small text of one style, a table of counts is a strong baseline. Measure such a
+# baseline first.
 #
 # The file was trained for 1,600 steps by `python -m course_lib.language`, which takes about three minutes. Here we
-# take the first 100 steps of the same training, with the same seed. The file `curve.json` holds what the long training
+# run the first 100 steps of the same training, with the same seed. The file `curve.json` holds what the long training
 # measured on its way.
 
 # %%
@@ -216,8 +217,9 @@ for temperature in (0, 0.7, 1.5):
     print(f"--- temperature {temperature}\n{write('The statement', 60, temperature)}")
 
 # %% [markdown]
-# It has learned the manual's form, not its meaning. That is enough: a server does the same work for a good model.
-# Exercise 26.2 writes *top-p sampling*, which cuts off the unlikely tail before it draws. **Do it now if you like.**
+# It has learned the manual's form, not its meaning. That is enough: a server does the same work for a good model. In
+# exercise 26.2 you write *top-p sampling*, which cuts off the unlikely tokens before it draws. **Do it now if you
+# like.**
 #
 # ## Why does every token read the whole text again?
 #
@@ -226,7 +228,7 @@ for temperature in (0, 0.7, 1.5):
 # offers) and a *value* (what it passes on). The keys and values of old tokens never change, because they look only
 # backwards. So we can keep them. That store is the *KV cache*.
 #
-# Here is attention for one sequence, with and without a cache. With `kept`, only the new rows of `x` are computed.
+# Here is attention for one sequence, with and without a cache. With `kept`, `x` holds only the new tokens.
 
 
 # %%
@@ -304,12 +306,14 @@ observe(
 )
 
 # %% [markdown]
-# Rounding differs between the two ways by about a millionth. The best token leads by much more than that, so the same
-# tokens win. Over many long answers a tie will come, and then the texts part. Do not promise identical texts across
-# versions, batches or machines.
+# The two ways add the same numbers in another order, so they round differently. On our machine the logits differ by
+# about 0.00001 at most. The best token leads by far more than that, so the same tokens win. In many long answers, two
+# tokens may come so close that the rounding decides, and the texts differ from there on. Do not promise identical
+# texts across versions, batches or machines.
 #
-# Without a cache, token $n$ costs $n$ tokens of work. With it, one. So why is the factor not 100? Because each pass
-# has a fixed price, whether it computes one token or fifty. We come to that below.
+# Without a cache, all $n$ tokens so far pass through the network to give the next one. With a cache, only one does.
+# So why is the factor not 100? Each pass has a fixed cost, whether it computes one token or fifty. We come to that
+# below.
 #
 # ## How large is the cache?
 #
@@ -336,8 +340,8 @@ show.table(["model", "bytes a token", "8,192 tokens"], rows, caption="What one s
 
 # %% [markdown]
 # In Llama 3.1 four query heads share one key head (*grouped-query attention*), so its cache is a quarter of the size.
-# With the weights of such a model come 16 GB. On a card with 24 GB, the cache decides how many requests fit. **Now do
-# exercise 26.1**, which answers that question.
+# The weights of such a model take another 16 GB. On a card with 24 GB, the cache decides how many requests fit. **Now
+# do exercise 26.1**, which answers that question.
 #
 # ## Why is writing slower than reading?
 #
@@ -371,10 +375,11 @@ observe(
 )
 
 # %% [markdown]
-# The number of multiplications is the same. What differs is how often the weights are read. A pass reads every weight
-# once, and uses it twice (one multiplication, one addition) for each token. With $b$ tokens in a pass and 2 bytes a
-# weight, that is $2b/2 = b$ operations per byte. Lesson 13's roofline says what follows. A processor that could do 100
-# operations in the time of reading one byte is busy to 1 % at $b = 1$. **Decode is bound by memory.**
+# Both ways multiply each token by the same weights. The difference lies in how often the weights are read. A pass reads
+# every weight once, and uses it twice (one multiplication, one addition) for each token. With $b$ tokens in a pass
+# and 2 bytes a weight, that is $2b/2 = b$ operations per byte. Lesson 13's roofline says what follows. A processor
+# that could do 100 operations in the time of reading one byte is busy to 1 % at $b = 1$. **Decode is bound by
+# memory.**
 #
 # Our network is too small to show it, since all its weights stay near the processor. One layer of a large model does
 # not fit there. We multiply by a matrix of 4,096 × 4,096, for 1 to 16 tokens.
@@ -402,8 +407,9 @@ observe(
 read_gb_s = matrix.nbytes / times[1] / 1e9
 
 # %% [markdown]
-# (Other programs on the machine disturb such a measurement. Repeat it if it says "otherwise".) A pass for one token
-# takes at least as long as reading the weights. That gives a floor for any model and machine.
+# (Other programs on the machine disturb such a measurement. Repeat it if it says "otherwise". On our machine the step
+# from 1 to 2 tokens is the largest. From 2 to 16 the time does not even double.) A pass for one token takes at least
+# as long as reading the weights. That gives a floor for any model and machine.
 
 # %%
 rows = [
@@ -423,8 +429,8 @@ show.table(
 )
 
 # %% [markdown]
-# This floor has two ways out: read fewer bytes (fewer bits, lesson 26b), or make more tokens of each read. The second
-# one is a batch.
+# There are two ways to a lower cost per token: read fewer bytes (fewer bits, lesson 26b), or make more tokens with
+# each read. The second way is a batch.
 #
 # ## How can many requests share one pass?
 #
@@ -455,7 +461,7 @@ observe(
 # lengths. In *static batching* the whole batch runs until its longest answer is done. The short ones keep their slots
 # for nothing, and new requests wait.
 #
-# *Continuous batching* decides anew at every step. A finished request leaves at once, and a waiting one takes its
+# *Continuous batching* decides again at every step. A finished request leaves at once, and a waiting one takes its
 # slot. This was the idea of Orca (2022). A scheduler for both fits on a page:
 
 
@@ -493,8 +499,8 @@ def serve(requests, slots, continuous):
 
 
 # %% [markdown]
-# The two `if continuous` lines are the whole difference: who may enter, and who may leave. We send 48 requests. Their
-# lengths differ as real ones do, many short and a few long.
+# Only the two `if continuous` lines make the difference. The first decides when requests may enter, the second when
+# they may leave. We send 48 requests. Their lengths differ as real ones do, many short and a few long.
 
 # %%
 random = np.random.default_rng(0)
@@ -525,7 +531,9 @@ show.table(
 )
 
 # %% [markdown]
-# Fewer steps would be worthless if the neighbours in a pass changed an answer. Do they?
+# The seconds shrink less than the steps. A pass with eight sequences takes longer here than a pass with two, and each
+# of the 48 prompts costs one more pass under either schedule. And fewer steps would be worthless if the neighbours in
+# a pass changed an answer. Do they?
 
 # %%
 claim(
@@ -566,14 +574,14 @@ show.finding(
 )
 
 # %% [markdown]
-# A prefill makes everybody wait, since it is one pass of its own. With prompts of thousands of tokens, the other
+# A prefill is a pass of its own, and all running requests wait for it. With prompts of thousands of tokens, the other
 # users see their text stop. *Chunked prefill* cuts long prompts into pieces and puts one piece into each step.
 #
 # ## What does the API look like?
 #
-# Most clients speak the form of OpenAI's API, so most servers do too. Ours has `POST /v1/completions`, `GET /v1/models`
-# and `/metrics`. Its scheduler is the one above, with sampling (`course_lib/language/engine.py`), in a thread beside
-# Starlette (`server.py`). As typed:
+# Many clients speak the form of OpenAI's API, so many servers do too. Ours has `POST /v1/completions`, `GET
+# /v1/models` and `/metrics`. Its scheduler is the one above, with sampling (`course_lib/language/engine.py`), in a
+# thread beside Starlette (`server.py`). As typed:
 #
 # ```bash
 # python -m course_lib.language.server --port 8600 --slots 8
@@ -616,10 +624,10 @@ connection.close()
 #     print(chunk.choices[0].text, end="")
 # ```
 #
-# The course's tests stream from this server with exactly that library. **Where this goes wrong:** reading events line
-# by line as they arrive. The network may cut anywhere, even inside a character. Exercise 26.3 writes a parser that
-# does not care where the cuts are. And a token may be half a character, so the server holds it back until the other
-# half comes.
+# The course's tests stream from this server with exactly that library. **Where this goes wrong:** a client that takes
+# each packet from the network for one event. The network may cut anywhere, even inside a character. In exercise 26.3
+# you write a parser that works wherever the cuts are. A token may also be half a character. The server holds it back
+# until the other half comes.
 #
 # Is a streamed answer the same as one in a single piece?
 
@@ -642,8 +650,9 @@ claim(
 #
 # ## What must such a server refuse?
 #
-# A picture costs the same each time. A text request names its own price: `max_tokens`. So limits count *tokens*, not
-# requests. What does the server say to requests that make no sense?
+# In the earlier services every picture cost the same. The cost of a text request depends on its prompt and on
+# `max_tokens`, and the client chooses both. So limits count *tokens*, not requests. What does the server say to
+# requests that make no sense?
 
 # %% [markdown]
 # Seven such requests:
@@ -673,13 +682,15 @@ show.table(
 
 # %%
 claim(
-    "each is the client's mistake, and none cost a token",
+    "each is answered as the client's mistake",
     {status for status, _ in refusals} == {400, 404},
 )
 
 # %% [markdown]
-# `top_p` is a field of OpenAI's API that our server does not have. It refuses it. To ignore an unknown field is worse,
-# since the client would believe that it had an effect.
+# `top_p` is a field of OpenAI's API that our server does not support, so it refuses the request. To ignore the field
+# would be worse, since the client would believe that it had an effect. The long prompt is refused before it is
+# encoded. No token has more than 17 bytes, so 5,000 bytes need 295 tokens or more. To encode a huge prompt takes
+# time, and all other streams would stand still meanwhile.
 #
 # ## What happens when the client leaves?
 #
@@ -738,13 +749,13 @@ observe("they were stopped long before their 480 tokens", made < 240, f"{made:.0
 #
 # One number is not enough for a stream:
 #
-# - *time to first token* (TTFT): how long nothing happens. It holds the queue and the prefill.
+# - *time to first token* (TTFT): how long the user sees nothing. It includes the time in the queue and the prefill.
 # - *time per output token*: how fast the text flows afterwards. Somebody who reads 240 words a minute needs
 #   four words a second.
 #
-# A p99 of whole requests mixes both with the length of the answers, and the customer of 3 a.m. changes it by asking for
-# more. The server keeps a histogram of each (lesson 20). We send 1, 8 and 24 requests at once. The server has 8 slots,
-# and lets 16 wait.
+# The p99 of whole requests mixes both with the length of the answers. The customer of 3 a.m. raises it just by asking
+# for longer ones. The server keeps a histogram of each (lesson 20). We send 1, 8 and 24 requests at once. The server
+# has 8 slots, and lets 16 wait.
 
 
 # %%
@@ -783,15 +794,15 @@ show.table(
 
 # %%
 observe(
-    "with 24 requests in 8 slots the first token is late, while the flow is hardly slower",
-    latencies[24][0] > 2 * latencies[8][0] and latencies[24][1] < 3 * latencies[8][1],
+    "from 8 to 24 requests, the first token takes more than twice as long, a later one less",
+    latencies[24][0] > 2 * latencies[8][0] and latencies[24][1] < 2 * latencies[8][1],
 )
 
 # %% [markdown]
-# The waiting shows in the first token, the sharing in the time per token. They have different cures. A late first
-# token asks for more slots or more servers. A slow flow asks for fewer slots, faster decoding, or shorter prompts of
-# the others. Two more numbers complete the dashboard: how many requests wait, and how full the cache is. Lesson 26b
-# scales by them.
+# Waiting shows in the time to the first token, and sharing shows in the time per token. The cures differ. A late
+# first token asks for more slots or more servers. A slow flow asks for fewer slots, faster decoding, or shorter
+# prompts of the others. Two more numbers complete the dashboard: how many requests wait, and how full the cache is.
+# Lesson 26b scales by them.
 #
 # The queue is bounded. A request that finds 16 others waiting gets a 429, and its client may try again later. We send 40
 # at once.
@@ -847,11 +858,11 @@ show.table(["what", "figure"], rows, caption="A language model behind an API")
 #
 # ## Where this breaks down
 #
-# Our network is so small that Python's own work dominates each pass. The order of the findings carries over to large
-# models, the factors do not. Each slot here reserves the longest possible text, which wastes most of the cache (26b).
-# A prefill blocks everyone, and a slow reader is not disconnected. The server has no keys and no rates per customer
-# (lesson 22c has them). Bits per character say how well a model predicts, not whether its answers are right or safe.
-# Held-out paragraphs of one manual resemble those it learned from, so our bits flatter both models.
+# Our network is so small that Python's own work dominates each pass. Do not expect these factors on large models.
+# Each slot here reserves the longest possible text, which wastes most of the cache (26b). A prefill blocks everyone,
+# and a client that reads or sends slowly is not disconnected. The server has no keys and no rates per customer (lesson 22c has them). Bits
+# per character say how well a model predicts, not whether its answers are right or safe. Held-out paragraphs of one
+# manual resemble those it learned from, so our bits flatter both models.
 #
 # ## What real teams use
 #

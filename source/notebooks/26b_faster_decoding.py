@@ -1,8 +1,8 @@
 # %% [markdown]
 # # 26b Faster decoding
 #
-# At 3 a.m. the autoscaler does nothing. Utilisation is 95 %, as it is whenever anybody writes at all, so its threshold
-# was set to 99 %. Meanwhile 400 requests wait, and the first word takes forty seconds.
+# At 3 a.m. the autoscaler does nothing. It scales when utilisation passes 99 %, and utilisation is 95 %, whether one
+# user writes or a thousand. Meanwhile 400 requests wait, and the first word takes forty seconds.
 #
 # ## You will be able to
 #
@@ -22,6 +22,7 @@ import copy
 import http.client
 import json
 import math
+import threading
 import time
 from collections import Counter, defaultdict, deque
 from urllib.parse import urlsplit
@@ -71,9 +72,9 @@ claim("less than a quarter of what was reserved is ever filled", used < 0.25, f"
 # cache (*paged attention*, 2023). The cache is cut into *pages* of, say, 16 tokens. A sequence gets one page at a time,
 # anywhere, and a *page table* lists which ones it has. At most the last page of a sequence is partly empty.
 #
-# We count what that gives, without the network. The cache holds 2,048 tokens, as 8 slots do. If no page is left for a
-# running request, the youngest one is *preempted*: its pages are freed, and it starts anew later. A page of 256 tokens
-# is the old slot, so one function counts both.
+# We simulate that, without the network. The cache holds 2,048 tokens, as 8 slots do. If no page is left for a running
+# request, the youngest one is *preempted*: its pages are freed, and it starts again later. A page of 256 tokens is
+# the old slot, so one function counts both.
 
 
 # %%
@@ -122,10 +123,10 @@ claim(
 )
 
 # %% [markdown]
-# Smaller pages waste less and need longer tables. 16 tokens a page are usual. Look at the last column, too. We admit a
-# request as soon as its prompt fits, and often have to throw out another one that had come far. Ours starts from nothing.
-# A real engine keeps the text, and fills the cache again in one prefill. It also keeps a few pages free before it admits
-# anybody.
+# Smaller pages waste less and need longer tables. 16 tokens a page are usual. Look at the last column, too. We admit
+# a request as soon as its prompt fits, and often have to preempt it again later. Then our function loses all tokens
+# that it had made. A real engine keeps them, and fills the cache again in one prefill. It also keeps a few pages free
+# when it admits a request.
 #
 # Pages can also be *shared*. If 20 chats begin with the same instructions of 480 tokens, their first 30 pages hold the
 # same keys and values. With a counter of users on each page, they are kept once. That is *prefix caching*. It also
@@ -146,9 +147,9 @@ claim(
 #
 # ## What do fewer bits per weight cost?
 #
-# Decoding reads all weights for each token (lesson 26). Half the bytes, half the floor. Only the *weights* need be
-# small. They are expanded to floats when they are used. Lesson 09b's recipe is a scale for each *group* of neighbours,
-# so that one large weight spoils only its own group.
+# Decoding reads all weights for each token (lesson 26). Half the bytes mean half the floor. Only the *stored* weights
+# need to be small. They are expanded to floats when they are used. Lesson 09b's recipe is a scale for each *group* of
+# neighbours, so that one large weight spoils only its own group.
 
 
 # %%
@@ -226,17 +227,18 @@ claim(
 
 # %% [markdown]
 # (The file in `models/` is in 8 bits, so "float32" here is that file, expanded. Rounding it to 8 bits again changes
-# nothing.) Four bits in groups of 32 cost about one percent here, and save six sevenths of the bytes. llama.cpp's
-# 4-bit formats have groups of 32 weights, too. **Exercise 26b.3** packs such a matrix.
+# nothing.) Four bits in groups of 32 cost less than one percent here, and save about six sevenths of the bytes.
+# llama.cpp's 4-bit formats have groups of 32 weights, too. **Exercise 26b.3** packs such a matrix.
 #
 # Here nothing gets faster, since we expand the weights before the pass. The gain needs a *kernel* that reads 4 bits and
 # expands them in registers. The cache can be stored in 8 bits too. In long chats that matters more than the weights.
 #
 # ## Can a cheap model write for an expensive one?
 #
-# Decode uses one token of each pass. A pass over five tokens costs hardly more. If somebody *guessed* the next four
-# tokens, the large model could check all of them in one pass. That is *speculative decoding*. The guesser is called
-# the *draft model*. Ours is a table that counts which token followed the last three, two, one and none.
+# Decode makes one token in each pass. Where reading the weights takes most of the time, a pass over five tokens costs
+# little more. Suppose that something cheap *guesses* the next four tokens. The large model can then check all of them
+# in one pass. That is *speculative decoding*. The guesser is called the *draft model*. Ours is a table that counts
+# which token followed the last three, two, one and none.
 
 
 # %%
@@ -260,15 +262,15 @@ def draft(ids):
 
 
 # %% [markdown]
-# The large model's answer must not change. Let $p$ be its distribution of the next token, $q$ the draft's, and $x$ a
-# token drawn from $q$. Keep $x$ with probability $\min(1, p(x)/q(x))$. Otherwise draw from what $p$ has more than $q$,
-# $(p - q)_+$, scaled to a sum of 1. Token $x$ then comes out with probability
+# The distribution of the answers must not change. Let $p$ be the large model's distribution of the next token, $q$ the draft's, and
+# $x$ a token drawn from $q$. Keep $x$ with probability $\min(1, p(x)/q(x))$. Otherwise draw from the part of $p$
+# above $q$, written $(p - q)_+$ and scaled to a sum of 1. Token $x$ then comes out with probability
 #
 # $$\underbrace{q(x)\min\left(1, \tfrac{p(x)}{q(x)}\right)}_{\min(p(x),\, q(x))} + \underbrace{\Big(1 - \sum_y \min(p(y), q(y))\Big)}_{\text{a rejection}} \cdot \frac{(p(x) - q(x))_+}{\sum_y (p(y) - q(y))_+} = p(x).$$
 #
-# The two sums are equal, since $p$ and $q$ both sum to 1, so they cancel. What is left is $\min(p, q) + (p - q)_+ = p$.
+# The two sums are equal, since $p$ and $q$ both sum to 1, so they cancel. The remaining sum is $\min(p, q) + (p - q)_+ = p$.
 #
-# People get the second half wrong. A tempting shortcut draws from $p$ itself after a rejection. We test both with
+# The second half is easy to get wrong. A tempting shortcut draws from $p$ itself after a rejection. We test both with
 # 100,000 draws and the chi-square test of lesson 21.
 
 # %%
@@ -411,15 +413,15 @@ observe(
 )
 
 # %% [markdown]
-# Fewer passes are not always less time. A draft costs something, here Python's own work. And in a large batch the
-# passes are no longer bound by memory, so five tokens cost five times one. Engines therefore speculate with few
-# requests at once, and stop under load. **Exercise 26b.2** writes the check of one pass.
+# Fewer passes do not always mean less time. A draft costs something, here Python's own work. And in a large batch the
+# passes are no longer bound by memory, so five tokens may cost almost five times as much as one. So speculation pays
+# most with few requests at once, and least under load. In **exercise 26b.2** you write the check of one pass.
 #
 # ## How many requests a second can it serve?
 #
-# Throughput is the wrong answer. A server may make many tokens a second while every user waits too long. Set an
-# *objective* for both latencies. *Goodput* is the number of requests a second that meet it. We measure in an open loop
-# (lesson 13b): requests come at random times, whether or not the earlier ones are done.
+# Throughput alone does not say. A server may make many tokens a second while every user waits too long. Set an
+# *objective* for both latencies. *Goodput* is the number of requests a second that meet it. We measure in an open
+# loop (lesson 13b): requests come at random times, whether or not the earlier ones are done.
 
 # %%
 server = start_module(
@@ -464,20 +466,27 @@ print(f"objective: {1000 * FIRST_S:.0f} ms to the first token, {1000 * TOKEN_S:.
 
 
 # %% [markdown]
-# One run: send at random times, and ask the server now and then how many requests run and wait.
+# One run: send at random times, and ask the server 20 times a second how many requests run and wait.
 
 
 # %%
 def at_rate(rate, seconds=2.5):
     """Goodput, answers a second, and how many requests ran and waited on average."""
     due = load.poisson_arrivals(rate, max(8, round(rate * seconds)), seed=0)
-    stamps, gauges, began = {}, [], time.perf_counter()
+    stamps, gauges, done = {}, [], threading.Event()
 
-    def call(i):
-        stamps[i] = stream(i)
-        gauges.append(gauge_values())
+    def watch():
+        while not done.wait(0.05):
+            gauges.append(gauge_values())
 
-    load.open_loop(call, due, workers=64)
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    began = time.perf_counter()
+    try:
+        load.open_loop(lambda i: stamps.update({i: stream(i)}), due, workers=64)
+    finally:
+        done.set()
+        watcher.join()
     good = 0
     for i, (first, last) in stamps.items():
         good += first - began - due[i] <= FIRST_S and (last - first) / (MADE - 1) <= TOKEN_S
@@ -493,7 +502,7 @@ def gauge_values():
 
 
 # %% [markdown]
-# Five rates, from a third of the capacity to twice as much.
+# Five rates, from about a third of the capacity to twice the capacity.
 
 # %%
 shares = (0.3, 0.6, 0.9, 1.3, 2.0)
@@ -517,7 +526,7 @@ plt.ylabel("requests a second")
 plt.ylim(bottom=0)
 plt.legend()
 show.finding(
-    "Answers level off under overload, and goodput is what users get",
+    "Beyond the capacity answers level off, and fewer of them meet the objective",
     alt="Answers a second rise and level off at capacity. Goodput lies on or below them.",
 )
 
@@ -532,13 +541,13 @@ observe(
 # %% [markdown]
 # ## What should the autoscaler look at?
 #
-# Read the last two columns. *Running* ends at 8, the number of slots, and cannot show that more is needed. GPU
-# utilisation is the same kind of number: a GPU that decodes for a single user already counts as busy. *Waiting* is
-# near zero as long as there is room, and grows without a bound afterwards. So scale on requests waiting, or on the
-# time to first token. Where memory is the limit, scale on the share of the cache in use. The autoscaler
-# of lesson 18 needs a number that falls when a replica is added, and these do.
+# Read the last two columns. *Running* cannot rise above 8, the number of slots, so it cannot show how much more is
+# needed. GPU utilisation is the same kind of number: a GPU that decodes for a single user already counts as busy.
+# *Waiting* is near zero as long as there is room, and rises steeply beyond the capacity. So scale on requests
+# waiting, or on the time to first token. Where memory is the limit, scale on the share of the cache in use. The
+# autoscaler of lesson 18 needs a number that falls when a replica is added, and these do.
 #
-# KServe runs vLLM in this way and scales by KEDA, an autoscaler that reads Prometheus:
+# KServe can run vLLM and let KEDA scale it, an autoscaler that reads Prometheus. Written by hand, such a rule is:
 #
 # ```yaml
 # apiVersion: keda.sh/v1alpha1
@@ -625,14 +634,15 @@ show.table(["what", "figure"], rows, caption="Faster decoding")
 #
 # - Pages, fewer bits and drafts attack one thing: bytes that are read or reserved for each token.
 # - Speculative decoding keeps the distribution only with the right draw after a rejection. Test it.
-# - Promise goodput under an objective, and scale on what waits, not on what is busy.
+# - Promise goodput under an objective, and scale on how many requests wait, not on how busy the machine is.
 #
 # ## Where this breaks down
 #
 # Our counts of pages assume that a step costs the same with 8 and with 40 requests. Preempted work is done twice. A
 # table that learned from the same manual is an unusually good draft for its model, and an unusually bad one for other
-# texts. Our load lasts seconds, its prompts are short, and client and server share a machine. Rounded weights were
-# judged by bits per character. Rare skills of a large model, such as arithmetic, may suffer earlier.
+# texts. Our load lasts seconds, its prompts are short, and client and server share a machine. The client sends at
+# most 64 requests at once, so under overload some wait on its side and the server does not count them. Rounded
+# weights were judged by bits per character. Rare skills of a large model, such as arithmetic, may suffer earlier.
 #
 # ## What real teams use
 #

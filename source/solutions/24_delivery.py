@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 24 Continuous delivery: exercises
 #
-# Three functions that every pipeline has somewhere: a gate that knows how sure it is, an order of steps, and a match of
+# Three functions that most pipelines contain: a gate that uses an interval, the order of the steps, and a match of
 # packages with advisories. None needs git, an engine or a cluster. Fill in what is missing, run the cell, then its
 # check.
 
@@ -17,8 +17,9 @@ scratch = begin("24")
 # %% [markdown]
 # ## 24.1 A gate with two bars ★☆☆ · 10 minutes
 #
-# "The gate refused my model with 88 %, and the bar is 87 %. Is it broken?" Write the gate so that its answer explains
-# itself. The whole test set must *show* that it is good enough. A slice is refused only if it is *shown* to be bad.
+# "The gate refused my model with 88 %, and the bar is 87 %. Is it broken?" Write the gate so that it names everything
+# that failed. The whole test set must *show* that it is good enough. A slice is refused only if it is *shown* to be
+# bad.
 
 
 # %%
@@ -43,14 +44,14 @@ check("24.1", gate)
 
 # %% [markdown] tags=["solution"]
 # With 396 of 450 right (88 %), the interval starts near 0.847, so a bar of 0.87 is not cleared. Your colleague can
-# collect more test pictures: with 4,500 and the same share, the interval starts near 0.870. Note that a slice with the
-# name "all" would be confused with the whole. Real gates keep the two apart.
+# collect more test pictures: with 4,500 and the same share, the interval starts near 0.870. Note that a slice named
+# "all" could not be told from the whole set. A real gate keeps the two apart.
 
 # %% [markdown]
 # ## 24.2 The order of the steps ★★☆ · 15 minutes
 #
 # A colleague has added a step, and now the pipeline hangs. The steps need each other in a circle. Write the sorting
-# without `graphlib`, so that you see how it works, and so that the order is the same on every machine.
+# without `graphlib`, to see how it works. The order must be the same on every machine.
 
 
 # %%
@@ -81,14 +82,14 @@ check("24.2", ordered)
 # %% [markdown] tags=["solution"]
 # This is Kahn's algorithm. It looks at all steps again for each place, which is fast enough for a pipeline. A heap of
 # the ready steps makes it linear, up to a logarithm. `graphlib.TopologicalSorter` does the same and names the circle.
-# An order that depends on the machine is a trap: a step that forgot to name a need then works for you and fails for
-# others.
+# If the order depends on the machine, mistakes hide: a step that does not name one of its needs may work for you and
+# fail for others.
 
 # %% [markdown]
 # ## 24.3 Which packages have a hole? ★★☆ · 15 minutes
 #
-# The scanner said "no hit" for `1.10.0`, although everything below `1.9.2` *and* everything from `1.10` to `1.11` is
-# affected. Somebody had compared the versions as text. Match a bill of materials with a table of advisories.
+# The scanner said "no hit" for `1.9.0`, although everything below `1.10.2` is affected. Somebody had compared the
+# versions as text. Match a bill of materials with a table of advisories.
 
 
 # %%
@@ -132,6 +133,6 @@ def affected(components, advisories):
 check("24.3", affected)
 
 # %% [markdown] tags=["solution"]
-# As texts, "1.10" is smaller than "1.9". `Version` compares number by number. A scanner must fail closed: what it
-# cannot read it reports. The same holds for a package that no table knows, but then every internal package is a hit.
-# Real teams keep a list of such names, with an owner for each.
+# As texts, "1.10" is smaller than "1.9". `Version` compares number by number. A scanner must fail closed: it reports
+# what it cannot read. For a package that is in no table, this rule would report every internal package. Real teams keep
+# a list of such names, with an owner for each.

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # 24b What is desired stands in git: exercises
+# # 24b Desired state in git: exercises
 #
-# Three functions behind every reconciler and every honest build: which field belongs to whom, which commit may follow
-# which, and an archive without accidents. None needs git, an engine or a cluster. Fill in what is missing, run the
-# cell, then its check.
+# Three functions behind a reconciler and a reproducible build: who owns a field, which commit may follow which, and an
+# archive that depends only on names and contents. None needs git, an engine or a cluster. Fill in what is missing, run
+# the cell, then its check.
 
 # %%
 import io
@@ -16,8 +16,8 @@ scratch = begin("24b")
 # %% [markdown]
 # ## 24b.1 Whose field is it? ★★☆ · 15 minutes
 #
-# "I removed the variable from git, and it is still there." "I never named a number of pods, and it was reset." Both
-# complaints are about one rule, the three-way merge. Write it for the fields of one object.
+# "I set a variable by hand, and no apply removes it." "I removed a variable from git, and the next apply deleted it."
+# One rule explains both: the three-way merge. Write it for the fields of one object.
 
 
 # %%
@@ -58,8 +58,8 @@ check("24b.1", merged)
 # ## 24b.2 Never backwards ★☆☆ · 10 minutes
 #
 # The loop has deployed a commit. Then a git server was restored from an old backup, and offered last week's commit as
-# the newest. Nobody noticed until the customers did. Write the check: a commit may follow only if it *contains* the one
-# that runs.
+# the newest. The loop deployed it, and customers noticed first. Write the check: a commit may follow only if it
+# *contains* the one that runs.
 
 
 # %%
@@ -96,7 +96,7 @@ check("24b.2", moves_forward)
 # ## 24b.3 An archive without accidents ★★☆ · 15 minutes
 #
 # Two build machines made the same release, and the checksums differ. The auditor asks which of the two was attacked.
-# Neither was. Write the packing so that nothing but names and contents counts.
+# Neither was. Write the packing so that only names and contents count.
 
 
 # %%
@@ -123,6 +123,7 @@ def packed(files):
 check("24b.3", packed)
 
 # %% [markdown] tags=["solution"]
-# A fresh `TarInfo` has all the fixed values already. The accidents come in with `tar.add` and `gettarinfo`, which ask
-# the disk. If you compress the archive, pass `mtime=0` to `gzip.GzipFile`: gzip writes the time into its header. And
-# the compressed bytes may change with the version of zlib, so compare the archives before compression.
+# A new `TarInfo` already has all the fixed values. Times, owners and modes come in with `tar.add` and `gettarinfo`,
+# which read them from the disk. If you compress the archive, pass `mtime=0` to `gzip.GzipFile`: gzip writes the time
+# into its header. And the compressed bytes may change with the version of zlib, so compare the archives before
+# compression.

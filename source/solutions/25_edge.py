@@ -138,4 +138,5 @@ check("25.3", judge)
 # program to feed with it. After that, a broken manifest is our own mistake, and the device must survive it too. `true`
 # is an `int` in Python, so `isinstance(version, int)` would accept it. The version is compared with the highest that was
 # ever *accepted*, not with the one that runs now: else an attacker first makes the device fall back, and then offers an
-# old version. A device also stores the new number before it starts the new model, and only if that runs.
+# old version. When should a device store the new number? After the new model has started and works. If it is stored
+# earlier and the new model fails, the device has already given up the old version.

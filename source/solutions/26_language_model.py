@@ -125,7 +125,7 @@ check("26.3", events)
 # ## 26.4 Stop here ★★★ · 25 minutes
 #
 # "I told it to stop at END, and the page shows EN." The model writes pieces, and a stop text may lie across several of
-# them. What might become a stop text must wait. Everything else must go out at once, since the user is watching.
+# them. Text that might become a stop text must wait. Everything else must go out at once, since the user is watching.
 
 
 # %%

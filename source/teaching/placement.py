@@ -9,7 +9,7 @@
 # - You may use the first hint of a check. If you need the second one, go on to the next exercise.
 #
 # At the end, run the last cell. It names the first part whose exercise is not solved, and that is where you begin.
-# What you solve here counts as solved in the course too.
+# An exercise that you solve here counts as solved in the course too.
 #
 # **What this test can't tell.** One exercise is a small sample of a part. You may know a part well and fail its exercise,
 # or solve it by luck. The test asks for short functions. It doesn't ask whether you can run a cluster. The course gives

@@ -1,18 +1,26 @@
 """What the tests of drills share: a drill with a given fault, which leaves nothing behind."""
 
 import socket
+from collections.abc import Callable
 
 import psutil
 import pytest
 
-from course_lib.drills import begin_drill, frame
+from course_lib.drills import begin_drill, frame, records
 from course_lib.idioms import lesson
+
+SHORTER = {1: {"watched": 5}, 2: {"watched": 5}, 3: {"begun": 30, "watched": (20, 30), "drain_s": 4.0}}
+"""Drill -> its windows, shorter than a learner's: a test does not watch as long."""
 
 
 @pytest.fixture
 def begin(tmp_path, monkeypatch):
     """Starts a drill with a fault of a given name. After the test its processes, addresses and folder are gone."""
     monkeypatch.setattr(lesson, "SCRATCH", tmp_path / "scratch")
+    monkeypatch.setattr(frame, "STOP_SECONDS", 1)
+    for number, windows in SHORTER.items():
+        for name, value in windows.items():
+            monkeypatch.setattr(kind_of(number), name, value)
     begun = []
 
     def start(number: int, fault: str) -> frame.Drill:
@@ -51,3 +59,14 @@ def examined(drill: frame.Drill, fault: str, evidence: dict[str, dict]) -> None:
     assert len(set(said.values())) == len(said)
     drill.diagnose(fault, evidence[fault])
     assert drill.diagnosed, drill.said
+
+
+def mended(drill: frame.Drill, fault: str, hide: Callable, repair: Callable) -> None:
+    """A repair that hides the symptom is refused, with what `hide` returns in its message; the real one solves the drill."""
+    says = hide(drill, fault)
+    drill.repaired()
+    assert "not repaired" in drill.said and says in drill.said, drill.said
+    repair(drill, fault)
+    drill.repaired()
+    assert drill.solved, drill.said
+    assert [run["fault"] for run in records.solved_runs(drill.number)] == [fault]

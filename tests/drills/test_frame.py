@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import psutil
 import pytest
@@ -36,14 +37,17 @@ def test_untouched_it_says_not_yet_and_goes_on(begin):
     assert "not on the list" in drill.said
     drill.diagnose("labels", {"request": 1})
     assert "not complete" in drill.said and "service: the name" in drill.said
+    drill.diagnose("labels", {})
+    assert "not complete" in drill.said
     drill.diagnose("labels", {"request": "one", "model": 1, "service": "one"})
-    assert "could not be examined" in drill.said
+    assert "could not be examined" in drill.said and "a whole number" in drill.said
     assert "once the drill is solved" in drill.postmortem().text
     drill.end()
     assert "not solved yet" in drill.said and drill.services
 
 
-def test_hints_come_one_by_one_and_are_kept_with_the_time_for_the_same_seed_alone(begin):
+def test_hints_come_one_by_one_and_are_kept_with_the_time_for_the_same_seed_alone(begin, monkeypatch):
+    monkeypatch.setattr(kind_of(1), "build", lambda drill, fault: None)  # hints need nothing that runs
     drill = begin(1, "labels")
     first = [drill.hint() or drill.said for _ in range(5)]
     assert len(set(first)) == 4 and "hint 4 of 4" in first[-1]
@@ -56,20 +60,17 @@ def test_hints_come_one_by_one_and_are_kept_with_the_time_for_the_same_seed_alon
     assert other.hints == 0
 
 
-def test_what_was_repaired_without_a_diagnosis_is_not_solved(begin):
+def test_a_service_that_no_longer_starts_is_told_and_a_repair_without_a_diagnosis_does_not_count(begin):
     drill = begin(1, "contract")
     file = drill.folder / "reader/contract.json"
-    file.write_text(file.read_text().replace("255", "16"))
+    good = file.read_text().replace("255", "16")
+    file.write_text("{")
+    drill.restart("reader")
+    assert "does not run" in drill.said and "JSONDecodeError" in drill.said
+    file.write_text(good)
     drill.restart("reader")
     drill.repaired()
     assert "the system is well again" in drill.said and not drill.solved
-
-
-def test_a_service_that_no_longer_starts_is_told_with_its_log(begin):
-    drill = begin(1, "contract")
-    (drill.folder / "reader/contract.json").write_text("{")
-    drill.restart("reader")
-    assert "does not run" in drill.said and "JSONDecodeError" in drill.said
     (drill.folder / "services.toml").write_text("[model")
     drill.restart("reader")
     assert "does not run" in drill.said
@@ -101,30 +102,37 @@ print(*[each.process.pid for each in drill.services.values()], flush=True)
 """
 
 
+ENDS = {"": None, "time.sleep(60)": signal.SIGINT, "time.sleep(61)": getattr(signal, "SIGKILL", None)}
+"""The last line of a kernel's program -> the signal that ends it."""
+
+
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-@pytest.mark.parametrize(
-    ("end", "number"), [("", None), ("time.sleep(60)", signal.SIGKILL), ("time.sleep(60)", signal.SIGINT)]
-)
-def test_a_drill_broken_off_cleans_up(tmp_path, end, number):
-    command = [sys.executable, "-c", KERNEL.format(end=end), str(tmp_path / "scratch")]
-    env = os.environ | {"COURSE_PROGRESS": str(tmp_path / "progress.json")}
-    options = {
-        "stdout": subprocess.PIPE,
-        "stderr": subprocess.DEVNULL,
-        "cwd": places.CHECKOUT,
-        "env": env,
-        "text": True,
-    }
-    with subprocess.Popen(command, **options) as kernel:
-        while not (line := kernel.stdout.readline()).strip().replace(" ", "").isdigit():
-            assert kernel.poll() is None or line
-        pids = [int(each) for each in line.split()]
-        if number:
-            kernel.send_signal(number)
-        kernel.wait(30)
-    until = time.monotonic() + 30
-    while any(map(psutil.pid_exists, pids)) and time.monotonic() < until:
-        time.sleep(0.05)
-    assert_gone(dict.fromkeys(pids, "http://127.0.0.1:1"))
-    if number != signal.SIGKILL:  # the folder of a killed kernel goes at the next `begin`
-        assert not list((tmp_path / "scratch").iterdir())
+def test_a_drill_broken_off_cleans_up(tmp_path):
+    kernels = {end: _begun(tmp_path / str(at), end) for at, end in enumerate(ENDS)}
+    for at, (end, kernel) in enumerate(kernels.items()):
+        with kernel:
+            while not (line := kernel.stdout.readline()).strip().replace(" ", "").isdigit():
+                assert kernel.poll() is None or line
+            pids = [int(each) for each in line.split()]
+            if ENDS[end]:
+                kernel.send_signal(ENDS[end])
+            kernel.wait(30)
+        until = time.monotonic() + 30
+        while any(map(psutil.pid_exists, pids)) and time.monotonic() < until:
+            time.sleep(0.05)
+        assert_gone(dict.fromkeys(pids, "http://127.0.0.1:1"))
+        if ENDS[end] != signal.SIGKILL:  # the folder of a killed kernel goes at the next `begin`
+            assert not list((tmp_path / str(at) / "scratch").iterdir()), end
+
+
+def _begun(folder: Path, end: str) -> subprocess.Popen:
+    """A kernel that begins drill 1. They start side by side: most of it is waiting."""
+    folder.mkdir()
+    return subprocess.Popen(
+        [sys.executable, "-c", KERNEL.format(end=end), str(folder / "scratch")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=places.CHECKOUT,
+        env=os.environ | {"COURSE_PROGRESS": str(folder / "progress.json")},
+        text=True,
+    )

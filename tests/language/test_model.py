@@ -35,6 +35,12 @@ def test_any_text_comes_back_from_its_pieces(pieces, content):
     assert pieces.decode(pieces.encode(content)) == content
 
 
+def test_long_words_are_not_kept(pieces):
+    before = len(pieces._known)
+    pieces.encode("xy" * 50)
+    assert len(pieces._known) == before and pieces.longest == max(len(each) for each in pieces.bytes)
+
+
 def test_the_two_parts_of_the_manual_share_no_paragraph():
     learn, held_out = (set(each.split("\n\n")) for each in text.manual())
     assert held_out and not learn & held_out

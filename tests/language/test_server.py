@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import random
 import socket
 import time
 import urllib.error
@@ -116,6 +117,9 @@ def test_another_model_and_another_address_are_not_found(client):
         b'{"model": "manual_lm", "prompt": "a", "stream_options": [1]}',
         b'{"model": "manual_lm", "prompt": "\\ud800", "max_tokens": 2}',
         b'{"model": ["a"], "prompt": "a"}',
+        b'{"model": "manual_lm", "prompt": "a", "\\ud800": 1}',
+        b'{"model": "\\ud800", "prompt": "a"}',
+        b'{"model": "' + b"m" * 60_000 + b'", "prompt": "a"}',
     ],
 )
 def test_what_is_no_request_is_refused_in_openai_s_form(server, body):
@@ -130,6 +134,24 @@ def test_a_body_that_is_too_large_is_refused(server):
         DIRECT.open(urllib.request.Request(server.url + "/v1/completions", b'"' + b"a" * 70_000 + b'"'), timeout=30)
     refused.value.close()
     assert refused.value.code == 413
+
+
+def test_what_came_is_told_in_short(server):
+    with raw(server, {"model": "m" * 60_000, "prompt": "a"}, "Connection: close\r\n") as made:
+        assert len(b"".join(iter(lambda: made.recv(4096), b""))) < 1000
+
+
+def test_a_long_word_keeps_nobody_waiting(server, client):
+    word = "".join(random.Random(0).choices("abcdefghijklmnopqrst", k=60_000))
+    began = time.perf_counter()
+    with pytest.raises(openai.BadRequestError, match="or more in the prompt"):
+        ask(client, prompt=word)
+    assert time.perf_counter() - began < 0.5  # encoding it takes a second or more
+
+
+def test_a_tiny_temperature_is_greedy(client):
+    texts = [ask(client, temperature=each).choices[0].text for each in (0, 1e-9, 1e-320)]
+    assert texts[0] == texts[1] == texts[2]
 
 
 def test_half_a_character_waits_for_its_other_half(server, client):

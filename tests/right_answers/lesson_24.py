@@ -5,6 +5,7 @@ import heapq
 import re
 
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
 from course_lib.measure import wilson
@@ -132,6 +133,24 @@ def by_package(components, advisories):
     return sorted(found)
 
 
+def canonical(components, advisories):
+    def hit(version, ranges):
+        try:
+            return Version(version) in SpecifierSet(ranges, prereleases=True)
+        except InvalidVersion:
+            return True
+
+    return sorted(
+        {
+            (hole["id"], part["name"], part["version"])
+            for hole in advisories
+            for part in components
+            if canonicalize_name(part["name"]) == canonicalize_name(hole["package"])
+            and any(hit(part["version"], each) for each in hole["ranges"])
+        }
+    )
+
+
 def lists_in_a_list(components, advisories):
     return [list(each) for each in in_loops(components, advisories)]
 
@@ -139,5 +158,5 @@ def lists_in_a_list(components, advisories):
 RIGHT = {
     "24.1": [in_a_loop, as_a_tuple, by_filter, from_the_formula],
     "24.2": [with_a_heap, with_graphlib, recursive],
-    "24.3": [in_loops, by_package, lists_in_a_list],
+    "24.3": [in_loops, by_package, canonical, lists_in_a_list],
 }

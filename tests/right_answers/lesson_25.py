@@ -149,8 +149,18 @@ def tells_bool_apart(manifest, signature, model, public_key, remembered):
     return str(told)
 
 
+def bytes_of_hexadecimal(manifest, signature, model, public_key, remembered):
+    told = by_match(manifest, signature, model, public_key, remembered)
+    if told not in ("install", "checksum"):
+        return told
+    try:
+        return "install" if bytes.fromhex(json.loads(manifest)["sha256"]) == hashlib.sha256(model).digest() else told
+    except ValueError:
+        return "manifest"
+
+
 RIGHT = {
     "25.1": [added_up, in_numpy, in_float32, exactly, whole_devices_later],
     "25.2": [in_a_loop, sorted_down, by_filter, recursive, as_numpy],
-    "25.3": [one_try, by_match, strict_about_digits, with_a_table, tells_bool_apart],
+    "25.3": [one_try, by_match, strict_about_digits, with_a_table, tells_bool_apart, bytes_of_hexadecimal],
 }

@@ -44,6 +44,10 @@ def by_levels(lengths, page, prefix=0):
     return count, empty / (count * page) if count else 0.0
 
 
+def by_numpy_in_a_list(lengths, page, prefix=0):
+    return [np.int64(by_numpy(lengths, page, prefix)[0]), np.float64(by_numpy(lengths, page, prefix)[1])]
+
+
 # 26b.2
 
 
@@ -165,7 +169,7 @@ def by_arrays(log, seconds, first_s, token_s):
 
 
 RIGHT = {
-    "26b.1": [by_names, by_numpy, by_levels],
+    "26b.1": [by_names, by_numpy, by_levels, by_numpy_in_a_list],
     "26b.2": [in_a_loop, at_once, with_a_padded_q],
     "26b.3": [by_rows, by_repeat, by_dot],
     "26b.4": [in_one_sum, by_filters, by_arrays],

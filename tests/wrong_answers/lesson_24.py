@@ -1,5 +1,7 @@
 """Wrong answers to lesson 24, as people write them."""
 
+import re
+
 from packaging.specifiers import SpecifierSet
 from packaging.version import InvalidVersion, Version
 
@@ -37,6 +39,11 @@ def stops_at_the_first(right, count, slices, bar, slice_bar):
 def sorts_everything(right, count, slices, bar, slice_bar):
     bad = [name for name, (r, n) in slices.items() if n and wilson(r, n)[1] < slice_bar]
     return sorted((["all"] if wilson(right, count)[0] < bar else []) + bad)
+
+
+def rounds_first(right, count, slices, bar, slice_bar):
+    bad = sorted(name for name, (r, n) in slices.items() if n and round(wilson(r, n)[1], 2) < slice_bar)
+    return (["all"] if round(wilson(right, count)[0], 2) < bar else []) + bad
 
 
 def equal_is_below(right, count, slices, bar, slice_bar):
@@ -175,6 +182,36 @@ def unreadable_is_safe(components, advisories):
     return _found(components, advisories, hit)
 
 
+def reads_the_digits(components, advisories):
+    def hit(version, ranges):
+        try:
+            Version(version)
+        except InvalidVersion:
+            digits = re.findall(r"\d+", version)
+            return not digits or _in(".".join(digits), ranges, prereleases=True)
+        return _in(version, ranges, prereleases=True)
+
+    return _found(components, advisories, hit)
+
+
+def tidies_the_version(components, advisories):
+    def tidy(version):
+        try:
+            return str(Version(version))
+        except InvalidVersion:
+            return version
+
+    def hit(version, ranges):
+        try:
+            known = Version(version)
+        except InvalidVersion:
+            return True
+        return any(SpecifierSet(each).contains(known, prereleases=True) for each in ranges)
+
+    found = _found(components, advisories, hit)
+    return sorted({(hole, name, tidy(version)) for hole, name, version in found})
+
+
 def with_doubles(components, advisories):
     return sorted(
         (hole["id"], part["name"], part["version"])
@@ -192,6 +229,7 @@ WRONG = {
         divides_by_nothing: "a slice without pictures shows nothing",
         stops_at_the_first: 'all that fail are named: "all" first, the slices sorted',
         sorts_everything: 'all that fail are named: "all" first, the slices sorted',
+        rounds_first: "the ends are compared as they are, not rounded",
         equal_is_below: "an end that is equal to its bar is not below it",
     },
     "24.2": {
@@ -209,6 +247,8 @@ WRONG = {
         only_case: "names: case does not matter, and - _ . are the same",
         without_prereleases: "a pre-release counts",
         unreadable_is_safe: "a version that nobody can read is affected by every advisory for its package, and by no other",
+        reads_the_digits: "a version that nobody can read is affected by every advisory for its package, and by no other",
+        tidies_the_version: "the version is given back as the component has it",
         with_doubles: "each once, and sorted",
     },
 }

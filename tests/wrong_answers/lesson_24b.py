@@ -2,10 +2,11 @@
 
 import copy
 import io
+import socket
 import tarfile
 import tempfile
 import time
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 # 24b.1
 
@@ -36,6 +37,32 @@ def trusts_last(last, desired, there):
     for key, value in desired.items():
         both = isinstance(value, dict) and isinstance(there.get(key), dict)
         result[key] = trusts_last(last.get(key, {}), value, there[key]) if both else value
+    return result
+
+
+def removes_only_what_it_named(last, desired, there):
+    result = dict(there)
+    for key in (last.keys() - desired.keys()) & there.keys():
+        both = isinstance(last[key], dict) and isinstance(there[key], dict)
+        result[key] = removes_only_what_it_named(last[key], {}, there[key]) if both else None
+        if not result[key]:
+            del result[key]
+    for key, value in desired.items():
+        both = isinstance(value, dict) and isinstance(there.get(key), dict)
+        before = last.get(key)
+        inner = before if isinstance(before, dict) else {}
+        result[key] = removes_only_what_it_named(inner, value, there[key]) if both else value
+    return result
+
+
+def an_empty_dict_wins(last, desired, there):
+    result = {key: value for key, value in there.items() if key in desired or key not in last}
+    for key, value in desired.items():
+        before = last.get(key)
+        if value and isinstance(value, dict) and isinstance(there.get(key), dict):
+            result[key] = an_empty_dict_wins(before if isinstance(before, dict) else {}, value, there[key])
+        else:
+            result[key] = value
     return result
 
 
@@ -180,6 +207,28 @@ def from_the_disk(files):
     return archive.getvalue()
 
 
+def by_folder(files):
+    return _pack(files, sorted(files, key=PurePosixPath))
+
+
+def ends_with_zeros(files):
+    return _pack({name: content.rstrip(b"\0") for name, content in files.items()}, sorted(files))
+
+
+def short_names(files):
+    return _pack({name[:60]: content for name, content in files.items()}, sorted(name[:60] for name in files))
+
+
+def says_who(files):
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for name in sorted(files):
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.pax_headers = len(files[name]), {"comment": socket.gethostname() or "here"}
+            tar.addfile(entry, io.BytesIO(files[name]))
+    return archive.getvalue()
+
+
 def without_sizes(files):
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w") as tar:
@@ -203,6 +252,8 @@ WRONG = {
         git_alone: "a field that git never named stays",
         two_way: "a field that git named at the last apply and names no more is removed",
         only_what_changed: "a value that does not change is still git's: it comes back if it was deleted by hand",
+        removes_only_what_it_named: "a field that git named at the last apply and names no more is removed",
+        an_empty_dict_wins: "dicts are merged by the same rules, at any depth",
         flat: "dicts are merged by the same rules, at any depth",
         trusts_last: "if only one of the two is a dict, git's value comes whole; last may have held something else",
         zero_is_nothing: 'lists are replaced whole; 0, "", [] and None are values like others',
@@ -223,6 +274,10 @@ WRONG = {
         with_gzip: "the archive opens as an uncompressed tar and holds each file's content",
         executable: "time, user and group are 0, their names empty, the mode is 0o644",
         from_the_disk: "time, user and group are 0, their names empty, the mode is 0o644",
+        by_folder: "the entries are sorted by name, and are these files alone",
+        ends_with_zeros: "the archive opens as an uncompressed tar and holds each file's content",
+        short_names: "the archive opens as an uncompressed tar and holds each file's content",
+        says_who: "time, user and group are 0, their names empty, the mode is 0o644",
         without_sizes: "the archive opens as an uncompressed tar and holds each file's content",
         before_its_end: "no files give an archive without entries",
     },

@@ -160,7 +160,42 @@ def checksum_first(manifest, signature, model, key, remembered):
     return "version" if version <= remembered else "install"
 
 
+def _judged(manifest, signature, key, remembered, newer, agrees):
+    if not _valid(manifest, signature, key):
+        return "signature"
+    try:
+        told = json.loads(manifest)
+        version, sha256 = told["version"], told["sha256"]
+    except (ValueError, TypeError, KeyError):
+        return "manifest"
+    if type(version) is not int:
+        return "manifest"
+    if not newer(version, remembered):
+        return "version"
+    return "install" if agrees(sha256) else "checksum"
+
+
+def compares_texts(manifest, signature, model, key, remembered):
+    whole = hashlib.sha256(model).hexdigest()
+    return _judged(manifest, signature, key, remembered, lambda a, b: str(a) > str(b), whole.__eq__)
+
+
+def the_first_digits_alone(manifest, signature, model, key, remembered):
+    whole = hashlib.sha256(model).hexdigest()
+    return _judged(manifest, signature, key, remembered, int.__gt__, lambda told: told[:8] == whole[:8])
+
+
+def starts_with(manifest, signature, model, key, remembered):
+    return _judged(manifest, signature, key, remembered, int.__gt__, hashlib.sha256(model).hexdigest().startswith)
+
+
+def bytes_that_raise(manifest, signature, model, key, remembered):
+    whole = hashlib.sha256(model).digest()
+    return _judged(manifest, signature, key, remembered, int.__gt__, lambda told: bytes.fromhex(told) == whole)
+
+
 TEN = "ten updates of a model of 1 MB beside a runtime of 9 MB, 1,000 devices: 100 GB as one file, 10 GB as two"
+PARTLY = "a checksum that agrees only in part is refused, without an exception"
 HIGHEST = "the highest version is offered, in whatever order the releases stand"
 
 WRONG = {
@@ -185,6 +220,10 @@ WRONG = {
         always_installs: "a signed version that is not higher than the remembered one is refused",
         the_same_again: "a signed version that is not higher than the remembered one is refused",
         without_a_checksum: "a model that is not the one in the manifest is refused",
+        compares_texts: "a signed version that is not higher than the remembered one is refused",
+        the_first_digits_alone: PARTLY,
+        starts_with: PARTLY,
+        bytes_that_raise: PARTLY,
         trusts_the_form: "a signed manifest that is not as described is refused, without an exception",
         takes_true: "a version that is no whole number is refused as a manifest",
         checksum_first: "the version is looked at before the checksum",

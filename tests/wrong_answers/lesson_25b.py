@@ -106,6 +106,14 @@ def depthwise_like_conv(layers):
     return _count(layers, all_channels, _bytes)
 
 
+def square_filters_alone(layers):
+    def square(each):
+        filter_ = each.get("filter")
+        return each | {"filter": (filter_[0], *filter_[:1], *filter_[2:])} if filter_ else each
+
+    return _count([square(each) for each in layers], _macs, _bytes)
+
+
 def skips_the_unknown(layers):
     return _count([each for each in layers if each["kind"] != "attention"], _macs, _bytes)
 
@@ -188,6 +196,7 @@ WRONG = {
         without_places: "a convolution of 3 × 3 × 16 to 8 × 8 × 32: 294,912 MACs",
         weights_at_each_place: "its weights are stored once, not once a place: 4,736 bytes",
         depthwise_like_conv: "a depthwise filter sees one channel",
+        square_filters_alone: "height and width may differ, in the picture and in the filter",
         only_the_last: "the digits network: 314,568 MACs and 15,504 bytes; no layer: 0 and 0",
         skips_the_unknown: "an unknown kind is refused",
     },

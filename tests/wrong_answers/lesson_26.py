@@ -1,5 +1,7 @@
 """Wrong answers to lesson 26's exercises, each with the property at which the check must catch it."""
 
+import codecs
+
 import numpy as np
 
 # 26.1
@@ -174,6 +176,35 @@ def all_at_once(chunks):
     return iter(found)
 
 
+def stops_at_done(chunks):
+    waiting, data = b"", []
+    for chunk in chunks:
+        *lines, waiting = (waiting + chunk).split(b"\n")
+        for line in lines:
+            line = line.removesuffix(b"\r")
+            if line == b"data: [DONE]":
+                return
+            if line.startswith(b"data:"):
+                data.append(line[5:].removeprefix(b" "))
+            elif not line and data:
+                yield b"\n".join(data).decode()
+                data = []
+
+
+def splits_at_every_end_of_a_line(chunks):
+    decoder, waiting, data = codecs.getincrementaldecoder("utf-8")(), "", []
+    for chunk in chunks:
+        lines = (waiting + decoder.decode(chunk)).splitlines(keepends=True)
+        waiting = lines.pop() if lines and not lines[-1].endswith("\n") else ""
+        for line in lines:
+            line = line.rstrip("\n").removesuffix("\r")
+            if line.startswith("data:"):
+                data.append(line[5:].removeprefix(" "))
+            elif not line and data:
+                yield "\n".join(data)
+                data = []
+
+
 # 26.4
 
 
@@ -313,6 +344,8 @@ WRONG = {
         strips: "one space after the colon does not count, further ones and those at the end do",
         each_line_an_event: "several data lines are joined, comments and other fields are ignored",
         gives_the_rest: "what never ended is no event",
+        stops_at_done: "every event comes out, whatever its text is",
+        splits_at_every_end_of_a_line: "every event comes out, whatever its text is",
         all_at_once: "an event comes out before the next chunk is taken",
     },
     "26.4": {

@@ -173,6 +173,13 @@ def cuts_off(weights, group):
     return _bytes(np.clip(np.trunc(parts / scales[..., None] * 1.000001), -7, 7) + 8, len(weights)), scales
 
 
+def rounds_ties_up(weights, group):
+    parts = _parts(weights, group)
+    scales = (np.abs(parts).max(axis=2) / 7).astype(np.float32)
+    scales[scales == 0] = 1
+    return _bytes(np.clip(np.floor(parts / scales[:, :, None] + 0.5), -7, 7) + 8, len(weights)), scales
+
+
 def divides_by_zero(weights, group):
     parts = _parts(weights, group)
     scales = (np.abs(parts).max(2) / 7).astype(np.float32)
@@ -261,6 +268,7 @@ WRONG = {
         by_the_largest: "the scale is the largest magnitude of its group, divided by 7",
         one_scale_a_row: "the scale is the largest magnitude of its group, divided by 7",
         high_half_first: "7, -7, 1, 0 with scale 1 become 15, 1, 9, 8: low half first",
+        rounds_ties_up: "ties go to the even number, as np.rint has them",
         cuts_off: "unpacked, each weight is at most half a scale away",
         divides_by_zero: "a group of zeros is no division by zero",
         takes_any_group: "another group is refused",
@@ -270,7 +278,7 @@ WRONG = {
         strictly_below: "the first token counts from when the request was due",
         over_all_tokens: "the flow is the mean over the tokens after the first",
         from_due_to_last: "the first token counts from when the request was due",
-        divides_by_no_gap: "the first token counts from when the request was due",
+        divides_by_no_gap: "an answer of one token has no flow",
         counts_what_never_ended: "what never began or never ended is not good, and nothing else changes",
         zero_is_nothing: "a request that begins at moment 0 counts as well",
         any_time: "no time, no rate: it is refused",
