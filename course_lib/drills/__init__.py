@@ -1,7 +1,7 @@
 """Drills: something real runs and is broken, and the learner finds out what, proves it, and repairs it.
 
-`frame.py` is what all drills share, `records.py` what is kept of them; `drill_N.py` is a drill. Programs that a drill
-starts lie beside it.
+`frame.py` is what all drills share; `evidence.py` is what a diagnosis is compared with, `records.py` what is kept. Drill N
+is `drill_N.py`, its words are `words/drill_N.md`, and `programs/` holds what drills start.
 """
 
 from course_lib.drills.frame import Drill, begin_drill

@@ -1,4 +1,4 @@
-"""Drill 1: right answers in the notebook, wrong ones in the service. Its words stand in `drill_1.md`."""
+"""Drill 1: right answers in the notebook, wrong ones in the service. Its words stand in `words/drill_1.md`."""
 
 import inspect
 import json
@@ -8,8 +8,9 @@ import numpy as np
 import onnx
 
 from course_lib import data, models
-from course_lib.drills import reader
-from course_lib.drills.frame import Drill, NotShown, Unwell, agrees
+from course_lib.drills.evidence import NotShown, Unwell, agrees
+from course_lib.drills.frame import Drill
+from course_lib.drills.programs import reader
 from course_lib.ops.http import DIRECT, ask
 
 NAMES = "zero one two three four five six seven eight nine".split()

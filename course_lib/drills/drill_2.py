@@ -1,4 +1,4 @@
-"""Drill 2: the small model that got worse. Its words stand in `drill_2.md`."""
+"""Drill 2: the small model that got worse. Its words stand in `words/drill_2.md`."""
 
 import inspect
 import json
@@ -9,9 +9,10 @@ import numpy as np
 import onnx
 
 from course_lib import data, models
-from course_lib.drills import calibrate, reader
 from course_lib.drills.drill_1 import NAMES, drawings, exchanged
-from course_lib.drills.frame import Drill, NotShown, Unwell, agrees
+from course_lib.drills.evidence import NotShown, Unwell, agrees
+from course_lib.drills.frame import Drill
+from course_lib.drills.programs import calibrate, reader
 from course_lib.ops.http import DIRECT, ask
 from course_lib.pipeline import checksum
 

@@ -1,4 +1,4 @@
-"""Drill 3: everything is slow, and more replicas make it worse. Its words stand in `drill_3.md`."""
+"""Drill 3: everything is slow, and more replicas make it worse. Its words stand in `words/drill_3.md`."""
 
 import json
 import time
@@ -9,7 +9,8 @@ from typing import ClassVar
 import numpy as np
 from prometheus_client.parser import text_string_to_metric_families
 
-from course_lib.drills.frame import Drill, NotShown, Unwell, get
+from course_lib.drills.evidence import NotShown, Unwell, get
+from course_lib.drills.frame import Drill
 from course_lib.measure import load
 
 PREDICTORS = ("predictor-0", "predictor-1")
@@ -41,7 +42,7 @@ class TheDrill(Drill):
             report |= {"rate_per_s": 1000, "workers": 6, "pictures": self.random.choice([70, 80])}
         self.price = {name: predictor[name] for name in ("work-ms", "sample-ms")}
         for name in PREDICTORS:
-            self.service(name, "course_lib.drills.predictor", *_options(predictor))
+            self.service(name, "course_lib.drills.programs.predictor", *_options(predictor))
         behind = [word for name in PREDICTORS for word in ("--predictor", self.services[name].url)]
         self.url = self.service("gateway", "course_lib.services.gateway", *behind, *_options(gateway)).url
         self.users({"url": self.url, "path": "/v1/models/digits:predict", "timeout_s": 60,

@@ -8,57 +8,25 @@ import importlib
 import inspect
 import json
 import random
-import re
 import subprocess
 import time
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar, NamedTuple
-
-import numpy as np
+from typing import ClassVar
 
 from course_lib import show
 from course_lib.drills import records
+from course_lib.drills.evidence import NotShown, Unwell, as_json
+from course_lib.drills.wording import words_of
 from course_lib.idioms import lesson
 from course_lib.ops import leash
-from course_lib.ops.http import DIRECT
 from course_lib.ops.service import Service, start_module
 
 STOP_SECONDS = 3
 """How long a service may take to stop: less than one gives the requests under way, of which a drill may have hundreds."""
 
 _running: dict[int, "Drill"] = {}
-
-
-class NotShown(Exception):
-    """The evidence does not prove the cause: it is not what the system says, or it is what a healthy one says too."""
-
-
-class Unwell(Exception):
-    """What still keeps the system from being well, in a sentence."""
-
-
-class Fault(NamedTuple):
-    """A cause, in the words of `drill_N.md`. says: what it claims. hints: from afar to nearly the repair. story: our
-    post-mortem, Markdown."""
-
-    says: str
-    hints: list[str]
-    story: str
-
-
-def words_of(number: int) -> dict[str, Fault]:
-    """What `drill_N.md` says of each fault: `## name`, what it claims, a numbered list of hints, `### Post-mortem`."""
-    text = (Path(__file__).parent / f"drill_{number}.md").read_text(encoding="utf-8")
-    found = {}
-    for part in re.split(r"^## ", text, flags=re.M)[1:]:
-        head, _, story = part.partition("### Post-mortem")
-        says, *hints = re.split(r"^\d\. ", head.partition("\n")[2], flags=re.M)
-        found[part.split()[0]] = Fault(
-            *(" ".join(says.split()), [" ".join(each.split()) for each in hints]), story.strip()
-        )
-    return found
 
 
 def begin_drill(number: int, seed: int | None = None) -> "Drill":
@@ -132,7 +100,7 @@ class Drill:
         lines = [
             line for text in texts for line in text.rpartition("\n")[0].splitlines()
         ]  # the last may be half written
-        return [_as_json(line) for line in lines if containing in line]
+        return [as_json(line) for line in lines if containing in line]
 
     def restart(self, name: str) -> None:
         """Stops a service and starts it again at the same address, with what `services.toml`, or NAME.json, says now."""
@@ -148,7 +116,7 @@ class Drill:
 
     def run(self, program: str, *arguments: object) -> None:
         """Runs a program of the folder, as `python PROGRAM ARGUMENTS` does in a terminal, and shows what it prints."""
-        command = ["-m", "course_lib.drills.program", str(self.folder / program), *map(str, arguments)]
+        command = ["-m", "course_lib.drills.programs.program", str(self.folder / program), *map(str, arguments)]
         process = leash.start(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         try:
             said, _ = (
@@ -247,7 +215,7 @@ class Drill:
     def service(self, name: str, module: str, *options: object) -> Service:
         """Writes a service into `services.toml` and starts it. One that ends in .py is a program in the folder."""
         if module.endswith(".py"):
-            module, options = "course_lib.drills.program", (self.folder / module, *options)
+            module, options = "course_lib.drills.programs.program", (self.folder / module, *options)
         words = [each.as_posix() if isinstance(each, Path) else str(each) for each in options]
         with (self.folder / "services.toml").open("a", encoding="utf-8") as file:
             listed = "".join(f"    {json.dumps(word, ensure_ascii=False)},\n" for word in words)
@@ -263,7 +231,7 @@ class Drill:
         file = self.folder / f"{name}.json"
         url = json.loads(file.read_text(encoding="utf-8"))["url"]
         with self._log(name).open("wb") as kept:
-            process = leash.start(["-m", "course_lib.drills.traffic", str(file)], stdout=kept, stderr=kept)
+            process = leash.start(["-m", "course_lib.drills.programs.traffic", str(file)], stdout=kept, stderr=kept)
         self.services[name] = Service(url, process)
 
     def wait_for_users(self, count: int, seconds: float = 60) -> list[dict]:
@@ -339,34 +307,5 @@ class Drill:
         show.put(block)
 
 
-def agrees(what: str, said: object, found: object) -> None:
-    """Raises NotShown where a learner's reading, a number or an array, is not what is measured now. Does not tell it."""
-    found = np.asarray(found, float)
-    kind = "a number" if found.ndim == 0 else f"an array of {' × '.join(map(str, found.shape))} numbers"
-    try:
-        said = np.asarray(said, float)
-    except (TypeError, ValueError):
-        said = None
-    if said is None or said.shape != found.shape:
-        raise NotShown(f"This could not be examined: {what} has to be {kind}.")
-    if not np.allclose(said, found, rtol=1e-3, atol=5e-4):
-        raise NotShown(f"The reading does not agree with the system: {what}, measured just now, is not what you give. Read "
-                       "it again, to three digits.")  # fmt: skip
-
-
 def _counted(number: int, what: str) -> str:
     return f"{number} {what}" if number == 1 else f"{number} {what}s"
-
-
-def get(url: str) -> str:
-    """What a GET returns, as text. Raises OSError for any status but 200."""
-    with DIRECT.open(url, timeout=10) as answer:
-        return answer.read().decode()
-
-
-def _as_json(line: str) -> dict:
-    try:
-        found = json.loads(line)
-    except ValueError:
-        found = None
-    return found if isinstance(found, dict) else {"text": line}

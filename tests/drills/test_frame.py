@@ -12,6 +12,7 @@ import pytest
 
 from course_lib import places, progress, syllabus
 from course_lib.drills import begin_drill, frame, records
+from course_lib.drills.wording import words_of
 from tests.drills.conftest import assert_gone, kind_of
 
 NUMBERS = [each.number for each in syllabus.load().drills if each.written]
@@ -19,7 +20,7 @@ NUMBERS = [each.number for each in syllabus.load().drills if each.written]
 
 @pytest.mark.parametrize("number", NUMBERS)
 def test_each_drill_has_three_faults_with_hints_a_story_and_described_evidence(number):
-    kind, words = kind_of(number), frame.words_of(number)
+    kind, words = kind_of(number), words_of(number)
     assert kind.number == number and tuple(words) == tuple(kind.faults) and len(words) >= 3
     drill = kind(0)
     for name, fault in words.items():

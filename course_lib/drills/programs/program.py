@@ -1,4 +1,4 @@
-"""`python -m course_lib.drills.program FILE …`: runs a program that lies in a drill's folder, where it can be edited."""
+"""`python -m course_lib.drills.programs.program FILE …`: runs a program of a drill's folder, where it can be edited."""
 
 import runpy
 import sys

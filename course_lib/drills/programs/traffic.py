@@ -1,4 +1,4 @@
-"""`python -m course_lib.drills.traffic PLAN.json`: the users of a drill. They go on sending, whatever becomes of it.
+"""`python -m course_lib.drills.programs.traffic PLAN.json`: the users of a drill. They go on sending, whatever becomes of it.
 
 The plan: {"url", "rate_per_s", "workers", "timeout_s", "tries", "headers", "requests": [{"body", "label"}, …]}. The
 requests are sent in turn, the first "at_once" of them without a pause. Each line of the output is a request as its user saw it: request_id, request (its place in the
