@@ -2,8 +2,8 @@
 
 A lesson's live cells run live where an engine or a cluster is within reach, and once more replayed. Every run that is
 not live is offline: with neither engine nor cluster, with the network cut where that can be, and each cell twice in a
-row. Lessons that compare runtimes run once more under each of several instruction sets. A live run that fails is tried
-once more, since engine and cluster are shared with whatever else the machine does, and the summary tells of both tries.
+row. Lessons that compare runtimes run once more under each of several instruction sets. A live run or a unit test that
+fails is tried once more, since it shares the machine with whatever else runs there, and the summary tells of both tries.
 """
 
 import argparse
@@ -35,6 +35,9 @@ JOB_SECONDS, UNITS_SECONDS = 900, 3600
 """How long a job may take before it is ended: notebooks and the build check, and unit tests."""
 
 TAIL_LINES = 60
+MOST_AGAIN = 5
+"""If more unit tests than these fail, it is not the machine, and none is tried once more."""
+
 WORKERS = 2
 
 FOLDERS = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}
@@ -143,7 +146,7 @@ def runs_live(lesson: syllabus.Lesson | syllabus.Drill) -> bool:
 
 def unit_tests(files: list[Path], name: str = "tests", *more: str) -> Job:
     """The unit tests in these files or folders, as one job; pytest gets `more` too."""
-    options = ("-p", "no:cacheprovider", "-q", "--tb=short", *more)
+    options = ("-q", "--tb=short", *more)
     return Job("units", name, (sys.executable, "-m", "pytest", *options, *map(str, files)), offline=False)
 
 
@@ -246,8 +249,9 @@ class Running:
         processes.stop(self._processes)
 
 
-def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
-    """Run one job and say how it went. `scratch` takes what it leaves behind; the learner's progress is not touched."""
+def run(job: Job, checkout: Path, scratch: Path, running: Running, *more: str) -> Outcome:
+    """Run one job and say how it went. `scratch` takes what it leaves behind; the learner's progress is not touched.
+    more: what its command gets too."""
     if job.skipped:
         return Outcome(job, Counter(skipped=1), "-", 0, "")
     own = Path(tempfile.mkdtemp(dir=scratch))
@@ -262,7 +266,9 @@ def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
         **({**NOWHERE, "COURSE_REQUIRE_LIVE": "0"} if job.offline else {}),
         **instruction_sets.SETTINGS.get(job.setting, {}),
     }
-    command = [*job.command, *([f"--junitxml={xml}"] if job.kind == "units" else [])]
+    command = [*job.command, *more]
+    if job.kind == "units":
+        command += [f"--junitxml={xml}", f"-ocache_dir={scratch / job.name}"]  # where pytest notes what failed
     began = time.monotonic()
     with output.open("wb") as file:
         code = running.call(command, job.seconds, cwd=checkout, env=environment, stdout=file, stderr=subprocess.STDOUT)
@@ -277,16 +283,22 @@ def run(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
     return Outcome(job, counts, _mode(log), seconds, tail)
 
 
-def run_live_twice_if_needed(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
-    """Like `run`; but a live run that failed is tried once more, and its first failure stays in the tail."""
+def run_twice_if_needed(job: Job, checkout: Path, scratch: Path, running: Running) -> Outcome:
+    """Like `run`; but a live run, or a few unit tests, that failed are tried once more. The first failure stays in the
+    tail."""
     first = run(job, checkout, scratch, running)
-    if job.offline or not job.live or not first.counts["failed"] or running.stopped:
+    units = job.kind == "units" and first.counts["failed"] <= MOST_AGAIN
+    if not first.counts["failed"] or running.stopped or not (units or (job.live and not job.offline)):
         return first
-    second = run(job, checkout, scratch, running)
+    second = run(job, checkout, scratch, running, *["--last-failed", "--last-failed-no-failures=none"] * units)
     tail = f"the first try, after {first.seconds:.1f} s:\n{first.tail}"
     if second.tail:
         tail += f"\n\nthe second try:\n{second.tail}"
-    return replace(second, seconds=first.seconds + second.seconds, tail=tail, again=True)
+    counts = second.counts
+    if units:
+        counts = first.counts + counts
+        counts["failed"] = second.counts["failed"]
+    return replace(second, counts=counts, seconds=first.seconds + second.seconds, tail=tail, again=True)
 
 
 def _unit_counts(xml: Path, code: int | None) -> Counter:
@@ -315,6 +327,7 @@ def _mode(log: Path) -> str:
 def _tail(said: str, kind: str) -> str:
     """What a failed job said: of unit tests the end, with the list of all that failed; else the one failure's begin and end."""
     said = re.sub(r"\x1b\[[0-9;]*[A-Za-z]", "", said)
+    said = re.sub(r"^[.FEsxX]+ +\[ *\d+%\]\n", "", said, flags=re.MULTILINE)  # how far it was
     if kind != "units":
         said = re.split(r"^=+ short test summary info =+$", said, flags=re.MULTILINE)[0]
         said = re.split(r"^=+ FAILURES =+$", said, flags=re.MULTILINE)[-1]
@@ -329,11 +342,14 @@ def line(outcome: Outcome) -> str:
     """An outcome in a line."""
     job, counts = outcome.job, outcome.counts
     verdict = "FAILED" if counts["failed"] else "skipped" if job.skipped else "passed"
-    more = job.skipped or ("at the second try" if outcome.again else "")
+    more = [job.skipped] if job.skipped else []
     if job.kind == "units":
-        more = ", ".join(f"{counts[each]} {each}" for each in ("passed", "failed", "skipped") if counts[each])
+        more += [f"{counts[each]} {each}" for each in ("passed", "failed", "skipped") if counts[each]]
+    more += ["at the second try"] * outcome.again
     how = job.setting or outcome.mode
-    return f"{verdict:<7}  {job.kind:<8}  {job.name:<28}  {how:<17}  {outcome.seconds:7.1f} s  {more}".rstrip()
+    return (
+        f"{verdict:<7}  {job.kind:<8}  {job.name:<28}  {how:<17}  {outcome.seconds:7.1f} s  {', '.join(more)}".rstrip()
+    )
 
 
 def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print) -> list[Outcome]:
@@ -356,10 +372,16 @@ def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print
         ThreadPoolExecutor(WORKERS) as pool,
     ):
         try:
-            await_all({pool.submit(run, job, checkout, Path(scratch), running) for job in jobs if not job.alone})
+            await_all(
+                {
+                    pool.submit(run_twice_if_needed, job, checkout, Path(scratch), running)
+                    for job in jobs
+                    if not job.alone
+                }
+            )
             for job in jobs:
                 if job.alone:
-                    await_all({pool.submit(run_live_twice_if_needed, job, checkout, Path(scratch), running)})
+                    await_all({pool.submit(run_twice_if_needed, job, checkout, Path(scratch), running)})
         except BaseException:  # Ctrl-C; or nobody reads what is shown
             pool.shutdown(wait=False, cancel_futures=True)
             running.stop()
@@ -368,12 +390,19 @@ def run_all(jobs: list[Job], checkout: Path, show: Callable[[str], None] = print
 
 
 def summary(outcomes: list[Outcome]) -> str:
-    """The last line: how many passed, failed and were skipped, and how many live runs needed a second try."""
+    """The last lines: what failed, if only at the first try; how many passed, failed and were skipped, and how many jobs
+    needed a second try."""
     total = sum((outcome.counts for outcome in outcomes), Counter())
     skipped = f", {total['skipped']} skipped" if total["skipped"] else ""
     again = sum(outcome.again and not outcome.counts["failed"] for outcome in outcomes)
-    tries = f"; {again} of them passed at the second try" if again else ""
-    return f"{total['passed']} passed, {total['failed']} failed{skipped}{tries}"
+    tries = f"; {again} of {len(outcomes)} jobs passed at the second try" if again else ""
+    named = [
+        each for outcome in outcomes for each in outcome.tail.splitlines() if each.startswith(("FAILED ", "ERROR "))
+    ]
+    return (
+        "".join(f"{each}\n" for each in dict.fromkeys(named))
+        + f"{total['passed']} passed, {total['failed']} failed{skipped}{tries}"
+    )
 
 
 def main(words: list[str] | None = None, checkout: Path = CHECKOUT) -> int:

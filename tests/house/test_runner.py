@@ -190,6 +190,36 @@ def test_a_live_run_that_fails_twice_fails_and_shows_both_failures(
     assert said.count("the second try:") == 1 and "passed at the second try" not in said
 
 
+@pytest.mark.parametrize("failing, code, tries", [(1, 0, 2), (5, 0, 2), (6, 1, 1)])
+def test_a_few_unit_tests_that_fail_are_tried_once_more_and_named(
+    failing: int, code: int, tries: int, checkout: Path, capsys: pytest.CaptureFixture
+) -> None:
+    test = checkout / "tests/test_shaky.py"
+    test.write_text(
+        "import pathlib, pytest\n"
+        f"@pytest.mark.parametrize('n', range({failing + 1}))\n"
+        "def test_it(n):\n"
+        f"    tried = pathlib.Path({str(checkout)!r}, f'tried-{{n}}')\n"
+        "    with tried.open('a') as file: file.write('x')\n"
+        "    assert n == 0 or tried.read_text() == 'xx', n\n"
+    )
+    assert runner.main(["shaky"], checkout) == code
+    said = capsys.readouterr().out.splitlines()
+    assert (checkout / "tried-0").read_text() == "x"
+    assert (checkout / "tried-1").read_text() == "x" * tries
+    assert sum(each.startswith("FAILED ") and "test_shaky.py::test_it[" in each for each in said) == failing
+    passed = failing + 1 if code == 0 else 1
+    assert said[-1].startswith(f"{passed} passed, {failing + 1 - passed} failed")
+    assert ("1 of 1 jobs passed at the second try" in said[-1]) == (code == 0)
+
+
+def test_a_unit_test_that_fails_twice_fails(checkout: Path, capsys: pytest.CaptureFixture) -> None:
+    (checkout / "tests/test_wrong.py").write_text("def test_it(): assert 1 == 2\n")
+    assert runner.main(["wrong"], checkout) == 1
+    said = capsys.readouterr().out
+    assert "the second try:" in said and said.splitlines()[-1] == "0 passed, 1 failed"
+
+
 def test_what_is_not_live_sees_neither_engine_nor_cluster_nor_network_and_need_not_run_live(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
