@@ -214,8 +214,8 @@ def test_a_few_unit_tests_that_fail_are_tried_once_more_and_named(
 
 
 def test_a_unit_test_that_fails_twice_fails(checkout: Path, capsys: pytest.CaptureFixture) -> None:
-    (checkout / "tests/test_wrong.py").write_text("def test_it(): assert 1 == 2\n")
-    assert runner.main(["wrong"], checkout) == 1
+    (checkout / "tests/test_untrue.py").write_text("def test_it(): assert 1 == 2\n")
+    assert runner.main(["untrue"], checkout) == 1
     said = capsys.readouterr().out
     assert "the second try:" in said and said.splitlines()[-1] == "0 passed, 1 failed"
 
