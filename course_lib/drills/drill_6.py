@@ -107,8 +107,8 @@ class TheDrill(Drill):
             raise NotShown("The audit log has no such customer.")
         rate = 60 * (len(rows) - 1) / (rows[-1]["time"] - rows[0]["time"])
         share = float(np.mean([row["sure"] < 0.9 for row in rows if "sure" in row]))
-        _near("the requests a minute", per_minute, rate, 0.35 * rate)
-        _near("the share of unsure answers", unsure, share, 0.1)
+        _near("the number of requests a minute", per_minute, rate, 0.35 * rate)
+        _near("the share of unsure answers", unsure, share, 0.05 + 0.4 * share)
         if rate <= 1.5 * self.own.contracts[str(customer)]:
             raise NotShown("This customer sends about what its contract allows: it gets no more than it pays for.")
         if share < 0.2:
@@ -149,7 +149,8 @@ class TheDrill(Drill):
                              "a customer.")  # fmt: skip
         try:
             self.own.model_is_ours(self.services["model"].process.args, self.model)
-            self.own.log_is_whole(self.rows(), self.anchor, self.log("customers"))
+            seen = self.log("customers")  # before the audit log, which has a line before its customer has the answer
+            self.own.log_is_whole(self.rows(), self.anchor, seen)
             self.own.keys_are_theirs(self.url)
             self.own.limits_hold(self._too_many())
         except Unwell:
@@ -193,6 +194,4 @@ def _told(row: dict) -> dict:
 def _near(what: str, said: object, found: float, most: float) -> None:
     """Raises NotShown where a learner's reading of something that moves is further off than `most`."""
     if not isinstance(said, (int, float, np.number)) or not abs(said - found) <= most:
-        raise NotShown(
-            f"The reading does not agree with the system: {what}, counted in the audit log, are not what you give."
-        )
+        raise NotShown(f"The reading does not agree with the system: {what}, by the audit log, is not what you give.")

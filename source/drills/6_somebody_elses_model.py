@@ -14,8 +14,6 @@
 import hashlib
 import ipaddress
 import json
-import secrets
-import shutil
 from collections import Counter
 
 from course_lib.drills import begin_drill
@@ -123,9 +121,9 @@ drill.causes()
 
 # %% [markdown]
 # Write the cause and its evidence, for example
-# `drill.diagnose("extraction", {"customer": "hotel", "per_minute": 90, "unsure": 0.03})`. What moves counts roughly: a third
-# more or less for requests a minute, 0.1 for a share. Take it over the whole log. Checksums have 64 digits. The
-# evidence is compared with the system as it runs now. So diagnose first, and repair afterwards.
+# `drill.diagnose("extraction", {"customer": "hotel", "per_minute": 90, "unsure": 0.03})`. Take rates and shares
+# over the whole log. They may be off by a third, since the log grows. Checksums have 64 digits. The evidence is compared
+# with the system as it runs now. So diagnose first, and repair afterwards.
 
 # %%
 drill.diagnose(cause=None, evidence={})
@@ -145,8 +143,8 @@ drill.diagnose(cause=None, evidence={})
 #
 # | you want to | with |
 # | --- | --- |
-# | make a new key | `secrets.token_urlsafe(32)`, and its hash as `hashlib.sha256(key.encode()).hexdigest()` |
-# | copy a file | `shutil.copy(drill.folder / "builder/builder.pem", drill.folder / "trust/builder.pem")` |
+# | make a new key | `import secrets`, `key = secrets.token_urlsafe(32)`; its hash is `hashlib.sha256(key.encode()).hexdigest()` |
+# | copy a file | `import shutil`, `shutil.copy(drill.folder / "builder/builder.pem", drill.folder / "trust/builder.pem")` |
 # | change a service's options | edit `services.toml`; each word of a command is a line of `options`, in quotes |
 # | stop a service, and start it | `drill.services["door"].stop()`, then `drill.restart("door")` |
 

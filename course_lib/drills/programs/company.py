@@ -1,5 +1,6 @@
 """Whose service drill 6 breaks into: customers with keys and contracts, a builder who signs models, strangers."""
 
+import contextlib
 import hashlib
 import ipaddress
 import json
@@ -23,7 +24,7 @@ from course_lib.services.access import read_keys
 NAMES = "bakery bank clinic library museum post school shop".split()
 NETWORKS = [str(part) for net in ("192.0.2.0/24", "198.51.100.0/24", "203.0.113.0/24")
             for part in ipaddress.ip_network(net).subnets(new_prefix=26)]  # fmt: skip
-RATES, CONTRACTS = (6, 3, 2, 1), (600, 300, 240, 120)
+RATES, CONTRACTS = (8, 4, 3, 2), (600, 360, 300, 150)
 """Of the four customers: requests a second, and requests a minute that the contract allows."""
 UNLIMITED = 6000
 FILE = "digits_cnn/3/model.onnx"
@@ -42,7 +43,7 @@ class Company:
         self.contracts = dict(zip(names, CONTRACTS))
         self.keys = {name: secrets.token_urlsafe(32) for name in names}
         self.victim = names[3] if fault == "extraction" else draw.choice(names[1:3])
-        rates = dict(zip(names, RATES)) | ({names[3]: draw.uniform(8, 12)} if fault == "extraction" else {})
+        rates = dict(zip(names, RATES)) | ({names[3]: draw.uniform(10, 14)} if fault == "extraction" else {})
         self.callers = [{"name": name, "key_file": (folder / f"handed/{name}.key").as_posix(), "seen": True,
                          "addresses": self._hosts(self.networks[name], 3), "rate_per_s": rates[name],
                          "mixed": self.copies(name)} for name in names]  # fmt: skip
@@ -92,7 +93,7 @@ class Company:
 
     def tampered(self, rows: list[dict]) -> list[dict]:
         """An audit log from which some of a customer's lines are taken, or in which they bear another name."""
-        owner, other = self.draw.sample(sorted(self.contracts), 2)
+        owner, other = self.draw.sample(list(self.contracts)[:2], 2)
         taken = [at for at in range(len(rows) // 3, len(rows) - 10) if rows[at]["customer"] == owner][:5]
         way, rows = self.draw.choice(["removed", "changed", "made anew"]), list(rows)
         if way == "removed":
@@ -108,9 +109,10 @@ class Company:
 
     def model_is_ours(self, command: list[str], predict: str) -> None:
         """command: with which the server runs. predict: where it answers."""
-        if "--trust" not in command:
+        words = [part for word in command for part in word.split("=", 1)]
+        if "--trust" not in words:
             raise Unwell("The model server was started without a key: it serves whatever lies in its folder.")
-        if Path(command[command.index("--trust") + 1]).read_bytes() != self.pem:
+        if Path(words[words.index("--trust") + 1]).read_bytes() != self.pem:
             raise Unwell("The model server trusts a key that is not our builder's.")
         if checksum(self.folder / "models" / FILE) != self.built:
             raise Unwell("The file of the version in production is not the one that the builder signed.")
@@ -140,9 +142,12 @@ class Company:
             key = (self.folder / f"handed/{name}.key").read_text(encoding="utf-8").strip()
             if getattr(known.get(sha256(key)), "name", None) != name or len(key) < 20:
                 raise Unwell(f"What the {name} was handed is not a key of its own, long and random.")
-        leaked = {"X-API-Key": self.keys[self.victim]}
-        if self.fault == "leaked_key" and Wires(door).ask("/digits", b"{}", leaked).status != 401:
+        if self.fault == "leaked_key" and self._status(door, self.keys[self.victim]) != 401:
             raise Unwell("The key that the stranger has still opens the door.")
+
+    def _status(self, door: str, key: str) -> int:
+        with contextlib.closing(Wires(door)) as wires:
+            return wires.ask("/digits", b"{}", {"X-API-Key": key}).status
 
     def limits_hold(self, too_many: bool) -> None:
         """too_many: whether the customer who copies was given more than its contract says."""
