@@ -119,8 +119,8 @@ class TheDrill(Drill):
         row: the number of the first line that does not fit the line before, counted from 0
         request_id: of a line that was removed or changed
         """
-        rows, copy = (
-            {each.get("request_id"): _told(each) for each in self.rows(name)} for name in ("audit.jsonl", COPY)
+        copy, rows = (
+            {each.get("request_id"): _told(each) for each in self.rows(name)} for name in (COPY, "audit.jsonl")
         )
         first = audit.first_wrong(self.rows())
         if (request_id := str(request_id)) not in copy:
@@ -137,38 +137,30 @@ class TheDrill(Drill):
         for name, service in self.services.items():
             if service.process.poll() is not None or not answers(f"{service.url}/v2/health/ready"):
                 raise Unwell(f"The {name} does not answer: no customer is served.")
-        for _ in range(3):  # a limit that began a moment ago lets a burst through
-            self.seen = self._watch()
-            if not self._too_many():
-                break
+        before = len(self.log("customers"))
+        time.sleep(self.watched_s / 2)
+        middle = len(self.log("customers"))  # a limit that began a moment ago lets a burst through until here
+        time.sleep(self.watched_s / 2)
+        seen = self.log("customers")[before:]
         for name in self.own.contracts:
-            own = [line["status"] for line in self.seen if line["customer"] == name]
+            own = [line["status"] for line in seen if line["customer"] == name]
             bad = sum(status not in ((200, 429) if self.own.copies(name) else (200,)) for status in own)
             if bad or 200 not in own:
-                raise Unwell(f"{len(own) - own.count(200)} of the last {len(own)} requests of the {name} got no answer. It is "
-                             "a customer.")  # fmt: skip
+                raise Unwell(f"{len(own) - own.count(200)} of the last {len(own)} requests of the {name} were not served. It "
+                             "is a customer.")  # fmt: skip
         try:
             self.own.model_is_ours(self.services["model"].process.args, self.model)
-            seen = self.log("customers")  # before the audit log, which has a line before its customer has the answer
-            self.own.log_is_whole(self.rows(), self.anchor, seen)
-            self.own.keys_are_theirs(self.url)
-            self.own.limits_hold(self._too_many())
+            told = self.log("customers")  # before the audit log, which has a line before its customer has the answer
+            self.own.log_is_whole(self.rows(), self.anchor, told)
+            self.own.keys_are_theirs(self.rows()[-len(seen) // 2 :])
+            self.own.limits_hold(seen[middle - before :], self.watched_s / 2)
         except Unwell:
             if self.diagnosed:
                 raise
             raise Unwell("All customers are served. But what the stranger did tonight is not undone, or can be done again "
                          "tomorrow.") from None  # fmt: skip
 
-    def _too_many(self) -> bool:
-        got = sum(line["status"] == 200 and self.own.copies(line["customer"]) for line in self.seen)
-        return got > 2 + 1.5 * self.own.contracts[self.own.victim] * self.watched_s / 60
-
     # Who calls
-
-    def _watch(self) -> list[dict]:
-        before = len(self.log("customers"))
-        time.sleep(self.watched_s)
-        return self.log("customers")[before:]
 
     def _call(self) -> None:
         """Starts all who call from elsewhere: customers, and strangers, whom nothing here can stop."""

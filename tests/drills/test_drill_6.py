@@ -5,6 +5,7 @@ import ipaddress
 import json
 import secrets
 import shutil
+import time
 
 import pytest
 
@@ -149,7 +150,7 @@ def hide(drill, fault, cause) -> str:
         limit(drill, who, answer="digit")
         refused(drill, "a copy hardly needs them")
         limit(drill, who, answer="probabilities", per_minute=0)
-        refused(drill, "It is a customer")
+        refused(drill, "were not served")
         limit(drill, who, per_minute=5000)
         return "more answers than its contract"
     return hide_the_hole(drill)
@@ -163,6 +164,7 @@ def repair(drill, fault, cause):
         assert "runs again" in drill.said, drill.said
     elif fault == "extraction":
         limit(drill, cause["customer"], per_minute=contracts(drill)[cause["customer"]]["per_minute"])
+        time.sleep(2)  # a learner's window is long enough for the burst, the test's is not
     else:
         drill.services["door"].stop()
         shutil.copy(drill.folder / "elsewhere/audit.jsonl", drill.folder / "audit.jsonl")

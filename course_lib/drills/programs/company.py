@@ -1,11 +1,11 @@
 """Whose service drill 6 breaks into: customers with keys and contracts, a builder who signs models, strangers."""
 
-import contextlib
 import hashlib
 import ipaddress
 import json
 import random
 import secrets
+from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,6 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from course_lib import data, models
 from course_lib.drills.evidence import Unwell
 from course_lib.drills.programs import audit
-from course_lib.measure.load import Wires
 from course_lib.ops.http import ask
 from course_lib.pipeline import checksum, open_session
 from course_lib.services.access import read_keys
@@ -135,22 +134,21 @@ class Company:
                 f"{lost} requests that customers had answered are not in the audit log, or under another name."
             )
 
-    def keys_are_theirs(self, door: str) -> None:
-        """door: its address."""
+    def keys_are_theirs(self, recent: list[dict]) -> None:
+        """recent: the last lines of the audit log."""
         known = read_keys(self.folder / "keys.txt")
         for name in self.contracts:
             key = (self.folder / f"handed/{name}.key").read_text(encoding="utf-8").strip()
             if getattr(known.get(sha256(key)), "name", None) != name or len(key) < 20:
                 raise Unwell(f"What the {name} was handed is not a key of its own, long and random.")
-        if self.fault == "leaked_key" and self._status(door, self.keys[self.victim]) != 401:
-            raise Unwell("The key that the stranger has still opens the door.")
+        if self.fault == "leaked_key":  # asking with that key would leave a line that tells the cause
+            held, place = known.get(sha256(self.keys[self.victim])), self.callers[-1]["addresses"]
+            still = held and (held.until is None or held.until >= datetime.now(UTC).date())
+            if still or any(row["status"] == 200 and row["address"] in place for row in recent):
+                raise Unwell("The key that the stranger has still opens the door.")
 
-    def _status(self, door: str, key: str) -> int:
-        with contextlib.closing(Wires(door)) as wires:
-            return wires.ask("/digits", b"{}", {"X-API-Key": key}).status
-
-    def limits_hold(self, too_many: bool) -> None:
-        """too_many: whether the customer who copies was given more than its contract says."""
+    def limits_hold(self, seen: list[dict], seconds: float) -> None:
+        """seen: what the customers saw in the last so many seconds."""
         limits = json.loads((self.folder / "limits.json").read_text(encoding="utf-8"))
         for name, contract in self.contracts.items():
             if limits[name]["answer"] != "probabilities":
@@ -159,7 +157,8 @@ class Company:
                 )
             if (most := float(limits[name]["per_minute"])) < contract:
                 raise Unwell(f"The contract promises the {name} {contract} requests a minute, limits.json {most:g}.")
-            if self.copies(name) and (most > 1.1 * contract or too_many):
+            got = sum(line["status"] == 200 for line in seen if line["customer"] == name)
+            if self.copies(name) and (most > 1.1 * contract or got > 2 + 1.5 * contract * seconds / 60):
                 raise Unwell(f"The {name} still gets more answers than its contract says.")
 
 
