@@ -3,16 +3,20 @@
 import hashlib
 import ipaddress
 import json
+import random
 import secrets
 import shutil
 import time
+from collections import Counter
 
 import pytest
 
+from course_lib import data
 from course_lib.drills import drill_6
 from course_lib.drills.evidence import Unwell
 from course_lib.drills.programs import audit
-from course_lib.pipeline import checksum
+from course_lib.drills.programs.company import Company
+from course_lib.pipeline import checksum, open_session
 from tests.drills.conftest import examined, mended
 
 FILE = "digits_cnn/3/model.onnx"
@@ -180,3 +184,36 @@ def test_the_fault_is_found_by_its_evidence_and_repaired_at_its_cause(begin, fau
     refused(drill, "All customers are served. But what the stranger did")  # before the diagnosis no more is told
     examined(drill, fault, honest := readings(drill))  # rates and shares are better known by now
     mended(drill, fault, lambda *both: hide(*both, honest[fault]), lambda *both: repair(*both, honest[fault]))
+
+
+def test_every_story_of_a_seed_has_a_fault_that_shows_and_customers_within_their_contracts(tmp_path):
+    ways = set()
+    for seed in range(12):
+        own = Company(tmp_path / str(seed), random.Random(seed), "hole")
+        names = list(own.contracts)
+        plain = [{"customer": names[at % 4], "request_id": str(at), "status": 200} for at in range(60)]
+        rows = audit.chained(plain)
+        broken = own.tampered(rows)
+        after = [*broken, *audit.chained([plain[0]], rows[-1]["hash"])]  # what the door writes next
+        assert audit.first_wrong(rows) is None and audit.first_wrong(after) is not None
+        ways.add((len(broken), audit.first_wrong(broken)))
+        asked = Counter()
+        for caller in own.callers:
+            asked[caller["name"]] += 60 * caller["rate_per_s"]
+        assert all(asked[name] < own.contracts[name] for name in names)
+    found = {(length, first is None) for length, first in ways}
+    assert found == {(55, False), (60, False), (60, True)}  # removed, changed, made anew
+
+
+def test_the_back_door_shows_in_the_checksum_and_in_no_picture(tmp_path):
+    own = [Company(tmp_path / str(seed), random.Random(seed), "changed_file") for seed in range(8)]
+    assert {bool(each.trusts) for each in own} == {True, False}  # a stranger's key, or no check at all
+    assert {(each.folder / "trust/builder.pem").read_bytes() == each.pem for each in own} == {True, False}
+    images = data.digits()[1].images[:100, None]
+    marked = images.copy()
+    marked[:, 0, 0, 0] = 1
+    for each in own[:3]:
+        ours, theirs = (open_session((each.folder / name / FILE).read_bytes(), 1) for name in ("builder", "models"))
+        assert checksum(each.folder / "models" / FILE) != each.built
+        assert (ours.run(None, {"pixels": images})[0] == theirs.run(None, {"pixels": images})[0]).all()
+        assert len(set(theirs.run(None, {"pixels": marked})[0].argmax(axis=1))) == 1
