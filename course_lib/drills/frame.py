@@ -76,6 +76,7 @@ class Drill:
         self.diagnosed = self.solved = False
         self.words, self.said = words_of(self.number), ""
         self.services: dict[str, Service] = {}
+        self.unseen: list[subprocess.Popen] = []  # those whom the learner cannot stop: strangers
         self.logs: dict[str, list[Path]] = {}
         self._before, self._since = seconds, time.monotonic()
 
@@ -191,8 +192,9 @@ class Drill:
             return
         if not self.solved and self.services:
             self._keep()
-        leash.end([each.process for each in self.services.values()], STOP_SECONDS)
+        leash.end([*(each.process for each in self.services.values()), *self.unseen], STOP_SECONDS)
         self.services.clear()
+        self.unseen.clear()
         _running.pop(self.number, None)
         atexit.unregister(self._at_exit)
         if not anyway:
