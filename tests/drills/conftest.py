@@ -9,7 +9,12 @@ import pytest
 from course_lib.drills import begin_drill, frame, records
 from course_lib.idioms import lesson
 
-SHORTER = {1: {"watched": 5}, 2: {"watched": 5}, 3: {"begun": 30, "watched": (20, 30), "drain_s": 4.0}}
+SHORTER = {
+    1: {"watched": 5},
+    2: {"watched": 5},
+    3: {"begun": 30, "watched": (20, 30), "drain_s": 4.0},
+    5: {"second": 0.15},
+}
 """Drill -> its windows, shorter than a learner's: a test does not watch as long."""
 
 

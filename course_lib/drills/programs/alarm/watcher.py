@@ -21,7 +21,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from course_lib.drills.programs.expressions import Look, View, compiled
+from course_lib.drills.programs.alarm.expressions import Look, View, compiled
 from course_lib.services import process
 
 SAMPLE = re.compile(r"^(desk_\w+)(?:\{(.*)\})? (\S+)$", re.M)
@@ -72,7 +72,8 @@ class Watcher:
         except (aiohttp.ClientError, TimeoutError):
             return {}
         pairs = ((name, re.findall(r'(\w+)="([^"]*)"', labels), value) for name, labels, value in SAMPLE.findall(text))
-        return {(name, tuple(sorted([*labels, ("desk", desk)]))): float(value) for name, labels, value in pairs}
+        return {(name, tuple(sorted([*labels, ("desk", desk)]))): float(value) for name, labels, value in pairs
+                if not name.endswith("_created")}  # fmt: skip
 
     def evaluate(self) -> None:
         now, holds = self.looks[-1].time, {}

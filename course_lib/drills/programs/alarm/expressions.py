@@ -166,7 +166,9 @@ def _joined(sign: str, left: Callable, right: Callable) -> Callable:
                 raise ValueError(f"expected series on one side of `{sign}`, got two numbers")
             return COMPUTE[sign](a, b)
         labels = [each for each in (a if isinstance(a, dict) else b) if not isinstance(b, dict) or each in b]
-        pairs = {each: (a[each] if isinstance(a, dict) else a, b[each] if isinstance(b, dict) else b) for each in labels}
+        pairs = {
+            each: (a[each] if isinstance(a, dict) else a, b[each] if isinstance(b, dict) else b) for each in labels
+        }
         if sign in COMPARE:
             return {each: x if isinstance(a, dict) else y for each, (x, y) in pairs.items() if COMPARE[sign](x, y)}
         return {each: COMPUTE[sign](x, y) for each, (x, y) in pairs.items()}
