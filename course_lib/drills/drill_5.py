@@ -26,7 +26,7 @@ class TheDrill(Desks):
         self.shares = {name: SHARE.format(*PARTS[name], windows[name]) for name in PARTS}
         rules = {name: (f"{self.shares[name]} > 0.5", 2) for name in ("DeskFails", "DeskWrong")}
         rules["InkLost"] = f"{self.shares['InkLost']} < {pick([0.19, 0.2, 0.21])}", 2
-        self.usual = {self.sick: {"ink": pick([0.5, 0.52, 0.55])}} if fault == "harmless" else {}
+        self.usual = {self.sick: {"ink": pick([0.45, 0.48, 0.5])}} if fault == "harmless" else {}
         sensors, world = {}, self.usual
         if fault in ("aggregation", "empty"):
             share, world = self.shares[self.silent], {self.sick: SCANNER[self.silent]}

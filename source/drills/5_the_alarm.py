@@ -19,8 +19,8 @@ drill = begin_drill(5)
 # ## What do I have?
 #
 # A post office has three *desks*. Each one has a scanner and a process of its own, which reads the digit on a picture.
-# *Customers* send about eight pictures a second to each desk. Every fourth customer says a few seconds later what the digit
-# was: this is a *label*. One label in ten is wrong, since people press the wrong key. The *watcher* reads the desks'
+# *Customers* send six pictures a second to each desk. Every second customer says a few seconds later what the digit
+# was: this is a *label*. One label in twenty is wrong, since people press the wrong key. The *watcher* reads the desks'
 # `/metrics` twice a second, evaluates the rules of `rules.yml`, and writes to `alerts.log`.
 #
 # ```text
@@ -33,6 +33,7 @@ drill = begin_drill(5)
 # | --- | --- |
 # | `services.toml` | how each service is started |
 # | `rules.yml` | the rules; the watcher reads them when it starts |
+# | `digits.npz` | the digits that the customers draw |
 # | `alerts.log` | each alert that fires or ends, a JSON object a line |
 # | `desk-0/sensor.toml`, … | in which part of a picture a desk measures the ink; read when it starts |
 # | `customers-1.log`, `desk-0-1.log`, … | logs, a JSON object a line |

@@ -13,7 +13,7 @@ SHORTER = {
     1: {"watched": 5},
     2: {"watched": 5},
     3: {"begun": 30, "watched": (20, 30), "drain_s": 4.0},
-    5: {"second": 0.15},
+    5: {"second": 0.1, "quiet_s": 5},
 }
 """Drill -> its windows, shorter than a learner's: a test does not watch as long."""
 

@@ -48,11 +48,18 @@ def edit(drill, old, new, file="rules.yml", service="watcher"):
 
 def hide(drill, fault) -> str:
     """A repair that takes the complaint away and not its cause; what must be said of it. Undone by `repair`."""
+    drill.patience_s = 12
     if fault == "aggregation":  # it rings, and nobody knows where
-        edit(drill, r"> 0\.5", "> 0.2")
+        edit(drill, r"> 0\.5", "> 0.3")
         return "no page named it"
     if fault == "empty":  # it rings for ever
         (drill.folder / "kept.yml").write_text(drill.rules.read_text())
+        drill.rules.write_text("groups: [{rules: [{alert: A, expr: 'sum(', labels: {severity: page}}]}]")
+        drill.restart("watcher")
+        assert "does not run" in drill.said and "Traceback" not in drill.said and "sum(" in drill.said
+        drill.repaired()
+        assert "watcher does not run" in drill.said
+        drill.rules.write_text((drill.folder / "kept.yml").read_text())
         edit(drill, r"InkLost\n        expr: .*", "InkLost\n        expr: desk_pictures_total > 0")
         return "still rings"
     if fault == "harmless":  # it never rings again
@@ -66,8 +73,9 @@ def hide(drill, fault) -> str:
 
 
 def repair(drill, fault):
+    drill.patience_s = 40
     if fault == "aggregation":
-        edit(drill, "> 0.2", "> 0.5")
+        edit(drill, "> 0.3", "> 0.5")
         edit(drill, rf"({drill.silent}\n        expr: ).*", rf"\g<1>{drill.shares[drill.silent]} > 0.5")
     elif fault == "empty":
         drill.rules.write_text((drill.folder / "kept.yml").read_text())
@@ -99,22 +107,13 @@ def test_the_fault_is_found_by_its_evidence_and_repaired_at_its_cause(begin, fau
             drill.diagnose(fault, honest[fault] | {name: value})
             assert not drill.diagnosed and "is not shown" in drill.said, (name, value)
             assert "Error" not in drill.said, "the learner reads Python's words"
-    for name, value in {"rule": 0.7, "at_desk": 0.9876, "instead": "desk_pictures_total", "ink": 0.12, "counted": 0.12,
+    for name, value in {"rule": 0.7, "at_desk": 0.9876, "instead": "desk_none_total", "ink": 0.12, "counted": 0.12,
                         "pictures": 0.5, "rang": 1000, "right": 100_000}.items():  # fmt: skip
         if name in honest[fault]:
             drill.diagnose(fault, honest[fault] | {name: value})
             assert not drill.diagnosed and "is not shown" in drill.said, (name, value)
     examined(drill, fault, readings(drill))
     mended(drill, fault, hide, repair)
-
-
-def test_a_service_that_is_stopped_and_rules_that_cannot_be_read_are_told(begin):
-    drill = begin(5, "sensor")
-    drill.rules.write_text("groups: [{rules: [{alert: A, expr: 'sum(', labels: {severity: page}}]}]")
-    drill.restart("watcher")
-    assert "does not run" in drill.said and "Traceback" not in drill.said and "sum(" in drill.said
-    drill.repaired()
-    assert "watcher does not run" in drill.said
 
 
 A, B = (("desk", "a"),), (("desk", "b"),)

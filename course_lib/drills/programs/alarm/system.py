@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import numpy as np
 
-from course_lib import models
+from course_lib import data, models
 from course_lib.drills.evidence import NotShown, Unwell, agrees
 from course_lib.drills.frame import Drill
 from course_lib.ops.http import ask
@@ -54,8 +54,11 @@ class Desks(Drill):
             options = ("--model", models.path("digits_cnn", 3), "--folder", folder)
             self.service(name, "course_lib.drills.programs.alarm.desk", *options)
         desks = [word for name in DESKS for word in ("--desk", f"{name}={self.services[name].url}")]
-        paced = [] if self.second == 1 else ["--rate", 8 / self.second, "--label-delay-s", 2 * self.second]
-        self.service("customers", "course_lib.drills.programs.alarm.customers", *desks, *paced)
+        paced = [] if self.second == 1 else ["--rate", 3 / self.second, "--label-delay-s", 2 * self.second]
+        _, test = data.digits()
+        drawn = self.folder / "digits.npz"
+        np.savez(drawn, images=test.images, labels=test.labels)
+        self.service("customers", "course_lib.drills.programs.alarm.customers", "--digits", drawn, *desks, *paced)
         self.play(self.story)
         files = ("--rules", self.rules, "--alerts", self.logs["alerts"][0])
         paced = [] if self.second == 1 else ["--second", self.second]
