@@ -1,7 +1,4 @@
-"""Drill 5: the alarm that cried wolf, and the one that stayed silent. Its words stand in `words/drill_5.md`.
-
-The desks, their customers and the watcher are those of `programs/alarm/`.
-"""
+"""Drill 5: an alarm for nothing, and one that stayed silent. Words: `words/drill_5.md`; what runs: `programs/alarm/`."""
 
 import re
 import time
@@ -33,19 +30,18 @@ class TheDrill(Desks):
             if fault == "aggregation":
                 share = pick([f"avg({share})", share.replace("sum by (desk)", "sum")])
             else:
-                at = pick([0, 1])
-                parts = [GONE[self.silent][each] if each == at else PARTS[self.silent][each] for each in (0, 1)]
-                share = SHARE.format(*parts, windows[self.silent])
+                old, new = GONE[self.silent], PARTS[self.silent]
+                share = SHARE.format(*pick([(old[0], new[1]), (new[0], old[1])]), windows[self.silent])
             rules[self.silent] = f"{share} > 0.5", 2
         elif fault == "sensor":
-            sensors[self.sick] = pick(["rows = [8, 16]\ncolumns = [0, 8]\n", "rows = [0, 8]\ncolumns = [0, 1]\n"])
+            sensors[self.sick] = pick(["rows = [8, 16]\ncolumns = [0, 8]\n", "rows = [0, 4]\ncolumns = [0, 8]\n"])
         elif fault == "hasty":
             rules["InkLost"] = f"{SHARE.format(*PARTS['InkLost'], 1)} < {pick([0.29, 0.292, 0.295])}", 0
         self.start(rules, sensors, world)
-        rings = 8 if fault == "hasty" else 1
         self.until(lambda: len(self.looks("desk_pictures_total")) > 26 and (
-            self.at(self.sick, self.shares[self.silent]) > 0.8 if world != self.usual else len(self.rings("InkLost")) >= rings
-        ), 90, "The drill did not begin.")  # fmt: skip
+            len(self.rings("InkLost")) >= (8 if fault == "hasty" else 1) if world == self.usual
+            else self.at(self.sick, self.shares[self.silent]) > 0.8
+        ), 90 / self.second, "The drill did not begin.")  # fmt: skip
 
     def alert(self) -> str:
         if self.story == self.usual:
@@ -69,7 +65,7 @@ class TheDrill(Desks):
         if any(labels for look in values for labels in look):
             raise NotShown(f"The expression of {alert} has a value for each desk. It hides none behind the others.")
         rule = self.was(f"the value of {alert}", rule, left)
-        at_desk = self.was("the share of the desk", at_desk, self.shares[alert], desk)
+        at_desk = self.was("the share of the desk", at_desk, self.shares.get(alert, left), desk)
         if not rule <= limit < at_desk:
             raise NotShown(f"Both readings lie on the same side of {limit}, with which the rule compares.")
 
@@ -151,7 +147,7 @@ class TheDrill(Desks):
         median = float(np.median(ended)) if ended else 0.0
         agrees("how long it stayed on", seconds, seconds if abs(seconds - median) <= 0.3 + 0.1 * median else median)
         if rang < 4 or median > 4 * self.second:
-            raise NotShown(f"{alert} does not come and go: it has rung {rang:.0f} times.")
+            raise NotShown(f"{alert} does not come and go, again and again.")
 
     # The repair
 
@@ -200,5 +196,5 @@ class TheDrill(Desks):
         try:
             self.until(lambda: not missed(), self.patience_s, "")
         except Unwell:
-            name = (missed() or [first])[0]
-            raise Unwell(f"For {self.patience_s} s {HARM[name].format(at[name])}") from None
+            name = next(iter(missed()), first)
+            raise Unwell(f"We let it happen: for {self.patience_s} s {HARM[name].format(at[name])}") from None

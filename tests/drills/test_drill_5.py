@@ -140,7 +140,7 @@ def test_expressions_mean_what_they_mean_in_prometheus(expression, value):
 
 
 @pytest.mark.parametrize(
-    "text", ["sum(", "rate(m_total)", "rate(m_total[4])", "m_total{code=200}", "m_total )", "a $ b"]
+    "text", ["sum(", "rate(m_total)", "rate(m_total[4])", "m_total{code=200}", "m_total )", "a > > 1", "a $ b"]
 )
 def test_what_is_no_expression_is_refused_with_a_sentence(text):
     with pytest.raises(ValueError, match="expected|cannot read"):

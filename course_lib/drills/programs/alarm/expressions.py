@@ -18,7 +18,10 @@ from typing import NamedTuple
 Labels = tuple[tuple[str, str], ...]
 Vector = dict[Labels, float]
 
-TOKEN = re.compile(r'\s*(\d+(?:\.\d+)?|\.\d+|[A-Za-z_]\w*|"[^"]*"|!=|>=|<=|[-+*/(){}\[\],=<>])')
+TOKEN = re.compile(r'\s*(\d+(?:\.\d+)?|[A-Za-z_]\w*|"[^"]*"|!=|>=|<=|[-+*/(){}\[\],=<>])')
+NAME, NUMBER = r"[A-Za-z_]\w*", r"\d+(\.\d+)?"
+SPELT = {NAME: "a name", f"{NAME}|{NUMBER}": "a name or a number", NUMBER: "a number", r"\(": "'('", r"\)": "')'", r"\[": "'['",
+         r"\]": "']'", "s|m": "s or m behind the number", "=|!=": "= or !=", '".*"': "a text in quotes"}  # fmt: skip
 LEVELS = (("or",), ("and",), (">", "<", ">=", "<="), ("+", "-"), ("*", "/"))
 COMPUTE = {"+": operator.add, "-": operator.sub, "*": operator.mul,
            "/": lambda a, b: a / b if b else math.nan}  # fmt: skip
@@ -82,7 +85,7 @@ class _Parser:
     def need(self, pattern: str) -> str:
         if not self.tokens or not re.fullmatch(pattern, self.tokens[0]):
             got = repr(self.tokens[0]) if self.tokens else "the end"
-            raise ValueError(f"expected {pattern.replace(chr(92), '')}, got {got} in: {self.text}")
+            raise ValueError(f"expected {SPELT.get(pattern, pattern)}, got {got} in: {self.text}")
         return self.tokens.pop(0)
 
     def binary(self, level: int) -> Callable:
@@ -98,8 +101,8 @@ class _Parser:
             inside = self.binary(0)
             self.need(r"\)")
             return inside
-        word = self.need(r"[A-Za-z_]\w*|[\d.]+")
-        if word[0].isdigit() or word[0] == ".":
+        word = self.need(f"{NAME}|{NUMBER}")
+        if word[0].isdigit():
             return lambda view: float(word)
         if word in OVER:
             by = self.names() if self.take("by") else []
@@ -110,9 +113,9 @@ class _Parser:
             return lambda view: _over(OVER[word], by, inside(view))
         if word in ("rate", "increase"):
             self.need(r"\(")
-            name, wanted = self.need(r"[A-Za-z_]\w*"), self.matchers()
+            name, wanted = self.need(NAME), self.matchers()
             self.need(r"\[")
-            seconds = float(self.need(r"\d+(\.\d+)?")) * {"s": 1, "m": 60}[self.need("s|m")]
+            seconds = float(self.need(NUMBER)) * {"s": 1, "m": 60}[self.need("s|m")]
             self.need(r"\]")
             self.need(r"\)")
             a_second = word == "rate"
@@ -127,7 +130,7 @@ class _Parser:
         self.need(r"\(")
         found = []
         while not self.take(")"):
-            found.append(self.need(r"[A-Za-z_]\w*"))
+            found.append(self.need(NAME))
             self.take(",")
         return found
 
@@ -135,7 +138,7 @@ class _Parser:
         found = []
         if self.take("{"):
             while not self.take("}"):
-                found.append((self.need(r"[A-Za-z_]\w*"), self.need("=|!="), self.need('".*"').strip('"')))
+                found.append((self.need(NAME), self.need("=|!="), self.need('".*"').strip('"')))
                 self.take(",")
         return found
 

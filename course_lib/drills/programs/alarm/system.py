@@ -164,6 +164,6 @@ def number(what: str, said: object) -> float:
 
 def known(desk: object) -> str:
     """A desk's name. Raises NotShown for anything else."""
-    if desk not in DESKS:
+    if not isinstance(desk, str) or desk not in DESKS:
         raise NotShown(f"This could not be examined: a desk is one of {', '.join(DESKS)}.")
     return desk
