@@ -9,8 +9,13 @@ import pytest
 from course_lib.drills import begin_drill, frame, records
 from course_lib.idioms import lesson
 
-SHORTER = {1: {"watched": 5}, 2: {"watched": 5}, 3: {"begun": 30, "watched": (20, 30), "drain_s": 4.0},
-           6: {"begun": 50, "watched_s": 1.4}}  # fmt: skip
+SHORTER = {
+    1: {"watched": 5},
+    2: {"watched": 5},
+    3: {"begun": 30, "watched": (20, 30), "drain_s": 4.0},
+    5: {"second": 0.1, "quiet_s": 5},
+    6: {"begun": 50, "watched_s": 1.4},
+}
 """Drill -> its windows, shorter than a learner's: a test does not watch as long."""
 
 
