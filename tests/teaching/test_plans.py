@@ -32,8 +32,8 @@ def blocks(name: str) -> list[plans.Block]:
 
 
 def test_every_page_is_what_its_source_says():
-    assert plans.problems(MAP) == []
-    made = plans.pages(MAP)
+    made, wrong = plans._pages(MAP)
+    assert wrong == []
     assert {
         path.relative_to(CHECKOUT).as_posix() for path, text in made.items() if path.read_text("utf-8") != text
     } == set()
@@ -113,6 +113,20 @@ def test_each_part_has_a_page_that_says_what_to_ask_what_to_skip_and_what_to_dis
     assert f"In all {total} + " in text
 
 
+@pytest.mark.parametrize("number", range(1, 8))
+def test_each_part_has_five_to_eight_questions_and_their_answers_stand_apart(number):
+    asked, answered = built(f"part_{number}", "assessments"), built(f"part_{number}", "answers")
+    questions = re.findall(r"^## (\d)\. .+", asked, re.M)
+    assert questions == re.findall(r"^## (\d)\. .+", answered, re.M) == [str(at) for at in range(1, len(questions) + 1)]
+    assert 5 <= len(questions) <= 8
+    for page_ in (asked, answered):
+        parts = re.split(r"^## .+$", page_, flags=re.M)[1:]
+        assert all(len(each.split()) >= 15 for each in parts)
+    assert plans.ANSWER not in asked + answered
+    for paragraph in answered.split("\n\n"):
+        assert paragraph.startswith("#") or paragraph not in asked
+
+
 @pytest.mark.parametrize(
     ("text", "says"),
     [
@@ -120,6 +134,7 @@ def test_each_part_has_a_page_that_says_what_to_ask_what_to_skip_and_what_to_dis
         ("{{02: no claim says this}}", "0 claims of lesson 02 hold"),
         ("{{02: the}}", "claims of lesson 02 hold"),
         ("{{91 surest}}", "no lesson '91'"),
+        ("{{surest}}", "{{surest}} is no number of a lesson"),
         ("02 “How high is the moon?”", "lesson 02 has no heading"),
         ("Now do 02.9", "there is no exercise 02.9"),
         ('```plan\nat_most = 40\nline = "x"\nitems = [{ lesson = "02" }]\n```\n', "of at most 40 minutes holds 50"),
@@ -135,7 +150,6 @@ def test_a_wrong_page_is_named_and_not_written(tmp_path, monkeypatch):
     (tmp_path / "plans").mkdir()
     (tmp_path / "plans" / "mine.md").write_text("{{02 nothing}}")
     monkeypatch.setattr(plans, "SOURCE", tmp_path)
-    monkeypatch.setattr(plans, "CHECKOUT", CHECKOUT)
     monkeypatch.setattr(plans, "_name", lambda path: path.name)
     assert plans.pages(MAP) == {}
     assert plans.problems(MAP) == ["mine.md: lesson 02 has no guess “nothing”"]
