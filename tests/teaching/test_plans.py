@@ -136,6 +136,7 @@ def test_each_part_has_five_to_eight_questions_and_their_answers_stand_apart(num
         ("{{91 surest}}", "no lesson '91'"),
         ("{{surest}}", "{{surest}} is no number of a lesson"),
         ("02 “How high is the moon?”", "lesson 02 has no heading"),
+        ("skip 02 from “How low can the loss get?” to\n“the moon”", "lesson 02 has no heading “the moon”"),
         ("Now do 02.9", "there is no exercise 02.9"),
         ('```plan\nat_most = 40\nline = "x"\nitems = [{ lesson = "02" }]\n```\n', "of at most 40 minutes holds 50"),
         ('```plan\nat_most = 40\nline = "x"\nitems = [{ exercise = "02.8" }]\n```\n', "there is no exercise 02.8"),

@@ -90,8 +90,9 @@ class Pages:
 
     def filled(self, text: str) -> str:
         """A page's text, with every number in it. Raises Wrong or Touched."""
-        for number, heading in re.findall(r"(\d\d[a-z]?),? “([^”]+)”", text):
-            self.section(self._lesson(number), " ".join(heading.split()))
+        for number, *headings in re.findall(r"(\d\d[a-z]?)(?:,| from)?\s“([^”]+)”(?: to\s“([^”]+)”)?", text):
+            for heading in filter(None, headings):
+                self.section(self._lesson(number), " ".join(heading.split()))
         for number in re.findall(
             r"(?<![\d.:{])\b(\d\d[a-z]?\.\d)(?![\d])(?! ?[%a-z])", re.sub(r"\{\{.*?\}\}", "", text)
         ):
