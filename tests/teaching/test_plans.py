@@ -1,7 +1,6 @@
 """The plans and the assessments: what they name is there, their minutes add up, and answers stay where they belong."""
 
 import re
-import shutil
 from datetime import datetime, timedelta
 
 import nbformat
@@ -29,6 +28,11 @@ def blocks(name: str) -> list[plans.Block]:
     read = plans.Pages(MAP, touched=True)
     read.filled((plans.SOURCE / "plans" / f"{name}.md").read_text(encoding="utf-8"))
     return read.blocks
+
+
+def _forget():
+    plans._cells.cache_clear()
+    plans._measured.cache_clear()
 
 
 def test_every_page_is_what_its_source_says():
@@ -162,12 +166,11 @@ def test_a_notebook_that_was_run_since_leaves_the_page_alone(tmp_path, monkeypat
     held = nbformat.read(notebook, as_version=4)
     next(cell for cell in held.cells if cell.cell_type == "code").source += "\n# mine"
     nbformat.write(held, tmp_path / "notebooks" / notebook.name)
-    shutil.copytree(CHECKOUT / "source" / "notebooks", tmp_path / "source" / "notebooks")
     monkeypatch.setattr(plans, "CHECKOUT", tmp_path)
-    plans._measured.cache_clear()
+    _forget()
     with pytest.raises(plans.Touched):
         plans.Pages(MAP).filled("{{02 surest}}")
-    plans._measured.cache_clear()
+    _forget()
 
 
 def test_a_number_is_the_one_that_the_lesson_shows():

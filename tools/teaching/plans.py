@@ -14,7 +14,6 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from pathlib import Path
 
-import jupytext
 import nbformat
 
 from course_lib.places import CHECKOUT
@@ -106,7 +105,7 @@ class Pages:
 
     def section(self, lesson: Lesson, heading: str) -> float:
         """How long a section takes: what stands under its heading, smaller headings included. Raises Wrong."""
-        found = _sections(lesson.stem).get(heading)
+        found = _sections(lesson.stem, self.touched).get(heading)
         if found is None:
             raise Wrong(f"lesson {lesson.number} has no heading “{heading}”")
         return found
@@ -221,18 +220,28 @@ def _minutes(lesson: Lesson) -> minutes.Minutes:
 
 
 @functools.cache
-def _sections(stem: str) -> dict[str, float]:
-    """Minutes of each section of a lesson, by heading."""
-    path = CHECKOUT / "source" / "notebooks" / f"{stem}.py"
+def _cells(stem: str, touched: bool) -> list[nbformat.NotebookNode]:
+    """The cells of a built lesson. Raises Touched or Wrong."""
+    path = CHECKOUT / "notebooks" / f"{stem}.ipynb"
+    if not path.exists():
+        raise Wrong(f"{path.name} is not built")
+    built = nbformat.v4.reads(path.read_text(encoding="utf-8"))  # not validated: three times as fast
+    if not touched and built.metadata.get("course", {}).get("fingerprint") != source.fingerprint(built):
+        raise Touched(stem)
+    return built.cells
+
+
+@functools.cache
+def _sections(stem: str, touched: bool) -> dict[str, float]:
+    """Minutes of each section of a built lesson, by heading."""
     spent, opened = {}, []
-    for cell in jupytext.read(path, fmt="py:percent").cells:
+    for cell in _cells(stem, touched):
         code = cell.cell_type != "markdown"
         for piece in [cell.source] if code else re.split(r"(?m)^(?=##+ )", cell.source):
             heading = None if code else re.match(r"(##+) (.*)", piece)
             if heading:
-                opened = [each for each in opened if each[0] < len(heading[1])] + [
-                    (len(heading[1]), heading[2].strip())
-                ]
+                depth = len(heading[1])
+                opened = [*(each for each in opened if each[0] < depth), (depth, heading[2].strip())]
             took = minutes.lines(piece) / minutes.LINES if code else minutes.words(piece) / minutes.WORDS
             for _, name in opened:
                 spent[name] = spent.get(name, 0.0) + took
@@ -241,15 +250,9 @@ def _sections(stem: str) -> dict[str, float]:
 
 @functools.cache
 def _measured(stem: str, touched: bool) -> dict:
-    """What a built lesson revealed, by the guess's name, and its claims with their figures. Raises Touched or Wrong."""
-    path = CHECKOUT / "notebooks" / f"{stem}.ipynb"
-    if not path.exists():
-        raise Wrong(f"{path.name} is not built")
-    built = nbformat.v4.reads(path.read_text(encoding="utf-8"))  # not validated: three times as fast
-    if not touched and built.metadata.get("course", {}).get("fingerprint") != source.fingerprint(built):
-        raise Touched(stem)
+    """What a built lesson revealed, by the guess's name, and its claims with their figures."""
     reveals, claims = {}, []
-    for cell in (each for each in built.cells if each.cell_type == "code"):
+    for cell in (each for each in _cells(stem, touched) if each.cell_type == "code"):
         said = [each.get("data", {}).get("text/plain", "") for each in cell.outputs]
         names = re.findall(r"\breveal\(\s*[\"']([^\"']+)", cell.source)
         for name, text in zip(names, (each for each in said if each.startswith("◆ Measured:"))):
