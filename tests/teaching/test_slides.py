@@ -124,6 +124,15 @@ def test_keys_turn_the_page_and_the_speakers_window_follows(decks):
         assert wrong == []
 
 
+def test_printed_it_has_a_page_for_each_slide(decks):
+    folder, _ = decks
+    with browser() as opened, watched(opened) as (page, wrong):
+        page.goto((folder / f"{MAP.lesson(WIDE).stem}.html").as_uri())
+        printed = page.pdf(prefer_css_page_size=True)
+        assert len(re.findall(rb"/Type\s*/Page\b", printed)) == page.locator("section").count()
+        assert wrong == []
+
+
 def test_without_the_program_for_formulas_it_says_so_and_still_makes_the_deck(tmp_path, monkeypatch):
     def unreachable(*_):
         raise run.Unreachable("pip could not download it")
