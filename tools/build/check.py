@@ -42,7 +42,9 @@ def everything(syllabus: Syllabus) -> Outcome:
     for path, text in pages.wanted(syllabus).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             outcome.problems.append(f"{path.relative_to(CHECKOUT)} is not what its source says: ./course build")
-    outcome.problems += models.problems() + edge.problems() + plans.problems(syllabus) + orphans(syllabus) + link_problems()
+    outcome.problems += (
+        models.problems() + edge.problems() + plans.problems(syllabus) + orphans(syllabus) + link_problems()
+    )
     return outcome
 
 
