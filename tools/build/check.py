@@ -17,6 +17,7 @@ from course_lib.show.path import words as map_in_words
 from course_lib.syllabus import Drill, Lesson, Syllabus
 from tools import edge
 from tools.build import pages, source, style
+from tools.teaching import plans
 
 BYTES = 500_000
 """A built notebook is no larger."""
@@ -41,7 +42,9 @@ def everything(syllabus: Syllabus) -> Outcome:
     for path, text in pages.wanted(syllabus).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
             outcome.problems.append(f"{path.relative_to(CHECKOUT)} is not what its source says: ./course build")
-    outcome.problems += models.problems() + edge.problems() + orphans(syllabus) + link_problems()
+    outcome.problems += (
+        models.problems() + edge.problems() + plans.problems(syllabus) + orphans(syllabus) + link_problems()
+    )
     return outcome
 
 

@@ -16,7 +16,7 @@ from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import ENGINES, Drill, Syllabus
 from tools import edge, environments
 from tools.build import minutes
-from tools.teaching import placement
+from tools.teaching import placement, plans
 
 DATA_CARD = "digits_data.md"
 """The one template of source/cards that is of data, not of a model."""
@@ -34,6 +34,7 @@ def write(syllabus: Syllabus) -> list[str]:
     changed = []
     for path, text in wanted(syllabus).items():
         if not path.exists() or path.read_text(encoding="utf-8") != text:
+            path.parent.mkdir(exist_ok=True)
             path.write_text(text, encoding="utf-8", newline="\n")
             changed.append(str(path.relative_to(CHECKOUT)))
     return changed
@@ -43,6 +44,7 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
     """Every such page with the text that it should hold."""
     pages = {CHECKOUT / "environment.yml": environment(CHECKOUT), CHECKOUT / "tools/colab/missing.txt": colab(CHECKOUT)}
     pages.update(placement.pages(syllabus))
+    pages.update(plans.pages(syllabus))
     readme = CHECKOUT / "README.md"
     if readme.exists():
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))

@@ -13,6 +13,7 @@ MANUALS = {
     "TIMINGS.md": "timings", "DATA_CARD.md": "data_card", "CONTRIBUTING.md": "contributing",
     "CHANGELOG.md": "changelog", "course_lib/serving/README.md": "serving", "course_lib/services/README.md": "services",
     "capstone/README.md": "capstone", "teaching/README.md": "teaching",
+    "teaching/plans/half_day.md": "half_day", "teaching/plans/two_days.md": "two_days", "teaching/plans/six_weeks.md": "six_weeks",
 }  # fmt: skip
 """Files of Markdown, and the pages that they become; one that is not there is left out."""
 

@@ -76,7 +76,7 @@ def routes(reader: Reader) -> str:
         lessons = [each for each in map(reader.book.syllabus.lesson, numbers.split()) if reader.book.has(each)]
         own, practice = (sum(each) for each in zip(*(minutes(reader, each) for each in lessons)))
         links = " · ".join(f"[{each.number}](notebooks/{each.stem}.ipynb)" for each in lessons)
-        plan = " · [the plan](README.md#for-instructors)" if who == "Instructor" else ""
+        plan = " · [the plan](teaching/plans/half_day.md)" if who == "Instructor" else ""
         boxes.append(
             f"- **{who}**: {why}\n\n  {links}{plan}\n\n  {hours(own)} of lessons, {hours(practice)} of exercises"
         )

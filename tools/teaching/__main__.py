@@ -1,4 +1,4 @@
-"""`./course progress`, `./course class` and `./course room`."""
+"""`./course progress`, `./course class`, `./course room` and `./course slides`."""
 
 import argparse
 import os
@@ -12,7 +12,7 @@ def main(words: list[str]) -> int:
     """Does what the words say; returns the exit code: 0; 1 where it could not be done; 2 where a word was wrong."""
     command, *rest = words
     try:
-        return {"progress": progress, "class": class_, "room": room}[command](rest)
+        return {"progress": progress, "class": class_, "room": room, "slides": slides}[command](rest)
     except Refused as refused:
         print(f"course {command}: {refused}", file=sys.stderr)
         return 1
@@ -72,6 +72,25 @@ def room(words: list[str]) -> int:
     parser.add_argument("folder", metavar="FOLDER", help="a new or an empty folder")
     asked = parser.parse_args(words)
     print(edition.make(_callers(asked.folder)))
+    return 0
+
+
+def slides(words: list[str]) -> int:
+    from course_lib import syllabus
+    from tools.teaching import slides as decks
+
+    parser = argparse.ArgumentParser(
+        "./course slides", description="Slides with notes, cut from built lessons, as HTML."
+    )
+    parser.add_argument("lessons", nargs="*", metavar="NN", help="lessons; left out, all that are built")
+    asked, course = parser.parse_args(words), syllabus.load()
+    try:
+        chosen = [course.lesson(number) for number in asked.lessons]
+    except LookupError as unknown:
+        parser.error(unknown.args[0])
+    chosen = chosen or [each for each in course.lessons if each.notebook().exists()]
+    print("\n".join(decks.make(chosen)))
+    print("In the browser: → and ← turn the page, s opens the speaker's window with the notes.")
     return 0
 
 
