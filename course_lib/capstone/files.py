@@ -246,8 +246,8 @@ def manifests(exam) -> str:
         ),
     }  # fmt: skip
     if missing := [what for what, holds in checks.items() if not holds]:
-        raise Failed(f"{len(missing)} of {len(checks)} points are missing: {'; '.join(missing)}")
-    return f"all {len(checks)} points of a Deployment and its Service hold"
+        raise Failed(f"{len(missing)} of {len(checks)} settings are missing: {'; '.join(missing)}")
+    return f"all {len(checks)} settings of a Deployment and its Service hold"
 
 
 def _yaml(path: Path) -> list[dict[str, Any]]:

@@ -28,6 +28,7 @@ MOST_BYTES, MOST_FILES = 200 << 20, 2000
 LEFT_OUT = (".git", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", "report")
 START_SECONDS = 60
 TAIL = 4000
+SIGN = ". After each change in models/, sign again: `./course capstone sign NAME`"
 
 
 class Failed(Exception):
@@ -200,15 +201,8 @@ class Server:
     def why_not(self) -> str:
         """Why it is not ready, for a line of the report."""
         code, last = self.process.poll(), self.end_of_log()
-        when = (
-            f"ended with {code} after {self.start_s:.0f} s"
-            if code is not None
-            else f"took longer than {START_SECONDS} s"
-        )
-        sign = (
-            ". After each change in models/, sign again: `./course capstone sign NAME`" if "SHA256SUMS" in last else ""
-        )
-        return f"was not ready: it {when}. The last line of its log: {last}{sign}"
+        when = f"took longer than {START_SECONDS} s" if code is None else f"ended with {code}"
+        return f"was not ready: it {when}. The last line of its log: {last}{SIGN if 'SHA256SUMS' in last else ''}"
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {},
             seconds: float = 10) -> Reply:  # fmt: skip

@@ -39,6 +39,18 @@ def quality(exam) -> str:
     return f"{case.measure} {score:.3f} on {rows} held-out rows"
 
 
+def newer_than(exam, version: str) -> str:
+    """A sentence about a version in the project that is newer than the one that answered; "" where there is none."""
+    kept = [
+        int(each.name) for each in (exam.folder / "models" / exam.settings.model).iterdir() if each.name.isdecimal()
+    ]
+    if not version.isdecimal() or max(kept, default=0) <= int(version):
+        return ""
+    return (
+        f"; version {version} answered, and version {max(kept)} was not served: if you sign, sign again after training"
+    )
+
+
 def parity(exam) -> str:
     """Served answers equal the original model's, on rows that neither has seen."""
     rows = exam.case.rows[:450]
@@ -50,7 +62,8 @@ def parity(exam) -> str:
         raise Failed("the service gives every row nearly the same answer: agreement would say nothing")
     far = abs(served - original).max()
     if far > CLOSE:
-        raise Failed(f"over {len(rows)} rows the largest difference is {far:.2g}, allowed is {CLOSE:g}")
+        said = f"over {len(rows)} rows the largest difference is {far:.2g}, allowed is {CLOSE:g}"
+        raise Failed(said + newer_than(exam, exam.server.predict(body_of(rows[:1])).headers.get("x-model-version", "")))
     return f"over {len(rows)} rows the largest difference is {far:.1g}"
 
 
@@ -189,6 +202,11 @@ def rollback(exam) -> str:
     server, kept = exam.serve(name="rollback"), path.read_bytes()
     if not server.ready:
         raise Failed(f"`python serve.py` {server.why_not()}")
+    reply = server.predict(body_of(exam.case.rows[:1]), "stable")
+    if reply.status != 200:
+        raise Failed(
+            f"asked for `stable`, the server answered {reply.status}: {reply.body[:150].decode('utf-8', 'replace')}"
+        )
     try:
         with Load(server, body_of(exam.case.rows[:1]), "stable") as load:
             time.sleep(0.5)
