@@ -200,9 +200,9 @@ class Server:
 
     def why_not(self) -> str:
         """Why it is not ready, for a line of the report."""
-        code, last = self.process.poll(), self.end_of_log()
+        code, sign = self.process.poll(), SIGN if "SHA256SUMS" in tail(self.log) else ""
         when = f"took longer than {START_SECONDS} s" if code is None else f"ended with {code}"
-        return f"was not ready: it {when}. The last line of its log: {last}{SIGN if 'SHA256SUMS' in last else ''}"
+        return f"was not ready: it {when}. The last line of its log: {self.end_of_log()}{sign}"
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {},
             seconds: float = 10) -> Reply:  # fmt: skip
