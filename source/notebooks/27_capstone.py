@@ -14,8 +14,8 @@
 #
 # ## Before you start
 #
-# The capstone uses all parts of the course, above all lessons 06, 08, 14, 16, 17 and 19 to 24. Plan one to three days
-# for your project. This lesson shows the first hour.
+# The capstone needs above all lessons 06, 08, 14, 16, 17 and 19 to 24. Plan one to three days for your project. This
+# lesson shows the first hour.
 
 # %%
 import difflib
@@ -51,8 +51,8 @@ path.picture(here="27")
 # | `flights` | will this flight be late? | area under the ROC curve, 0.65 | the data drifts over the year |
 # | `medical` | is this tumour benign? | accuracy, 0.92 | the two mistakes do not cost the same |
 #
-# *Table: the three cases. The area under the ROC curve is the chance that a late flight gets a higher score than a
-# flight that is on time.*
+# *Table: the three cases. The area under the ROC curve is the chance that a late flight gets a higher score than one
+# that is on time.*
 #
 # Take the case whose users you can describe best. If you work in finance, retail, industry or with speech,
 # `capstone/fields/` says where data is and what changes.
@@ -80,8 +80,7 @@ monthly = pods * 0.04 * 24 * 30
 print(f"{pods} pods, which cost {monthly:.0f} a month")
 
 # %% [markdown]
-# If that number is too high, change the objective, the model or the question now. Then do exercise 27.1, which adds a
-# pod that may fail.
+# If that is too much, change the objective, the model or the question now. Exercise 27.1 adds a pod that may fail.
 #
 # ## What does a project look like on the first day?
 #
@@ -101,12 +100,10 @@ for file in sorted(mine.rglob("*")):
         print(f"{file.stat().st_size:7,}  {file.relative_to(mine).as_posix()}")
 
 # %% [markdown]
-# The list leaves out the folder `server/`. It is a copy of the course's model server, so the image can be built from
-# the project's folder alone.
+# The list leaves out `server/`, a copy of the course's model server. With it the image can be built from this folder.
 #
-# The project is mediocre on purpose, and its weaknesses are plausible ones. Here is one of them. `original.py` is the
-# model as it was trained. `model.onnx` is the model as it is served. We ask both for 450 pictures that were not used in
-# training.
+# The project is mediocre on purpose. Here is one of its weaknesses. `original.py` is the model as it was trained.
+# `model.onnx` is the model as it is served. We ask both for 450 pictures that were not used in training.
 
 # %%
 case = cases.digits()
@@ -137,17 +134,16 @@ reveal("moved", moved)
 # ```
 #
 # The examiner works in a temporary copy, with limits for time, memory and files. It starts the server, sends good and
-# bad requests, and stops the server under load. It changes the labels without the key, and looks whether the server
-# still answers. It breaks the model, and looks whether your tests fail. It also reads your files. If there is a Docker
-# engine, it builds the image and runs it with few rights.
+# bad requests, and stops the server under load. It breaks the model, and looks whether your tests fail. It also reads
+# your files. If there is a Docker engine, it builds the image and runs it with few rights.
 #
 # Each *criterion*, one thing that is examined, gets one line: points, name, what was seen, and which lesson to read.
-# Here we ask for eight of the 21 criteria.
+# Here we ask for eight of the 21.
 
 # %%
 QUICK = ["runs", "quality", "parity", "contract", "bad-inputs", "explanation", "drift", "card"]
 guess(
-    "points", "These eight criteria are worth 41 points. How many does the start win?", low=0, high=41
+    "points", "These criteria are worth 41 points. How many does the start win?", low=0, high=41
 )
 
 # %%
@@ -162,9 +158,9 @@ reveal("points", first.points)
 # %% [markdown]
 # ## How do I read the report?
 #
-# Start with the criterion that is not met and has the most points: `parity`, which means that what is served is what
-# was trained. Its line names a difference and a limit. It does not say how to mend it. `train.py` writes the same
-# weights into both models. So we look at the arithmetic before the first layer, the scaling.
+# Start with the criterion that is not met and has the most points, here `parity`. Its line names a difference and a
+# limit. It does not say how to mend it. `train.py` writes the same weights into both models. So we look at the
+# arithmetic before the first layer, the scaling.
 
 # %%
 for line in (mine / "data.py").read_text(encoding="utf-8").splitlines():
@@ -177,7 +173,7 @@ for line in (mine / "data.py").read_text(encoding="utf-8").splitlines():
 #
 # ## How do I mend one criterion?
 #
-# Change one thing, export the model again with `train.py`, and examine again.
+# Change one thing, run `train.py`, and examine again.
 
 # %%
 before = (mine / "data.py").read_text(encoding="utf-8")
@@ -192,7 +188,7 @@ for line in difflib.unified_diff(before.splitlines(), after.splitlines(), linete
 second = examine(mine, only=QUICK, engine=False, say=lambda line: None)
 
 # %% [markdown]
-# Which criteria changed? We compare both examinations line by line.
+# Which criteria changed?
 
 # %%
 names = [line.criterion.name for line in first.lines]
@@ -254,13 +250,12 @@ forged["record_sha256"] = hashlib.sha256(text.encode()).hexdigest()
 claim("a carefully forged record is accepted", report.verify(forged, mine) == [])
 
 # %% [markdown]
-# So a record claims that a program saw this in exactly these files. It proves neither that nor who wrote them. An
-# instructor who must know examines the same files again. Now do exercise 27.3.
+# So a record claims that a program saw this in exactly these files. It proves neither that nor who wrote them. Whoever
+# must know examines the files again. Now do exercise 27.3.
 #
 # ## What does the reference solution change?
 #
-# `./course capstone examine reference` examines a project that wins all points. These are its files that differ from
-# the start, or that the start does not have.
+# `./course capstone examine reference` examines a project that wins all points. These of its files are changed or new.
 
 # %%
 source = projects.SOURCE
@@ -272,7 +267,7 @@ print("changed:", ", ".join(changed))
 print("new:", ", ".join(name for name in files if name not in changed))
 
 # %% [markdown]
-# This order of work makes sense for your project too.
+# This order of work makes sense for yours too.
 #
 # 1. **Parity, bad inputs.** The scaling is mended. The contract has ranges, so the server refuses impossible numbers.
 # 2. **Latency, logs, drain.** The wait of 20 ms for a batch is gone, and so is a debug line that printed what people
@@ -284,12 +279,12 @@ print("new:", ", ".join(name for name in files if name not in changed))
 # 5. **Image, manifests.** The image has two stages and a user with a number. No shell stands between SIGTERM and the
 #    server.
 #
-# Do not copy it, because a person will ask for your reasons.
+# Do not copy it: a person will ask for your reasons.
 #
 # ## How do I defend a project?
 #
 # A program does not see whether the question was a good one. `capstone/RUBRIC.md` lists what peers and instructors ask.
-# Take 15 minutes: five to show the service, five to break it, five for questions. Prepare these questions:
+# Take 15 minutes: five to show the service, five to break it, five for questions. Prepare these:
 #
 # - Which request would hurt most if its answer was wrong, and what happens then?
 # - Which objective did you choose, and what would 99.99 % cost in place of 99.9 %?
@@ -307,26 +302,26 @@ print("new:", ", ".join(name for name in files if name not in changed))
 calibration_picture()
 
 # %% [markdown]
-# If most points lie on one side of the line, you tend to guess too high or too low. Correct your next guesses for it.
+# If most points lie on one side of the line, you tend to guess too high or too low.
 #
 # ## What we measured
 #
 # The served and the trained model had nearly the same accuracy and different probabilities. One changed number won one
-# criterion and lost none. A record fits exactly the files that were examined, and anyone can forge one.
+# criterion and lost none. A record fits only the examined files, and anyone can forge one.
 #
 # ## What to remember
 #
 # 1. Write down users, mistakes, objective, peak and limits before the code.
 # 2. Change one thing, then examine again.
-# 3. A record says what was seen in which files. Whoever must be sure examines these files again.
+# 3. A record says what was seen in which files. It is no proof.
 #
 # ## Where this breaks down
 #
 # The data is public, so a project may have trained on the held-out rows. The list of attacks is fixed and public too,
 # so a project can be made for it: a test that only compares a checksum wins its points. The rubric is for that.
 #
-# The project's code runs as your user. On Linux it gets no network, and its processes end together. On other systems
-# neither can be arranged, and the report says so.
+# The project's code runs as your user. On Linux it gets no network, and its processes end together. Elsewhere neither
+# holds.
 #
 # ## What real teams use
 #
