@@ -71,10 +71,11 @@ def verify(record: dict, folder: Path) -> list[str]:
         return ["the record was changed after it was written: its own checksum does not fit"]
     if record.get("sha256") != (found := projects.digest(folder)):
         wrong.append(
-            f"the files are not those that were examined: {str(record.get('sha256'))[:12]}… then, {found[:12]}… now"
+            f"the files are not those that were examined ({str(record.get('sha256'))[:12]}… then, {found[:12]}… now): examine "
+            "again, or bring those files back"
         )
     if record.get("examiner") != _examiner():
-        wrong.append("another version of the examiner wrote it: examine again to know what this one says")
+        wrong.append("another version of the examiner wrote it: examine again to see what this version says")
     try:
         points = sum(line["points"] for line in record["criteria"] if line["passed"] is True)
     except (KeyError, TypeError):
@@ -143,11 +144,11 @@ def _page(result: Result) -> str:
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse; overflow-wrap: anywhere }} td, th {{ border: 1px solid #8888; padding: .3rem .6rem; text-align: left; vertical-align: top }}
+table {{ border-collapse: collapse }} td:nth-child(4), p {{ overflow-wrap: anywhere }} td:nth-child(2) {{ white-space: nowrap }} td, th {{ border: 1px solid #8888; padding: .3rem .6rem; text-align: left; vertical-align: top }}
 caption {{ text-align: left; font-weight: bold }} svg {{ max-width: 100%; height: auto }}
 </style>
-<h1>{say(result.name)}: {result.points} of {result.of} points</h1>
-<p>Case: {say(result.case)}. {whole.partition("; ")[2]}, in {result.seconds:.0f} s. The files' SHA-256: {result.digest}.</p>
+<h1>{say(result.name)}: {whole}</h1>
+<p>Case: {say(result.case)}. Examined in {result.seconds:.0f} s. The files' SHA-256: {result.digest}.</p>
 {picture(result)}
 <table><caption>What was looked at, and what was seen</caption>
 <tr><th>criterion</th><th>points</th><th>result</th><th>what was seen</th><th>read lessons</th></tr>{rows}</table>
