@@ -148,7 +148,7 @@ table {{ border-collapse: collapse }} td:nth-child(4), p {{ overflow-wrap: anywh
 caption {{ text-align: left; font-weight: bold }} svg {{ max-width: 100%; height: auto }}
 </style>
 <h1>{say(result.name)}: {whole}</h1>
-<p>Case: {say(result.case)}. Examined in {result.seconds:.0f} s. The files' SHA-256: {result.digest}.</p>
+<p>Case: {say(result.case)}. Examined on {time.strftime("%Y-%m-%d")} in {result.seconds:.0f} s. The files' SHA-256: {result.digest}.</p>
 {picture(result)}
 <table><caption>What was looked at, and what was seen</caption>
 <tr><th>criterion</th><th>points</th><th>result</th><th>what was seen</th><th>read lessons</th></tr>{rows}</table>
