@@ -46,7 +46,7 @@ def _examine(asked: argparse.Namespace) -> int:
             out = folder / "report"
         result = examine(folder, folder.name, asked.only, engine=not asked.no_engine)
     page = report.write(result, out)
-    print(f"\n{result.points} of {result.of} points in {result.seconds:.0f} s")
+    print(f"\n{report.total(report.as_data(result))} in {result.seconds:.0f} s")
     for note in report.notes(result):
         print(f"  {note}")
     print(f"The report: {page}\nThe record: {page.with_name('record.json')}")
@@ -74,7 +74,7 @@ def _verify(asked: argparse.Namespace) -> int:
     for each in wrong:
         print(f"✗ {each}")
     if not wrong:
-        print(f"✓ {record['points']} of {record['of']} points, for exactly these files, on {record['date']}")
+        print(f"✓ {report.total(record)} on {record['date']}, in exactly these files")
     return int(bool(wrong))
 
 
@@ -83,9 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     parts = parser.add_subparsers(required=True, metavar="new | examine | sign | verify")
     new = parts.add_parser("new", help="make a project in capstone/projects")
     new.add_argument("name")
-    new.add_argument("--case", required=True, help=", ".join(projects.cases()))
+    new.add_argument("--case", required=True, metavar="|".join(projects.cases()), help="what it starts from")
     examine = parts.add_parser("examine", help="attack a copy of it and write a report")
-    examine.add_argument("--only", nargs="+", default=(), metavar="CRITERION", help="look at these alone")
+    examine.add_argument("--only", nargs="+", default=(), metavar="CRITERION", help="look at these alone, by name")
     examine.add_argument("--no-engine", action="store_true", help="leave the containers out")
     sign = parts.add_parser("sign", help="list and sign its models")
     sign.add_argument("--key", help="the private key; made where it is missing (default: in .course/capstone)")

@@ -58,7 +58,8 @@ def ask(question: Path) -> None:
 
     question: a .npz file. `what` names the question; rows are raw rows. The answer is written beside it, ANSWER.npz.
     original: rows → probabilities. drift: windows (W, N, …), one after the other → alarms (W,). explain: rows,
-    background → attributions (N, …) of the original model, and `blind` ones of a model that ignores its input.
+    background → attributions (N, …) of the original model, `blind` ones of a model that ignores its input, and for six rows
+    those of models that ignore the first or the second half of the numbers.
     """
     import numpy as np
 
@@ -81,8 +82,20 @@ def ask(question: Path) -> None:
 
         width = np.asarray(predict(asked["rows"][:1])).shape[1]
         blind = lambda rows: np.full((len(rows), width), 1 / width)  # noqa: E731
-        for name, model in (("attributions", predict), ("blind", blind)):
-            each = [np.asarray(explain(model, row.copy(), asked["background"].copy())) for row in asked["rows"]]
+        middle = asked["background"].size // 2
+
+        def without(part: slice):
+            def model(rows):
+                flat = np.array(rows, float).reshape(len(rows), -1)
+                flat[:, part] = asked["background"].ravel()[part]
+                return predict(flat.reshape(np.shape(rows)))
+
+            return model
+
+        halves = {"no_first": without(slice(None, middle)), "no_second": without(slice(middle, None))}
+        for name, model in {"attributions": predict, "blind": blind, **halves}.items():
+            rows = asked["rows"][: 6 if name in halves else None]
+            each = [np.asarray(explain(model, row.copy(), asked["background"].copy())) for row in rows]
             found[name] = np.array(each, np.float64)
     np.savez(question.with_name("answer.npz"), **found)
 

@@ -141,7 +141,7 @@ def look(folder: Path, wanted: list[Criterion], engine: bool) -> Iterator[Line]:
     """A line for each criterion. engine: False where nobody wants to look at one."""
     found = probe("docker") if engine else None
     if not found or not found.there:
-        why = found.reason if found else "the engine was left out (--no-engine)"
+        why = found.reason if found else "`--no-engine` left the containers out"
         yield from (Line(each, None, f"not examined here: {why}") for each in wanted)
         return
     tag, labels = names.own("capstone-exam", "27"), {"course-lesson": names.own("capstone", "27")}

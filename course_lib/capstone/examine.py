@@ -43,9 +43,7 @@ class Exam:
         """The project's server, started once. Raises Failed where it is not ready."""
         server = self.serve()
         if not server.ready:
-            raise Failed(
-                f"`python serve.py` was not ready within {server.start_s:.0f} s; it said: {server.end_of_log()}"
-            )
+            raise Failed(f"`python serve.py` {server.why_not()}")
         return server
 
     @cached_property
@@ -172,7 +170,7 @@ def line_text(line: Line) -> str:
     mark = {True: "✓", False: "✗", None: "–"}[line.passed]
     won = line.criterion.points if line.passed else 0
     where = "" if line.passed else f" (lesson{'s' if ',' in line.criterion.read else ''} {line.criterion.read})"
-    return f"{mark} {won}/{line.criterion.points}  {line.criterion.title}: {line.seen}{where}"
+    return f"{mark} {won}/{line.criterion.points}  {line.criterion.name} ({line.criterion.title}): {line.seen}{where}"
 
 
 def walls() -> list[str]:

@@ -8,15 +8,13 @@ from pathlib import Path
 
 from course_lib import __version__
 from course_lib.capstone import cage, projects
-from course_lib.capstone.examine import Result
+from course_lib.capstone.examine import Result, criteria
 
-PROVES = (
-    "A program built and attacked exactly these files, by their SHA-256, on the day named, and saw what each line says."
-)
+PROVES = "On the day named, a program attacked exactly the files with this SHA-256, and saw what each line says."
 PROVES_NOT = (
-    "It does not prove who wrote them, nor that anybody watched: whoever has the course can write such a record by hand. An "
-    "instructor who must know examines the same files again. The data is public, so a project may have trained on the "
-    "held-out rows. What no program sees is in capstone/RUBRIC.md."
+    "It does not prove who wrote them: anyone who has the course can write such a record by hand. An instructor who must "
+    "know examines the same files again. The data is public, so a project may have trained on the held-out rows. "
+    "capstone/RUBRIC.md lists what a program does not see."
 )
 
 
@@ -34,6 +32,12 @@ def as_data(result: Result) -> dict:
     }  # fmt: skip
 
 
+def total(told: dict) -> str:
+    """The points of an examination as data, and of how many criteria they are: a few that were asked for are no full marks."""
+    looked = sum(line["passed"] is not None for line in told["criteria"])
+    return f"{told['points']} of {told['of']} points; {looked} of {len(criteria())} criteria examined"
+
+
 def notes(result: Result) -> list[str]:
     """How the exam was done, where that changes what it says."""
     found = list(result.notes)
@@ -41,14 +45,14 @@ def notes(result: Result) -> list[str]:
         found.append("This machine cannot cut a process off the network: the project's code could reach it.")
     if "processes" not in result.walls:
         found.append(
-            "This machine cannot hold processes together: one that left its group may still run. Look for it yourself."
+            "This machine cannot hold processes together: a process of the project's may still run. Look for it yourself."
         )
     found.append(
-        "The project's code ran as you, in a copy. It could read and write what you can, outside that copy too."
+        "The project's code ran as your user, in a copy. It could read and write what you can, outside that copy too."
     )
     if missing := [line for line in result.lines if line.passed is None]:
         points = sum(line.criterion.points for line in missing)
-        found.append(f"{points} points were not examined here: no Docker engine. They are neither won nor lost.")
+        found.append(f"{points} points were not examined here. They are neither won nor lost.")
     return found
 
 
@@ -67,10 +71,11 @@ def verify(record: dict, folder: Path) -> list[str]:
         return ["the record was changed after it was written: its own checksum does not fit"]
     if record.get("sha256") != (found := projects.digest(folder)):
         wrong.append(
-            f"the files are not those that were examined: {str(record.get('sha256'))[:12]}… then, {found[:12]}… now"
+            f"the files are not those that were examined ({str(record.get('sha256'))[:12]}… then, {found[:12]}… now): examine "
+            "again, or bring those files back"
         )
     if record.get("examiner") != _examiner():
-        wrong.append("another version of the examiner wrote it: examine again to know what this one says")
+        wrong.append("another version of the examiner wrote it: examine again to see what this version says")
     try:
         points = sum(line["points"] for line in record["criteria"] if line["passed"] is True)
     except (KeyError, TypeError):
@@ -127,26 +132,26 @@ def picture(result: Result) -> str:
 def _page(result: Result) -> str:
     say = html.escape
     rows = "".join(
-        f"<tr><td>{say(line.criterion.title)}</td><td>{line.criterion.points if line.passed else 0} of "
+        f"<tr><td><b>{line.criterion.name}</b>: {say(line.criterion.title)}</td><td>{line.criterion.points if line.passed else 0} of "
         f"{line.criterion.points}</td><td>{WORDS[line.passed]}</td><td>{say(line.seen)}</td>"
         f"<td>{say(line.criterion.read)}</td></tr>"
         for line in result.lines
     )
-    told = "".join(f"<li>{say(each)}</li>" for each in notes(result))
+    told, whole = "".join(f"<li>{say(each)}</li>" for each in notes(result)), total(as_data(result))
     return f"""<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>{say(result.name)}: {result.points} of {result.of} points</title>
 <style>
 :root {{ color-scheme: light dark }}
 body {{ font: 16px/1.5 sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem }}
-table {{ border-collapse: collapse }} td, th {{ border: 1px solid #8888; padding: .3rem .6rem; text-align: left; vertical-align: top }}
+table {{ border-collapse: collapse }} td:nth-child(4), p {{ overflow-wrap: anywhere }} td:nth-child(2) {{ white-space: nowrap }} td, th {{ border: 1px solid #8888; padding: .3rem .6rem; text-align: left; vertical-align: top }}
 caption {{ text-align: left; font-weight: bold }} svg {{ max-width: 100%; height: auto }}
 </style>
-<h1>{say(result.name)}: {result.points} of {result.of} points</h1>
-<p>Case: {say(result.case)}. Examined in {result.seconds:.0f} s. Files: SHA-256 {result.digest}.</p>
+<h1>{say(result.name)}: {whole}</h1>
+<p>Case: {say(result.case)}. Examined on {time.strftime("%Y-%m-%d")} in {result.seconds:.0f} s. The files' SHA-256: {result.digest}.</p>
 {picture(result)}
 <table><caption>What was looked at, and what was seen</caption>
-<tr><th>criterion</th><th>points</th><th>result</th><th>what was seen</th><th>lessons</th></tr>{rows}</table>
+<tr><th>criterion</th><th>points</th><th>result</th><th>what was seen</th><th>read lessons</th></tr>{rows}</table>
 <h2>How to read this</h2><ul>{told}</ul>
 <p>{PROVES} {PROVES_NOT}</p>
 </html>

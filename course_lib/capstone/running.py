@@ -28,6 +28,7 @@ MOST_BYTES, MOST_FILES = 200 << 20, 2000
 LEFT_OUT = (".git", ".venv", "__pycache__", ".pytest_cache", ".ruff_cache", ".ipynb_checkpoints", "report")
 START_SECONDS = 60
 TAIL = 4000
+SIGN = ". After each change in models/, sign again: `./course capstone sign NAME`"
 
 
 class Failed(Exception):
@@ -190,8 +191,18 @@ class Server:
         return self.process.poll() is None
 
     def end_of_log(self) -> str:
-        """The last line of what it printed."""
-        return (tail(self.log).strip().splitlines() or ["nothing"])[-1][:300]
+        """The last line of what it printed; of a line of JSON only what went wrong."""
+        last = (tail(self.log).strip().splitlines() or ["nothing"])[-1]
+        with contextlib.suppress(ValueError, TypeError, KeyError):
+            told = json.loads(last)
+            last = f"{told['event']}: {told['reason']}"
+        return last[:300]
+
+    def why_not(self) -> str:
+        """Why it is not ready, for a line of the report."""
+        code, sign = self.process.poll(), SIGN if "SHA256SUMS" in tail(self.log) else ""
+        when = f"took longer than {START_SECONDS} s" if code is None else f"ended with {code}"
+        return f"was not ready: it {when}. The last line of its log: {self.end_of_log()}{sign}"
 
     def ask(self, method: str, path: str, body: bytes | None = None, headers: Mapping[str, str] = {},
             seconds: float = 10) -> Reply:  # fmt: skip
@@ -286,6 +297,6 @@ class Load:
         bad = [each for each in self.statuses if each != 200]
         if bad or not self.statuses:
             raise Failed(
-                f"{len(bad)} of {len(self.statuses)} requests failed {when}, the first with {bad[:1] or 'nothing'}"
+                f"{len(bad)} of {len(self.statuses)} requests {when} failed, the first with {(bad or ['no answer'])[0]}"
             )
         return f"{len(self.statuses)} requests {when}, none failed"

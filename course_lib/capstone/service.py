@@ -39,6 +39,18 @@ def quality(exam) -> str:
     return f"{case.measure} {score:.3f} on {rows} held-out rows"
 
 
+def newer_than(exam, version: str) -> str:
+    """A sentence about a version in the project that is newer than the one that answered; "" where there is none."""
+    kept = [
+        int(each.name) for each in (exam.folder / "models" / exam.settings.model).iterdir() if each.name.isdecimal()
+    ]
+    if not version.isdecimal() or max(kept, default=0) <= int(version):
+        return ""
+    return (
+        f"; version {version} answered, and version {max(kept)} was not served: if you sign, sign again after training"
+    )
+
+
 def parity(exam) -> str:
     """Served answers equal the original model's, on rows that neither has seen."""
     rows = exam.case.rows[:450]
@@ -50,7 +62,8 @@ def parity(exam) -> str:
         raise Failed("the service gives every row nearly the same answer: agreement would say nothing")
     far = abs(served - original).max()
     if far > CLOSE:
-        raise Failed(f"over {len(rows)} rows the largest difference is {far:.2g}, allowed is {CLOSE:g}")
+        said = f"over {len(rows)} rows the largest difference is {far:.2g}, allowed is {CLOSE:g}"
+        raise Failed(said + newer_than(exam, exam.server.predict(body_of(rows[:1])).headers.get("x-model-version", "")))
     return f"over {len(rows)} rows the largest difference is {far:.1g}"
 
 
@@ -83,8 +96,11 @@ def bad_inputs(exam) -> str:
         if not isinstance(status, int) or not 400 <= status < 500 or (name == "9 MB" and status != 413):
             taken[name] = status
     if taken:
-        said = "; ".join(f"{name} was answered with {status}" for name, status in list(taken.items())[:4])
-        raise Failed(f"{len(taken)} of {len(asked)} bad requests were not refused as they should be: {said}")
+        said = "; ".join(
+            f"{name} got {status}, not {413 if name == '9 MB' else '4xx'}" for name, status in list(taken.items())[:4]
+        )
+        more = f"; and {len(taken) - 4} more" if len(taken) > 4 else ""
+        raise Failed(f"{len(taken)} of {len(asked)} bad requests were not refused as they should be: {said}{more}")
     if server.predict(body_of(row)).status != 200:
         raise Failed("after the bad requests a good one is refused as well")
     return f"{len(asked)} bad requests got 4xx, and a good one after them its answer"
@@ -99,7 +115,7 @@ def latency(exam) -> str:
     words = [sys.executable, "-m", "course_lib.serving", "--models", "models"]
     baseline = exam.serve(plain, "baseline", words)
     if not baseline.ready:
-        raise Failed(f"the baseline did not start, so nothing was measured: {baseline.end_of_log()}")
+        raise Failed(f"the baseline {baseline.why_not()}; so nothing was measured")
     baseline.model, body = model, body_of(exam.case.rows[:1])
     took = {exam.server: [], baseline: []}
     for _ in range(150):
@@ -111,9 +127,9 @@ def latency(exam) -> str:
     baseline.stop()
     own, other = (float(np.median(found)) for found in took.values())
     p99 = sorted(took[exam.server])[148]
-    said = f"median {own:.1f} ms, p99 {p99:.1f} ms; the baseline's median, in turns, {other:.1f} ms"
+    said = f"median {own:.1f} ms, p99 {p99:.1f} ms; with the start's model and the server's defaults the median is {other:.1f} ms"
     if own > SLOWER * other:
-        raise Failed(f"{said}: {own / other:.1f} times as long, allowed are {SLOWER}")
+        raise Failed(f"{said}; so yours takes {own / other:.1f} times as long, and {SLOWER} are allowed")
     return said
 
 
@@ -174,14 +190,23 @@ def rollback(exam) -> str:
         now = int(told["labels"]["stable"])
     except (OSError, ValueError, KeyError, TypeError):
         raise Failed(
-            f"{exam.settings.model}/serving.json names no version `stable`, so there is nothing to turn back"
+            f"models/{exam.settings.model}/serving.json labels no version `stable`, so no label can go back. It looks like "
+            '{"labels": {"stable": 2}}'
         ) from None
     older = [int(each.name) for each in folder.iterdir() if each.name.isdecimal() and int(each.name) < now]
     if not older:
         raise Failed(f"version {now} is stable and none before it is kept: nothing to go back to")
-    server, before, kept = exam.serve(name="rollback"), max(older), path.read_bytes()
+    before = max(older)
+    if (folder / f"{now}/model.onnx").read_bytes() == (folder / f"{before}/model.onnx").read_bytes():
+        raise Failed(f"versions {before} and {now} are the same model.onnx: going back would change nothing")
+    server, kept = exam.serve(name="rollback"), path.read_bytes()
     if not server.ready:
-        raise Failed(f"the server did not start: {server.end_of_log()}")
+        raise Failed(f"`python serve.py` {server.why_not()}")
+    reply = server.predict(body_of(exam.case.rows[:1]), "stable")
+    if reply.status != 200:
+        raise Failed(
+            f"asked for `stable`, the server answered {reply.status}: {reply.body[:150].decode('utf-8', 'replace')}"
+        )
     try:
         with Load(server, body_of(exam.case.rows[:1]), "stable") as load:
             time.sleep(0.5)
@@ -213,7 +238,7 @@ def drain(exam) -> str:
         raise Skipped("Windows has no signal that asks a process to end")
     server = exam.serve(name="drain")
     if not server.ready:
-        raise Failed(f"the server did not start: {server.end_of_log()}")
+        raise Failed(f"`python serve.py` {server.why_not()}")
     with Load(server, body_of(exam.case.rows[:1])) as load:
         time.sleep(0.5)
         server.process.terminate()
@@ -223,7 +248,7 @@ def drain(exam) -> str:
         except OSError:
             ready = "no answer"
         time.sleep(LOOK_AWAY_SECONDS - 0.3)
-    said = load.check(f"around SIGTERM and {LOOK_AWAY_SECONDS} s after it")
+    said = load.check(f"between 0.5 s before SIGTERM and {LOOK_AWAY_SECONDS} s after it")
     if ready != 503:
         raise Failed(f"after SIGTERM readiness says {ready}; a load balancer looks for 503")
     try:
@@ -269,6 +294,7 @@ def signature(exam) -> str:
     server.stop()
     if answered:
         raise Failed(
-            "with the labels exchanged and the sums made anew, without the key, the service answered all the same"
+            "with the labels exchanged and SHA256SUMS made anew, but not signed, the service still answered: does server.toml "
+            "name the key, as `trust`?"
         )
-    return "signed by trust.pem's key; with labels exchanged and the sums made anew the server refused to serve"
+    return "signed with the key of trust.pem; with the labels exchanged and the list not signed anew, the server refused to serve"

@@ -32,7 +32,7 @@ def pods(answer: Callable) -> Iterator[Property]:
         "Nine pods carry the peak. Then one is lost.",
         "math.ceil(peak_per_s / (pod_per_s * utilisation)) + 1",
     ])  # fmt: skip
-    yield ("a peak between two whole numbers is rounded up before the spare pod is added", lambda: (
+    yield ("a part of a pod counts as a whole one", lambda: (
         smallest(910, 200, "0.5") and smallest(101, 100, "1") and smallest(1, 100, "1")
     ), [
         "What happens to the rest of a division?",
@@ -80,7 +80,7 @@ def threshold(answer: Callable) -> Iterator[Property]:
     yield ("of four scores with equal costs 0.8 is best, at a cost of 1", lambda: right(*mixed), [
         "Compute the cost of each threshold that the docstring names.",
         "At 0.8 one case is missed. At 0.35 there is one false alarm. Which of the two does the docstring want?",
-        "Of several with the least cost take the largest.",
+        "If several have the least cost, the docstring wants the largest.",
     ])  # fmt: skip
     yield ("a dear miss lowers the threshold", lambda: right(*mixed, 10.0, 1.0) and right(*mixed, 1.0, 10.0), [
         "Does your answer change with the costs?",
@@ -117,7 +117,7 @@ def threshold(answer: Callable) -> Iterator[Property]:
 @EXERCISES.add("27.3", "Does this record belong to these files?")
 def record(answer: Callable) -> Iterator[Property]:
     """answer(record, files) -> bool."""
-    files = {"b/two.txt": "zwei ü".encode(), "a.txt": b"one", "a/b.txt": b"", "a-b": b"\r\n"}
+    files = {"b/two.txt": "zwei ü".encode(), "Z.md": b"last", "a.txt": b"one", "a/b.txt": b"", "a-b": b"\r\n"}
     lines = [
         {"name": "parity", "points": 7, "passed": True},
         {"name": "drift", "points": 6, "passed": False},

@@ -18,8 +18,8 @@ scratch = begin("27")
 # %% [markdown]
 # ## 27.1 From an objective to pods ★☆☆ · 10 minutes
 #
-# "How many pods do we need?" A colleague must order the nodes today. The service has to survive the loss of one pod at
-# the peak.
+# "How many pods do we need?" A colleague must order the machines today. The service has to survive the loss of one pod
+# at the peak.
 
 
 # %%
@@ -30,9 +30,9 @@ def pods_needed(peak_per_s, pod_per_s, utilisation):
     answer in a second, above 0. utilisation: the share of that which is planned for, above 0 and at
     most 1.
 
-    Returns the smallest whole number for which the peak still fits after one pod is lost: then each
-    pod left gets at most pod_per_s · utilisation. At least 2. What is within 1e-9 of a whole number
-    of pods counts as that number. Raises ValueError for arguments outside these ranges.
+    Returns the smallest number of pods, at least 2, for which the peak still fits after one pod is
+    lost: each of the others then gets at most pod_per_s · utilisation. A result within 1e-9 of a
+    whole number counts as that number. Raises ValueError for arguments outside these ranges.
     """
     # SOLUTION
     if not (peak_per_s >= 0 and pod_per_s > 0 and 0 < utilisation <= 1):
@@ -44,14 +44,14 @@ def pods_needed(peak_per_s, pod_per_s, utilisation):
 check("27.1", pods_needed)
 
 # %% [markdown] tags=["solution"]
-# The pod that may be lost is added after rounding up. Adding it before would lose it in the rounding. Two is the least,
-# because one pod cannot survive the loss of one.
+# A part of a pod cannot be ordered, so we round up. Then we add the pod that may be lost. Two is the least, because no
+# pod is left of one when it is lost.
 
 # %% [markdown]
 # ## 27.2 From costs to a threshold ★★☆ · 15 minutes
 #
 # A service warns when its score reaches a threshold. A missed case costs `miss`, a false alarm costs `false_alarm`. Your
-# scope names both numbers. Find the threshold that would have cost least on held-out rows.
+# scope names both numbers. Find the threshold with the least cost on held-out rows.
 
 
 # %%
@@ -62,8 +62,8 @@ def best_threshold(scores, labels, miss, false_alarm):
     false_alarm: 0 or more. A row raises a warning where score >= threshold. A case without a
     warning costs `miss`; a warning that is no case costs `false_alarm`.
 
-    The thresholds to try are the scores themselves, and math.inf for "never warn". Of several with
-    the least cost take the largest. Returns (threshold, cost) as two floats.
+    The thresholds to try are the scores themselves, and math.inf for "never warn". If several have
+    the least cost, take the largest. Returns (threshold, cost) as two floats.
     """
     # SOLUTION
     scores, labels = np.asarray(scores, float), np.asarray(labels)
@@ -81,9 +81,9 @@ def best_threshold(scores, labels, miss, false_alarm):
 check("27.2", best_threshold)
 
 # %% [markdown] tags=["solution"]
-# We go from the largest threshold down and keep a new one only if it is cheaper, so ties keep the larger. If the scores
-# are calibrated probabilities, the answer lies near false_alarm / (false_alarm + miss): a warning pays where the expected
-# miss costs more than the expected false alarm.
+# We go from the largest threshold down and keep a new one only if it is cheaper. So the larger of two equally cheap ones
+# stays. If the scores are calibrated probabilities, the answer lies near false_alarm / (false_alarm + miss). Above that
+# score the expected cost of a miss is larger than that of a false alarm.
 
 # %% [markdown]
 # ## 27.3 Does this record belong to these files? ★★☆ · 20 minutes
@@ -123,4 +123,4 @@ check("27.3", fits)
 
 # %% [markdown] tags=["solution"]
 # A criterion that could not be examined has None for "passed". It is neither won nor lost, so only True counts. All three
-# checks together still accept a record that was forged with care, as the lesson shows: no key was involved.
+# checks together still accept a carefully forged record, as the lesson shows, because no key is involved.

@@ -75,6 +75,7 @@ def test_a_record_fits_its_files_alone(tmp_path):
     folder = projects.reference(tmp_path / "mine")
     result = examine.examine(folder, only=["card", "manifests"])
     page = report.write(result, folder / "report")
+    assert report.total(report.as_data(result)) == "7 of 7 points; 2 of 21 criteria examined"
     record = json.loads(page.with_name("record.json").read_text())
     assert report.verify(record, folder) == []
     assert "record was changed" in report.verify(record | {"points": 100}, folder)[0]

@@ -1,9 +1,11 @@
 """Whatever a project's code does, the examination ends, says what it saw, and leaves nothing running."""
 
 import os
+import shutil
 import time
 from pathlib import Path
 
+import numpy as np
 import psutil
 import pytest
 
@@ -35,6 +37,60 @@ def test_a_function_that_ends_early_or_returns_nothing_wins_nothing(body, tmp_pa
     explain = f"def explain(predict, row, background):\n    {body}\n"
     passed, seen = examined(tmp_path, ["explanation"], explain=explain)["explanation"]
     assert passed is False and seen
+
+
+@pytest.mark.parametrize("case", projects.cases())
+def test_an_explanation_that_asks_the_model_only_whether_it_is_constant_wins_nothing(case, tmp_path):
+    folder = projects.new("mine", case, tmp_path)
+    (folder / "explain.py").write_text(
+        "def explain(predict, row, background):\n"
+        "    return row * float(abs(predict(row[None]) - predict(background[None])).max() > 1e-9)\n"
+    )
+    line = examine.examine(folder, only=["explanation"]).lines[0]
+    assert line.passed is False and "ignores half of the numbers" in line.seen
+
+
+def test_an_explanation_by_patches_that_overlap_is_accepted(tmp_path):
+    explain = (
+        "import numpy as np\n"
+        "def explain(predict, row, background):\n"
+        "    found, own = np.zeros_like(row), predict(row[None])[0]\n"
+        "    best = own.argmax()\n"
+        "    for y in range(8):\n"
+        "        for x in range(8):\n"
+        "            at = np.s_[max(0, y - 1) : y + 2, max(0, x - 1) : x + 2]\n"
+        "            changed = row.copy()\n"
+        "            changed[at] = background[at]\n"
+        "            found[at] += own[best] - predict(changed[None])[0, best]\n"
+        "    return found\n"
+    )
+    assert examined(tmp_path, ["explanation"], explain=explain)["explanation"][0] is True
+
+
+def test_a_copied_version_is_nothing_to_go_back_to(tmp_path):
+    folder = projects.reference(tmp_path / "mine")
+    shutil.copy(folder / "models/digits/2/model.onnx", folder / "models/digits/1/model.onnx")
+    line = examine.examine(folder, only=["rollback"]).lines[0]
+    assert line.passed is False and "are the same model.onnx" in line.seen
+
+
+def test_a_version_that_was_trained_and_not_signed_is_named_where_it_is_missed(tmp_path):
+    folder = projects.reference(tmp_path / "mine")
+    shutil.copytree(folder / "models/digits/2", folder / "models/digits/3")
+    (folder / "models/digits/3/model.onnx").write_bytes(b"another model")
+    np.savez(folder / "original.npz", **{**np.load(folder / "original.npz"), "b1": np.arange(10, dtype=np.float32)})
+    (folder / "models/digits/serving.json").write_text('{"labels": {"stable": 3}}')
+    found = {each.criterion.name: each for each in examine.examine(folder, only=["parity", "rollback"]).lines}
+    assert "version 2 answered, and version 3 was not served" in found["parity"].seen
+    assert "asked for `stable`, the server answered 4" in found["rollback"].seen
+
+
+def test_a_change_after_the_signature_says_so(tmp_path):
+    folder = projects.reference(tmp_path / "mine")
+    for path in folder.glob("models/digits/*/model.onnx"):
+        path.write_bytes(path.read_bytes() + b"\0")
+    line = examine.examine(folder, only=["runs"]).lines[0]
+    assert line.passed is False and "sign again" in line.seen and "{" not in line.seen
 
 
 def test_an_endless_function_is_ended(tmp_path):

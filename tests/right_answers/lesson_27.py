@@ -34,6 +34,11 @@ def as_numpy(peak_per_s, pod_per_s, utilisation):
     return np.maximum(np.ceil(peak_per_s / (pod_per_s * utilisation) - 1e-9) + 1, 2)
 
 
+def with_the_spare_pod_inside(peak_per_s, pod_per_s, utilisation):
+    _checked(peak_per_s, pod_per_s, utilisation)
+    return max(2.0, float(math.ceil(peak_per_s / pod_per_s / utilisation + 1 - 1e-9)))
+
+
 # 27.2
 
 
@@ -56,6 +61,15 @@ def as_a_table(scores, labels, miss, false_alarm):
     warned = np.asarray(scores)[None, :] >= tried[:, None]
     cost = miss * (~warned & (labels == 1)).sum(axis=1) + false_alarm * (warned & (labels == 0)).sum(axis=1)
     return [tried[cost.argmin()], cost.min()]
+
+
+def running_sums(scores, labels, miss, false_alarm):
+    order = np.argsort(-scores, kind="stable")
+    ordered, cases = scores[order], labels[order] == 1
+    last = np.append(ordered[1:] != ordered[:-1], True)
+    cost = miss * (cases.sum() - cases.cumsum()) + false_alarm * (~cases).cumsum()
+    cost, tried = np.r_[miss * cases.sum(), cost[last]], np.r_[np.inf, ordered[last]]
+    return tried[cost.argmin()], cost.min()
 
 
 # 27.3
@@ -89,7 +103,7 @@ def errors_mean_no(record, files):
 
 
 RIGHT = {
-    "27.1": [by_counting, with_fractions, as_numpy],
-    "27.2": [in_plain_loops, as_a_table],
+    "27.1": [by_counting, with_fractions, as_numpy, with_the_spare_pod_inside],
+    "27.2": [in_plain_loops, as_a_table, running_sums],
     "27.3": [step_by_step, errors_mean_no],
 }

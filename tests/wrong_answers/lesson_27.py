@@ -47,6 +47,25 @@ def smallest_of_ties(scores, labels, miss, false_alarm):
     return _costs(scores, labels, miss, false_alarm, [*scores, math.inf], first=True)
 
 
+def stops_at_the_first_that_is_no_better(scores, labels, miss, false_alarm):
+    best = (math.inf, miss * (labels == 1).sum())
+    for at in np.unique(scores)[::-1]:
+        cost = miss * ((scores < at) & (labels == 1)).sum() + false_alarm * ((scores >= at) & (labels == 0)).sum()
+        if cost >= best[1]:
+            break
+        best = (at, cost)
+    return best
+
+
+def equal_scores_one_by_one(scores, labels, miss, false_alarm):
+    best, cost = (math.inf, miss * (labels == 1).sum()), miss * (labels == 1).sum()
+    for at in np.argsort(-scores, kind="stable"):
+        cost += false_alarm if labels[at] == 0 else -miss
+        if cost < best[1]:
+            best = (scores[at], cost)
+    return best
+
+
 def costs_are_equal(scores, labels, miss, false_alarm):
     return _costs(scores, labels, 1, 1, [*scores, math.inf])
 
@@ -91,6 +110,10 @@ def in_any_order(record, files):
     return _fits(record, files, unsorted=True)
 
 
+def large_and_small_letters_alike(record, files):
+    return _fits(record, {each: files[each] for each in sorted(files, key=str.lower)}, unsorted=True)
+
+
 def nameless(record, files):
     return _fits(record, files, nameless=True)
 
@@ -124,7 +147,7 @@ def falls_over(record, files):
 WRONG = {
     "27.1": {
         no_spare: "900 a second with pods of 200 at half use take 10 pods",
-        spare_before_rounding: "a peak between two whole numbers is rounded up before the spare pod is added",
+        spare_before_rounding: "a part of a pod counts as a whole one",
         one_is_enough: "without traffic two pods run",
         floats_as_they_fall: "rounding of floats adds no pod",
         takes_anything: "arguments outside their ranges are refused",
@@ -132,6 +155,8 @@ WRONG = {
     "27.2": {
         smallest_of_ties: "of four scores with equal costs 0.8 is best, at a cost of 1",
         above_it_alone: "of four scores with equal costs 0.8 is best, at a cost of 1",
+        stops_at_the_first_that_is_no_better: "a dear miss lowers the threshold",
+        equal_scores_one_by_one: "39 random sets, with equal scores and costs of 0",
         costs_are_equal: "a dear miss lowers the threshold",
         always_warns_somebody: "where every warning is dearer than a miss, nobody is warned",
         never_the_smallest: "where every row is a case, everybody is warned",
@@ -139,6 +164,7 @@ WRONG = {
     "27.3": {
         escapes: "a whole record fits its files",
         in_any_order: "a whole record fits its files",
+        large_and_small_letters_alike: "a whole record fits its files",
         nameless: "a whole record fits its files",
         unexamined_counts: "a whole record fits its files",
         trusts_the_seal: "changed, missing or further files do not fit",

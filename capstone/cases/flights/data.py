@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 
-LABELS = ["in time", "late"]
+LABELS = ["on time", "late"]
 HIDDEN = (16,)
 VERSION = 1
 COLUMNS = "hour, carrier, origin, distance in miles, temperature in °F, humidity in %, wind in mph, rain in inches, sight in miles"
