@@ -8,18 +8,22 @@ import json
 import os
 import re
 import shlex
+import time
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
 
+from course_lib import show
 from course_lib.idioms import lesson
 from course_lib.idioms.live import NotLive
+from course_lib.idioms.live import _log as log_mode
 from course_lib.ops import kubernetes, leash, names, reach
 from course_lib.ops.kubernetes import KubectlFailed, kubectl
 
 RECORDINGS = Path(__file__).parent / "recordings"
 READS = ("get", "describe", "logs", "top", "events", "explain", "rollout status", "rollout history")
 CHANGES = ("apply -f", "rollout restart")
+ELSEWHERE = ("-n", "--namespace", "-A", "--all-namespaces", "-w", "--watch", "--follow", "--context", "--kubeconfig")
 LONG = {"po": "pods", "pod": "pods", "deploy": "deployments", "deployment": "deployments", "rs": "replicasets",
         "replicaset": "replicasets", "svc": "services", "service": "services", "ep": "endpoints", "endpoint": "endpoints",
         "ev": "events", "event": "events", "quota": "resourcequotas", "resourcequota": "resourcequotas"}  # fmt: skip
@@ -29,9 +33,14 @@ LONG = {"po": "pods", "pod": "pods", "deploy": "deployments", "deployment": "dep
 def words_of(line: str) -> list[str]:
     """The words of a command that the drill's `kubectl` runs. Raises ValueError for others: they are for a terminal."""
     words = shlex.split(line.strip().removeprefix("kubectl "))
-    if not " ".join(words).startswith((*READS, *CHANGES)) or {"-n", "--namespace", "-A", "-w"} & set(words):
-        raise ValueError(f"expected one of {', '.join((*READS, *CHANGES))}, without a namespace; got {line!r}. In a "
-                         "terminal you can type any other.")  # fmt: skip
+    follows = "-f" in words and words[0] == "logs"
+    if (
+        not " ".join(words).startswith((*READS, *CHANGES))
+        or follows
+        or any(each.startswith(ELSEWHERE) for each in words)
+    ):
+        raise ValueError(f"expected one of {', '.join((*READS, *CHANGES))}, which ends by itself, without a namespace; got "
+                         f"{line!r}. In a terminal you can type any other.")  # fmt: skip
     return words
 
 
@@ -60,6 +69,9 @@ class Live:
 
     def users(self) -> list[str]:
         return kubectl("-n", self.namespace, "logs", "deployment/users", "--tail=-1").splitlines()[self._forgotten :]
+
+    def place(self, *objects: dict) -> None:
+        kubernetes.apply(list(objects), self.namespace)
 
     def forget(self) -> None:
         """What the users saw until now is no part of the story: the drill was being set up."""
@@ -131,13 +143,37 @@ def key(words: list[str]) -> tuple:
 
 
 def cluster(fault: str) -> Live | Recording:
-    """The cluster within reach, else the recording. Raises NotLive where COURSE_REQUIRE_LIVE=1 and there is none."""
+    """The cluster within reach, else the recording, under a banner that says which. Raises NotLive where
+    COURSE_REQUIRE_LIVE=1 and there is none."""
     found = reach.probe("kubernetes")
     if os.environ.get("COURSE_REPLAY") != "1" and found.there:
-        return Live()
-    if os.environ.get("COURSE_REQUIRE_LIVE") == "1":
-        raise NotLive(f"drill 4 must run live here (COURSE_REQUIRE_LIVE=1), but {found.reason}")
-    return Recording(fault)
+        there = Live()
+        what = f"This runs for real, in the namespace {there.namespace}."
+        show.put(show.card("▶", show.GREEN, what, f"On {there.engine}.", label="live"))
+    elif os.environ.get("COURSE_REQUIRE_LIVE") == "1":
+        raise NotLive(
+            f"drill 4 must run live here (COURSE_REQUIRE_LIVE=1), but {found.reason or 'it is to be replayed'}"
+        )
+    else:
+        there = Recording(fault)
+        what = f"Not run here: this is what a cluster said on {there.recorded}."
+        why = f"On {there.engine}. Why: {found.reason or 'COURSE_REPLAY=1 asks for the recording'}."
+        show.put(show.card("◷", show.ORANGE, what, why, label="recording"))
+    log_mode("drill", "replayed" if there.recorded else "live")
+    return there
+
+
+def waited(still: Callable[[], str], seconds: float) -> str:
+    """Asks until `still` says "", or the time is over; what it said last. kubectl's refusals count as an answer."""
+    until = time.monotonic() + seconds
+    while True:
+        try:
+            said = still()
+        except KubectlFailed as refused:  # a pod that is still being created has no log
+            said = str(refused)
+        if not said or time.monotonic() > until:
+            return said
+        time.sleep(0.5)
 
 
 def pod(each: dict) -> dict:
@@ -152,7 +188,7 @@ def pod(each: dict) -> dict:
         "ready": kubernetes.pod_state(each)["ready"] and "deletionTimestamp" not in meta,
         "restarts": status.get("restartCount", 0),
         "reason": next((end["reason"] for end in ends if end.get("reason")), ""),
-        **start(container),
+        **(start(container) if "livenessProbe" in container else {}),
     }
 
 
@@ -185,24 +221,27 @@ def mib(quantity: object) -> float:
 
 
 def record(begin: Callable[[str], object], faults: tuple[str, ...]) -> None:
-    """Keeps what the cluster says of each fault. begin: starts the drill with a fault, live."""
+    """Keeps what the cluster says of each fault, as much as a diagnosis wants. begin: starts the drill with a fault, live."""
     for fault in faults:
         drill = begin(fault)
-        facts = drill.cluster.facts()
-        ones = {each["of"]: name for name, each in sorted(facts["pods"].items(), key=lambda pair: pair[1]["restarts"])}
-        new = max(each for each in facts["deployments"] if re.fullmatch(r"digits-\d+", each))
+        facts, servers = drill.cluster.facts(), drill.servers
+        newest = max((name for name, each in facts["pods"].items() if each["of"] in servers),
+                     key=lambda name: (facts["pods"][name]["of"], facts["pods"][name]["restarts"]))  # fmt: skip
+        ones = {each["of"]: name for name, each in facts["pods"].items() if each["of"] != "users"} | {
+            facts["pods"][newest]["of"]: newest}  # fmt: skip
         lines = ["get deployments", "get pods", "get pods -o wide", "get pods --show-labels", "get services -o wide",
-                 "describe endpoints digits", "describe resourcequotas", "get replicasets",
-                 "get events --field-selector type=Warning", f"describe deployments {new}"]  # fmt: skip
-        lines += [f"describe pods {name}" for of, name in ones.items() if of not in ("users",)]
-        lines += [f"logs {name}" for of, name in ones.items() if of != "users"]
-        said = {line: _nameless(drill.cluster.said(line, drill.folder)) for line in lines}
+                 "describe endpoints digits", "describe resourcequotas", "get events --field-selector type=Warning",
+                 f"describe pods {newest}", *(f"logs {name}" for name in ones.values())]  # fmt: skip
+        if newest not in (name for name in facts["pods"] if facts["pods"][name]["of"] == servers[1]):
+            lines += [f"describe deployments {servers[1]}"]
         kept = {"drill": 4, "fault": fault, "seed": drill.seed, "recorded": date.today().isoformat(),
-                "engine": drill.cluster.engine, "said": said, "users": drill.cluster.users()[-30:],
-                "facts": facts}  # fmt: skip
+                "engine": drill.cluster.engine, "facts": facts, "users": drill.cluster.users()[-15:],
+                "said": {line: _nameless(drill.cluster.said(line, drill.folder)) for line in lines}}  # fmt: skip
         drill.end(anyway=True)
         RECORDINGS.mkdir(exist_ok=True)
-        text = json.dumps(kept, indent=1, ensure_ascii=False) + "\n"
+        said = ",\n".join(f"{json.dumps(line)}: {json.dumps(text)}" for line, text in kept.pop("said").items())
+        rest = "".join(f"{json.dumps(name)}: {json.dumps(value)},\n" for name, value in kept.items())
+        text = f'{{\n{rest}"said": {{\n{said}\n}}\n}}\n'
         (RECORDINGS / f"drill_4_{fault}.json").write_text(text, encoding="utf-8")
 
 
@@ -212,7 +251,7 @@ def _nameless(text: str) -> str:
         text = text.replace(f"{each['metadata']['name']}/", "node/")
         for address in (each["metadata"]["name"], *(one["address"] for one in each["status"]["addresses"])):
             text = re.sub(rf"(?<![\w.-]){re.escape(address)}(?![\w.-])", "node".ljust(len(address)), text)
-    return text.replace(lesson.own("digits-drill-4"), "digits-drill-4")
+    return re.sub(r" +$", "", text.replace(lesson.own("digits-drill-4"), "digits-drill-4"), flags=re.M)
 
 
 if __name__ == "__main__":

@@ -1,17 +1,17 @@
 """Drill 4: half of the requests fail since the update. Its words stand in `words/drill_4.md`."""
 
 import random
-import time
+from collections.abc import Callable
 from typing import ClassVar
 
 import yaml
 
-from course_lib import show
 from course_lib.drills import cluster, manifests
 from course_lib.drills.evidence import NotShown, Unwell, agrees, as_json
 from course_lib.drills.frame import Drill
-from course_lib.ops.kubernetes import KubectlFailed, apply
 
+NEW = "server-new.yaml"
+START_S = 150
 WELL = 0.05
 """The share of failed requests up to which all is well."""
 
@@ -21,32 +21,28 @@ class TheDrill(Drill):
     title = "Half of the requests fail since the update"
     faults: ClassVar = ("label", "port", "probe", "memory", "quota")
     cluster = None
+    recovers_s: ClassVar = 60
+    """How long new pods may take to load, and the others to work off what waits."""
     watched: ClassVar = 60
     """How many of the users' last requests `examine` looks at."""
 
     def build(self, fault: str) -> None:
         self.cluster = cluster.cluster(fault)
-        live_log("replayed" if self.cluster.recorded else "live")
-        if self.cluster.recorded:
-            self.seed_of_story = self.cluster.seed
-            what = f"Not run here: this is what a cluster said on {self.cluster.recorded}."
-            show.put(show.card("◷", show.ORANGE, what, f"On {self.cluster.engine}.", label="recording"))
-        else:
-            what = f"This runs for real, in the namespace {self.cluster.namespace}."
-            show.put(show.card("▶", show.GREEN, what, f"On {self.cluster.engine}.", label="live"))
-        self.random = random.Random(getattr(self, "seed_of_story", self.seed))
-        self.story = manifests.story(self.random, fault)
-        self.plan = {name: list(yaml.safe_load_all(text)) for name, text in manifests.files(self.story).items()}
-        for name, text in manifests.files(self.story).items():
+        seed = self.cluster.seed if self.cluster.recorded else self.seed  # a recording has the story that was recorded
+        self.story = manifests.story(random.Random(seed), fault)
+        texts = manifests.files(self.story)
+        self.plan = {name: list(yaml.safe_load_all(text)) for name, text in texts.items()}
+        for name, text in texts.items():
             (self.folder / name).write_text(text, encoding="utf-8")
         if not self.cluster.recorded:
-            new = "server-new.yaml"
-            self._place(*(name for name in self.plan if name != new))
-            self._wait(lambda: self._settled(new=False), 150, "the drill's pods do not run")
-            self._place(new)
-            self._wait(self._settled, 150, "the new version's pods are not as they should be")
-            self.cluster.forget()  # how the users fared meanwhile
-            self._wait(lambda: "" if len(self.log("users")) >= 2 * self.watched else "no requests", 60, "no users")
+            self.cluster.place(
+                manifests.program(), *(each for name in texts if name != NEW for each in self.plan[name])
+            )
+            self._wait(lambda: self._unsettled(new=False), "the drill's pods do not run")
+            self.cluster.place(*self.plan[NEW])
+            self._wait(self._unsettled, "the new version's pods are not as they should be")
+            self.cluster.forget()
+            self._wait(lambda: "few requests" * (len(self.log("users")) < 2 * self.watched), "the users send nothing")
 
     def alert(self) -> str:
         seen = self.log("users")[-self.watched :]
@@ -168,8 +164,8 @@ class TheDrill(Drill):
             raise Unwell(
                 f"A cluster refuses these files: something is missing, or in the wrong place ({odd})."
             ) from None
-        if not self.cluster.recorded:
-            self._wait(self._answered, 60, "")
+        if not self.cluster.recorded and (why := cluster.waited(self._unanswered, 0 if wrong else self.recovers_s)):
+            raise Unwell(why)
         if wrong:
             raise Unwell(wrong if self.diagnosed else "Read as a cluster reads them, these files let requests fail." if
                          self.cluster.recorded else "It answers now, and the cause is still there.")  # fmt: skip
@@ -181,7 +177,7 @@ class TheDrill(Drill):
         except (OSError, yaml.YAMLError) as wrong:
             raise Unwell(f"kubectl could not read the files: {wrong}") from None
 
-    def _answered(self) -> str:
+    def _unanswered(self) -> str:
         """ "" once the users get answers from every server, else what is still wrong."""
         facts, seen = self.cluster.facts(), self.log("users")[-self.watched :]
         ours = {
@@ -194,29 +190,18 @@ class TheDrill(Drill):
             return f"None of the users' last {len(seen)} answers came from {' or '.join(sorted(missing))}."
         return "" if len(ours) == 4 else f"{len(ours)} of four servers are ready."
 
-    def _settled(self, new: bool = True) -> str:
+    def _unsettled(self, new: bool = True) -> str:
         """ "" once all pods but the new servers are ready, and, if these are there, the fault shows in them."""
         pods = self.cluster.facts()["pods"].values()
         ours = [each for each in pods if each["of"] == self.servers[1]]
-        shows = {"probe": lambda each: each["restarts"], "memory": lambda each: each["reason"]}
-        shows = shows.get(self._fault, lambda each: each["ready"])
-        done = all(each["ready"] for each in pods if each not in ours) and all(map(shows, ours))
+        shows = {"probe": "restarts", "memory": "reason"}.get(self._fault, "ready")
+        done = all(each[shows if each in ours else "ready"] for each in pods)
         expected = 3 + manifests.COLLECTORS + 2 * (new and self._fault != "quota")
         return "" if done and len(pods) == expected else f"{len(pods)} of {expected} are there"
 
-    def _place(self, *names: str) -> None:
-        apply([manifests.program(), *(each for name in names for each in self.plan[name])], self.cluster.namespace)
-
-    def _wait(self, still: object, seconds: float, why: str) -> None:
-        until, said = time.monotonic() + seconds, "-"
-        while said:
-            try:
-                said = still()
-            except KubectlFailed as refused:  # the users' pod is still being created
-                said = str(refused)
-            if said and time.monotonic() > until:
-                raise Unwell(said) if not why else RuntimeError(f"{why}: {said}; COURSE_REPLAY=1 replays the recording")
-            time.sleep(0.5 * bool(said))
+    def _wait(self, still: Callable[[], str], why: str) -> None:
+        if said := cluster.waited(still, START_S):
+            raise RuntimeError(f"{why} ({said}). COURSE_REPLAY=1 replays the recording")
 
     def end(self, anyway: bool = False) -> None:
         if (self.solved or anyway) and self.cluster:
@@ -225,10 +210,3 @@ class TheDrill(Drill):
             self.cluster.close()
             self.cluster = None
         super().end(anyway)
-
-
-def live_log(mode: str) -> None:
-    """Tells the test runner whether the drill ran live."""
-    import importlib
-
-    importlib.import_module("course_lib.idioms.live")._log("drill", mode)
