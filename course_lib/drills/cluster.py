@@ -232,8 +232,6 @@ def record(begin: Callable[[str], object], faults: tuple[str, ...]) -> None:
         lines = ["get deployments", "get pods", "get pods -o wide", "get pods --show-labels", "get services -o wide",
                  "describe endpoints digits", "describe resourcequotas", "get events --field-selector type=Warning",
                  f"describe pods {newest}", *(f"logs {name}" for name in ones.values())]  # fmt: skip
-        if newest not in (name for name in facts["pods"] if facts["pods"][name]["of"] == servers[1]):
-            lines += [f"describe deployments {servers[1]}"]
         kept = {"drill": 4, "fault": fault, "seed": drill.seed, "recorded": date.today().isoformat(),
                 "engine": drill.cluster.engine, "facts": facts, "users": drill.cluster.users()[-15:],
                 "said": {line: _nameless(drill.cluster.said(line, drill.folder)) for line in lines}}  # fmt: skip

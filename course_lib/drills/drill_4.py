@@ -12,8 +12,7 @@ from course_lib.drills.frame import Drill
 
 NEW = "server-new.yaml"
 START_S = 150
-WELL = 0.05
-"""The share of failed requests up to which all is well."""
+WELL = 0.05  # the share of failed requests up to which all is well
 
 
 class TheDrill(Drill):
@@ -21,10 +20,8 @@ class TheDrill(Drill):
     title = "Half of the requests fail since the update"
     faults: ClassVar = ("label", "port", "probe", "memory", "quota")
     cluster = None
-    recovers_s: ClassVar = 60
-    """How long new pods may take to load, and the others to work off what waits."""
-    watched: ClassVar = 60
-    """How many of the users' last requests `examine` looks at."""
+    recovers_s: ClassVar = 60  # how long new pods may take to load, and the others to work off what waits
+    watched: ClassVar = 60  # the users' requests that `examine` looks at
 
     def build(self, fault: str) -> None:
         self.cluster = cluster.cluster(fault)
@@ -35,9 +32,8 @@ class TheDrill(Drill):
         for name, text in texts.items():
             (self.folder / name).write_text(text, encoding="utf-8")
         if not self.cluster.recorded:
-            self.cluster.place(
-                manifests.program(), *(each for name in texts if name != NEW for each in self.plan[name])
-            )
+            first = [each for name in texts if name != NEW for each in self.plan[name]]
+            self.cluster.place(manifests.program(), *first)
             self._wait(lambda: self._unsettled(new=False), "the drill's pods do not run")
             self.cluster.place(*self.plan[NEW])
             self._wait(self._unsettled, "the new version's pods are not as they should be")
@@ -99,6 +95,8 @@ class TheDrill(Drill):
         """
         _, one = self._pod(pod, server=True)
         agrees("the time to load the model", loads, one["load_s"])
+        if one["delay_s"] is None:
+            raise NotShown("No probe could have killed this pod.")
         until = one["delay_s"] + one["hang_s"]
         if not isinstance(waits, (int, float)) or not until - one["period_s"] - 0.5 <= waits <= until + 0.5:
             raise NotShown("The reading does not agree with the system: this pod's probes wait another time.")
@@ -156,33 +154,23 @@ class TheDrill(Drill):
         return manifests.servers(self.story)
 
     def examine(self) -> None:
-        objects = self._files() if self.cluster.recorded else self.cluster.objects()
+        objects = manifests.read(self.folder, self.plan) if self.cluster.recorded else self.cluster.objects()
         try:
             manifests.nothing_is_pretended(objects, self.plan)
             wrong = manifests.wrong(objects, self.story)
         except (KeyError, TypeError, ValueError, AttributeError, LookupError) as odd:
-            raise Unwell(
-                f"A cluster refuses these files: something is missing, or in the wrong place ({odd})."
-            ) from None
+            raise Unwell(f"A cluster refuses this: something is missing, or in the wrong place ({odd}).") from None
         if not self.cluster.recorded and (why := cluster.waited(self._unanswered, 0 if wrong else self.recovers_s)):
             raise Unwell(why)
         if wrong:
             raise Unwell(wrong if self.diagnosed else "Read as a cluster reads them, these files let requests fail." if
                          self.cluster.recorded else "It answers now, and the cause is still there.")  # fmt: skip
 
-    def _files(self) -> list[dict]:
-        try:
-            texts = [(self.folder / name).read_text(encoding="utf-8") for name in self.plan]
-            return [each for text in texts for each in yaml.safe_load_all(text) if each]
-        except (OSError, yaml.YAMLError) as wrong:
-            raise Unwell(f"kubectl could not read the files: {wrong}") from None
-
     def _unanswered(self) -> str:
         """ "" once the users get answers from every server, else what is still wrong."""
         facts, seen = self.cluster.facts(), self.log("users")[-self.watched :]
-        ours = {
-            name: each["of"] for name, each in facts["pods"].items() if each["of"] in self.servers and each["ready"]
-        }
+        ready = {name: each["of"] for name, each in facts["pods"].items() if each["ready"]}
+        ours = {name: of for name, of in ready.items() if of in self.servers}
         if (failed := sum(each["status"] != 200 for each in seen)) > WELL * self.watched:
             return f"{failed} of the users' last {len(seen)} requests failed."
         answered = {ours.get(each.get("pod"), "") for each in seen}

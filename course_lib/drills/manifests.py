@@ -3,7 +3,10 @@
 import json
 import random
 import re
+from collections.abc import Iterable
 from pathlib import Path
+
+import yaml
 
 from course_lib.drills.cluster import start
 from course_lib.drills.evidence import Unwell
@@ -127,6 +130,15 @@ def program() -> dict:
     """The ConfigMap with the program that runs in the pods."""
     text = (Path(__file__).parent / "programs" / "pod.py").read_text(encoding="utf-8")
     return {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "program"}, "data": {"pod.py": text}}
+
+
+def read(folder: Path, names: Iterable[str]) -> list[dict]:
+    """The objects in these files. Raises Unwell where kubectl could not read them."""
+    try:
+        texts = [(folder / name).read_text(encoding="utf-8") for name in names]
+        return [each for text in texts for each in yaml.safe_load_all(text) if each]
+    except (OSError, ValueError, yaml.YAMLError) as wrong:
+        raise Unwell(f"kubectl could not read the files: {wrong}") from None
 
 
 def _named(objects: list[dict], kind: str) -> dict[str, dict]:

@@ -47,8 +47,8 @@ drill = begin_drill(4)
 # so on. To change something it has `apply -f FILE`, with a file of the folder, and `rollout restart`. In a terminal, with
 # the name of the namespace from above, you can type any command: `kubectl get pods -n NAMESPACE`.
 #
-# A recording answers only the commands that were recorded. If it does not have yours, it lists those that it has. It has
-# `describe` for one server, and `logs` for one pod of each Deployment.
+# A recording has one story for each cause. It answers only the commands that were recorded. If it does not have yours, it
+# lists those that it has. It has `describe` for one server, and `logs` for one pod of each Deployment.
 #
 # ## Where do I begin?
 #
@@ -81,7 +81,7 @@ print((drill.folder / "service.yaml").read_text())
 # get pods --show-labels                      get services -o wide
 # describe pod POD                            describe endpoints digits
 # logs POD                                    describe resourcequotas
-# get events --field-selector type=Warning    describe deployment NAME
+# get events --field-selector type=Warning
 # ```
 
 # %%
