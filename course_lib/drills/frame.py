@@ -255,7 +255,8 @@ class Drill:
         self._keep()
         clients = {path.stem for path in self.folder.glob("*.json")}  # they send, and have no address of their own
         lines = [f"{name}: `{each.url}`" for name, each in self.services.items() if name not in clients]
-        lines.append(f"files, and services.toml: `{self.folder}`")
+        listed = ", and services.toml" * (self.folder / "services.toml").exists()
+        lines.append(f"files{listed}: `{self.folder}`")
         show.put(show.card("▲", show.ORANGE, f"{time.strftime('%H:%M')}  {self.alert()}", label="page"))
         show.put(show.card("◆", show.BLUE, f"drill {self.number}, seed {self.seed}", *lines, label="what runs"))
         self._since = time.monotonic()
