@@ -1,6 +1,7 @@
 """A real room on this machine: `./course hub` on a folder, started and stopped."""
 
 import contextlib
+import json
 import os
 import shutil
 import signal
@@ -34,16 +35,23 @@ def free_ports() -> int:
             return port
 
 
+def _line(setting: tuple[str, object]) -> str:
+    name, value = setting
+    return "" if isinstance(value, dict) else f"{name} = {json.dumps(value)}"
+
+
 class Room:
-    """A folder with hub.toml, and the hub that runs in it."""
+    """A folder with hub.toml, and the hub that runs in it. `more`: what its environment has besides."""
 
     def __init__(self, folder: Path, **settings: object) -> None:
-        self.folder, self.port, self.process = folder, free_ports(), None
+        self.folder, self.port, self.process, self.more = folder, free_ports(), None, {}
         self.url = f"http://127.0.0.1:{self.port}"
-        lines = [f"{name} = {str(value).lower() if isinstance(value, bool) else repr(value)}"
-                 for name, value in {"port": self.port, **settings}.items()]  # fmt: skip
+        tables = {name: value for name, value in settings.items() if isinstance(value, dict)}
+        lines = [*map(_line, {"port": self.port, **settings}.items())]
+        for name, table in tables.items():
+            lines += [f"[{name}]", *map(_line, table.items())]
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / "hub.toml").write_text("\n".join(lines).replace("'", '"'), encoding="utf-8")
+        (folder / "hub.toml").write_text("\n".join(lines), encoding="utf-8")
 
     @property
     def said(self) -> str:
@@ -57,6 +65,7 @@ class Room:
     def start(self, seconds: float = 240) -> "Room":
         """Starts the hub and waits until it answers; the first start of all installs it."""
         environment = {name: value for name, value in os.environ.items() if not name.startswith("COURSE_")}
+        environment |= self.more
         with (self.folder.parent / "hub.log").open("a") as log:
             self.process = subprocess.Popen(self.course_hub(), cwd=CHECKOUT, env=environment, stdout=log,
                                             stderr=subprocess.STDOUT, start_new_session=True)  # fmt: skip

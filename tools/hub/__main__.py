@@ -64,7 +64,9 @@ def prepared(folder: Path) -> tuple[list[str], dict[str, str]]:
         raise settings.Wrong(f"{folder} cannot be written: {refused.strerror}") from None
     if not (folder / "edition" / edition.NOTE).exists():
         print(edition.make(folder / "edition").splitlines()[0])
-    servers = room.servers or capacity.fits((machine.usable_memory() or 0) / 2**20)
+    everyone = len(room.learners) + len(room.instructors)
+    here = capacity.fits((machine.usable_memory() or 0) / 2**20)
+    servers = room.servers or (everyone if room.cluster else here)
     _tell(folder, room, servers)
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("COURSE_", "PYTHONPATH"))}
     environment |= {
@@ -73,7 +75,8 @@ def prepared(folder: Path) -> tuple[list[str], dict[str, str]]:
         "COURSE_HUB_PROXY": proxy,
         "COURSE_HUB_SERVERS": str(servers),
     }
-    return [python, "-m", "jupyterhub", "-f", str(HUB / "jupyterhub_config.py")], environment
+    config = "kubernetes_config.py" if room.cluster else "jupyterhub_config.py"
+    return [python, "-m", "jupyterhub", "-f", str(HUB / config)], environment
 
 
 def _sampled(folder: Path) -> str:
@@ -134,7 +137,7 @@ def _tell(folder: Path, room: settings.Room, servers: int) -> None:
         )
     if room.address not in ("127.0.0.1", "localhost", "::1"):
         print(f"Passwords cross the network unencrypted at {room.address}: put a proxy with TLS in front.", flush=True)
-    if hasattr(os, "geteuid") and os.geteuid() == 0:
+    if not room.cluster and hasattr(os, "geteuid") and os.geteuid() == 0:
         print("This is root, and so will be every learner. Run the hub as a user who may do nothing else.", flush=True)
     print(f"http://{room.address}:{room.port}: log in as {room.instructors[0]} now. The first login sets a name's password.",
           flush=True)  # fmt: skip

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields
 from pathlib import Path
 
 FILE = "hub.toml"
@@ -21,11 +21,28 @@ threads = 2                     # of each numerical library in a kernel
 idle_minutes = 60               # a server that nobody used for so long is stopped; its folder stays
 # servers = 20                  # at once; left out: as many as this machine's memory holds
 live = false                    # true: lessons use the engine and the cluster of the user who runs the hub
+
+# [cluster]                     # learners' servers are pods: see kubernetes/ beside README.md
+# image = "registry.example/course-hub:0.1.0"
+# hub = "10.0.0.5"              # this machine's address, as pods reach it
 """
 
 
 class Wrong(Exception):
     """Something in the room's folder or on the machine keeps the hub from starting; one sentence that says what to do."""
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """The table [cluster]: where learners' servers are pods. hub: the hub's address as pods reach it."""
+
+    image: str
+    hub: str
+    namespace: str = "course-hub"
+    guarantee_mib: int = 768
+    cores: float = 1
+    storage: str = "2Gi"
+    storage_class: str = ""
 
 
 @dataclass(frozen=True)
@@ -41,6 +58,7 @@ class Room:
     idle_minutes: float = 60
     servers: int = 0
     live: bool = False
+    cluster: Cluster | None = None
 
 
 def read(folder: Path) -> Room:
@@ -50,27 +68,36 @@ def read(folder: Path) -> Room:
         given = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as wrong:
         raise Wrong(f"{path} cannot be read: {getattr(wrong, 'strerror', None) or wrong}") from None
-    known = {each.name: each for each in fields(Room)}
+    cluster = given.pop("cluster", None)
+    names = {kind: _names(path, kind, given.pop(kind, [])) for kind in ("learners", "instructors")}
+    _check(path, given, Room)
+    if both := sorted({*names["learners"]} & {*names["instructors"]}):
+        raise Wrong(f"{path}: {', '.join(both)} stands under learners and under instructors")
+    if cluster is not None:
+        if not isinstance(cluster, dict) or not {"image", "hub"} <= cluster.keys():
+            raise Wrong(f"{path}: [cluster] is a table with image and hub, got {cluster!r}")
+        _check(path, cluster, Cluster)
+        cluster = Cluster(**cluster)
+    return Room(**names, **given, cluster=cluster)
+
+
+def _check(path: Path, given: dict, kind: type) -> None:
+    """Raises Wrong for a name that `kind` does not have, and for a value of another kind than its default."""
+    known = {each.name: each for each in fields(kind)}
     for name, value in given.items():
         if name not in known:
             raise Wrong(f"{path}: expected one of {', '.join(known)}, got {name}")
-        if name in ("learners", "instructors"):
-            given[name] = _names(path, name, value)
-            continue
-        kinds = (int, float) if name == "idle_minutes" else (type(known[name].default),)
-        if type(value) not in kinds or not isinstance(value, (bool, str)) and value <= 0:
+        default = known[name].default
+        kinds = (int, float) if name in ("idle_minutes", "cores") else (str if default is MISSING else type(default),)
+        if type(value) not in kinds or (not isinstance(value, (bool, str)) and value <= 0):
             raise Wrong(f"{path}: {name} is {_expected(kinds[0])}, got {value!r}")
-    for name in ("learners", "instructors"):
-        if not given.get(name):
-            raise Wrong(f"{path}: expected at least one name under {name}, got none")
-    if both := sorted(set(given["learners"]) & set(given["instructors"])):
-        raise Wrong(f"{path}: {', '.join(both)} stands under learners and under instructors")
-    return Room(**given)
 
 
 def _names(path: Path, kind: str, value: object) -> tuple[str, ...]:
     if not isinstance(value, list):
         raise Wrong(f'{path}: {kind} is a list of names, ["ana", "ben"], got {value!r}')
+    if not value:
+        raise Wrong(f"{path}: expected at least one name under {kind}, got none")
     for name in value:
         if not isinstance(name, str) or not NAME.fullmatch(name):
             raise Wrong(
