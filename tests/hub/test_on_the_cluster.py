@@ -148,6 +148,14 @@ def people(room: rooms.Room) -> Iterator[tuple[Learner, Learner]]:
         each.close()
 
 
+MEMORY = """
+from pathlib import Path
+two, one = (Path("/sys/fs/cgroup", each) for each in ("memory.max", "memory/memory.limit_in_bytes"))
+print((two if two.exists() else one).read_text())
+"""
+"""What the kernel allows the pod, in bytes, under cgroups of version 2 or 1."""
+
+
 def pod(name: str) -> dict:
     return json.loads(kubectl("get", "pod", f"course-{name}", "-n", SPACE, "-o", "json"))
 
@@ -157,6 +165,7 @@ def test_each_runs_a_notebook_in_a_pod_of_their_own_within_its_limits(people):
         kernel = solve(each)
         told = kernel.run("import os, course_lib; print(course_lib.__file__, os.environ['COURSE_NAME'], os.getuid())")
         assert told.split() == ["/home/learner/course/course_lib/__init__.py", each.name, "10001"]
+        assert int(kernel.run(MEMORY)) == 1024 * 2**20
         (container,) = pod(each.name)["spec"]["containers"]
         assert container["resources"]["limits"]["memory"] == str(1024 * 2**20)
         assert container["resources"]["requests"]["memory"] == str(128 * 2**20)
