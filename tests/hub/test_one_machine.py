@@ -141,6 +141,14 @@ def test_a_folder_that_cannot_be_made_is_told_to_the_learner(room, people):
     assert not (room.folder / "learners/eva").exists()
 
 
+def test_an_instructor_resets_a_password_and_the_folder_stays(room, people):
+    ben, user = people["ben"], "/hub/api/users/ben"
+    assert people["eva"].ask("DELETE", user).status_code == 204
+    assert ben.login(PASSWORDS["ben"]) == "Invalid username or password"
+    assert people["eva"].ask("POST", user).status_code == 201 and ben.login("another password") == ""
+    assert solved(room.folder / "learners/ben/.course/progress.json") == ["02.1"]
+
+
 def test_a_server_that_nobody_uses_is_stopped(room, people):
     ana = people["ana"]
     if not ana.running:
