@@ -1,6 +1,6 @@
 """The requirements of the images: versions from constraints.txt, and the hashes of the wheels that an image may install.
 
-    python -m tools.hashes        # writes docker/*-requirements.txt anew; the packages' names stay
+    python -m tools.hashes        # writes docker/*-requirements.txt anew, and that of teaching/hub; the packages' names stay
 
 pip then refuses every other file, whoever serves it (`--require-hashes`). `uv pip compile --generate-hashes` would name the
 files of every system and every Python as well, a thousand lines for the gateway; an image is Linux and one Python.
@@ -50,8 +50,10 @@ def renewed(text: str, constraints: str) -> str:
 
 
 def main() -> int:
-    constraints = (CHECKOUT / "constraints.txt").read_text(encoding="utf-8")
-    for path in sorted(Path(CHECKOUT / "docker").glob("*-requirements.txt")):
+    pins = {path: "constraints.txt" for path in sorted(Path(CHECKOUT / "docker").glob("*-requirements.txt"))}
+    pins[CHECKOUT / "teaching/hub/kubernetes/image-requirements.txt"] = "teaching/hub/jupyterhub.txt"
+    for path, versions in pins.items():
+        constraints = (CHECKOUT / versions).read_text(encoding="utf-8")
         path.write_text(renewed(path.read_text(encoding="utf-8"), constraints), encoding="utf-8")
     return 0
 

@@ -424,8 +424,8 @@ def test_help_fits_a_screen_and_names_every_command(empty: Path, wheels: Path) -
     assert said.returncode == 0
     assert len(lines) <= 32
     assert max(map(len, lines)) <= 80
-    for command in ("lab", "test", "doctor", "progress", "capstone", "class", "room", "build", "site", "bench", "setup",
-                    "update", "clean"):  # fmt: skip
+    for command in ("lab", "test", "doctor", "progress", "capstone", "class", "room", "hub", "build", "site", "bench",
+                    "setup", "update", "clean"):  # fmt: skip
         assert f"\n  {command} " in said.stdout
 
 

@@ -33,6 +33,7 @@ LEFT_OUT = {
     "tools/colab/[et]*.py": "test colab",
     "tools/teaching/placement.py": "build, for the placement test",
     "tools/teaching/plans.py": "build, for the plans",
+    "tools/hub/*": "hub, for instructors",
     "site/*": "the site's settings",
     "CONTRIBUTING.md": "how to write lessons",
     ".ci/*": "automatic tests",
@@ -129,8 +130,8 @@ Version {syllabus.load().version} of the course, commit {commit[:12]}, made by `
 | --- | --- | --- |
 {chr(10).join(rows)}
 
-`./course lab`, `doctor`, `progress`, `capstone`, `class`, `slides`, `setup` and `clean` work here. `test`, `build`, `bench`, `update`
-and `room` need the full course. The checks are here, with their hints, and anyone who opens `course_lib/checks/` can read them. A third
+`./course lab`, `doctor`, `progress`, `capstone`, `class`, `slides`, `setup` and `clean` work here. `test`, `build`, `bench`,
+`update`, `room` and `hub` need the full course. The checks are here, with their hints, and anyone who opens `course_lib/checks/` can read them. A third
 hint is nearly the answer. Later lessons use functions that earlier exercises ask for, and those stand in `course_lib/`.
 """
 
