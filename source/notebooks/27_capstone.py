@@ -142,9 +142,7 @@ reveal("moved", moved)
 
 # %%
 QUICK = ["runs", "quality", "parity", "contract", "bad-inputs", "explanation", "drift", "card"]
-guess(
-    "points", "These criteria are worth 41 points. How many does the start win?", low=0, high=41
-)
+guess("points", "These criteria are worth 41 points. How many does the start win?", low=0, high=41)
 
 # %%
 first = examine(mine, only=QUICK, engine=False)
