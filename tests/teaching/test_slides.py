@@ -77,6 +77,30 @@ def test_a_guess_has_a_slide_before_what_was_measured_and_says_what_to_ask(decks
     assert "Used as logits, they differ by at most 1" in twice.notes  # why the usual answer is wrong
 
 
+def test_notes_are_of_their_own_section_and_a_section_without_a_slide_yet_keeps_its_text():
+    made = slides.cut(MAP.lesson("14"))
+    goals = next(each for each in made if each.heading == "You will be able to")
+    assert "server must be a process" not in goals.notes
+    first = next(each for each in made if each.heading.startswith("How do I put a model"))
+    assert "Starlette" in first.notes and "server must be a process" in first.notes
+    assert not [each.heading for each in made if "**Practise:**" in each.notes + each.body]
+
+
+def test_a_formula_stands_under_the_sentence_that_leads_to_it_and_one_over_two_lines_is_read_as_one():
+    burn = next(each for each in slides.cut(MAP.lesson("20")) if each.kind == "formulas" and "wrong" in each.heading)
+    assert "<em>burn rate</em> is" in burn.body and burn.body.index("burn rate") < burn.body.index("frac")
+    assert "\\varepsilon = 1 - 0.999 = 0.001" in slides.block(burn.notes)
+    assert slides.lead("- one\n  thing\n\nA first. A second,\nlonger one:", 4) == "A second, longer one:"
+    assert "`$a`\nand `$b`" in slides.block("x `$a`\nand `$b`").replace("<code>", "`").replace("</code>", "`")
+
+
+def test_a_tall_picture_stands_alone_and_what_was_cleaned_up_has_no_slide():
+    made = slides.cut(MAP.lesson("20"))
+    (tall,) = [each for each in made if each.kind == "tall"]
+    assert not tall.claims and "show it in the notebook" in tall.notes
+    assert not [claim for each in made for claim in each.claims if "are gone" in claim]
+
+
 def test_a_run_of_the_lesson_changes_the_deck(tmp_path, monkeypatch):
     lesson, cells = MAP.lesson("02"), cells_of("02")
     for cell in cells:

@@ -4,10 +4,13 @@ A deck is a file of HTML that needs no network; formulas also need tex-svg.js be
 tables and claims are those of the notebook as it is now; the speaker's notes are the lesson's own text around them.
 """
 
+import base64
 import html
+import itertools
 import json
 import re
 import shutil
+import struct
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -25,11 +28,17 @@ WHOLE = ("You will be able to", "What to remember", "Where this breaks down")
 """Sections that become a slide as they stand."""
 
 NO_SLIDE = ("Before you start", "What real teams use", "Further reading", "Clean up")
+TAIL = ("---", "**Practise")
+"""How the cell with a lesson's links begins. No slide and no note shows it."""
+
 ROWS = 9
 """A table with more rows is left to the lesson."""
 
 ASK = "Ask before you run the next cell, and let everybody commit to an answer."
 MARKS = {"claim": "✓", "observed here": "●", "otherwise here": "○"}
+
+CODE_OR_MATH = re.compile(r"^```.*?^```|`[^`]*`|\$\$.*?\$\$|\$[^$]+\$", re.M | re.S)
+"""A formula within a line may go on in the next; mistune wants it in one."""
 
 _render = mistune.create_markdown(escape=False, plugins=["math", "table"])
 
@@ -39,8 +48,14 @@ NOT_SHOWN = re.compile(
 )
 """How a card begins to speak of the reader's own guess."""
 
-ROOM = {"figure": 2, "table": 3, "reveal": 3, "formulas": 2, "claims": 5}
+ROOM = {"figure": 2, "tall": 0, "table": 3, "reveal": 3, "formulas": 2, "claims": 5}
 """How many claims a slide of this kind takes."""
+
+TALL, SHRUNK = 0.8, 1000
+"""From which height, as a share of its width, a figure gets a slide alone; of how many points it is too small on one."""
+
+LEAD = 45
+"""How many words before its formulas a slide shows, in whole sentences: they say what the symbols mean."""
 
 
 @dataclass
@@ -104,23 +119,27 @@ def cut(lesson: Lesson) -> list[Slide]:
     slides, heading, said = [], "", ""
     for cell in cells:
         if cell["cell_type"] != "markdown":
-            if heading not in (*WHOLE, *NO_SLIDE):
+            if heading not in (*WHOLE, *NO_SLIDE) and "claim_gone(" not in text_of(cell):
                 for output in cell.get("outputs", []):
                     _add(slides, output, heading, said)
             continue
+        if text_of(cell).startswith(TAIL):
+            continue
         for piece in re.split(r"(?m)^(?=#+ )", text_of(cell)):
             found = re.match(r"(#+) (.*)\n*", piece)
-            said = piece[found.end() if found else 0 :].strip()
+            more = piece[found.end() if found else 0 :].strip()
             heading = found[2].strip() if found else heading
+            begun = bool(slides) and slides[-1].heading == heading  # or the section has no slide yet
+            said = more if found or begun else f"{said}\n\n{more}".strip()
             if found and found[1] == "#":
                 opening, _, rest = said.partition("\n\n")
                 slides.append(Slide("title", heading, block(opening), rest))
             elif found and heading in WHOLE:
                 slides.append(Slide("text", heading, block(said), "Ask which line is new to whom."))
-            elif "$$" in said and heading not in NO_SLIDE:
+            elif "$$" in more and heading not in NO_SLIDE:
                 slides.append(Slide("formulas", heading, formulas(said), said))
-            elif slides and not found:
-                slides[-1].notes = f"{slides[-1].notes}\n\n{said}".strip()
+            elif begun and not found:
+                slides[-1].notes = f"{slides[-1].notes}\n\n{more}".strip()
     return slides + _exercises(lesson)
 
 
@@ -146,13 +165,18 @@ def _add(slides: list[Slide], output: dict, heading: str, said: str) -> None:
     else:
         picture, table = words.startswith("Figure:"), "<table" in markup and "course-card" not in markup
         if picture and "<img" in markup:
-            kind, body = "figure", f'<div class="picture">{image(markup)}</div>'
+            width, height = size(markup)
+            kind = "tall" if height > TALL * width else "figure"
+            body = f'<div class="picture">{image(markup)}</div>'
             said = f"*The picture in words:* {lines[0].removeprefix('Figure: ')}\n\n{said}"
+            said = (
+                f"**Its letters are small on a slide: show it in the notebook.**\n\n{said}" if height > SHRUNK else said
+            )
         elif table and markup.count("<tr") <= ROWS + 1:
             kind, body = "table", bare(markup)
         else:
             return
-        if last.kind == "claims" and len(last.claims) <= 2:  # what the claims are about
+        if last.kind == "claims" and len(last.claims) <= min(2, ROOM[kind]):  # what the claims are about
             last.kind, last.body, last.notes = kind, body, said
         else:
             slides.append(Slide(kind, heading, body, said))
@@ -174,8 +198,28 @@ def _exercises(lesson: Lesson) -> list[Slide]:
 
 
 def formulas(text: str) -> str:
-    """The first three formulas that stand on lines of their own."""
-    return "".join(block(each) for each in re.findall(r"\$\$.*?\$\$", text, re.S)[:3])
+    """The first three formulas that stand on lines of their own, each after the sentences that lead to it."""
+    pieces = re.split(r"(\$\$.*?\$\$)", text, flags=re.S)
+    shown = list(zip(pieces[::2], pieces[1::2]))[:3]
+    return "".join(block(f"{lead(before, LEAD // len(shown))}\n{each}") for before, each in shown)
+
+
+def lead(text: str, most: int) -> str:
+    """The last sentences of a text, so many words at most; nothing that is a list, a table or code."""
+    backwards = reversed(re.split(r"\n\s*\n", text.strip()))
+    prose = [*itertools.takewhile(lambda each: not re.search(r"(?m)^(```|[-|] |\d\. )", each), backwards)][::-1]
+    kept: list[str] = []
+    for sentence in reversed(re.split(r"(?<=[.?!])\s+", " ".join(" ".join(prose).split()))):
+        if kept and len(" ".join([sentence, *kept]).split()) > most:
+            break
+        kept.insert(0, sentence)
+    return " ".join(kept)
+
+
+def size(markup: str) -> tuple[int, int]:
+    """Width and height of the PNG in a figure's markup, in points; (1, 0) where it is none."""
+    found = re.search(r'src="data:image/png;base64,([^"]{32})', markup)
+    return struct.unpack(">II", base64.b64decode(found[1])[16:24]) if found else (1, 0)
 
 
 def image(markup: str) -> str:
@@ -203,7 +247,10 @@ def plain(text: str) -> str:
 
 def block(markdown: str) -> str:
     """Markdown as HTML, its links as their words: a deck stands alone."""
-    return re.sub(r"</?a\b[^>]*>", "", _render(markdown))
+    joined = CODE_OR_MATH.sub(
+        lambda found: " ".join(found[0].split()) if found[0][0] == "$" != found[0][1] else found[0], markdown
+    )
+    return re.sub(r"</?a\b[^>]*>", "", _render(joined))
 
 
 def inline(markdown: str) -> str:
