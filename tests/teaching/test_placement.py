@@ -72,10 +72,30 @@ def test_a_gap_counts_even_if_later_ones_are_solved(solved, capsys):
     assert "Begin with part II Convert" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize(
+    "tried, where, known",
+    [
+        ({3: True, 4: False}, "V Serve: lesson 14", "I, II, III"),
+        ({3: False, 2: True}, "IV Speed: lesson 13", "I, II"),
+        ({3: False, 2: False}, "III Compress: lesson 09", "I, II"),
+        ({2: True}, "IV Speed: lesson 13", "I, II"),
+        ({0: True, 1: False}, "II Convert: lesson 06", ""),
+    ],
+)
+def test_a_learner_may_begin_in_the_middle_and_what_was_not_tried_before_is_known(solved, tried, where, known, capsys):
+    answers = [stub] * len(ASKED)
+    for at, right in tried.items():
+        answers[at] = solved[at] if right else lambda *_: None
+    place(*answers)
+    said = capsys.readouterr().out
+    assert f"Begin with part {where}" in said
+    assert ("taken as known" in said) == bool(known) and (not known or f"taken as known: {known}." in said)
+
+
 def test_all_six_solved_leave_the_choice(solved, capsys):
     place(*solved)
     said = capsys.readouterr().out
-    assert "You solved all six" in said and said.count("  solved") == len(ASKED)
+    assert "You solved the last one" in said and said.count("  solved") == len(ASKED)
 
 
 def test_another_number_of_answers_is_refused():
