@@ -59,11 +59,11 @@ path.picture(here="27")
 #
 # ## How do I scope it?
 #
-# To *scope* a project means to write down what it does and what it leaves out, before any code. One page is enough. It
-# answers five questions.
+# To *scope* a project means to write down what it does and what it leaves out before any code. One page answers
+# five questions.
 #
 # 1. **Who asks, and what do they do with the answer?** "A clerk checks each digit that the model is unsure about."
-# 2. **What does each kind of mistake cost?** Two numbers are enough. They set the threshold (exercise 27.2).
+# 2. **What does each kind of mistake cost?** Two numbers set the threshold (exercise 27.2).
 # 3. **When is the service good enough?** Write an *objective*: a share, a limit, a period. "99.9 % of the requests of
 #    30 days are answered within 100 ms."
 # 4. **How much traffic is there at the peak?** This sets the number of pods (exercise 27.1).
@@ -75,7 +75,8 @@ path.picture(here="27")
 
 # %%
 peak_per_s, pod_per_s, utilisation = 900, 200, 0.5
-pods = int(np.ceil(peak_per_s / (pod_per_s * utilisation)))
+planned_per_s = pod_per_s * utilisation  # of each pod
+pods = int(np.ceil(peak_per_s / planned_per_s))
 monthly = pods * 0.04 * 24 * 30
 print(f"{pods} pods, which cost {monthly:.0f} a month")
 
@@ -281,7 +282,7 @@ print("new:", ", ".join(name for name in files if name not in changed))
 #
 # ## How do I defend a project?
 #
-# A program does not see whether the question was a good one. `capstone/RUBRIC.md` lists what peers and instructors ask.
+# No program sees whether the question was good. `capstone/RUBRIC.md` lists what peers and instructors ask.
 # Take 15 minutes: five to show the service, five to break it, five for questions. Prepare these:
 #
 # - Which request would hurt most if its answer was wrong, and what happens then?
@@ -293,14 +294,13 @@ print("new:", ", ".join(name for name in files if name not in changed))
 #
 # ## How good were my guesses?
 #
-# The picture shows your guesses of numbers, from the whole course, against the measured values. Points in the band are
-# good guesses.
+# The picture shows your guesses of numbers against the measured values. Points in the band are good.
 
 # %%
 calibration_picture()
 
 # %% [markdown]
-# If most points lie on one side of the line, you tend to guess too high or too low.
+# Most points on one side of the line: you tend to guess too high or too low.
 #
 # ## What we measured
 #
