@@ -13,7 +13,7 @@ PAGE = (HUB / "README.md").read_text(encoding="utf-8")
 
 def test_the_page_has_the_table_that_the_measurements_give():
     assert PAGE.split("<!-- capacity -->")[1].strip() == capacity.table(20, 200)
-    assert f"{capacity.SERVER_MIB} MiB besides" in PAGE and f"{capacity.HUB_MIB} MiB, and a fifth" in PAGE
+    assert f"{capacity.SERVER_MIB} MiB more" in PAGE and f"{capacity.HUB_MIB} MiB. A fifth" in PAGE
 
 
 def test_every_lesson_that_is_measured_counts_as_learners_run_it():
