@@ -13,7 +13,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 from course_lib import places, syllabus
 from course_lib.idioms.live import source_hash
 from tests.house.test_stubs import SOLUTION
-from tools.build import execute, source
+from tools.build import execute, executed, source
 
 MAP = syllabus.load()
 WRITTEN = [lesson for lesson in MAP.lessons if lesson.written]
@@ -160,6 +160,20 @@ def test_the_check_finds_sources_and_outputs_that_were_changed_after_the_build(c
     assert code == 1
     assert "notebooks/00_welcome.ipynb differs from its source" in said
     assert "solutions/00_welcome.ipynb holds what the build did not write" in said
+
+
+def test_timings_say_where_a_lesson_was_executed_last_and_an_edit_of_its_text_changes_that_not(checkout):
+    timings, notebook = checkout / "TIMINGS.md", checkout / "notebooks/00_welcome.ipynb"
+    timings.write_text(f"# Timings\n\n{executed.BEGIN}{executed.END}\n\nThe rest.\n")
+    build(checkout)
+    noted = nbformat.read(notebook, as_version=4).metadata["course"]["executed"]
+    assert f"| {noted['day']} | {noted['where']} | 00 |\n{executed.END}\n\nThe rest.\n" in timings.read_text()
+    edit(notebook, noted["day"], "2020-02-02")  # as if it had been another day
+    edit(checkout / "source/notebooks/00_welcome.py", "# Nothing.", "# Nothing at all.")
+    assert "running" not in build(checkout)[1]
+    assert f"| 2020-02-02 | {noted['where']} | 00 |" in timings.read_text()
+    edit(timings, "2020-02-02", "2021-02-02")
+    assert build(checkout, "--check")[0] == 1
 
 
 def test_an_edit_of_the_text_runs_nothing_anew(checkout):

@@ -103,7 +103,7 @@ def test_it_says_what_was_left_out_and_what_does_not_work(made):
     folder, said = made
     note = (folder / "ROOM.md").read_text(encoding="utf-8")
     for words in ("`solutions/`", "`source/solutions/`", "`tests/`", "third hint is nearly the answer"):
-        assert words in " ".join(said.split()) and words in " ".join(note.split())
+        assert words in said and words in note
     count = len(list((CHECKOUT / "solutions").glob("*.ipynb")))
     assert f"| `solutions/` | the solutions | {count} |" in note
 

@@ -19,6 +19,7 @@ import nbformat
 from course_lib import places
 from course_lib.syllabus import Drill, Lesson, Syllabus, load
 from tools.build import check, execute, pages, source
+from tools.build import executed as where
 
 
 def main(words: list[str]) -> int:
@@ -52,13 +53,14 @@ def build(kind: str, lesson: Lesson | Drill, syllabus: Syllabus, force: bool, re
     fresh = source.read(kind, lesson, syllabus)
     path = lesson.notebook(kind)
     name = path.relative_to(places.CHECKOUT)
-    reused = False
+    reused, executed = False, None
     if path.exists():
         built = nbformat.read(path, as_version=4)
         untouched = built.metadata.get("course", {}).get("fingerprint") == source.fingerprint(built)
+        executed = built.metadata.get("course", {}).get("executed")
         if untouched and not force and source.same_cells(built, fresh):
             if kind == "notebooks" and execute.redraw_map(built, lesson.number, path.parent):
-                built.metadata["course"] = {"fingerprint": source.fingerprint(built)}
+                built.metadata["course"]["fingerprint"] = source.fingerprint(built)
                 nbformat.write(built, path)
                 print(f"redrew  {name}, its map")
             return
@@ -77,9 +79,12 @@ def build(kind: str, lesson: Lesson | Drill, syllabus: Syllabus, force: bool, re
             env["COURSE_REQUIRE_LIVE"] = "1"
         with _undone_on_failure(places.MODELS, places.RECORDINGS), tempfile.TemporaryDirectory() as empty:
             execute.execute(fresh, path.parent, {**env, "COURSE_PROGRESS": f"{empty}/progress.json"})
+        executed = where.here()
     if kind == "notebooks" and reused:
         execute.redraw_map(fresh, lesson.number, path.parent)
     fresh.metadata["course"] = {"fingerprint": source.fingerprint(fresh)}
+    if kind == "notebooks" and executed:
+        fresh.metadata["course"]["executed"] = executed
     nbformat.validate(fresh)
     nbformat.write(fresh, path)  # as JupyterLab writes it: a notebook that is opened and saved stays as it is
     print(f"built   {name}, {path.stat().st_size // 1000} kB")

@@ -1,5 +1,5 @@
-"""The files other than notebooks that are written from one source: README's map, environment.yml, the cards of
-models and data."""
+"""The files other than notebooks that are written from one source: README's map, environment.yml, TIMINGS' table of where
+lessons were executed, the cards of models and data."""
 
 import contextlib
 import re
@@ -15,7 +15,7 @@ from course_lib.idioms import ledger
 from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import ENGINES, Drill, Syllabus
 from tools import edge, environments
-from tools.build import minutes
+from tools.build import executed, minutes
 from tools.teaching import placement, plans
 
 DATA_CARD = "digits_data.md"
@@ -50,6 +50,8 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         text = _between(readme.read_text(encoding="utf-8"), "map", _map(syllabus))
         text = _between(text, "clone", _clone(syllabus))
         pages[readme] = _between(text, "badges", _badges(syllabus))
+    if (timings := CHECKOUT / "TIMINGS.md").exists():
+        pages[timings] = executed.page(timings.read_text(encoding="utf-8"), syllabus)
     if MODELS.exists():
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
         pages.update({MODELS / template.stem / "card.md": card(template) for template in templates})
