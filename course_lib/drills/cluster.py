@@ -39,9 +39,15 @@ def words_of(line: str) -> list[str]:
         or follows
         or any(each.startswith(ELSEWHERE) for each in words)
     ):
-        raise ValueError(f"expected one of {', '.join((*READS, *CHANGES))}, which ends by itself, without a namespace; got "
-                         f"{line!r}. In a terminal you can type any other.")  # fmt: skip
+        raise ValueError(f"expected one of {', '.join((*READS, *CHANGES))}, without a namespace, and without -w or -f "
+                         f"to follow; got {line!r}. If you have a cluster, a terminal runs any other command.")  # fmt: skip
     return words
+
+
+def patience_of(words: list[str]) -> list[str]:
+    """The option that ends `rollout status`, which otherwise waits ten minutes for servers that never get ready."""
+    waits = words[:2] == ["rollout", "status"] and not any(each.startswith("--timeout") for each in words)
+    return ["--timeout=10s"] if waits else []
 
 
 class Live:
@@ -63,7 +69,7 @@ class Live:
         words = words_of(line)
         words = [str(folder / word) if before == "-f" else word for before, word in zip(["", *words], words)]
         try:
-            return kubectl("-n", self.namespace, *words).strip()
+            return kubectl("-n", self.namespace, *words, *patience_of(words)).strip()
         except KubectlFailed as refused:
             return str(refused).partition(": ")[2].replace(f"{folder}{os.sep}", "")
 

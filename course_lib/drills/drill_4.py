@@ -109,7 +109,7 @@ class TheDrill(Drill):
         """
         pod: the name of a server's pod
         limit: the memory that it may use, in Mi
-        reason: why its container ended last, in the cluster's word; "" if it never ended
+        reason: the reason for which its container was last terminated, as `describe` writes it; "" if it never was
         """
         _, one = self._pod(pod, server=True)
         agrees("the limit", limit, one["limit_mib"])
@@ -160,11 +160,15 @@ class TheDrill(Drill):
             wrong = manifests.wrong(objects, self.story)
         except (KeyError, TypeError, ValueError, AttributeError, LookupError) as odd:
             raise Unwell(f"A cluster refuses this: something is missing, or in the wrong place ({odd}).") from None
-        if not self.cluster.recorded and (why := cluster.waited(self._unanswered, 0 if wrong else self.recovers_s)):
+        recorded = self.cluster.recorded
+        why = "" if recorded else cluster.waited(self._unanswered, 0 if wrong else self.recovers_s)
+        if wrong and self.diagnosed:
+            why = f"{why} {wrong}".strip()
+        elif wrong and not why:
+            why = ("Read as a cluster reads them, these files let requests fail." if recorded else
+                   "It answers now, and the cause is still there.")  # fmt: skip
+        if why:
             raise Unwell(why)
-        if wrong:
-            raise Unwell(wrong if self.diagnosed else "Read as a cluster reads them, these files let requests fail." if
-                         self.cluster.recorded else "It answers now, and the cause is still there.")  # fmt: skip
 
     def _unanswered(self) -> str:
         """ "" once the users get answers from every server, else what is still wrong."""

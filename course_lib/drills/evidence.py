@@ -16,7 +16,11 @@ class Unwell(Exception):
 
 
 def agrees(what: str, said: object, found: object) -> None:
-    """Raises NotShown where a learner's reading, a number or an array, is not what is measured now. Does not tell it."""
+    """Raises NotShown where a learner's reading, a number or an array, is not what is measured now. Does not tell it.
+
+    A whole number (a port, a count) has to be exact: one port beside the right one is another port.
+    """
+    whole = np.asarray(found).dtype.kind in "iu"
     found = np.asarray(found, float)
     kind = "a number" if found.ndim == 0 else f"an array of {' × '.join(map(str, found.shape))} numbers"
     try:
@@ -25,9 +29,9 @@ def agrees(what: str, said: object, found: object) -> None:
         said = None
     if said is None or said.shape != found.shape:
         raise NotShown(f"This could not be examined: {what} has to be {kind}.")
-    if not np.allclose(said, found, rtol=1e-3, atol=5e-4):
-        raise NotShown(f"The reading does not agree with the system: {what}, measured just now, is not what you give. Read "
-                       "it again, to three digits.")  # fmt: skip
+    if not (np.array_equal(said, found) if whole else np.allclose(said, found, rtol=1e-3, atol=5e-4)):
+        raise NotShown(f"The reading does not agree with the system: {what} is not what you give. Read it again"
+                       f"{'' if whole else ', to three digits'}.")  # fmt: skip
 
 
 def get(url: str) -> str:

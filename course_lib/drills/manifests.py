@@ -8,7 +8,7 @@ from pathlib import Path
 
 import yaml
 
-from course_lib.drills.cluster import start
+from course_lib.drills.cluster import patience, start
 from course_lib.drills.evidence import Unwell
 
 IMAGE = "python:3.13-slim-trixie"
@@ -155,7 +155,9 @@ def nothing_is_pretended(objects: list[dict], plan: dict[str, list[dict]]) -> No
     there = _named(objects, "Deployment")
     for name, old in _named(before, "Deployment").items():
         new = there.get(name)
-        if not new or new["spec"].get("replicas", 1) != old["spec"]["replicas"]:
+        if not new:
+            raise Unwell(f"There is no Deployment {name} any more.")
+        if new["spec"].get("replicas", 1) != old["spec"]["replicas"]:
             raise Unwell(f"{name} has to have {old['spec']['replicas']} pods, as it was planned.")
         if new["spec"]["selector"] != old["spec"]["selector"]:
             raise Unwell(f"A cluster refuses another selector for {name}: it cannot be changed.")
@@ -195,7 +197,10 @@ def wrong(objects: list[dict], told: dict) -> str:
     """Why the objects let requests fail, read as a cluster reads them; "" where they do not."""
     there = _named(objects, "Deployment")
     (service,) = _named(objects, "Service").values()
-    selector, (port,) = (service["spec"].get("selector") or {}).items(), service["spec"]["ports"]
+    selector = (service["spec"].get("selector") or {}).items()
+    port = next((each for each in service["spec"]["ports"] if each["port"] == 80), None)
+    if not port:
+        return "The users call the Service at port 80, and it has no such port."
     ours = servers(told)
     for name, each in there.items():
         chosen = bool(selector) and selector <= each["spec"]["template"]["metadata"]["labels"].items()
@@ -207,8 +212,11 @@ def wrong(objects: list[dict], told: dict) -> str:
             start(container),
             {each.get("name"): each["containerPort"] for each in container.get("ports", [])},
         )
-        for what, target in (("Service", port.get("targetPort", port["port"])),
-                             *((probe, container[probe]["httpGet"]["port"]) for probe in ("readinessProbe", "livenessProbe"))):  # fmt: skip
+        first = container.get("startupProbe")
+        asks = {probe: container[probe]["httpGet"]["port"] for probe in ("readinessProbe", "livenessProbe")}
+        if first and (asked := first.get("httpGet") or first.get("tcpSocket")):
+            asks["startupProbe"] = asked["port"]
+        for what, target in {"Service": port.get("targetPort", port["port"]), **asks}.items():
             if names.get(target, target) != found["port"]:
                 return f"{name} listens on port {found['port']}, and the {what} asks another one."
         needs = (
@@ -216,8 +224,9 @@ def wrong(objects: list[dict], told: dict) -> str:
         )
         if found["limit_mib"] < needs:
             return f"{name} has {found['limit_mib']:.0f} Mi. Its model and its program need about {needs}."
-        if found["delay_s"] + found["hang_s"] <= found["load_s"] + 1:
-            return f"{name} loads for {found['load_s']} s, and is killed after {found['delay_s'] + found['hang_s']}."
+        until = sum(patience(first)) if first else found["delay_s"] + found["hang_s"]
+        if until <= found["load_s"] + 1:
+            return f"{name} loads for {found['load_s']} s. Its probes wait {until} s: that is too short, or too close."
     wanted = sum(each["spec"].get("replicas", 1) for each in there.values())
     if int(_named(objects, "ResourceQuota")["team-digits"]["spec"]["hard"]["pods"]) < wanted:
         return f"The quota allows fewer than the {wanted} pods that are planned."

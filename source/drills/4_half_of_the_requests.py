@@ -6,7 +6,7 @@
 #
 # You need lessons 17 and 17b. Five causes are possible, and the drill's seed has chosen one.
 #
-# With a Kubernetes cluster on your machine, all this runs for real, in a namespace of its own, which the drill removes in
+# With a Kubernetes cluster on your machine, all this runs for real, in a namespace of its own, which the drill removes at
 # the end. The cluster needs the image `python:3.13-slim-trixie` and pulls it if it can. Without a cluster you get a
 # recording: what a real cluster said on the day it was made. The first cell says which of the two you have.
 #
@@ -24,7 +24,7 @@ drill = begin_drill(4)
 #
 # A *Service* called `digits` spreads the users' requests over the servers. There are two servers of the old version and
 # two of the new one, each version in a Deployment of its own. A third program runs beside them. It counts drawings, and
-# serves nobody.
+# answers no requests.
 #
 # ```text
 #                         ┌──> old version, 2 pods
@@ -34,7 +34,7 @@ drill = begin_drill(4)
 #
 # The servers do not really compute: a request takes a server 0.22 s, one at a time. Twelve may wait, and a server
 # answers `503 busy` to more. The users send 16 requests a second. Four servers can answer all of them, two cannot. The
-# model of a server is so much memory and so many seconds of loading. It listens once its model is loaded.
+# models are not real either. To load one, a server fills some memory and takes some seconds. Then it listens.
 #
 # | file in the drill's folder | what it is |
 # | --- | --- |
@@ -43,9 +43,9 @@ drill = begin_drill(4)
 # | `quota.yaml` | how many pods our namespace may have |
 # | the collector's file, `users.yaml` | the two other Deployments |
 #
-# `drill.kubectl(line)` runs `kubectl` in the drill's namespace, with every command that reads: `get`, `describe`, `logs`, and
-# so on. To change something it has `apply -f FILE`, with a file of the folder, and `rollout restart`. In a terminal, with
-# the name of the namespace from above, you can type any command: `kubectl get pods -n NAMESPACE`.
+# `drill.kubectl(line)` runs `kubectl` in the drill's namespace. It takes the commands that read: `get`, `describe`, `logs`,
+# and so on. Two commands change something: `apply -f FILE`, with a file of the folder, and `rollout restart`. If you have a
+# cluster, a terminal takes any command, with the namespace from above: `kubectl get pods -n NAMESPACE`.
 #
 # A recording has one story for each cause. It answers only the commands that were recorded. If it does not have yours, it
 # lists those that it has. It has `describe` for one server, and `logs` for one pod of each Deployment.
@@ -104,8 +104,9 @@ drill.causes()
 # `drill.diagnose("memory", {"pod": "digits-3-59776ff48f-5k446", "limit": 96, "reason": "Error"})`. Names of pods are whole
 # names. Diagnose first and repair afterwards: a repair can replace the pods, and their evidence is gone.
 #
-# A probe asks first after its `delay`, then once every `period`. It fails for good after `failure` failures in a row. So it
-# waits `delay + period × failure` seconds in all. A startup probe, if there is one, comes before.
+# `describe pod` prints three numbers of each probe. A probe asks first after its `delay`, then once every `period`. It gives
+# up after `#failure` failures in a row. So it waits at most `delay + period × failure` seconds. If there is a startup probe,
+# the liveness probe begins after it.
 
 # %%
 drill.diagnose(cause=None, evidence={})
@@ -121,8 +122,8 @@ drill.diagnose(cause=None, evidence={})
 # print(drill.kubectl("apply -f server-new.yaml"))
 # ```
 #
-# A cluster that has failed to start or create pods waits longer before each new attempt, up to some minutes.
-# `drill.kubectl("rollout restart deployment NAME")` does not wait.
+# After each failed attempt to start or create a pod, the cluster waits longer, up to some minutes.
+# `drill.kubectl("rollout restart deployment NAME")` makes new pods at once.
 #
 # What was planned has to stay: the new version, all pods, the limits, the probes that ask the servers, and the quota. The files
 # say how far a number may go.

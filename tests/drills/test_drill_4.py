@@ -186,6 +186,54 @@ def test_other_repairs_are_accepted_and_other_disguises_refused(replay, fault):
     assert drill.solved, drill.said
 
 
+STARTUP = """\
+          startupProbe:
+            httpGet: {path: /live, port: %s}
+            periodSeconds: 1
+            failureThreshold: %s
+"""
+AND_WRONG = {
+    "another port of the Service": ("port", "service.yaml", r"port: 80, targetPort: \d+", "port: 8080, targetPort: http",
+                                    "at port 80"),
+    "a second port, and the first as it was": ("port", "service.yaml", r"(- .*)",
+                                               r"\1\n    - {name: more, port: 81, targetPort: http}", "the Service asks another"),
+    "a Deployment that is none": ("memory", "server-new.yaml", "kind: Deployment", "kind: Deploymnt",
+                                  "There is no Deployment digits-"),
+    "a startup probe at another port": ("probe", "server-new.yaml", "( +livenessProbe:)", STARTUP % (1, 60) + r"\1",
+                                        "the startupProbe asks another"),
+    "a startup probe that is too short": ("probe", "server-new.yaml", "( +livenessProbe:)", STARTUP % ("http", 7) + r"\1",
+                                          "wait 7 s"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AND_WRONG)
+def test_a_repair_that_breaks_something_else_is_refused_with_its_own_message(replay, case):
+    fault, name, old, new, says = AND_WRONG[case]
+    drill = replay(fault)
+    drill.diagnose(fault, readings(drill)[fault])
+    file = drill.folder / name
+    text, edits = re.subn(old, new, file.read_text(encoding="utf-8"), count=1)
+    assert edits
+    file.write_text(text, encoding="utf-8")
+    drill.repaired()
+    assert "not repaired" in drill.said and says in drill.said, drill.said
+
+
+def test_a_port_beside_the_right_one_is_no_evidence(replay):
+    drill = replay("port")
+    honest = readings(drill)["port"]
+    assert abs(honest["sent"] - honest["listens"]) < 8, "the recording's ports are near each other"
+    for wrong in ({"sent": honest["listens"]}, {"listens": honest["sent"]}):
+        drill.diagnose("port", honest | wrong)
+        assert not drill.diagnosed and "is not what you give" in drill.said, (wrong, drill.said)
+
+
+def test_rollout_status_ends_by_itself_unless_the_learner_says_when():
+    assert cluster.patience_of(["rollout", "status", "deployment", "x"]) == ["--timeout=10s"]
+    assert cluster.patience_of(["rollout", "status", "deployment", "x", "--timeout=3s"]) == []
+    assert cluster.patience_of(["get", "pods"]) == []
+
+
 @pytest.mark.parametrize(
     "value", [None, True, "", "seven", math.nan, math.inf, -1, [], {}, "digits-x", 10**30], ids=repr
 )
