@@ -40,6 +40,9 @@ MOST_AGAIN = 5
 
 WORKERS = 2
 
+ASKED_FOR = ("tests/hub/test_on_the_cluster.py",)
+"""What only a word of its own runs, `hub`: five minutes and more, for what instructors with a cluster use."""
+
 FOLDERS = {"lesson": "notebooks", "solution": "solutions", "exercise": "exercises"}
 DRILLS = "drills"
 
@@ -177,7 +180,8 @@ def choose(words: list[str], checkout: Path) -> list[Job]:
     course = syllabus.load(checkout / "syllabus.toml")
     every = notebooks(course, checkout)
     tests = sorted((checkout / "tests").rglob("test_*.py"))
-    units = [unit_tests([checkout / "tests"])] if tests else []
+    ignored = [f"--ignore={checkout / each}" for each in ASKED_FOR if (checkout / each).exists()]
+    units = [unit_tests([checkout / "tests"], "tests", *ignored)] if tests else []
     if not every:
         raise NothingToRun(f"{checkout / 'notebooks'} holds no lesson of syllabus.toml; run `./course build` first", 1)
     if not words:

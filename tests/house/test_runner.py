@@ -131,6 +131,15 @@ def test_words_choose_lessons_kinds_and_test_files(checkout: Path) -> None:
     assert names(runner.choose(["service", "1", "01_good"], checkout)) == ["units service", good, *own]
 
 
+def test_the_hub_on_a_cluster_is_tested_where_it_is_asked_for(checkout: Path) -> None:
+    file = checkout / runner.ASKED_FOR[0]
+    assert (runner.CHECKOUT / runner.ASKED_FOR[0]).is_file()
+    file.parent.mkdir()
+    file.write_text("def test_four(): assert False\n")
+    assert runner.main(["units"], checkout) == 0
+    assert runner.main(["hub"], checkout) == 1
+
+
 def change(checkout: Path, number: str, before: str, after: str) -> None:
     """Changes one lesson's entry."""
     path = checkout / "syllabus.toml"

@@ -81,7 +81,7 @@ class Room:
         """Stops the hub as its user would, and waits for it."""
         if self.process and self.process.poll() is None:
             self.process.send_signal(with_signal)
-            self.process.wait(60)
+            self.process.wait(180)  # it takes its learners' servers with it
 
     def clear(self) -> None:
         """Stops what runs, whatever it is; a test's last step."""
