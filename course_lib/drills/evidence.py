@@ -26,8 +26,9 @@ def agrees(what: str, said: object, found: object) -> None:
     if said is None or said.shape != found.shape or not np.isfinite(said).all():
         raise NotShown(f"This could not be examined: {what} has to be {kind}.")
     if not np.allclose(said, found, rtol=1e-3, atol=5e-4):
+        digits = "" if (found == np.round(found)).all() else ", to three digits"  # a count has them all
         raise NotShown(f"The reading does not agree with the system: {what}, measured just now, is not what you give. Read "
-                       "it again, to three digits.")  # fmt: skip
+                       f"it again{digits}.")  # fmt: skip
 
 
 def number(what: str, said: object) -> float:
