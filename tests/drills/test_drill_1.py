@@ -115,7 +115,7 @@ def test_readings_that_were_not_taken_are_refused_without_a_word_of_the_right_on
         assert "Error" not in drill.said, "the learner reads Python's words"
     honest = honest["labels"]
     drill.diagnose("labels", honest | {"model": 11})
-    assert "to three digits" in drill.said and not re.search(rf"\b{honest['model']}\b", drill.said)
+    assert "Read it again" in drill.said and not re.search(rf"\b{honest['model']}\b", drill.said)
     drill.diagnose("labels", honest | {"service": "ten"})
     assert honest["service"] not in drill.said
     drill.diagnose("labels", honest | {"service": f" {honest['service'].upper()} "})
