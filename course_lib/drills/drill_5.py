@@ -6,8 +6,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from course_lib.drills.evidence import NotShown, Unwell, agrees
-from course_lib.drills.programs.alarm.system import DESKS, GONE, HARM, PARTS, SCANNER, SHARE, Desks, known, number
+from course_lib.drills.evidence import NotShown, Unwell, agrees, number
+from course_lib.drills.programs.alarm.system import DESKS, GONE, HARM, PARTS, SCANNER, SHARE, Desks, known
 
 
 class TheDrill(Desks):
@@ -86,17 +86,18 @@ class TheDrill(Desks):
         if any(self.looks(selector)):
             raise NotShown("This part finds series. The rule has something to compute with.")
         rings = self.looks(re.sub(part, lambda _: instead, expr, count=1), 1)[-1]
+        if max(rings.values(), default=0) > 1.2:
+            raise NotShown("With the other part, the rule's value is larger than 1. A share cannot be.")
         if {dict(labels).get("desk") for labels in rings} != {self.sick}:
-            raise NotShown(
-                "With the other part, the rule does not ring now where the customers complain, and only there."
-            )
+            raise NotShown("With the other part, the rule does not ring now where the customers complain, and only "
+                           "there.")  # fmt: skip
 
     def proves_harmless(self, desk: str, ink: float, right: int, wrong: int) -> None:
         """
         desk: where the alert rings
         ink: the value there that the rule compares
         right: how many labels of this desk say that the answer was right
-        wrong: how many say that it was wrong
+        wrong: how many say that it was wrong, read at the same moment
         """
         on = [each for each in self.on() if each["labels"].get("desk") == known(desk) and each["alert"] == "InkLost"]
         if not on or on[0]["seconds"] < 4 * self.second:
@@ -105,9 +106,8 @@ class TheDrill(Desks):
             )
         ink = self.was("what the rule compares", ink, self.shares["InkLost"], desk)
         right, wrong = number("the number of right answers", right), number("the number of wrong answers", wrong)
-        yes, no = (self.at(desk, f'sum by (desk) (desk_labels_total{{right="{each}"}})') for each in ("yes", "no"))
         share = wrong / max(right + wrong, 1)
-        if not 0 <= right <= yes or not 0 <= wrong <= no or abs(share - no / (yes + no)) > 0.1 or right + wrong < 20:
+        if min(right, wrong) < 0 or right + wrong < 20 or not self.labels_were(desk, right, wrong):
             raise NotShown("The two numbers of labels do not agree with the system. Read both at the same moment, and wait "
                            "for 20 labels.")  # fmt: skip
         if abs(self.pictures(desk).mean() - ink) > 0.03:
@@ -136,11 +136,8 @@ class TheDrill(Desks):
         seconds: how long it stayed on: the median of the rings that ended, 0 if none has
         """
         self.rule(alert)
-        rang, seconds, rings = (
-            number("how often it rang", rang),
-            number("how long it stayed on", seconds),
-            self.rings(alert),
-        )
+        rang, rings = number("how often it rang", rang), self.rings(alert)
+        seconds = number("how long it stayed on", seconds)
         if rang != int(rang) or not len(rings) / 2 <= rang <= len(rings):
             raise NotShown(f"alerts.log does not say that {alert} rang so often.")
         ended = [each for each in rings[: int(rang)] if each is not None]
@@ -164,6 +161,9 @@ class TheDrill(Desks):
             for line in self.log("alerts")[before:]:
                 if line["event"] == "fires" and self._matters(line):
                     raise Unwell(f"{line['alert']} rang at a time when nothing happened.")
+            for name in self.often_true(int(2 * self.quiet_s), self._matters):  # a long `for` only hides this
+                raise Unwell(f"{name} did not ring. But its comparison was often true at a time when nothing happened. Some "
+                             "night it will stay true for long enough.")  # fmt: skip
             for desk in DESKS if self.diagnosed else ():  # before, it would tell the cause
                 if not abs(self.pictures(desk).mean() - self.at(desk, self.shares["InkLost"])) < 0.06:
                     raise Unwell(f"{desk} still counts another ink than its pictures have.")

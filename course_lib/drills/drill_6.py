@@ -7,7 +7,7 @@ from typing import ClassVar
 
 import numpy as np
 
-from course_lib.drills.evidence import NotShown, Unwell, agrees
+from course_lib.drills.evidence import NotShown, Unwell, number
 from course_lib.drills.frame import Drill
 from course_lib.drills.programs import audit
 from course_lib.drills.programs.company import FILE, Company, write
@@ -127,7 +127,9 @@ class TheDrill(Drill):
             raise NotShown("No line that was ever written has this request id.")
         if first is None:
             raise NotShown("Each line of the log fits the line before it: nothing is missing in between.")
-        agrees("the number of the line", row, first)
+        if number("the number of the line", row) != first:
+            raise NotShown("The reading does not agree with the system: another line is the first that does not fit the line "
+                           "before it. Count from 0.")  # fmt: skip
         if rows.get(request_id) == copy[request_id]:
             raise NotShown("The line of this request stands in the log as it was written. Take one that does not.")
 
@@ -185,5 +187,5 @@ def _told(row: dict) -> dict:
 
 def _near(what: str, said: object, found: float, most: float) -> None:
     """Raises NotShown where a learner's reading of something that moves is further off than `most`."""
-    if not isinstance(said, (int, float, np.number)) or not abs(said - found) <= most:
+    if not abs(number(what, said) - found) <= most:
         raise NotShown(f"The reading does not agree with the system: {what}, by the audit log, is not what you give.")

@@ -27,11 +27,22 @@ def agrees(what: str, said: object, found: object) -> None:
         said = np.asarray(said, float)
     except (TypeError, ValueError):
         said = None
-    if said is None or said.shape != found.shape:
+    if said is None or said.shape != found.shape or not np.isfinite(said).all():
         raise NotShown(f"This could not be examined: {what} has to be {kind}.")
     if not (np.array_equal(said, found) if whole else np.allclose(said, found, rtol=1e-3, atol=5e-4)):
         raise NotShown(f"The reading does not agree with the system: {what} is not what you give. Read it again"
                        f"{'' if whole else ', to three digits'}.")  # fmt: skip
+
+
+def number(what: str, said: object) -> float:
+    """A learner's number. Raises NotShown for anything else."""
+    try:
+        found = float(said)
+    except (TypeError, ValueError):
+        found = np.nan
+    if isinstance(said, bool) or not np.isfinite(found):
+        raise NotShown(f"This could not be examined: {what} has to be a number.")
+    return found
 
 
 def get(url: str) -> str:

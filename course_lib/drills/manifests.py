@@ -174,11 +174,12 @@ def nothing_is_pretended(objects: list[dict], plan: dict[str, list[dict]]) -> No
         for probe in ("livenessProbe", "readinessProbe"):
             if probe in one and "httpGet" not in other.get(probe, {}):
                 raise Unwell(f"{name}: no {probe} asks the server.")
-        if "livenessProbe" in one and (
-            start(other)["hang_s"] > HANG_ALLOWED_S or start(other)["delay_s"] > START_ALLOWED_S
-        ):
-            raise Unwell(f"{name}: a server that hangs would not be restarted within a minute, or only two minutes after "
-                         "its start.")  # fmt: skip
+        if live := "livenessProbe" in one and other["livenessProbe"]:
+            slower = max(1, live.get("timeoutSeconds", 1) / live.get("periodSeconds", 10))  # a hung server answers none
+            if start(other)["hang_s"] * slower > HANG_ALLOWED_S:
+                raise Unwell(f"{name}: a server that hangs would not be restarted within a minute.")
+            if start(other)["delay_s"] > START_ALLOWED_S:
+                raise Unwell(f"{name}: the livenessProbe would begin to ask only after more than two minutes.")
     quota, service = _named(objects, "ResourceQuota").get("team-digits"), _named(objects, "Service").get("digits")
     if not quota or not service:
         raise Unwell(f"The {'quota' if not quota else 'Service'} is gone.")

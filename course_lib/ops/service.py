@@ -64,8 +64,9 @@ def start_module(
     except BaseException:  # the cell was interrupted: nobody would know the server
         service.stop()
         raise
+    why = "ended before it was ready" if service.process.poll() is not None else f"was not ready within {seconds} s"
     service.stop()
-    raise RuntimeError(f"the service was not ready within {seconds} s; its log ends:\n{log.read_text()[-1000:]}")
+    raise RuntimeError(f"the service {why}; its log ends:\n{log.read_text()[-1000:]}")
 
 
 FOOT = """

@@ -109,9 +109,9 @@ print(np.round(pictures[-1], 1))
 drill.causes()
 
 # %% [markdown]
-# For example, `drill.diagnose("sensor", {"desk": "desk-0", "counted": 0.305, "pictures": 0.311})`. Numbers count to three
-# digits. A reading of the last minutes is good enough, as long as the watcher was not restarted since: it forgets what it
-# has read. So diagnose first, and repair afterwards.
+# For example, `drill.diagnose("sensor", {"desk": "desk-0", "counted": 0.305, "pictures": 0.311})`. Give numbers to
+# three digits. They may be some minutes old. But a watcher that is restarted forgets what it has read. So diagnose first,
+# and repair afterwards.
 
 # %%
 drill.diagnose(cause=None, evidence={})

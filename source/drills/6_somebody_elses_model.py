@@ -70,8 +70,8 @@ print(name, contracts[name])
 # %% [markdown]
 # `time` is in seconds. `address` is where the request came from, as the load balancer in front of the door tells it. In
 # this drill no load balancer runs, so each caller states its own. `picture` is a keyed hash of what was sent, and `sure`
-# the probability of the digit that was answered. A line without a customer was refused: its key is nobody's. Every door
-# in the internet has such visitors.
+# the probability of the digit that was answered. A request that was refused has no `picture`, `version` or `sure`. If its
+# line has no customer either, its key is nobody's: every door in the internet has such visitors.
 #
 # Four tools that you may need. A checksum is `sha256sum FILE` in a terminal:
 

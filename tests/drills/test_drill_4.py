@@ -162,6 +162,8 @@ OTHER_DISGUISES = {
     "port": [("server-new.yaml", "image: python:3.13-slim-trixie", "image: old"), ("service.yaml", "targetPort: ", "nodePort: 3")],
     "probe": [("server-new.yaml", "failureThreshold: 3", "failureThreshold: 100000"),
               ("server-new.yaml", "initialDelaySeconds: 3", "initialDelaySeconds: 9999"),
+              ("server-new.yaml", "failureThreshold: 3\n            timeoutSeconds: 2",
+               "failureThreshold: 30\n            timeoutSeconds: 10"),  # long enough to load, and a hung one stays
               ("server-new.yaml", "--load-s=", "--load-s=0"), ("server-new.yaml", "initialDelaySeconds: 3", "initialDelaySeconds: 4")],
     "memory": [("server-new.yaml", "--model-mib=", "--model-mib=1"), ("server-new.yaml", "memory: 64Mi", "memory: 64Gi"),
                ("server-new.yaml", "memory: 64Mi", "memory: much"), ("server-new.yaml", "memory: 64Mi", "memory: 80Mi")],

@@ -182,6 +182,10 @@ def test_the_fault_is_found_by_its_evidence_and_repaired_at_its_cause(begin, fau
     honest = readings(drill)
     invented(drill, honest)
     refused(drill, "All customers are served. But what the stranger did")  # before the diagnosis no more is told
+    for row, says in ((None, "has to be a number"), (honest["hole"]["row"] + 1, "Count from 0")):
+        if fault == "hole":
+            drill.diagnose("hole", honest["hole"] | {"row": row})
+            assert not drill.diagnosed and says in drill.said, drill.said
     examined(drill, fault, honest := readings(drill))  # rates and shares are better known by now
     mended(drill, fault, lambda *both: hide(*both, honest[fault]), lambda *both: repair(*both, honest[fault]))
 

@@ -9,7 +9,7 @@ from urllib.parse import urlencode
 import numpy as np
 
 from course_lib import data, models
-from course_lib.drills.evidence import NotShown, Unwell, agrees
+from course_lib.drills.evidence import NotShown, Unwell, agrees, number
 from course_lib.drills.frame import Drill
 from course_lib.ops.http import ask
 
@@ -118,6 +118,22 @@ class Desks(Drill):
         except RuntimeError as wrong:
             raise NotShown(f"This could not be examined: {str(wrong).partition(': ')[2]}") from None
 
+    def often_true(self, count: int, matters: Callable[[dict], bool]) -> list[str]:
+        """The rules whose comparison was true at a tenth or more of the last looks, over the desks that matter."""
+        found = []
+        for rule in self.all_rules():
+            held = [sum(matters(dict(labels) | rule) for labels in look) for look in self.looks(rule["expr"], count)]
+            found += [rule["alert"]] if np.mean(held) >= len(DESKS) / 10 else []
+        return found
+
+    def labels_were(self, desk: str, right: float, wrong: float) -> bool:
+        """Whether a desk's labels were these at one of the last looks, or grew by as many between two of them."""
+        counts = [{dict(labels)["right"]: value for labels, value in look.items() if ("desk", desk) in labels}
+                  for look in self.looks("desk_labels_total")]  # fmt: skip
+        kept = np.array([(0.0, 0.0), *((each["yes"], each["no"]) for each in counts if len(each) == 2)])
+        grown = kept[:, None] - kept[None]
+        return bool((np.abs(grown - (right, wrong)) <= (3, 1)).all(axis=2).any())  # it is read between two looks
+
     def at(self, desk: str, expression: str) -> float:
         """What an expression is at a desk now; nan where it is nothing."""
         return next(
@@ -131,9 +147,13 @@ class Desks(Drill):
 
     # What a learner says
 
+    def all_rules(self) -> list[dict]:
+        """The rules as the watcher read them: alert, expr, severity."""
+        return ask(self.services["watcher"].url + "/rules")
+
     def rule(self, alert: str) -> tuple[str, str, float]:
         """A rule as the watcher has it: its expression, what stands left of the comparison, and the number right of it."""
-        exprs = {each["alert"]: each["expr"] for each in ask(self.services["watcher"].url + "/rules")}
+        exprs = {each["alert"]: each["expr"] for each in self.all_rules()}
         if not isinstance(alert, str) or alert not in exprs:
             raise NotShown(f"This could not be examined: the watcher has no rule {alert!r}; it has {', '.join(exprs)}.")
         if not (parts := re.fullmatch(r"(.*?)[<>]=?\s*([\d.]+)\s*", exprs[alert], flags=re.S)):
@@ -149,17 +169,6 @@ class Desks(Drill):
             raise NotShown(f"The system has no value for {what}.")
         agrees(what, said, min(found, key=lambda value: abs(value - said)))
         return said
-
-
-def number(what: str, said: object) -> float:
-    """A learner's number. Raises NotShown for anything else."""
-    try:
-        found = float(said)
-    except (TypeError, ValueError):
-        found = np.nan
-    if isinstance(said, bool) or not np.isfinite(found):
-        raise NotShown(f"This could not be examined: {what} has to be a number.")
-    return found
 
 
 def known(desk: object) -> str:
