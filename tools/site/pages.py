@@ -46,6 +46,8 @@ def lay_out(book: Book, pages: Path, files: Path) -> list[str]:
     for path, name in book.pages.items():
         if path.endswith(".md") and name != "glossary":
             wanted[f"{name}.md"] = manual(book, path, name)
+    if "teaching.md" in wanted:
+        wanted["teaching.md"] += toctree([f"/{each}" for each in book.parts])
     _write(wanted, pages)
     reader.pictures.swept()
     return sorted(set(book.lost))
@@ -104,10 +106,10 @@ def trees(book: Book) -> str:
         lessons = [each for each in book.syllabus.in_part(part) if each.floor == 1 and book.has(each)]
         made.append(toctree([f"notebooks/{each.stem}" for each in lessons], f"{part.roman} {part.name}".strip()))
     made.append(toctree([f"drills/{each.stem}" for each in book.drills], "Drills"))
-    manuals = [name for path, name in book.pages.items() if path.endswith(".md")]
-    teaching = [f"teaching/{each.stem}" for each in book.teaching]
-    made.append(toctree([*(each for each in manuals if "/" not in each), *teaching], "Manuals"))
-    made.append(toctree([each for each in manuals if "/" in each], "Model cards"))
+    manuals = [name for path, name in book.pages.items() if path.endswith(".md") and "/" not in name]
+    made.append(toctree([each for each in manuals if each not in book.plans], "Manuals"))
+    made.append(toctree([*book.plans, *(f"teaching/{each.stem}" for each in book.teaching)], "Teaching"))
+    made.append(toctree([name for name in book.pages.values() if name.startswith("models/")], "Model cards"))
     return "\n" + "".join(made)
 
 
