@@ -89,6 +89,14 @@ const sections = {
       says.append(said.slice(at));
       box.append(where, says);
     }
+    if (!found.length) {
+      const other = document.createElement("p");
+      const [glossary, map] = [["the glossary", "glossary.html"], ["the first page", "index.html#your-route"]].map(([words, to]) =>
+        Object.assign(document.createElement("a"), { textContent: words, href: document.documentElement.dataset.content_root + to }));
+      other.append("No section holds these words. Try fewer words or others, or look in ", glossary, " or at ", map, ".");
+      box.append(other);
+      document.getElementById("search-results").before(box);
+    }
     for (const [words, before] of [["Sections", box], ["Whole pages", document.getElementById("search-results")]]) {
       if (!found.length) break;
       const title = document.createElement("h2");

@@ -73,6 +73,13 @@ def test_the_search_finds_the_section_that_answers_a_question(html):
         assert not missed and not wrong, "\n".join(missed + wrong)
 
 
+def test_a_search_without_an_answer_leads_on(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        page.goto(f"{(html / 'search.html').as_uri()}?q=zzzz")
+        page.locator("#course-sections a", has_text="glossary").click()
+        assert page.title().startswith("Glossary") and not wrong
+
+
 def test_the_launch_buttons_lead_to_the_notebook_of_the_page(html, tmp_path):
     files = tmp_path / "pages"
     (files / "notebooks").mkdir(parents=True)
@@ -94,6 +101,17 @@ def test_the_launch_buttons_lead_to_the_notebook_of_the_page(html, tmp_path):
         },
         "about": set(),
     }
+
+
+def test_a_page_that_stays_the_same_gets_the_new_menu(html, tmp_path):
+    files = tmp_path / "pages"
+    files.mkdir()
+    (files / "index.md").write_text("# Start\n\n```{toctree}\na\nb\n```\n", encoding="utf-8")
+    (files / "a.md").write_text("# Page a\n", encoding="utf-8")
+    for title in ("First title", "Second title"):
+        (files / "b.md").write_text(f"# {title}\n", encoding="utf-8")
+        assert run.sphinx(files, tmp_path / "html", tmp_path / "doctrees", run.python(), "") == 0
+        assert f">{title}</a>" in (tmp_path / "html" / "a.html").read_text(encoding="utf-8")
 
 
 def test_the_search_does_not_look_into_solutions(html):

@@ -149,11 +149,11 @@ def test_the_glossary_has_a_heading_for_each_letter_and_a_link_to_it(book):
 
 def test_the_search_is_given_sections_without_code_solutions_or_plans(tmp_path):
     page = """<nav>menu</nav><article class="bd-article"><section id="a"><h1>13 Speed<a class="headerlink">#</a></h1>
-        <p>Why <em>this</em>?</p><section id="b"><h2>Which p99?</h2><p>The client<br>waits.</p><div class="cell_input">
+        <p>Why <em>this</em>, <span class="math">x^2</span>?</p><section id="b"><h2>Which p99?</h2><p>The client<br>waits.</p><div class="cell_input">
         <pre>code()</pre></div><details class="course-fold"><p>the solution</p></details><ul><li>one</li><li>two</li></ul></section>
         <dl><dt id="term-goodput">goodput</dt><dt id="term-1">有效吞吐量</dt><dd><p>in time</p></dd></dl></section></article>
         <footer>foot</footer>"""
-    found = [["a", "13 Speed", "Why this?"], ["b", "Which p99?", "The client waits. one two"],
+    found = [["a", "13 Speed", "Why this, …?"], ["b", "Which p99?", "The client waits. one two"],
              ["term-goodput", "goodput · 有效吞吐量", "in time"]]  # fmt: skip
     assert [[each[0], each[1], each[2]] for each in sections.of(page)] == found
     (tmp_path / "plans").mkdir()

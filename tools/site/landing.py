@@ -79,7 +79,7 @@ def routes(reader: Reader) -> str:
         links = " · ".join(f"[{each.number} {each.title}](notebooks/{each.stem}.ipynb)" for each in lessons)
         if who == "Instructor":
             takes = f"{hours(planned(reader))} with talk and a break: [the plan](teaching/plans/half_day.md)"
-            takes += " · [all for those who teach](teaching/README.md)"
+            takes += " · [more for instructors](teaching/README.md)"
         else:
             takes = f"{hours(own + practice)}: {hours(own)} of lessons, {hours(practice)} of exercises"
         boxes.append(f"- **{who}**: {why}\n\n  {links}\n\n  {takes}")

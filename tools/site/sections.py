@@ -44,6 +44,8 @@ class _Page(HTMLParser):
             return
         if tag in LEFT_OUT or classes & LEFT_OUT_CLASSES:
             self._left_out = len(self._open)
+            if "math" in classes and self._into == 2:
+                self.sections[-1][2] += "…"
         elif tag == "section":
             self._anchors.append(told.get("id") or "")
         elif tag in ("h1", "h2", "h3", "h4") and self._anchors:
