@@ -58,12 +58,7 @@ html_theme_options = {
 
 
 def without_solutions(builder: StandaloneHTMLBuilder, page: str, doctree: nodes.document, title: str) -> None:
-    """Hands a page to the search's index without what is folded away: hints and solutions would top every answer.
-
-    The plans of the parts hold the answers to every guess; they are not searched at all.
-    """
-    if page.startswith("plans/"):
-        return
+    """Hands a page to the search's index without what is folded away: hints and solutions would top every answer."""
     searched = doctree.deepcopy()
     for fold in [each for each in searched.findall(nodes.container) if "course-unsearched" in each["classes"]]:
         fold.parent.remove(fold)

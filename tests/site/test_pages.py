@@ -131,13 +131,20 @@ def test_the_instructors_box_says_how_long_the_half_day_plan_takes(reader):
     assert "(/half_day.md)" in box and "(/teaching.md)" in box
 
 
-def test_each_plan_of_those_who_teach_has_a_page(book):
+def test_those_who_teach_have_a_part_of_the_menu(book):
     tree = pages.trees(book)
     teaching = tree[tree.index(":caption: Teaching") :].partition("```")[0].split()
-    assert teaching[2:6] == ["teaching", "half_day", "two_days", "six_weeks"]
-    assert book.parts == [f"plans/part_{number}" for number in range(1, 8)]
-    text = pages.manual(book, "teaching/README.md", "teaching")
-    assert all(f"(/plans/part_{number}.md)" in text for number in range(1, 8))
+    assert teaching[2:] == ["teaching", "half_day", "two_days", "six_weeks", "teaching/placement"]
+
+
+def test_a_built_page_goes_with_its_page(tmp_path):
+    for name in ("html/a.html", "html/notebooks/b.html", "html/notebooks/live.html", "html/gone.html", "html/search.html",
+                 "pages/a.md", "pages/notebooks/b.ipynb", "extra/notebooks/live.html"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pages.swept(tmp_path / "html", tmp_path / "pages", tmp_path / "extra")
+    left = {path.relative_to(tmp_path / "html").as_posix() for path in (tmp_path / "html").rglob("*.html")}
+    assert left == {"a.html", "notebooks/b.html", "notebooks/live.html", "search.html"}
 
 
 def test_the_glossary_has_a_heading_for_each_letter_and_a_link_to_it(book):
@@ -147,7 +154,7 @@ def test_the_glossary_has_a_heading_for_each_letter_and_a_link_to_it(book):
     assert all(f"[{letter}](#{letter.lower()})" in text for letter in letters)
 
 
-def test_the_search_is_given_sections_without_code_solutions_or_plans(tmp_path):
+def test_the_search_is_given_sections_without_code_and_solutions(tmp_path):
     page = """<nav>menu</nav><article class="bd-article"><section id="a"><h1>13 Speed<a class="headerlink">#</a></h1>
         <p>Why <em>this</em>, <span class="math">x^2</span>?</p><section id="b"><h2>Which p99?</h2><p>The client<br>waits.</p><div class="cell_input">
         <pre>code()</pre></div><details class="course-fold"><p>the solution</p></details><ul><li>one</li><li>two</li></ul></section>
@@ -156,8 +163,7 @@ def test_the_search_is_given_sections_without_code_solutions_or_plans(tmp_path):
     found = [["a", "13 Speed", "Why this, …?"], ["b", "Which p99?", "The client waits. one two"],
              ["term-goodput", "goodput · 有效吞吐量", "in time"]]  # fmt: skip
     assert [[each[0], each[1], each[2]] for each in sections.of(page)] == found
-    (tmp_path / "plans").mkdir()
-    for name in ("a.html", "search.html", "plans/part_1.html"):
+    for name in ("a.html", "search.html"):
         (tmp_path / name).write_text(page, encoding="utf-8")
     sections.write(tmp_path)
     told = json.loads((tmp_path / "sections.js").read_text(encoding="utf-8").partition(" = ")[2].rstrip(";\n"))

@@ -32,6 +32,7 @@ def main(words: list[str]) -> int:
         print(f"site: {why}", file=sys.stderr)
         return 1
     code = run.sphinx(SITE / "pages", HTML, SITE / "doctrees", python, course.repository)
+    pages.swept(HTML, SITE / "pages", SITE / "extra")
     sections.write(HTML)
     problems += check.problems(HTML)
     for problem in problems:

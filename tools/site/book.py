@@ -14,7 +14,6 @@ MANUALS = {
     "CHANGELOG.md": "changelog", "course_lib/serving/README.md": "serving", "course_lib/services/README.md": "services",
     "capstone/README.md": "capstone", "teaching/README.md": "teaching",
     "teaching/plans/half_day.md": "half_day", "teaching/plans/two_days.md": "two_days", "teaching/plans/six_weeks.md": "six_weeks",
-    **{f"teaching/plans/part_{number}.md": f"plans/part_{number}" for number in range(1, 8)},
 }  # fmt: skip
 """Files of Markdown, and the pages that they become; one that is not there is left out."""
 
@@ -63,18 +62,9 @@ class Book:
         return sorted((self.checkout / "notebooks").glob("*.html"))
 
     @property
-    def plans(self) -> list[str]:
-        """Pages of those who teach, by name, without the plans of the parts and without notebooks."""
-        return [
-            name
-            for path, name in self.pages.items()
-            if path.startswith("teaching/") and path.endswith(".md") and "/" not in name
-        ]
-
-    @property
-    def parts(self) -> list[str]:
-        """The pages of the plans of the parts; they hang under the page for those who teach."""
-        return [name for name in self.pages.values() if name.startswith("plans/")]
+    def for_instructors(self) -> list[str]:
+        """Names of the pages of Markdown for those who teach."""
+        return [name for path, name in self.pages.items() if path.startswith("teaching/") and path.endswith(".md")]
 
     @property
     def cards(self) -> list[Path]:

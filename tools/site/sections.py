@@ -16,8 +16,8 @@ LEFT_OUT_CLASSES = {
     "course-steps",
     "math",
 }
-UNLISTED = ("search.html", "genindex.html", "plans/")
-"""Pages without a place in the list, by how their names begin."""
+UNLISTED = ("search.html", "genindex.html")
+"""Pages without a place in the list."""
 
 
 class _Page(HTMLParser):
@@ -93,7 +93,7 @@ def write(folder: Path) -> None:
     listed = []
     for path in sorted(folder.rglob("*.html")):
         name = path.relative_to(folder).as_posix()
-        if name.startswith(("_static/", *UNLISTED)):
+        if name.startswith("_static/") or name in UNLISTED:
             continue
         found = of(path.read_text(encoding="utf-8"))
         listed += [[f"{name}#{anchor}", found[0][1], heading, words] for anchor, heading, words in found if words]
