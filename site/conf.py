@@ -1,11 +1,13 @@
 """The web book: Sphinx over the pages that tools/site laid out. Nothing is run, and nothing is fetched."""
 
+import json
 import os
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.builders.html import StandaloneHTMLBuilder
+from sphinx.environment import BuildEnvironment
 
 FILES = Path(__file__).parents[1] / ".course" / "site" / "files"
 
@@ -66,6 +68,27 @@ def without_solutions(builder: StandaloneHTMLBuilder, page: str, doctree: nodes.
 index_page = StandaloneHTMLBuilder.index_page
 
 
+def menu(env: BuildEnvironment) -> str:
+    """What every page's sidebar shows: which page hangs under which, and titles."""
+    titles = {name: title.astext() for name, title in env.titles.items()}
+    return json.dumps([env.toctree_includes, titles], sort_keys=True)
+
+
+def behind_the_menu(app: Sphinx, env: BuildEnvironment) -> list[str]:
+    """Every page, where the menu is another than in the last build: Sphinx writes only pages whose own text changed."""
+    kept = Path(app.doctreedir) / "menu.json"
+    same = kept.is_file() and kept.read_text(encoding="utf-8") == menu(env)
+    return [] if same else sorted(env.found_docs)
+
+
+def keep_the_menu(app: Sphinx, why: Exception | None) -> None:
+    """For the next build, once all pages are written."""
+    if why is None:
+        (Path(app.doctreedir) / "menu.json").write_text(menu(app.env), encoding="utf-8")
+
+
 def setup(app: Sphinx) -> dict:
     StandaloneHTMLBuilder.index_page = without_solutions
+    app.connect("env-updated", behind_the_menu)
+    app.connect("build-finished", keep_the_menu)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

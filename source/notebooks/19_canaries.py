@@ -589,9 +589,8 @@ claim(
 # it 1 %, you need 99 stable pods. Our gateway splits by weight instead:
 # `--predictor=http://digits=80 --predictor=http://digits-canary=20`.
 #
-# Now the cluster. We build an image for each version that we need. `own` adds a few letters to each name. They belong
-# to your copy of the course, so it cannot touch what another copy made. `Canary` from `course_lib/release/canary.py` is
-# the controller. A person would type the same steps:
+# We build an image for each version that we need. `own` adds a few letters to each name. They belong to your copy of
+# the course. `Canary` from `course_lib/release/canary.py` is the controller. A person would type the same steps:
 #
 # | step | order |
 # | --- | --- |
@@ -602,7 +601,8 @@ claim(
 # | promote it | `kubectl set image deployment/digits service=digits-service:3` |
 # | it goes | the patch with weight 0, then `kubectl scale deployment/digits-canary --replicas=0` |
 #
-# After each change of pods the controller waits with `kubectl rollout status deployment/…`.
+# To roll back, leave out “promote it” and type the last row. After each change the controller waits with
+# `kubectl rollout status deployment/…`.
 
 # %%
 NAMESPACE, GATEWAY = own("digits-19-canaries"), own("digits-gateway:lesson-19")

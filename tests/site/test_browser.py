@@ -2,11 +2,14 @@
 
 import json
 import re
+import shutil
 
 import pytest
 
 from course_lib.places import CHECKOUT
 from tests.pages.browser import browser, watched
+from tools.site import run
+from tools.site.__main__ import SITE
 
 WHAT = {
     "errors": "no script fails, nothing is missing, nothing comes from another host",
@@ -24,6 +27,19 @@ WORDS = [
     ("基础镜像", "glossary"), ("back-pressure", "glossary"),
 ]  # fmt: skip
 """What readers type, and a page that the search must list among the first ten."""
+
+QUESTIONS = [
+    ("p99 too low client waits", "notebooks/13_performance.html#why-does-the-dashboard"),
+    ("why is a p99 measured by a client that waits too low", "notebooks/13_performance.html#why-does-the-dashboard"),
+    ("how to roll back a canary", "notebooks/19_canaries.html#how-do-i-run-a-canary-on-kubernetes"),
+    ("quantization zero point exercise", "exercises/09_quantization.html#a-product-with-a-zero-point"),
+    ("goodput", "glossary.html#term-goodput"),
+    ("有效吞吐量", "glossary.html#term-goodput"),
+    ("half-day workshop", "half_day.html"),
+    ("how does an instructor run a half-day workshop", "half_day.html"),
+    ("platform engineer route minutes", "index.html#your-route"),
+]
+"""What a reader who does not know the course asks, and the section that must be among the first three."""
 
 
 @pytest.mark.parametrize("kind", WHAT, ids=lambda kind: WHAT[kind].replace(" ", "-"))
@@ -43,6 +59,59 @@ def test_the_search_finds_terms_in_both_languages(html):
             if not any(wanted in each for each in found):
                 missed.append(f"{words}: {[each.partition('/html/')[2] for each in found]}")
         assert not missed and not wrong, "\n".join(missed + wrong)
+
+
+def test_the_search_finds_the_section_that_answers_a_question(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        missed = []
+        for words, wanted in QUESTIONS:
+            page.goto(f"{(html / 'search.html').as_uri()}?q={words}")
+            page.wait_for_selector("#course-sections a")
+            found = page.eval_on_selector_all("#course-sections a", "all => all.map(each => each.href)")
+            if not any(wanted in each for each in found[:3]):
+                missed.append(f"{words}: {[each.partition('/html/')[2] for each in found]}")
+        assert not missed and not wrong, "\n".join(missed + wrong)
+
+
+def test_a_search_without_an_answer_leads_on(html):
+    with browser() as opened, watched(opened) as (page, wrong):
+        page.goto(f"{(html / 'search.html').as_uri()}?q=zzzz")
+        page.locator("#course-sections a", has_text="glossary").click()
+        assert page.title().startswith("Glossary") and not wrong
+
+
+def test_the_launch_buttons_lead_to_the_notebook_of_the_page(html, tmp_path):
+    files = tmp_path / "pages"
+    (files / "notebooks").mkdir(parents=True)
+    shutil.copy(SITE / "pages" / "notebooks" / "00_welcome.ipynb", files / "notebooks")
+    (files / "about.md").write_text("# No notebook\n", encoding="utf-8")
+    tree = "# Start\n\n```{toctree}\nnotebooks/00_welcome\nabout\n```\n"
+    (files / "index.md").write_text(tree, encoding="utf-8")
+    run.sphinx(
+        files, tmp_path / "html", tmp_path / "doctrees", run.python(), "owner/name"
+    )  # warns of links to other pages
+    launched = {}
+    for page in ("notebooks/00_welcome", "about"):
+        text = (tmp_path / "html" / f"{page}.html").read_text(encoding="utf-8")
+        launched[page] = set(re.findall(r'href="(https://(?:mybinder|colab)[^"]*)"', text))
+    assert launched == {
+        "notebooks/00_welcome": {
+            "https://mybinder.org/v2/gh/owner/name/main?urlpath=lab/tree/notebooks/00_welcome.ipynb",
+            "https://colab.research.google.com/github/owner/name/blob/main/notebooks/00_welcome.ipynb",
+        },
+        "about": set(),
+    }
+
+
+def test_a_page_that_stays_the_same_gets_the_new_menu(html, tmp_path):
+    files = tmp_path / "pages"
+    files.mkdir()
+    (files / "index.md").write_text("# Start\n\n```{toctree}\na\nb\n```\n", encoding="utf-8")
+    (files / "a.md").write_text("# Page a\n", encoding="utf-8")
+    for title in ("First title", "Second title"):
+        (files / "b.md").write_text(f"# {title}\n", encoding="utf-8")
+        assert run.sphinx(files, tmp_path / "html", tmp_path / "doctrees", run.python(), "") == 0
+        assert f">{title}</a>" in (tmp_path / "html" / "a.html").read_text(encoding="utf-8")
 
 
 def test_the_search_does_not_look_into_solutions(html):

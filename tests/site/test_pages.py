@@ -1,12 +1,13 @@
 """How the book's pages are made: links, folded hints, linked terms, links from lesson to lesson; and what its check finds."""
 
+import json
 import re
 
 import pytest
 
 from course_lib import syllabus
 from course_lib.places import CHECKOUT
-from tools.site import check, landing, pages, practice
+from tools.site import check, landing, pages, practice, sections
 from tools.site.book import Book
 from tools.site.cells import Pictures, Reader, text_of
 from tools.site.glossary import Glossary
@@ -114,6 +115,59 @@ def test_the_first_page_shows_what_lessons_returned(book, reader):
     assert "{{" not in text and "_static/figures/" in text and "no request failed" in text
     with pytest.raises(landing.Missing, match="not there"):
         landing.shown(reader, "01", "not there")
+
+
+def test_a_route_names_its_lessons_and_says_how_long_it_takes(reader):
+    boxes = landing.routes(reader).split("\n- ")
+    platform = next(each for each in boxes if "Platform engineer" in each)
+    assert "[17 Kubernetes](/notebooks/17_kubernetes.ipynb)" in platform
+    whole, own, practice = (60 * int(h) + int(m or 0) for h, m in re.findall(r"(\d+) h(?: (\d+) min)?", platform))
+    assert whole == own + practice > 600
+
+
+def test_the_instructors_box_says_how_long_the_half_day_plan_takes(reader):
+    box = landing.routes(reader).partition("**Instructor**")[2]
+    assert f"{landing.hours(landing.planned(reader))} with talk and a break" in box
+    assert "(/half_day.md)" in box and "(/teaching.md)" in box
+
+
+def test_those_who_teach_have_a_part_of_the_menu(book):
+    tree = pages.trees(book)
+    teaching = tree[tree.index(":caption: Teaching") :].partition("```")[0].split()
+    assert teaching[2:] == ["teaching", "half_day", "two_days", "six_weeks", "teaching/placement"]
+
+
+def test_a_built_page_goes_with_its_page(tmp_path):
+    for name in ("html/a.html", "html/notebooks/b.html", "html/notebooks/live.html", "html/gone.html", "html/search.html",
+                 "pages/a.md", "pages/notebooks/b.ipynb", "extra/notebooks/live.html"):  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    pages.swept(tmp_path / "html", tmp_path / "pages", tmp_path / "extra")
+    left = {path.relative_to(tmp_path / "html").as_posix() for path in (tmp_path / "html").rglob("*.html")}
+    assert left == {"a.html", "notebooks/b.html", "notebooks/live.html", "search.html"}
+
+
+def test_the_glossary_has_a_heading_for_each_letter_and_a_link_to_it(book):
+    text = Glossary(CHECKOUT / "GLOSSARY.md").page(book)
+    letters = re.findall(r"^## (\w+)$", text, re.M)
+    assert letters[0] == "Numbers" and letters[1:] == sorted(set(letters[1:])) and len(letters) > 20
+    assert all(f"[{letter}](#{letter.lower()})" in text for letter in letters)
+
+
+def test_the_search_is_given_sections_without_code_and_solutions(tmp_path):
+    page = """<nav>menu</nav><article class="bd-article"><section id="a"><h1>13 Speed<a class="headerlink">#</a></h1>
+        <p>Why <em>this</em>, <span class="math">x^2</span>?</p><section id="b"><h2>Which p99?</h2><p>The client<br>waits.</p><div class="cell_input">
+        <pre>code()</pre></div><details class="course-fold"><p>the solution</p></details><ul><li>one</li><li>two</li></ul></section>
+        <dl><dt id="term-goodput">goodput</dt><dt id="term-1">有效吞吐量</dt><dd><p>in time</p></dd></dl></section></article>
+        <footer>foot</footer>"""
+    found = [["a", "13 Speed", "Why this, …?"], ["b", "Which p99?", "The client waits. one two"],
+             ["term-goodput", "goodput · 有效吞吐量", "in time"]]  # fmt: skip
+    assert [[each[0], each[1], each[2]] for each in sections.of(page)] == found
+    for name in ("a.html", "search.html"):
+        (tmp_path / name).write_text(page, encoding="utf-8")
+    sections.write(tmp_path)
+    told = json.loads((tmp_path / "sections.js").read_text(encoding="utf-8").partition(" = ")[2].rstrip(";\n"))
+    assert told == [[f"a.html#{anchor}", "13 Speed", heading, words] for anchor, heading, words in found]
 
 
 def test_the_styles_know_every_colour_of_words_in_outputs(book):

@@ -33,6 +33,15 @@ def solved() -> list:
     return found
 
 
+def test_on_colab_the_notebook_fetches_the_course_before_it_imports_it():
+    code = [
+        each.source
+        for each in nbformat.read(CHECKOUT / placement.BUILT, as_version=4).cells
+        if each.cell_type == "code"
+    ]
+    assert "google.colab" in code[0] and "course_lib" in code[1]
+
+
 def test_it_asks_for_one_exercise_of_each_part_in_the_maps_order():
     parts = [MAP.part_of(MAP.lesson(number.partition(".")[0])).roman for number in ASKED]
     assert parts == ["I", "II", "III", "IV", "V", "VI"]

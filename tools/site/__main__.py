@@ -11,7 +11,7 @@ import time
 from course_lib import syllabus
 from course_lib.places import KEPT
 from tools.environments import NotInstalled
-from tools.site import check, pages, run
+from tools.site import check, pages, run, sections
 from tools.site.book import Book
 from tools.site.landing import Missing
 
@@ -32,6 +32,8 @@ def main(words: list[str]) -> int:
         print(f"site: {why}", file=sys.stderr)
         return 1
     code = run.sphinx(SITE / "pages", HTML, SITE / "doctrees", python, course.repository)
+    pages.swept(HTML, SITE / "pages", SITE / "extra")
+    sections.write(HTML)
     problems += check.problems(HTML)
     for problem in problems:
         print(f"off:  {problem}")

@@ -62,6 +62,11 @@ class Book:
         return sorted((self.checkout / "notebooks").glob("*.html"))
 
     @property
+    def for_instructors(self) -> list[str]:
+        """Names of the pages of Markdown for those who teach."""
+        return [name for path, name in self.pages.items() if path.startswith("teaching/") and path.endswith(".md")]
+
+    @property
     def cards(self) -> list[Path]:
         """The models' cards."""
         return sorted((self.checkout / "models").glob("*/card.md"))

@@ -68,7 +68,7 @@ class Glossary:
     def page(self, book: Book) -> str:
         """The page: for each term its Chinese, its meaning and its lesson."""
         told = Counter(each.chinese for each in self.terms)
-        entries = []
+        entries: dict[str, list[str]] = {}
         for term in self.terms:
             own = told[term.chinese] == 1 and term.chinese.lower() != term.english.lower()
             names = [term.english, term.chinese] if own else [term.english]
@@ -79,6 +79,9 @@ class Glossary:
                 lesson = None
             known = lesson is not None and book.has(lesson)
             where = f"[lesson {term.lesson}](/notebooks/{lesson.stem}.ipynb)" if known else f"lesson {term.lesson}"
-            entries.append("\n".join(names) + f"\n  {more}{term.meaning} · {where}\n")
+            letter = term.english[0].upper() if term.english[0].isalpha() else "Numbers"
+            entries.setdefault(letter, []).append("\n".join(names) + f"\n  {more}{term.meaning} · {where}\n")
         head = book.relinked(self.head, self.path, "glossary")
-        return head + "\n```{glossary}\n" + "\n".join(entries) + "```\n"
+        jumps = " · ".join(f"[{letter}](#{letter.lower()})" for letter in entries)
+        parts = [f"## {letter}\n\n```{{glossary}}\n" + "\n".join(told) + "```\n" for letter, told in entries.items()]
+        return head + f"\n{jumps}\n\n" + "\n".join(parts)

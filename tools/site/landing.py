@@ -66,7 +66,8 @@ def minutes(reader: Reader, lesson: Lesson) -> tuple[int, int]:
 
 def hours(spent: int) -> str:
     """Minutes as a reader plans them."""
-    return f"{spent} min" if spent < 100 else f"{spent // 60} h {spent % 60:02} min"
+    whole, rest = divmod(spent, 60)
+    return f"{spent} min" if spent < 100 else f"{whole} h" + (f" {rest:02} min" if rest else "")
 
 
 def routes(reader: Reader) -> str:
@@ -75,13 +76,24 @@ def routes(reader: Reader) -> str:
     for who, (why, numbers) in ROUTES.items():
         lessons = [each for each in map(reader.book.syllabus.lesson, numbers.split()) if reader.book.has(each)]
         own, practice = (sum(each) for each in zip(*(minutes(reader, each) for each in lessons)))
-        links = " · ".join(f"[{each.number}](notebooks/{each.stem}.ipynb)" for each in lessons)
-        plan = " · [the plan](teaching/plans/half_day.md)" if who == "Instructor" else ""
-        boxes.append(
-            f"- **{who}**: {why}\n\n  {links}{plan}\n\n  {hours(own)} of lessons, {hours(practice)} of exercises"
-        )
+        links = " · ".join(f"[{each.number} {each.title}](notebooks/{each.stem}.ipynb)" for each in lessons)
+        if who == "Instructor":
+            takes = f"{hours(planned(reader))} with talk and a break: [the plan](teaching/plans/half_day.md)"
+            takes += " · [more for instructors](teaching/README.md)"
+        else:
+            takes = f"{hours(own + practice)}: {hours(own)} of lessons, {hours(practice)} of exercises"
+        boxes.append(f"- **{who}**: {why}\n\n  {links}\n\n  {takes}")
     listed = reader.book.relinked("\n".join(boxes), reader.book.checkout / "index.md", "index")
     return "```{container} course-routes\n" + listed + "\n```"
+
+
+def planned(reader: Reader) -> int:
+    """The minutes of the half-day plan, as its last line under the table adds them up. Raises Missing."""
+    plan = reader.book.checkout / "teaching" / "plans" / "half_day.md"
+    told = re.search(r"^(\d+) minutes: ", plan.read_text(encoding="utf-8"), re.M) if plan.is_file() else None
+    if told is None:
+        raise Missing(f"{plan.name}: no line says “… minutes: …”, which the first page shows")
+    return int(told.group(1))
 
 
 def drill(reader: Reader) -> str:

@@ -104,11 +104,24 @@ def trees(book: Book) -> str:
         lessons = [each for each in book.syllabus.in_part(part) if each.floor == 1 and book.has(each)]
         made.append(toctree([f"notebooks/{each.stem}" for each in lessons], f"{part.roman} {part.name}".strip()))
     made.append(toctree([f"drills/{each.stem}" for each in book.drills], "Drills"))
-    manuals = [name for path, name in book.pages.items() if path.endswith(".md")]
-    teaching = [f"teaching/{each.stem}" for each in book.teaching]
-    made.append(toctree([*(each for each in manuals if "/" not in each), *teaching], "Manuals"))
-    made.append(toctree([each for each in manuals if "/" in each], "Model cards"))
+    manuals = [name for path, name in book.pages.items() if path.endswith(".md") and "/" not in name]
+    made.append(toctree([each for each in manuals if each not in book.for_instructors], "Manuals"))
+    made.append(toctree([*book.for_instructors, *(f"teaching/{each.stem}" for each in book.teaching)], "Teaching"))
+    made.append(toctree([name for name in book.pages.values() if name.startswith("models/")], "Model cards"))
     return "\n" + "".join(made)
+
+
+def swept(html: Path, pages: Path, extra: Path) -> None:
+    """Removes built pages whose page is gone: Sphinx leaves them, and the search would list them."""
+    for path in html.rglob("*.html"):
+        name = path.relative_to(html)
+        whole = (
+            name.parts[0] == "_static"
+            or name.as_posix() in ("search.html", "genindex.html")
+            or (extra / name).is_file()
+        )
+        if not whole and not any((pages / name).with_suffix(ending).is_file() for ending in (".md", ".ipynb")):
+            path.unlink()
 
 
 def _copied(path: Path, to: Path) -> None:

@@ -21,6 +21,7 @@ def notebook(syllabus: Syllabus) -> str:
         cells += exercise(asked[1], syllabus) if asked else [source._plain(cell)]
     for cell in cells:
         cell.source = cell.source.removeprefix("# ruff: noqa: F401, F821\n")
+    cells.insert(1, source._colab(syllabus))  # the site's button opens it there, alone
     source._number(cells)
     said = {key: value for key, value in source.LANGUAGE.items() if key != "version"}  # the same text on every machine
     kernel = {"display_name": "Python 3 (ipykernel)", "language": "python", "name": "python3"}
