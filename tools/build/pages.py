@@ -1,5 +1,5 @@
 """The files other than notebooks that are written from one source: README's map, environment.yml, TIMINGS' table of where
-lessons were executed, the cards of models and data."""
+lessons were executed, the hub's capacity, the cards of models and data."""
 
 import contextlib
 import re
@@ -16,6 +16,7 @@ from course_lib.places import CHECKOUT, MODELS
 from course_lib.syllabus import ENGINES, Drill, Syllabus
 from tools import edge, environments
 from tools.build import executed, minutes
+from tools.hub import capacity
 from tools.teaching import placement, plans
 
 DATA_CARD = "digits_data.md"
@@ -52,6 +53,10 @@ def wanted(syllabus: Syllabus) -> dict[Path, str]:
         pages[readme] = _between(text, "badges", _badges(syllabus))
     if (timings := CHECKOUT / "TIMINGS.md").exists():
         pages[timings] = executed.page(timings.read_text(encoding="utf-8"), syllabus)
+    hub = CHECKOUT / "teaching/hub/README.md"
+    if hub.exists():
+        before, _, after = hub.read_text(encoding="utf-8").split("<!-- capacity -->")
+        pages[hub] = f"<!-- capacity -->\n{capacity.table(20, 200)}\n<!-- capacity -->".join((before, after))
     if MODELS.exists():
         templates = [each for each in (CHECKOUT / "source/cards").glob("*.md") if each.name != DATA_CARD]
         pages.update({MODELS / template.stem / "card.md": card(template) for template in templates})
