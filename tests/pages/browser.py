@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shutil
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
@@ -18,8 +19,9 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 def browser() -> Iterator[Browser]:
     """A browser with an empty profile. Skips the test where there is none; COURSE_REQUIRE_BROWSER=1 fails it instead."""
     program = browser_program()
-    if program is None:
-        said = "no Chromium or Chrome on PATH (Debian: apt install chromium; or set COURSE_BROWSER to its program)"
+    if program is None or not shutil.which(program):
+        named = f"COURSE_BROWSER names {program}, which is no program" if program else "no Chromium or Chrome on PATH"
+        said = f"{named} (Debian: apt install chromium; or set COURSE_BROWSER to its program)"
         if os.environ.get("COURSE_REQUIRE_BROWSER") == "1":
             pytest.fail(said)
         pytest.skip(said)
