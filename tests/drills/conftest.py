@@ -69,10 +69,12 @@ def examined(drill: frame.Drill, fault: str, evidence: dict[str, dict]) -> None:
 
 
 def mended(drill: frame.Drill, fault: str, hide: Callable, repair: Callable) -> None:
-    """A repair that hides the symptom is refused, with what `hide` returns in its message; the real one solves the drill."""
+    """A repair that hides the symptom is refused, with what `hide` returns in its message, or with one of what it returns
+    where that depends on how busy the machine is; the real one solves the drill."""
     says = hide(drill, fault)
     drill.repaired()
-    assert "not repaired" in drill.said and says in drill.said, drill.said
+    says = (says,) if isinstance(says, str) else says
+    assert "not repaired" in drill.said and any(each in drill.said for each in says), drill.said
     repair(drill, fault)
     drill.repaired()
     assert drill.solved, drill.said

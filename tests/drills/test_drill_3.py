@@ -63,7 +63,7 @@ def slow_down(drill):
     drill.restart("report")
 
 
-def hide(drill, fault) -> str:
+def hide(drill, fault) -> str | tuple[str, ...]:
     """A repair that takes the alert away and not its cause; what must be said of it. Undone by `repair`."""
     if fault == "batch_wait":
         drill.services["predictor-1"].stop()
@@ -74,7 +74,7 @@ def hide(drill, fault) -> str:
     if fault == "queue":
         for name in PREDICTORS:
             drill.restart(name)
-        return "After a burst of 200 requests"
+        return "After a burst of 200 requests", "The median answer still takes", "got no answer"  # on a busy machine
     drill.services["report"].stop()
     return "slow it down, do not stop it"
 
