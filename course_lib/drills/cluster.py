@@ -15,8 +15,7 @@ from pathlib import Path
 
 from course_lib import show
 from course_lib.idioms import lesson
-from course_lib.idioms.live import NotLive
-from course_lib.idioms.live import _log as log_mode
+from course_lib.idioms.live import NotLive, log_mode
 from course_lib.ops import kubernetes, leash, names, reach
 from course_lib.ops.kubernetes import KubectlFailed, kubectl
 

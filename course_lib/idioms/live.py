@@ -127,7 +127,7 @@ def _run(function: Callable[[], object], needs: tuple[str, ...]) -> object:
     stand_ins = reach.stand_ins(needs)
     if os.environ.get("COURSE_RECORD") == "1":
         _keep(function, engines, stand_ins, data)
-    _log(function.__name__, "live")
+    log_mode(function.__name__, "live")
     details = _untold(function, "live", [(_on(engines), engines.values()), *((each, [each]) for each in stand_ins)])
     what = "This ran for real, here and now." if details else f"`{function.__name__}` ran for real."
     show.put(show.card("▶", show.GREEN, what, *details, label="live"))
@@ -165,7 +165,7 @@ def _replay(function: Callable[[], object], reasons: list[str], how_to: str, wro
                       f"({path.name} in source/recordings/{current()}). {how_to}") from wrong  # fmt: skip
     kept = json.loads(path.read_text(encoding="utf-8"))
     stale = kept["source_sha256"] != source_hash(inspect.getsource(function))
-    _log(function.__name__, "replayed")
+    log_mode(function.__name__, "replayed")
     told = [(_on(kept["engines"]), kept["engines"].values()), *((each, [each]) for each in kept["stand_ins"])]
     told += [(f"Why: {_and(reasons)}.", reasons), (how_to, [how_to])]
     story = _untold(function, "replayed", told)
@@ -204,7 +204,7 @@ def _keep(function: Callable[[], object], engines: dict[str, str], stand_ins: li
     path.write_text(json.dumps(kept, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
-def _log(name: str, mode: str) -> None:
+def log_mode(name: str, mode: str) -> None:
     """Tells the test runner whether a lesson ran live: one JSON line in the file that COURSE_LIVE_LOG names."""
     if path := os.environ.get("COURSE_LIVE_LOG"):
         with open(path, "a", encoding="utf-8") as log:

@@ -125,8 +125,8 @@ drill.diagnose(cause=None, evidence={})
 # After each failed attempt to start or create a pod, the cluster waits longer, up to some minutes.
 # `drill.kubectl("rollout restart deployment NAME")` makes new pods at once.
 #
-# What was planned has to stay: the new version, all pods, the limits, the probes that ask the servers, and the quota. The files
-# say how far a number may go.
+# Keep the plan: the new version, all pods, the limits, the probes that ask the servers, and the quota. The files say how
+# far a number may go.
 
 # %%
 # Repair here.

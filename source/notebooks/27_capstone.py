@@ -249,8 +249,8 @@ forged["record_sha256"] = hashlib.sha256(text.encode()).hexdigest()
 claim("a carefully forged record is accepted", report.verify(forged, mine) == [])
 
 # %% [markdown]
-# So a record claims that a program saw this in exactly these files. It proves neither that nor who wrote them. Whoever
-# must know examines the files again. Now do exercise 27.3.
+# So a record claims that a program saw this in exactly these files. It proves neither that nor who wrote them. To
+# be sure, examine the files again. Now do exercise 27.3.
 #
 # ## What does the reference solution change?
 #

@@ -54,8 +54,8 @@ scratch = begin("00")
 # %% [markdown]
 # ## Where do I begin?
 #
-# The cell below runs the checks again. What you tried and did not solve counts as not known. What you did not try before an
-# exercise that you solved counts as known, because you chose so.
+# The cell below runs the checks again. An exercise that you tried and did not solve counts as not known.
+# Exercises before one that you solved, and that you did not try, count as known, because you chose so.
 
 # %%
 place(loss_to_beat, channels_last, magnitude_mask, threads_for, verdict, failed_share)
