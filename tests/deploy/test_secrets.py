@@ -18,7 +18,13 @@ from pathlib import Path
 import jwt
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519, rsa
-from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, NoEncryption, PrivateFormat
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
 
 from course_lib.places import CHECKOUT
 from tests.deploy import tree
@@ -119,12 +125,36 @@ def test_notebooks_with_outputs_and_recordings_are_among_the_files():
     assert any(cell.get("outputs") for cell in executed["cells"])
 
 
+KEYS = ("*.key", "*.pem", "*.p12", "*.pfx", "*.jks", "id_rsa*", "id_ed25519*", ".env", ".env.*", ".netrc", ".pypirc", "kubeconfig*",
+        "credentials*")  # fmt: skip
+PUBLIC_KEY = re.compile(rb"-----BEGIN PUBLIC KEY-----\n[A-Za-z0-9+/=\n]+-----END PUBLIC KEY-----\n")
+
+
+def named_as_a_key(name: str, content: bytes) -> bool:
+    """Whether a file has the name of a key, and may be one: a `.pem` that is a public key and nothing else is meant to be read."""
+    last = name.rpartition("/")[2]
+    named = last != "credentials.py" and any(fnmatch.fnmatch(last, each) for each in KEYS)
+    return named and not (last.endswith(".pem") and PUBLIC_KEY.fullmatch(content))
+
+
 def test_no_file_bears_the_name_of_a_key():
-    keys = ("*.key", "*.pem", "*.p12", "*.pfx", "*.jks", "id_rsa*", "id_ed25519*", ".env", ".env.*", ".netrc", ".pypirc", "kubeconfig*",
-            "credentials*")  # fmt: skip
-    for name in FILES:
-        last = name.rpartition("/")[2]
-        assert not any(fnmatch.fnmatch(last, each) for each in keys if last != "credentials.py"), name
+    assert [name for name in FILES if named_as_a_key(name, (CHECKOUT / name).read_bytes())] == []
+
+
+def test_a_public_key_may_be_committed_and_nothing_beside_it():
+    key = ed25519.Ed25519PrivateKey.generate()
+    public = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    assert not named_as_a_key("capstone/reference/trust.pem", public)
+    for name, content in (
+        ("trust.pem", public + private),
+        ("trust.pem", private),
+        ("trust.pem", b""),
+        ("server.key", public),
+        ("docker/.env", b""),
+        ("k8s/kubeconfig.yaml", b""),
+    ):
+        assert named_as_a_key(name, content), name
 
 
 def test_no_excuse_outlives_its_finding():
