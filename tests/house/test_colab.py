@@ -12,9 +12,9 @@ from packaging.utils import canonicalize_name
 
 from course_lib.places import CHECKOUT
 from tools import environments
-from tools import test as runner
 from tools.build import pages, source
 from tools.colab import environment, first_cell, tried
+from tools.test import __main__ as runner
 
 MISSING = CHECKOUT / "tools/colab/missing.txt"
 COLAB = {canonicalize_name(name): version for name, version in environments.pins(environment.RUNTIME).items()}

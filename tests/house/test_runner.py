@@ -18,8 +18,11 @@ from nbformat.v4 import new_code_cell, new_notebook
 from course_lib.ops import reach
 from course_lib.places import CHECKOUT
 from tools import instruction_sets, offline, processes, twice
-from tools import test as runner
 from tools.bench import lessons as bench
+from tools.test import __main__ as runner
+from tools.test import jobs as testing
+from tools.test.outcomes import mode
+from tools.test.running import NOWHERE
 
 SYLLABUS = """
 [course]
@@ -96,7 +99,7 @@ def test_stub(lesson):
 """
 
 
-def names(jobs: list[runner.Job]) -> list[str]:
+def names(jobs: list[testing.Job]) -> list[str]:
     return [f"{job.kind} {job.name}" for job in jobs]
 
 
@@ -132,8 +135,8 @@ def test_words_choose_lessons_kinds_and_test_files(checkout: Path) -> None:
 
 
 def test_the_hub_on_a_cluster_is_tested_where_it_is_asked_for(checkout: Path) -> None:
-    file = checkout / runner.ASKED_FOR[0]
-    assert (runner.CHECKOUT / runner.ASKED_FOR[0]).is_file()
+    file = checkout / testing.ASKED_FOR[0]
+    assert (CHECKOUT / testing.ASKED_FOR[0]).is_file()
     file.parent.mkdir()
     file.write_text("def test_four(): assert False\n")
     assert runner.main(["units"], checkout) == 0
@@ -244,7 +247,7 @@ def test_what_is_not_live_sees_neither_engine_nor_cluster_nor_network_and_need_n
     how = f"with the network, since {why_not}" if why_not else "with the network cut"
     assert said[-2:] == [f"2 of them without an engine, without a cluster, {how}", "4 passed, 0 failed"]
     hosts = (checkout / "hosts").read_text().split()
-    assert sorted(hosts) == ["engine", *[runner.NOWHERE["DOCKER_HOST"]] * 2]
+    assert sorted(hosts) == ["engine", *[NOWHERE["DOCKER_HOST"]] * 2]
 
 
 REACHES_NOTHING = "pass" if offline.reason() else "assert socket.socket().connect_ex(('192.0.2.1', 9)) == 101"
@@ -386,7 +389,7 @@ def test_the_libraries_compute_as_a_setting_asks(name: str, says: set[str]) -> N
 def test_a_job_that_takes_too_long_is_ended_and_fails(
     checkout: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
 ) -> None:
-    monkeypatch.setattr(runner, "JOB_SECONDS", 6)
+    monkeypatch.setattr(testing, "JOB_SECONDS", 6)
     write(checkout / "notebooks/02_bad.ipynb", ENDLESS.format(str(checkout)))
     assert runner.main(["02_bad"], checkout) == 1
     said = capsys.readouterr().out
@@ -448,7 +451,7 @@ finally:
 def test_a_lesson_that_is_stopped_cleans_up_first(checkout: Path, tool: str, lesson: str, by: signal.Signals) -> None:
     for path in (checkout / "notebooks").iterdir():
         write(path, ENDLESS.format(str(checkout)), "never_reached")
-    module = {"test": "tools.test", "bench": "tools.bench.lessons"}[tool]
+    module = {"test": "tools.test.__main__", "bench": "tools.bench.lessons"}[tool]
     program = f"import pathlib, sys; from {module} import main; sys.exit(main([{lesson!r}], pathlib.Path(sys.argv[1])))"
     process = subprocess.Popen(
         [sys.executable, "-c", program, str(checkout)], cwd=CHECKOUT, stderr=subprocess.PIPE, text=True
@@ -504,8 +507,8 @@ def test_unit_tests_that_break_before_they_are_counted_are_a_failure(
 def test_a_lesson_with_both_kinds_of_cells_says_so(tmp_path: Path) -> None:
     log = tmp_path / "log"
     log.write_text("".join(json.dumps({"mode": mode}) + "\n" for mode in ("live", "replayed", "live")))
-    assert runner._mode(log) == "live and replayed"
-    assert runner._mode(tmp_path / "none") == "-"
+    assert mode(log) == "live and replayed"
+    assert mode(tmp_path / "none") == "-"
 
 
 def test_the_bench_prints_a_table_of_seconds_and_memory(checkout: Path, capsys: pytest.CaptureFixture) -> None:

@@ -15,8 +15,9 @@ from packaging.requirements import Requirement
 from course_lib import syllabus
 from course_lib.places import CHECKOUT
 from tests.deploy.tree import absent
-from tools import environments, test
+from tools import environments
 from tools.teaching import newest
+from tools.test import jobs
 
 WORKFLOWS = sorted((CHECKOUT / ".github/workflows").glob("*.yml"))
 SYSTEMS = yaml.safe_load((CHECKOUT / ".github/workflows/systems.yml").read_text(encoding="utf-8"))
@@ -65,7 +66,7 @@ def test_every_call_of_the_course_is_one_that_it_knows():
             source = (CHECKOUT / "course").read_text(encoding="utf-8")
             assert f"\n  {words[0]} " in source, f"{name}: {command}"
             if words[0] == "test" and words[1:2] != ["colab"]:
-                assert test.choose(words[1:], CHECKOUT), f"{name}: {command}"  # raises where a word names nothing
+                assert jobs.choose(words[1:], CHECKOUT), f"{name}: {command}"  # raises where a word names nothing
             called += 1
     assert called >= 10
 

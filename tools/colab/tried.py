@@ -21,9 +21,11 @@ from packaging.utils import canonicalize_name
 from course_lib import syllabus
 from course_lib.places import CHECKOUT
 from tools import environments, offline, processes
-from tools import test as runner
 from tools.build.source import COLAB_CHECKOUT
 from tools.colab import environment
+from tools.test.jobs import Job, nbval
+from tools.test.outcomes import summary
+from tools.test.running import run_all
 
 LAST_PART = 4
 """From the part after it on, lessons build containers, and Colab has no engine."""
@@ -72,8 +74,8 @@ def main(words: list[str], checkout: Path = CHECKOUT) -> int:
         if not (content / "course").is_dir():
             return 1
         with processes.signals_interrupt():
-            outcomes = runner.run_all(jobs(content, chosen), content / "course", lambda text: print(text, flush=True))
-    print(runner.summary(outcomes))
+            outcomes = run_all(jobs(content, chosen), content / "course", lambda text: print(text, flush=True))
+    print(summary(outcomes))
     return int(bool(wrong) or any(outcome.counts["failed"] for outcome in outcomes))
 
 
@@ -155,15 +157,15 @@ def check(program: Path) -> set[str]:
     return set(done.stdout.splitlines()) if done.returncode else set()
 
 
-def jobs(content: Path, chosen: list[syllabus.Lesson]) -> list[runner.Job]:
+def jobs(content: Path, chosen: list[syllabus.Lesson]) -> list[Job]:
     """The chosen lessons, or those of the first parts, each to run in Colab's kernel. Their first cells find `content`."""
     course, made = content / "course", []
     for lesson in chosen or syllabus.load(course / "syllabus.toml").lessons:
         path = lesson.notebook("notebooks", course)
         if path.is_file() and (chosen or lesson.part <= LAST_PART):
             path.write_text(placed(path.read_text(encoding="utf-8"), content), encoding="utf-8")
-            command = runner.nbval(path, "--nbval-kernel-name=colab")
+            command = nbval(path, "--nbval-kernel-name=colab")
             command = tuple(each for each in command if each != "--nbval-current-env")
             command = command if offline.reason() else offline.command(command)
-            made.append(runner.Job("colab", lesson.stem, command, alone=lesson.timed))
+            made.append(Job("colab", lesson.stem, command, alone=lesson.timed))
     return made

@@ -29,7 +29,7 @@ LEFT_OUT = {
     "teaching/*": "what instructors read",
     "tools/build/*": "what authors run: build",
     "tools/bench/*": "bench",
-    "tools/test.py": "test",
+    "tools/test/*": "test",
     "tools/colab/[et]*.py": "test colab",
     "tools/teaching/placement.py": "build, for the placement test",
     "tools/teaching/plans.py": "build, for the plans",
