@@ -950,7 +950,7 @@ show.table(
 # | NVIDIA Triton | Open Inference Protocol, REST and gRPC | many runtimes, GPUs; dynamic batching, ensembles |
 # | KServe | TensorFlow Serving's and Open Inference Protocol | runs such servers on Kubernetes; scaling, split traffic |
 # | MLServer | Open Inference Protocol | scikit-learn, XGBoost, your own Python |
-# | OpenVINO Model Server | the same two | Intel processors |
+# | OpenVINO Model Server | TensorFlow Serving's and Open Inference Protocol | Intel processors |
 # | BentoML, Ray Serve, LitServe | addresses of their own | Python services of several models |
 # | vLLM, SGLang | OpenAI's API | language models: continuous batching, streams |
 # | TorchServe | its own API | archived in 2025: choose another |

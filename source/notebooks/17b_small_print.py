@@ -824,8 +824,8 @@ show.table(
 #
 # Envoy, Istio or Linkerd balance requests, and a cloud's load balancer stands in front. Quotas and a *LimitRange*,
 # which gives pods default requests, are set for each team's namespace. Reloader restarts Deployments when their
-# configuration changes. Secrets come from a vault (External Secrets, the CSI driver). pluto and kubent list manifests
-# with API versions that will be removed.
+# configuration changes. Secrets come from a vault (External Secrets, the CSI driver). pluto lists manifests with API
+# versions that will be removed.
 #
 # ## Further reading
 #

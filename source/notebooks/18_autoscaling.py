@@ -983,4 +983,4 @@ show.table(
 #
 # - J. D. C. Little, *A Proof for the Queuing Formula: L = λW*, Operations Research 9(3), 1961.
 # - Kubernetes documentation, *Horizontal Pod Autoscaling* (algorithm details, configurable scaling behavior).
-# - KEDA documentation, *Scaling Deployments*.
+# - KEDA documentation, *Scaling Deployments, StatefulSets & Custom Resources*.

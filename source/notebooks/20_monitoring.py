@@ -984,10 +984,10 @@ show.table(["what", "figure"], rows.items(), "Lesson 20 in figures.")
 # ## What real teams use
 #
 # Prometheus and Grafana, or services that understand PromQL (Mimir, Thanos, VictoriaMetrics, Google Cloud Monitoring,
-# Amazon Managed Prometheus), or Datadog. On Kubernetes many teams install the Prometheus Operator, which finds pods by
-# labels: `k8s/components/service-monitor` is the same for it. Rules like ours are generated from objectives by Sloth or
-# Pyrra. *Native histograms* of Prometheus choose their bounds themselves, for a relative error that you set. PagerDuty
-# and services like it receive the pages, and know who is on call.
+# Amazon Managed Service for Prometheus), or Datadog. On Kubernetes many teams install the Prometheus Operator, which
+# finds pods by labels: `k8s/components/service-monitor` is the same for it. Rules like ours are generated from
+# objectives by Sloth or Pyrra. *Native histograms* of Prometheus choose their bounds themselves, for a relative error
+# that you set. PagerDuty and services like it receive the pages, and know who is on call.
 #
 # ## Further reading
 #

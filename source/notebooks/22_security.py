@@ -1040,6 +1040,6 @@ claim("it decrypts without an error, and does its harm", harm == "HARM", harm)
 # - A. Shostack, *Threat Modeling: Designing for Security*, Wiley, 2014.
 # - I. Goodfellow, J. Shlens, C. Szegedy, *Explaining and Harnessing Adversarial Examples*, ICLR 2015.
 # - A. Madry et al., *Towards Deep Learning Models Resistant to Adversarial Attacks*, ICLR 2018.
-# - Y. Sheffer, D. Hardt, M. Jones, *JSON Web Token Best Current Practices*, RFC 8725, 2020.
+# - Y. Sheffer, D. Hardt, M. Jones, *JSON Web Token Best Current Practices*, RFC 8725, 2020 (BCP 225).
 # - S. Josefsson, I. Liusvaara, *Edwards-Curve Digital Signature Algorithm*, RFC 8032, 2017.
 # - P. Viktorin, PEP 706; OWASP, *CycloneDX 1.6*; CVE-2025-9905, CVE-2025-32434, CVE-2026-24747, CVE-2026-34446.

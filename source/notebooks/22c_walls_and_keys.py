@@ -1013,8 +1013,8 @@ show.table(["what", "figure"], rows.items(), "Lesson 22c in figures.")
 #
 # ## Further reading
 #
-# - E. Rescorla, *The Transport Layer Security (TLS) Protocol Version 1.3*, RFC 8446; *Deprecating TLS 1.0 and TLS 1.1*,
-#   RFC 8996.
+# - E. Rescorla, *The Transport Layer Security (TLS) Protocol Version 1.3*, RFC 9846, 2026, which replaces RFC 8446;
+#   *Deprecating TLS 1.0 and TLS 1.1*, RFC 8996.
 # - nginx documentation, *ngx_http_ssl_module* and *ngx_http_limit_req_module*, <https://nginx.org/en/docs/>.
 # - Kubernetes documentation, *Using RBAC Authorization*, *Good practices for Kubernetes Secrets*, *Network Policies*,
 #   *Encrypting Confidential Data at Rest*.

@@ -256,8 +256,9 @@ claim(
 
 # %% [markdown]
 # So give each field one writer. If a controller sets a field, leave it out of git. For this reason,
-# `k8s/overlays/production` sets no number of replicas. You can also tell Argo CD (`ignoreDifferences`) and newer
-# releases of Flux (`ignore` rules) to leave a field alone.
+# `k8s/overlays/production` sets no number of replicas. You can also tell Argo CD and Flux to leave a field alone. In
+# Flux 2.9 and newer this takes an `ignore` rule. In Argo CD it takes two settings: `ignoreDifferences` only hides the
+# difference, and the sync option `RespectIgnoreDifferences=true` keeps an apply from overwriting the field.
 #
 # ## What does it undo on a real cluster?
 #
@@ -752,7 +753,7 @@ claim(
 # | --- | --- | --- |
 # | a list of steps with needs | `steps.toml`, `run.py` | Argo Workflows, Kubeflow Pipelines, DVC (`dvc.yaml`) |
 # | each step in a clean place | a clean copy | Argo Workflows, Kubeflow Pipelines: a pod for each step |
-# | skip what has not changed | not done | DVC (`dvc.lock`), Kubeflow Pipelines (caching) |
+# | skip what has not changed | not done | DVC (`dvc.lock`), Kubeflow Pipelines (caching), Argo Workflows (memoization) |
 # | data by checksum | `data.toml` | DVC (`.dvc` files) |
 # | parameters and results of a run | the release note | MLflow Tracking, Kubeflow Pipelines |
 # | versions, and names for them | the store, the branch `production` | MLflow Model Registry |

@@ -113,8 +113,8 @@ show.table(
 # ### Cost
 #
 # Let *v* be the price of a million answers on your servers, and *g* the price of a gigabyte sent. Lesson 18b measures
-# the first. The second is on your provider's price list. At list prices of large clouds it was about 0.09 dollars in
-# 2026, for the first ten terabytes of a month. Both numbers below are placeholders: write your own.
+# the first. The second is on your provider's price list. In 2026 Amazon and Microsoft listed about 0.09 dollars for the
+# first ten terabytes of a month from a region in the United States. Both numbers below are placeholders: write your own.
 
 # %%
 PER_MILLION = 1.0  # v, of a million answers on a service with idle pods, in your currency
@@ -585,8 +585,8 @@ show.table(
 # ## Further reading
 #
 # - ONNX Runtime's documentation: *Web*; *Build ONNX Runtime for Web*; *Reduced operator config file*.
-# - W3C, *Content Security Policy Level 3*. WHATWG, *HTML*, section *Module scripts*.
-# - *The Update Framework Specification*, section *Detailed client workflow*; advisory GHSA-66x3-6cw3-v5gj, a client
-#   without a check against rollback.
+# - W3C, *Content Security Policy Level 3*. WHATWG, *HTML*, section *The script element*.
+# - *The Update Framework Specification*, section *Detailed client workflow*; advisory GHSA-66x3-6cw3-v5gj
+#   (CVE-2022-29173): the client of go-tuf before 0.3.0 did not check correctly against rollback.
 # - J. Samuel, N. Mathewson, J. Cappos, R. Dingledine, *Survivable Key Compromise in Software Update Systems*, CCS 2010.
 # - Amazon Appstore's documentation: *Staged Rollouts Overview*.

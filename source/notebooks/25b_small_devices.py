@@ -478,9 +478,9 @@ show.table(
 # ## What real teams use
 #
 # On phones: LiteRT, Core ML, ExecuTorch or ONNX Runtime. The platform and the framework of training decide which. Teams
-# test in a lab of devices, their own or a rented one. On boards: TFLM with CMSIS-NN, or a compiler that writes C code without an interpreter (microTVM's
-# successors, emlearn for trees, vendors' tools such as STM32Cube.AI). For the first try, platforms such as Edge Impulse
-# do the whole path.
+# test in a lab of devices, their own or a rented one. On boards: TFLM with CMSIS-NN, or a tool that turns the model into
+# C code (emlearn for trees, vendors' tools such as STM32Cube.AI). For the first try, platforms such as Edge Impulse do
+# the whole path.
 #
 # ## Further reading
 #
@@ -488,4 +488,5 @@ show.table(
 # - L. Lai, N. Suda, V. Chandra, *CMSIS-NN: Efficient Neural Network Kernels for Arm Cortex-M CPUs*, arXiv:1801.06601.
 # - J. Lin et al., *MCUNet: Tiny Deep Learning on IoT Devices*, NeurIPS 2020.
 # - Android's documentation: *NNAPI Migration Guide*. LiteRT's documentation: *Core ML delegate*.
-# - Nordic Semiconductor, *nRF52840 Product Specification*. Raspberry Pi, *RP2040 Datasheet*. Microchip, *ATmega328P*.
+# - Nordic Semiconductor, *nRF52840 Product Specification*. Raspberry Pi, *Raspberry Pi Pico Datasheet*, since
+#   the flash is a chip of its own on the board, and *RP2040 Datasheet*. Microchip, *ATmega328P*.

@@ -648,10 +648,13 @@ show.table(["what", "figure"], rows, caption="Faster decoding")
 #
 # | engine | batching and cache | fewer bits | drafts | choose it when |
 # | --- | --- | --- | --- | --- |
-# | vLLM | continuous batching, paged attention, prefix caching, chunked prefill | FP8, INT8, INT4 (AWQ, GPTQ) | n-grams, draft models, EAGLE | you serve many users on GPUs, and want the widest choice of models |
-# | SGLang | the same, prefixes in a radix tree (RadixAttention) | FP8, INT4 | EAGLE | prompts share long beginnings, or answers must fit a grammar |
-# | TensorRT-LLM | in-flight batching, paged cache | FP8, FP4, INT4, INT8 | n-grams, draft models, EAGLE, Medusa | all your hardware is NVIDIA's, and you tune for it |
-# | llama.cpp | slots with continuous batching | its own formats of about 2 to 8 bits (GGUF) | draft models, n-grams | laptops, CPUs, small servers |
+# | vLLM | continuous batching, paged attention, prefix caching, chunked prefill | FP8, FP4, INT8, INT4 (AWQ, GPTQ) | n-grams, draft models, EAGLE | you serve many users on GPUs, and want the widest choice of models |
+# | SGLang | the same, prefixes in a radix tree (RadixAttention) | FP8, FP4, INT8, INT4 (AWQ, GPTQ) | n-grams, draft models, EAGLE | prompts share long beginnings, or answers must fit a grammar |
+# | TensorRT-LLM | in-flight batching, paged cache | FP8, FP4, INT4 (AWQ, GPTQ) | n-grams, draft models, EAGLE | all your hardware is NVIDIA's, and you tune for it |
+# | llama.cpp | slots with continuous batching | its own formats of about 1.5 to 8 bits (GGUF) | n-grams, draft models, EAGLE | laptops, CPUs, small servers |
+#
+# The table follows the engines' documentation of 2026. They change every month, so read the pages of the version that
+# you install.
 #
 # KServe wraps such an engine: its Hugging Face runtime runs vLLM behind OpenAI's form, and scales by KEDA on waiting
 # requests or the use of the cache.
