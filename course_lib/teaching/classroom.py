@@ -179,7 +179,7 @@ def _draw_tries(axes, room: Class) -> str:
     axes.set_yticks(range(len(hard)), numbers, fontsize="small")
     axes.invert_yaxis()
     axes.set_xlabel("tries of one learner")
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="lower right", fontsize="small", frameon=True, framealpha=1)
     axes.set_title(f"Exercise {numbers[0]} takes the most tries")
     return f"Tries, median and most: {'; '.join(f'{row[0]}: {row[3]:g}, {row[4]}' for row in hard)}."
 
