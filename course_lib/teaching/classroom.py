@@ -3,6 +3,7 @@
 import csv
 import io
 import math
+import unicodedata
 import warnings
 from pathlib import Path
 from statistics import median
@@ -15,8 +16,8 @@ from course_lib.teaching.reading import Learner
 HARDEST = 10
 """So many exercises are listed, those that took the most tries first."""
 
-LETTERS = 28
-"""So much of a label is shown in tables and pictures; the grade book holds all of it."""
+LETTERS, FILE_LETTERS = 28, 60
+"""So much of a label and of a file's name is shown in tables and pictures; the grade book holds all of it."""
 
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Microsoft YaHei", "PingFang SC", "Arial Unicode MS")
 """For names in many scripts, those that the machine has."""
@@ -74,7 +75,7 @@ def tables(learners: list[Learner], skipped: list[tuple[str, str]]) -> str:
         by_part = [
             f"{sum(room.solved(one, n) for n in own)}/{sum(len(room.numbers[n]) for n in own)}" for own in of.values()
         ]
-        rows.append([_short(one), room.last_at(one), *by_part, room.count(one), sum(one.tries.values()),
+        rows.append([_short(one.label), room.last_at(one), *by_part, room.count(one), sum(one.tries.values()),
                      f"{one.good} of {len(one.guesses)}", one.drills, f"{one.written:%Y-%m-%d}"])  # fmt: skip
     header = ["learner", "last at", *(part.roman or "0" for part in room.parts), "solved", "tries", "good guesses"]
     if rows:
@@ -89,7 +90,11 @@ def tables(learners: list[Learner], skipped: list[tuple[str, str]]) -> str:
     if unknown := {number for one in learners for number in one.solved} - set(room.titles):
         pieces.append(f"Not counted, since this version of the course lacks them: {', '.join(sorted(unknown)):.200}.")
     if skipped:
-        pieces.append(show.table(["not counted", "reason"], skipped, f"{len(skipped)} files not counted").text)
+        files = [[_short(file, FILE_LETTERS), why] for file, why in skipped]
+        count = f"{len(files)} file{'s' * (len(files) != 1)} not counted"
+        pieces.append(show.table(["not counted", "reason"], files, count).text)
+        if any(why.startswith(("broken", "empty")) for _, why in skipped):
+            pieces.append("Ask for a broken or an empty file again: ./course progress --export FILE")
     return "\n\n".join(pieces)
 
 
@@ -155,7 +160,7 @@ def _draw_where(axes, room: Class) -> str:
         if room.lessons[at].part != room.lessons[at - 1].part:
             axes.axvline(at - 0.5, color=show.GREY, lw=0.8)
     axes.set_xticks(range(len(lessons)), lessons, rotation=90, fontsize="x-small")
-    axes.set_yticks(range(len(learners)), [_short(one) for one in learners], fontsize="small")
+    axes.set_yticks(range(len(learners)), [_short(one.label) for one in learners], fontsize="small")
     for label in axes.get_yticklabels():
         label.set_parse_math(False)  # a name may hold a "$"
     axes.set_xlabel("lesson (grey: between parts; dot: solved there last)")
@@ -174,7 +179,7 @@ def _draw_tries(axes, room: Class) -> str:
     axes.set_yticks(range(len(hard)), numbers, fontsize="small")
     axes.invert_yaxis()
     axes.set_xlabel("tries of one learner")
-    axes.legend(loc="lower right", fontsize="small")
+    axes.legend(loc="lower right", fontsize="small", frameon=True, framealpha=1)
     axes.set_title(f"Exercise {numbers[0]} takes the most tries")
     return f"Tries, median and most: {'; '.join(f'{row[0]}: {row[3]:g}, {row[4]}' for row in hard)}."
 
@@ -204,10 +209,14 @@ def _nothing(axes, title: str) -> str:
     return f"{title}."
 
 
-def _short(one: Learner) -> str:
-    return one.label if len(one.label) <= LETTERS else one.label[: LETTERS - 1] + "…"
+def _short(words: str, letters: int = LETTERS) -> str:
+    return words if len(words) <= letters else words[: letters - 1] + "…"
 
 
 def _cell(words: str) -> str:
-    """A stranger's words for a spreadsheet, which would calculate what begins like a formula."""
-    return f"'{words}" if words[:1] in ("=", "+", "-", "@") else words
+    """A stranger's words for a spreadsheet, which would calculate what begins like a formula, in wide letters too.
+
+    Without semicolons, at which some spreadsheets begin a new cell.
+    """
+    words = words.replace(";", ",")
+    return f"'{words}" if unicodedata.normalize("NFKC", words).lstrip()[:1] in ("=", "+", "-", "@") else words

@@ -21,7 +21,7 @@ class Refused(Exception):
 
 
 def write(path: Path, name: str = "") -> dict:
-    """Writes the learner's progress to `path` and returns it. An older export there is replaced, nothing else is.
+    """Writes the learner's progress to `path` and returns it. Their older export there is replaced, nothing else is.
 
     name: of the learner, where they want it in the file. Raises Refused.
     """
@@ -32,6 +32,8 @@ def write(path: Path, name: str = "") -> dict:
     if path.exists() and not is_export(path):
         raise Refused(f"{path} is there and holds something else. Nothing was written; choose another name")
     content = exported(name)
+    if path.exists() and not _may_be_of(content["learner"], path):
+        raise Refused(f"{path} is there and holds another learner's export. Nothing was written; choose another name")
     try:
         path.write_text(json.dumps(content, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as refused:
@@ -74,6 +76,12 @@ def is_export(path: Path) -> bool:
         return json.loads(path.read_text(encoding="utf-8-sig"))["format"] == FORMAT
     except (OSError, ValueError, TypeError, KeyError, RecursionError):
         return False
+
+
+def _may_be_of(learner: str | None, path: Path) -> bool:
+    """Whether the export there is this learner's; one without a number may be."""
+    there = json.loads(path.read_text(encoding="utf-8-sig")).get("learner")
+    return None in (there, learner) or there == learner
 
 
 def _kept() -> dict:

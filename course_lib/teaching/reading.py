@@ -30,9 +30,10 @@ class Learner:
     solved: dict[str, date]
     tries: dict[str, int]
     guesses: list[dict]
-    drills: int
+    drills: int  # with a solved run
     learner: str | None
     content: str
+    named: bool
 
     @property
     def good(self) -> int:
@@ -69,7 +70,9 @@ def folder(path: Path) -> tuple[list[Learner], list[tuple[str, str]]]:
         elif same.content == one.content:
             skipped.append((one.file, f"duplicate: the same as {same.file}"))
         else:
-            skipped.append((one.file, f"duplicate: {same.file} is a newer export of the same learner"))
+            other = f", there {same.label}, here {one.label}; if these are two people, see teaching/README.md, A class"
+            told = other if one.named and same.named and one.label != same.label else ""
+            skipped.append((one.file, f"duplicate: {same.file} is a newer export of the same learner{told}"))
     return _told_apart(sorted(counted, key=lambda each: (each.label.casefold(), each.file))), sorted(skipped)
 
 
@@ -101,9 +104,10 @@ def export(path: Path, shown: str) -> Learner:
     solved, tries = _exercises(held.get("exercises"))
     drills = held.get("drills", {})
     _expect(isinstance(drills, dict), "drills", drills, "an object")
+    done = sum(isinstance(each, dict) and bool(each.get("solved")) for each in drills.values())
     return Learner(_printable(name).strip() or shown.removesuffix(".json"), shown, _printable(course),
-                   _moment(held.get("written")), solved, tries, _guesses(held.get("guesses")), len(drills), learner,
-                   hashlib.sha256(raw).hexdigest())  # fmt: skip
+                   _moment(held.get("written")), solved, tries, _guesses(held.get("guesses")), done, learner,
+                   hashlib.sha256(raw).hexdigest(), bool(name.strip()))  # fmt: skip
 
 
 def _exercises(held: object) -> tuple[dict[str, date], dict[str, int]]:

@@ -254,7 +254,8 @@ claim("a carefully forged record is accepted", report.verify(forged, mine) == []
 #
 # ## What does the reference solution change?
 #
-# `./course capstone examine reference` examines a project that wins all points. These of its files are changed or new.
+# `./course capstone examine reference` examines a project that wins all points. These of its files are changed or new. An
+# edition of the course without solutions leaves them out.
 
 # %%
 source = projects.SOURCE

@@ -30,6 +30,7 @@ def test_next_leads_to_the_first_floor_and_deeper_is_a_link_of_its_own():
     first, second = (source._foot("notebooks", MAP.lesson(number), MAP).source for number in ("02", "02b"))
     assert "← [01 " in first and "**Deeper:** [02b " in first and "**Next:** [03 " in first
     assert "← [02 " in second and "**Next:** [03 " in second and "Deeper" not in second
+    assert "This is the last lesson." in source._foot("notebooks", MAP.lesson("27"), MAP).source
     head = source._head("notebooks", MAP.lesson("02b"), MAP, places.CHECKOUT).source
     assert "second floor, deeper than [02 Loss functions](../notebooks/02_loss_functions.ipynb)" in head
     assert "exercises" in head and " minutes" in head

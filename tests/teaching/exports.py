@@ -1,7 +1,10 @@
 """Made-up exports for tests."""
 
 import json
+import os
 from pathlib import Path
+
+import pytest
 
 from course_lib.teaching.export import FORMAT
 
@@ -36,3 +39,11 @@ def put(folder: Path, file: str, **changed: object) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(made(**changed)), encoding="utf-8")
     return path
+
+
+def close(folder: Path) -> None:
+    """Forbids to write in the folder; skips the test where its user may write everywhere, as root and on Windows."""
+    folder.chmod(0o500)
+    if os.name == "nt" or os.access(folder, os.W_OK):
+        folder.chmod(0o700)
+        pytest.skip("this user may write in every folder")

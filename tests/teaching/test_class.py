@@ -13,7 +13,7 @@ from PIL import Image
 
 from course_lib.teaching import classroom, reading
 from course_lib.teaching.export import Refused
-from tests.teaching.exports import made, put
+from tests.teaching.exports import close, made, put
 from tools.teaching.__main__ import main
 
 
@@ -53,6 +53,36 @@ def test_the_grade_book_has_a_row_for_each_learner_and_a_column_for_each_lesson(
     assert (rows[1]["solved"], rows[1]["tries"], rows[1]["guesses good"], rows[1]["drills"]) == ("2", "12", "1", "1")
     lesson = next(name for name in rows[1] if name.startswith("lesson 02 (of "))
     assert rows[1][lesson] == "1" and rows[0][lesson] == "0"
+
+
+@pytest.mark.parametrize(
+    "name", ["=1+1", "+1", "-1", "@SUM(A1)", " =1+1", "\uff1d1+1", "Ana;=1+1", 'Ana, "B"', "=1,\n=2"]
+)
+def test_a_spreadsheet_calculates_no_name_whatever_ends_its_cells(tmp_path, name):
+    put(tmp_path, f"{name.strip()}.json", name=name)
+    text = classroom.grade_book(reading.folder(tmp_path)[0])
+    for delimiter in ",;\t":
+        cells = [cell for row in csv.reader(io.StringIO(text), delimiter=delimiter) for cell in row]
+        assert not [cell for cell in cells if cell.strip()[:1] in tuple("=+-@\uff1d")]
+    assert len(list(csv.reader(io.StringIO(text)))) == 2
+
+
+def test_a_drill_counts_when_it_is_solved(tmp_path):
+    put(
+        tmp_path,
+        "a.json",
+        drills={"1": {"open": {"seed": 3}}, "2": {"solved": []}, "3": {"solved": [{"seed": 1}]}, "4": 7},
+    )
+    assert reading.folder(tmp_path)[0][0].drills == 1
+
+
+def test_a_long_file_name_leaves_its_reason_in_sight_and_says_what_to_do(tmp_path):
+    (tmp_path / ("y" * 240 + ".json")).write_text(json.dumps(made())[:200])
+    said = classroom.tables(*reading.folder(tmp_path))
+    assert max(map(len, said.splitlines())) < 200 and "broken: no JSON" in said
+    assert (
+        said.startswith("1 file not counted") and "Ask for a broken or an empty file again: ./course progress" in said
+    )
 
 
 def test_the_picture_is_a_png_that_says_in_words_what_it_shows(tmp_path):
@@ -114,7 +144,8 @@ def test_of_one_learner_the_newest_export_counts(tmp_path):
     learners, skipped = reading.folder(tmp_path)
     assert [each.label for each in learners] == ["Ana B", "Other"]
     newer = "duplicate: b.json is a newer export of the same learner"
-    assert skipped[:2] == [("a.json", newer), ("c.json", newer)]
+    assert [name for name, _ in skipped[:2]] == ["a.json", "c.json"]
+    assert all(why.startswith(f"{newer}, there Ana B, here Ana; if these are two people") for _, why in skipped[:2])
     assert skipped[2][1].startswith("duplicate: the same as ")
 
 
@@ -162,6 +193,8 @@ def test_the_command_writes_what_is_asked_for_and_nothing_over_what_is_there(tmp
     assert (tmp_path / "class.csv").read_bytes().startswith(b"\xef\xbb\xbflearner,file,")
     assert b"\r\r" not in (tmp_path / "class.csv").read_bytes() and (tmp_path / "class.png").stat().st_size > 10_000
     capsys.readouterr()
+    assert main(["class", "in", "--csv", "one", "--picture", "one"]) == 1
+    assert "expected two files" in capsys.readouterr().err and not (tmp_path / "one").exists()
     assert main(["class", "in", "--csv", "class.csv"]) == 1
     assert "is there already. Nothing was written" in capsys.readouterr().err
 
@@ -174,6 +207,16 @@ def test_the_command_says_what_it_expected(tmp_path, monkeypatch, capsys):
                             (["file"], "which is a file"), (["empty", "--csv", "no/such.csv"], "make it first")):  # fmt: skip
         assert main(["class", *words]) == 1
         assert expected in capsys.readouterr().err
+
+
+def test_a_folder_that_may_only_be_read_is_read_and_named(tmp_path, monkeypatch, capsys):
+    monkeypatch.setenv("COURSE_CALLER", str(tmp_path))
+    folder = put(tmp_path, "a class/a.json").parent
+    close(folder)
+    assert main(["class", "a class"]) == 0
+    assert main(["class", "a class", "--csv", "a class/b.csv"]) == 1
+    assert "b.csv cannot be written: Permission denied" in capsys.readouterr().err
+    folder.chmod(0o700)
 
 
 def test_a_folder_that_is_none_is_refused(tmp_path):

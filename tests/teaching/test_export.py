@@ -9,6 +9,7 @@ from course_lib import places
 from course_lib.idioms import check, guess, reveal, store
 from course_lib.teaching import export, reading
 from course_lib.teaching.export import Refused
+from tests.teaching.exports import close
 from tools.teaching.__main__ import main
 
 
@@ -93,6 +94,24 @@ def test_an_older_export_is_replaced_and_nothing_else_is(tmp_path):
         assert other.read_bytes() == text.encode("utf-8", "surrogateescape")
 
 
+def test_another_learners_export_is_not_replaced(tmp_path):
+    path = tmp_path / "progress.json"
+    path.write_text(json.dumps({"format": export.FORMAT, "learner": "somebody else"}))
+    before = path.read_bytes()
+    with pytest.raises(Refused, match="another learner's export. Nothing was written; choose another name"):
+        export.write(path)
+    assert path.read_bytes() == before
+    path.write_text(json.dumps({"format": export.FORMAT, "learner": None}))
+    assert export.write(path)["learner"]
+
+
+def test_a_folder_that_may_not_be_written_is_named(tmp_path):
+    close(tmp_path)
+    with pytest.raises(Refused, match="mine.json cannot be written: Permission denied"):
+        export.write(tmp_path / "mine.json")
+    tmp_path.chmod(0o700)
+
+
 @pytest.mark.parametrize("name", ["a\nb", "\x1b[2J", "x" * 81])
 def test_a_name_is_one_short_line(name, tmp_path):
     with pytest.raises(Refused, match="expected a name of at most 80 letters"):
@@ -104,7 +123,7 @@ def test_the_command_looks_from_where_it_was_called_and_says_what_it_wrote(tmp_p
     monkeypatch.setenv("COURSE_CALLER", str(tmp_path))
     assert main(["progress", "--export", "mine.json"]) == 0
     said = capsys.readouterr().out
-    assert f"Wrote {tmp_path / 'mine.json'}: 0 exercises solved" in said and "under no name" in said
+    assert f"Wrote {tmp_path / 'mine.json'}: exercises solved: 0, guesses: 0" in said and "under no name" in said
     assert reading.export(tmp_path / "mine.json", "mine.json").label == "mine"
 
 

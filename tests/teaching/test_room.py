@@ -135,7 +135,7 @@ def test_the_doctor_runs_from_there(made):
     assert "Traceback" not in said.stderr and "Python" in said.stdout
 
 
-@pytest.mark.parametrize("command", ["test", "build", "bench", "update", "room", "hub"])
+@pytest.mark.parametrize("command", ["test", "build", "bench", "update", "room", "hub", "site"])
 def test_what_needs_the_full_course_says_so(made, command):
     said = inside(made[0], sys.executable, "course", command)
     assert said.returncode == 1 and said.stderr.startswith("course: this is an edition for a workshop (ROOM.md)")

@@ -200,7 +200,9 @@ def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNod
         if at + 1 < len(first):
             links.append(_link("**Next:** ", first[at + 1]) + " →")
         else:
-            links.append("**Next:** the lessons that follow are still to be written; the map says which come first")
+            left = [each for each in syllabus.lessons if not each.written and each.floor == 1]
+            words = "the lessons that follow are still to be written; the map says which come first"
+            links.append(f"**Next:** {words}" if left else "This is the last lesson.")
     elif kind == "exercises":
         links.append(f"[solutions {lesson.number}](../solutions/{lesson.stem}.ipynb), once you have tried")
     else:

@@ -36,7 +36,9 @@ def progress(words: list[str]) -> int:
     content = export.write(path, asked.name or "")
     solved = sum(each["solved"] is not None for each in content["exercises"].values())
     under = f"under the name {content['name']}" if content["name"] else "under no name"
-    print(f"Wrote {path}: {solved} exercises solved, {len(content['guesses'])} guesses, {under}. It was sent nowhere.")
+    print(
+        f"Wrote {path}: exercises solved: {solved}, guesses: {len(content['guesses'])}, {under}. It was sent nowhere."
+    )
     return 0
 
 
@@ -49,6 +51,8 @@ def class_(words: list[str]) -> int:
     parser.add_argument("--picture", metavar="FILE", help="a new file, PNG: who is where, tries, guesses")
     asked = parser.parse_args(words)
     table, picture = (_new(each) if each else None for each in (asked.csv, asked.picture))
+    if table and table == picture:
+        raise Refused(f"expected two files, got {table} for --csv and for --picture. Nothing was written")
     learners, skipped = reading.folder(_callers(asked.folder))
     print(classroom.tables(learners, skipped) or f"{asked.folder} holds no file.")
     if not learners:

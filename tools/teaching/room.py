@@ -131,9 +131,9 @@ Version {syllabus.load().version} of the course, commit {commit[:12]}, made by `
 {chr(10).join(rows)}
 
 `./course lab`, `doctor`, `progress`, `capstone`, `class`, `slides`, `setup` and `clean` work here. `test`, `build`, `bench`,
-`update`, `room` and `hub` need the full course. The checks are here, with their hints, and anyone who opens
+`update`, `room`, `hub` and `site` need the full course. The checks are here, with their hints, and anyone who opens
 `course_lib/checks/` can read them. A third hint is nearly the answer. Later lessons use functions that earlier exercises
-ask for, and those stand in `course_lib/`.
+ask for, and those stand in `course_lib/`. So do the drills' faults and post-mortems, in `course_lib/drills/`.
 """
 
 
