@@ -165,7 +165,7 @@ def test_what_scrolls_can_be_reached_by_keyboard_also_on_a_turned_phone(html):
         page.goto((html / "notebooks" / "09b_fewer_bits.html").as_uri())
         page.locator("mjx-container svg").last.wait_for()
         page.set_viewport_size(visit.NARROW)
-        page.wait_for_function("() => document.querySelector('.bd-article table[tabindex=\"0\"]')")
+        page.wait_for_function("() => document.querySelector('mjx-container[display=true][tabindex=\"0\"]')")
         letters = "all => all.filter(each => each.tabIndex === 0).map(each => each.textContent)"
         assert not page.eval_on_selector_all("mjx-container:not([display=true])", letters) and not wrong
 
