@@ -9,18 +9,26 @@ addEventListener("DOMContentLoaded", () => {
   }
 });
 
-// What scrolls sideways in its own box can be reached by keyboard.
+// What scrolls sideways in its own box can be reached by keyboard, also where a fold or a turned phone changes the page.
 addEventListener("load", async () => {
   await window.MathJax?.startup?.promise;
+  const article = document.querySelector(".bd-article");
   const reach = () => {
-    for (const box of document.querySelectorAll(".bd-article mjx-container, .bd-article table, .bd-article div.cell_output, .bd-article pre")) {
+    for (const box of article.querySelectorAll("mjx-container, table, div.cell_output, pre")) {
       const scrolls = box.scrollWidth > box.clientWidth + 1;
       if (scrolls) box.tabIndex = 0;
       else if (box.tabIndex === 0) box.removeAttribute("tabindex");
     }
   };
-  reach();
-  addEventListener("resize", reach);
+  if (article) new ResizeObserver(reach).observe(article);
+});
+
+// On a phone a figure fits the screen; a tap shows it in its own size, and it scrolls in its box.
+addEventListener("click", (event) => {
+  const figure = event.target.closest("a.course-figure");
+  if (!figure || !matchMedia("(max-width: 700px)").matches) return;
+  event.preventDefault();
+  figure.classList.toggle("large");
 });
 
 // The search: above the pages that hold all words, the sections that hold most of them, from sections.js.

@@ -8,6 +8,7 @@ import pytest
 
 from course_lib.places import CHECKOUT
 from tests.pages.browser import browser, watched
+from tests.site import visit
 from tools.site import run
 from tools.site.__main__ import SITE
 
@@ -145,6 +146,28 @@ def test_a_lesson_can_be_read_without_its_solution_being_seen(html):
         assert not fold.locator("pre").first.is_visible()
         fold.locator("summary").first.click()
         assert fold.locator("pre").first.is_visible() and not wrong
+
+
+def test_a_figure_fits_a_phone_and_a_tap_makes_it_larger(html):
+    with browser() as opened, watched(opened, viewport=visit.NARROW) as (page, wrong):
+        page.goto((html / "notebooks" / "15_microservices.html").as_uri())
+        figure = page.locator("a.course-figure").last
+        scrolls = "each => each.scrollWidth > each.clientWidth"
+        for enlarged in (False, True, False):
+            assert figure.evaluate(scrolls) == enlarged
+            assert not page.evaluate("document.documentElement.scrollWidth > innerWidth")
+            figure.click()
+        assert page.title().startswith("15 ") and not wrong
+
+
+def test_what_scrolls_can_be_reached_by_keyboard_also_on_a_turned_phone(html):
+    with browser() as opened, watched(opened, viewport=visit.WIDE) as (page, wrong):
+        page.goto((html / "notebooks" / "09b_fewer_bits.html").as_uri())
+        page.locator("mjx-container svg").last.wait_for()
+        page.set_viewport_size(visit.NARROW)
+        page.wait_for_function("() => document.querySelector('mjx-container[display=true][tabindex=\"0\"]')")
+        letters = "all => all.filter(each => each.tabIndex === 0).map(each => each.textContent)"
+        assert not page.eval_on_selector_all("mjx-container:not([display=true])", letters) and not wrong
 
 
 def test_the_theme_and_the_way_to_the_next_lesson_work(html):

@@ -57,9 +57,8 @@ class Pictures:
         width, height = struct.unpack(">II", data[16:24])
         alt = re.search(r'\balt="([^"]*)"', found.group(0))
         address = "../" * page.count("/") + f"_static/figures/{file}"
-        wide = " wide" if width > 750 or width > max(500, 1.45 * height) else ""  # on a phone it scrolls
         return (
-            f'<a class="course-figure{wide}" href="{address}"><img alt="{alt.group(1) if alt else ""}" src="{address}" '
+            f'<a class="course-figure" href="{address}"><img alt="{alt.group(1) if alt else ""}" src="{address}" '
             f'width="{width}" height="{height}"></a>'
         )
 
