@@ -69,9 +69,12 @@ claim(
 )
 
 # %% [markdown]
-# This is a *claim*: a sentence, a condition that the cell has just computed, and the number behind it. A claim that is
-# false stops the notebook. **Change** `1797` to `1798` in the cell above and run it again. Then change it back. The
-# course's tests run every claim, so they find a false sentence before you do.
+# This is a *claim*: a sentence, a condition that the cell has just computed, and the number behind it. A claim that
+# is false stops the notebook. **Change** `1797` to `1798` in the cell above and run it again. Then change it back.
+# The course's tests run every claim, so they find a false sentence before you do.
+#
+# Many lessons have a part called **Where this goes wrong**. It runs a mistake that people really make, and then the
+# line that repairs it. Several of these mistakes come from a few articles on deployment that this course grew from.
 #
 # ## What is a guess for?
 #
@@ -215,6 +218,7 @@ from course_lib.idioms import store
 print(store.solved() or "Nothing is solved yet.")
 
 # %% [markdown]
-# The exercises of every lesson are in a notebook of their own; the link is below. The solutions are in a third
-# notebook, with an explanation. In a terminal, `./course progress` (on Windows `py course progress`) shows all lessons
-# and your guesses. The next lesson goes the whole path once.
+# The exercises of every lesson are in a notebook of their own; the link is below. When a lesson says “now do exercise
+# 01.1”, open that notebook, solve this one exercise, and come back. The solutions are in a third notebook, with an
+# explanation. In a terminal, `./course progress` (on Windows `py course progress`) shows all lessons and your
+# guesses. The next lesson goes the whole path once.

@@ -67,8 +67,9 @@ show.images(
 )
 
 # %% [markdown]
-# The network starts with two *convolutions*, layers that look at 3 × 3 neighbourhoods. Two matrix products then decide.
-# The network returns ten *logits*, one number for each digit. The largest logit is its answer.
+# The network starts with two *convolutions*, layers that look at 3 × 3 neighbourhoods. Two matrix products then
+# decide. (Lessons 03 and 04 explain the other names in the code.) The network returns ten *logits*, one number for
+# each digit. The largest logit is its answer.
 
 # %%
 import torch
@@ -134,8 +135,9 @@ claim(
 )
 
 # %% [markdown]
-# A low loss on the training images proves little, because the network may know them by heart. So we measure on the test
-# set. `eval()` comes first. It switches off *dropout*, which disables random units during training.
+# A low loss on the training images proves little, because the network may know them by heart. So we measure on the
+# test set. `eval()` comes first. It switches off *dropout*, which sets some of the numbers between the layers to zero
+# at random during training.
 
 
 # %%
@@ -299,8 +301,9 @@ reveal("int8_bytes", small / large)
 
 # %% [markdown]
 # One byte instead of four suggests a quarter. But a file holds more than weights: operations, names and shapes. The
-# 8-bit file also holds the scales, the steps that convert, and the biases, which become 32-bit integers. The larger the
-# model, the smaller the share of this rest. What happened to the accuracy?
+# 8-bit file also holds the scales and the steps that convert. The *biases*, numbers that a layer adds to its sums,
+# become 32-bit integers. So they do not shrink. The larger the model, the smaller the share of this rest. What
+# happened to the accuracy?
 
 # %%
 quantized = run(int8_file, test_images)
@@ -547,7 +550,7 @@ claim(
 # balancer. A *namespace* holds what belongs together, so that it can be deleted together.
 #
 # ```bash
-# kind load docker-image digits-service:local   # only with kind, which keeps its own images
+# kind load docker-image digits-service:local   # only with kind (Kubernetes in Docker), which keeps its own images
 # kubectl apply -k k8s/overlays/local
 # kubectl rollout status deployment/digits -n digits-local
 # kubectl port-forward service/digits 8501:80 -n digits-local

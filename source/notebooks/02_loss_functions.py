@@ -413,8 +413,8 @@ claim("our losses are PyTorch's, to 1e-12", difference < 1e-12, f"{difference:.0
 #
 # Here is the course's data: images of handwritten digits, each with 64 grey values between 0 and 1. As a network we
 # take a single matrix, $z = xW + b$ (in code `x @ W + b`). The images are $x \in \mathbb{R}^{N \times 64}$, the
-# weights $W \in \mathbb{R}^{64 \times 10}$ and $b \in \mathbb{R}^{10}$. We draw the weights at random, as PyTorch
-# does, and then 30 times as large.
+# weights $W \in \mathbb{R}^{64 \times 10}$. The *biases* $b \in \mathbb{R}^{10}$ are weights too: one is added to
+# each logit. We draw the weights at random, as PyTorch does, and then 30 times as large.
 
 # %%
 from course_lib import data
@@ -557,7 +557,9 @@ claim(
 )
 
 # %% [markdown]
-# A dozen lines of NumPy read handwritten digits. Frameworks add autograd, larger networks, and more ways to go wrong.
+# A dozen lines of NumPy read handwritten digits. Lesson 00 read even more of them without any training. But it kept
+# all 1,347 training images and compared each of them for every answer. This model keeps 650 numbers, and lesson 04
+# trains a better one. Frameworks add autograd, larger networks, and more ways to go wrong.
 #
 # ## Which wrong losses raise no error?
 #
@@ -653,9 +655,9 @@ claim(
 #
 # ### Where this goes wrong: the label is not in the loss
 #
-# The article with which this course began prints the loss as $-\sum_i y_i \log y_i$. It uses one letter for the label
-# and for the prediction. A reader who takes $y$ as the prediction trains with $-\sum_j \hat y_j \ln \hat y_j$. This
-# runs, and the loss falls. Which of the two trainings ends with the lower loss?
+# One of the articles that this course grew from prints the loss as $-\sum_i y_i \log y_i$. It uses one letter for the
+# label and for the prediction. A reader who takes $y$ as the prediction trains with $-\sum_j \hat y_j \ln \hat y_j$.
+# This runs, and the loss falls. Which of the two trainings ends with the lower loss?
 
 # %%
 guess(

@@ -72,7 +72,7 @@ def gradient(theta, rows=slice(None)):
 #
 # $t$ counts the steps, and $\alpha > 0$ is the *learning rate*. Code calls it `lr`, and books on optimisation call it
 # the *step size*. One of the articles that this course grew from prints this formula. It names $\alpha$, but does not
-# say how to choose it. How large may it be?
+# say how to choose it. How large may $\alpha$ be?
 
 # %%
 guess(
@@ -394,7 +394,7 @@ def torch_walk(make_optimizer, steps=60):
 
 
 # %% [markdown]
-# Both walk 60 steps with the same settings.
+# Our optimizer and PyTorch's walk 60 steps each, with the same settings.
 
 # %%
 pairs = {
@@ -909,12 +909,12 @@ show.table(
 #
 # ## What real teams use
 #
-# They use AdamW, a form of Adam (exercise 03.3), for transformers and for many other networks. Many convolutional
-# networks are trained with momentum. Both come with warm-up and a falling rate. Teams start from the settings of a
-# published training of a similar model. Then they test a few learning rates, by factors of two or three. *Gradient
-# clipping* shortens a gradient that is too long, as a protection against a bad batch. A linear model, such as that of
-# the article, has a single valley. For it they use a solver that needs no learning rate: `LogisticRegression` in
-# scikit-learn.
+# They use AdamW, a form of Adam (exercise 03.3), for transformers (the networks behind language models) and for many
+# others. Many convolutional networks are trained with momentum. Both come with warm-up and a falling rate. Teams
+# start from the settings of a published training of a similar model. Then they test a few learning rates, by factors
+# of two or three. *Gradient clipping* shortens a gradient that is too long, as a protection against a bad batch. A
+# linear model, such as that of the article, has a single valley. For it they use a solver that needs no learning
+# rate: `LogisticRegression` in scikit-learn.
 #
 # ## Further reading
 #

@@ -98,8 +98,8 @@ claim(
 
 # %% [markdown]
 # The labels come from `randint(0, 2)`: they are coin tosses and do not depend on `x`. The best possible answer is a
-# probability of one half for each class, and its loss is $\ln 2$. The first, random weights cost more than that, so
-# both losses can fall at first. Later the model adapts to its own 100 tosses, and this only harms it on new ones.
+# probability of one half for each class, and its loss is $\ln 2$. The random weights at the start cost more, so both
+# losses can fall at first. Later the model adapts to its own 100 tosses, and this only harms it on new ones.
 #
 # **Your turn:** give the listing something to learn. Below the line that makes `y_train`, add
 # `y_train = (x_train[:, 0] > 0).long()`. Do the same for `y_val` and `y_new`, and run the cells of this section again.
@@ -264,9 +264,9 @@ def train(images, labels, seed, epochs=30, shift=0.5, after_epoch=None):
 # %% [markdown]
 # `backward()` *adds* to the gradients that are already there (lesson 03), so `zero_grad()` must come before it.
 #
-# The *one-cycle* schedule raises the learning rate in the first 30 % of the steps, and then lowers it almost to zero. A
-# high learning rate makes fast progress. A low one at the end makes the last steps small, so the weights settle. The
-# schedule also changes Adam's β₁, the factor with which Adam averages past gradients (lesson 03):
+# The *one-cycle* schedule raises the learning rate in the first 30 % of the steps, and then lowers it almost to zero.
+# Lesson 03 showed why it falls. The schedule also changes Adam's β₁, the factor with which Adam averages past
+# gradients:
 
 # %%
 optimizer = torch.optim.Adam(digits_cnn().parameters())
@@ -538,10 +538,12 @@ claim(
 )
 
 # %% [markdown]
+# That is about a point more than in lesson 01, with fewer images, but shifted ones.
+#
 # Other test images would give another number. The *true accuracy* is the share of all such images that the network
 # reads correctly. How far may it be from our number? A *95 % interval* answers this. If 100 teams each drew 450 new
-# test images and computed one, about 95 of these intervals would contain the true accuracy. `measure.wilson` needs two
-# numbers: how many answers were right, and of how many. (Lesson 04b derives the formula.)
+# test images and computed one, about 95 of these intervals would contain the true accuracy. `measure.wilson` needs
+# two numbers: how many answers were right, and of how many. (Lesson 04b derives the formula.)
 
 # %%
 right = round(accuracies[0] * 450)
@@ -558,8 +560,8 @@ claim(
 # %% [markdown]
 # Write the interval beside each accuracy that you report. It says nothing about other seeds, or about new writers.
 #
-# A percentage hides what went wrong, so look at the images. Here are the eight with the highest loss, averaged over the
-# three networks. Above each image stand its label and the different answers of the three networks.
+# A percentage hides what went wrong, so look at the images. Here are the eight with the highest loss, averaged over
+# the three networks. Above an image, `3 as 7/9` means: its label is 3, and the networks answered 7 or 9.
 
 # %%
 every_loss = F.cross_entropy(

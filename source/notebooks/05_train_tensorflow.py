@@ -1,8 +1,9 @@
 # %% [markdown]
 # # 05 Train in TensorFlow
 #
-# At 3 a.m. the nightly training ends with exit code 0. Its loss fell all night. In the morning the service misreads
-# digits that it read yesterday. A label had the wrong shape, or a loss had the wrong flag, and nothing raised an error.
+# At 3 a.m. the support line rings: the service misreads digits that it read yesterday. The new model's training ended
+# with exit code 0, and its loss fell from epoch to epoch. A label had the wrong shape, or a loss had the wrong flag,
+# and nothing raised an error.
 #
 # ## You will be able to
 #
@@ -15,8 +16,8 @@
 # ## Before you start
 #
 # You need lesson 02 (logits, cross-entropy, and its gradient) and lesson 04 (the training loop, validation, dropout).
-# As in lesson 02, $k$ is the label, and $y$ is the same label as a one-hot vector. This kernel holds TensorFlow alone.
-# The PyTorch network comes as a file.
+# As in lesson 02, $k$ is the label, and $y$ is the same label as a one-hot vector. This notebook loads TensorFlow,
+# and not PyTorch. The PyTorch network comes as a file.
 
 # %%
 import re
@@ -433,9 +434,9 @@ some_images, some_labels = next(iter(batches_of(images, labels)))
 print("one batch:", some_images.shape, some_labels.shape)
 
 # %% [markdown]
-# `cache` keeps what comes out of the steps before it, and repeats it in every later pass. *Augmentation* changes each
-# picture a little and keeps its label. It should make a new variant in every pass. Here it moves each picture by up to
-# one point. We count over five passes through 100 pictures.
+# `cache` keeps what comes out of the steps before it, and repeats it in every later pass. Augmentation (lesson 04)
+# should make a new variant of each picture in every pass. Here it moves each picture by up to one point. We count
+# over five passes through 100 pictures.
 
 
 # %%
@@ -526,9 +527,9 @@ claim(
 )
 
 # %% [markdown]
-# By default, `shuffle` draws a new order in every pass. So every pass makes another split, and the validation accuracy
-# becomes a training accuracy. Split the arrays before any pipeline begins. **Now do exercise 05.4**, a split that stays
-# the same when new images arrive. Here the course's own split does it:
+# By default, `shuffle` draws a new order in every pass. So every pass makes another split, and the validation
+# accuracy becomes a training accuracy. Split the arrays before any pipeline begins. **Now do exercise 05.4**, a split
+# that stays the same when new images arrive. (05.3 belongs to the next section.) Here the course's own split does it:
 
 # %%
 fit_part, held_part = data.hold_out(train)  # 1,122 and 225 images, every digit in its share
@@ -582,10 +583,10 @@ claim(
 )
 
 # %% [markdown]
-# What does the tape find? Take the last layer, and $N$ images. $H \in \mathbb{R}^{N \times 128}$ goes in, and the logits
-# $Z = HW + b$ come out. Lesson 02 derived the gradient $\hat y - y$ with respect to the logits of one image. Here the loss
-# is a mean over $N$ images. So the gradient with respect to $Z$ is $D = (\hat Y - Y)/N$, with a row for each image. The
-# weight $W_{ij}$ multiplies $h_{ni}$ in every image $n$. By the chain rule
+# What does the tape find? Take the last layer, and $N$ images. $H \in \mathbb{R}^{N \times 128}$ goes in, and the
+# logits $Z = HW + b$ come out. Lesson 02 had a single layer, and derived its gradient from answer minus truth. Here
+# $H$ takes the place of the images. Write $D = (\hat Y - Y)/N$ for answer minus truth, with a row for each image.
+# Then, as in lesson 02,
 #
 # $$\frac{\partial L}{\partial W_{ij}} = \sum_n h_{ni} D_{nj}, \quad\text{that is}\quad \frac{\partial L}{\partial W} = H^\top D .$$
 
@@ -605,9 +606,9 @@ claim("the tape finds what the formula says", off < 1e-5, f"largest difference {
 #
 # ## When should training stop?
 #
-# `fit` calls back after every epoch. A *callback* can then log, save, or stop. `EarlyStopping` watches the loss on the
-# validation images. It stops when this loss has reached no new minimum for some epochs. Their number is the
-# *patience*. Without `restore_best_weights=True` you would keep the weights of the last epoch, and not of the best one.
+# `fit` calls back after every epoch. A *callback* can then log, save, or stop. `EarlyStopping` watches the loss on
+# the validation images. It stops by the rule of lesson 04, with its patience. Without `restore_best_weights=True` you
+# would keep the weights of the last epoch, and not of the best one.
 
 # %%
 keras.utils.set_random_seed(5)
@@ -642,15 +643,15 @@ claim(
 )
 
 # %% [markdown]
-# `fit` cannot shuffle a `tf.data` pipeline, and without `shuffle=False` it would warn. The two curves are not measured
-# alike. The training loss is a mean over the epoch, *with* dropout, while the weights were still changing. The
-# validation loss is measured at the end of the epoch, without dropout. So the training loss may be the higher one, and
-# that is no sign of a mistake. **Your turn:** set `patience=1`. How many epochs does the training run now?
+# `fit` cannot shuffle a `tf.data` pipeline, and without `shuffle=False` it would warn. As in lesson 04, the two
+# losses are not measured alike. So the training loss may be the higher one, and that is no sign of a mistake. **Your
+# turn:** set `patience=1`. How many epochs does the training run now?
 #
 # ## Is the Keras twin as accurate as the PyTorch network?
 #
-# The twin that we keep trains on all 1,347 images. So no image is left for early stopping, and we fix 25 epochs. The
-# learning rate rises first and then falls, as in lesson 01.
+# The twin that we keep trains on all 1,347 images. So no image is left for early stopping, and we fix 25 epochs. We
+# compare it with lesson 01's network, which saw the same images, without shifts. Lesson 04's network had shifts, so
+# that comparison would not be fair. The learning rate rises first and then falls, as in lesson 01.
 
 # %%
 EPOCHS, SIZE = 25, 64
@@ -674,10 +675,10 @@ claim(
 )
 
 # %% [markdown]
-# Is it better or worse than the PyTorch network? Both answered the *same* 450 images. Where both are right, or both are
-# wrong, they do not differ. Only the images count on which exactly one of them is right. If both networks were equally
-# good, each such image would be the toss of a fair coin. So we count these images. Then we ask how often fair coins would
-# fall as unevenly as this, or more unevenly. This share is the *p-value* of *McNemar's exact test*.
+# Is it better or worse than the PyTorch network? Both answered the *same* 450 images. Where both are right, or both
+# are wrong, they do not differ. So we count only the images on which exactly one of them is right. If both networks
+# were equally good, each such image would be the toss of a fair coin. We ask how often fair coins would fall as
+# unevenly as our count, or more unevenly. This share is the *p-value* of *McNemar's exact test*.
 
 # %%
 twin_digits, pytorch_digits = twin_logits.argmax(axis=1), pytorch_logits.argmax(axis=1)
@@ -698,8 +699,9 @@ show.table(["right is", "test images"], rows, caption="Two networks on the same 
 # ## When does `tf.function` trace again?
 #
 # TensorFlow can run a Python function line by line. This is called *eager*. Or `tf.function` runs it once with
-# placeholders, writes down the operations as a *graph*, and from then on runs the graph without Python. The first run is
-# called *tracing*. `fit` uses a graph. What does it gain on our training step?
+# placeholders, writes down the operations as a *graph*, and from then on runs the graph without Python. The first run
+# is called *tracing*. `fit` uses a graph. What does a graph gain on our training step? (If you do not plan to train
+# in TensorFlow, you may skip this section.)
 
 # %%
 keras.utils.set_random_seed(5)
@@ -882,8 +884,8 @@ claim("`keras_models.digits_cnn` is this network", off < 1e-5, f"largest differe
 # %% [markdown]
 # ## Which line of PyTorch is which line of Keras?
 #
-# Use this table when you move a training script. Its figures come from the two frameworks' own objects. PyTorch is asked
-# in a process of its own, so that this kernel keeps one framework.
+# Use this table when you move a training script. Its figures come from the two frameworks' own objects. PyTorch is
+# asked in a process of its own, so that this notebook loads one framework only.
 
 # %%
 ASK_PYTORCH = """
@@ -926,9 +928,9 @@ header = ["what", "PyTorch", "Keras", "what differs"]
 show.table(header, figures + idioms, caption="The same training in two frameworks")
 
 # %% [markdown]
-# Two rows are easily overlooked. *Batch normalisation*, which our network does not have, shifts and scales numbers by
-# their running mean and spread. Both frameworks call its setting `momentum`. In PyTorch it is the share of the new batch,
-# in Keras the share that is kept. And the start weights differ: equal settings do not mean equal training.
+# Two rows are easily overlooked. The first is a setting of batch normalisation (lesson 04), a layer that our network
+# does not have. Both frameworks call it `momentum`. In PyTorch it is the share of the new batch, in Keras the share
+# that is kept. The second is the start: the first weights differ, and equal settings do not mean equal training.
 #
 # ## What we measured
 #

@@ -271,9 +271,10 @@ claim(
 #
 # ## Does the exported file give the same answers?
 #
-# Article 000 ends its conversion with the step "make sure that the converted model runs". Article 003 asks to check that
-# "no key information was lost". What would that mean? Conversion changes the form of a computation. It must not change
-# its value. This property is called *parity*. With $f$ the network in PyTorch and $g$ the exported model,
+# One of the articles ends its conversion with the step "make sure that the converted model runs". Another asks to
+# check that "no key information was lost". What would that mean? Conversion changes the form of a computation. It
+# must not change its value. This property is called *parity*. With $f$ the network in PyTorch and $g$ the exported
+# model,
 #
 # $$g(x) \approx f(x) \quad \text{for every input } x \text{ that can come.}$$
 #
@@ -471,8 +472,8 @@ print("one picture:", run(baked_file, images[:1]).shape)
 print(refusal(lambda: run(baked_file, images[:7]), lines=3))
 
 # %% [markdown]
-# The example's size is now part of the file. A service that collects requests into batches cannot use it. The mend is
-# the argument that our first export had: `dynamic_shapes` names the axis that may vary.
+# The example's size is now part of the file. A service that collects requests into batches cannot use it. Our first
+# export had the argument that repairs it: `dynamic_shapes` names the axis that may vary.
 
 # %%
 counts = {count: run(onnx_file, images[:count]).shape for count in (1, 2, 7, 450)}
@@ -692,8 +693,8 @@ report = sorted(scratch.glob("onnx_export_*_conversion.md"))[-1].read_text(encod
 print(re.search(r"Errors grouped by operator:\s*([^.]*\.[^.]*\.[^.]*\.)", report)[1])
 
 # %% [markdown]
-# The first mend is to write the same step with operators that the exporter knows. The median of $n$ numbers is the one
-# in the middle after sorting. (Of an even number, PyTorch takes the lower of the two in the middle.)
+# The first remedy is to write the same step with operators that the exporter knows. The median of $n$ numbers is the
+# one in the middle after sorting. (Of an even number, PyTorch takes the lower of the two in the middle.)
 
 
 # %%
@@ -713,8 +714,8 @@ claim(
 )
 
 # %% [markdown]
-# The second mend leaves the model alone. It gives the exporter a translation, written in ONNX operators by means of the
-# package `onnxscript`. Use it if the code belongs to someone else.
+# The second remedy leaves the model alone. You give the exporter a translation, written in ONNX operators by means of
+# the package `onnxscript`. Use it if the code belongs to someone else.
 
 # %%
 from onnxscript import opset18 as op
@@ -748,8 +749,9 @@ torch.export.save(torch.export.export(network, two, dynamic_shapes=any_batch), p
 reloaded = torch.export.load(pt2_file).module()
 
 # %% [markdown]
-# *TorchScript* is the older format. Article 001 names it, and you will meet it in C++ programs, in mobile apps and in
-# old model stores. It still works, with warnings, which we catch and print. New work starts with `torch.export`.
+# *TorchScript* is the older format. One of the articles names it, and you will meet it in C++ programs, in mobile
+# apps and in old model stores. It still works, with warnings, which we catch and print. New work starts with
+# `torch.export`.
 
 # %%
 with warnings.catch_warnings(record=True) as said:
@@ -774,8 +776,8 @@ claim(
 # %% [markdown]
 # ## When does a conversion become a compression?
 #
-# Article 004 writes conversion as $\text{convert}(\text{model}, \text{dtype})$, from floating point to integers. Most
-# weights are far below 1. What is left of them?
+# One of the articles writes conversion as $\text{convert}(\text{model}, \text{dtype})$, from floating point to
+# integers. Most weights are far below 1. What is left of them?
 
 # %%
 as_integers = torch_models.load_digits_cnn()
@@ -792,9 +794,9 @@ claim(
 )
 
 # %% [markdown]
-# Integers need a *scale*, and then it is quantization (lesson 09). Article 002 lists quantization among the conversions.
-# Keep the two words apart. **Conversion keeps the value of a computation. Compression changes the value, within limits,
-# on purpose.**
+# Integers need a *scale*, and then it is quantization (lesson 09). Another article lists quantization among the
+# conversions. Keep the two words apart. **Conversion keeps the value of a computation. Compression changes the value,
+# within limits, on purpose.**
 #
 # Some converters compress without being asked. *Core ML* is Apple's format. Its converter, `coremltools`, works on
 # Linux and macOS, and runs models on macOS only. It loads many libraries, so it gets a process of its own. It starts
@@ -934,7 +936,8 @@ print("to set 13:", refusal(lambda: onnx.version_converter.convert_version(model
 #
 # ## What we measured
 #
-# "It runs" was the test in article 000. Here are five models of this lesson that no service should use. Do they run?
+# "It runs" was the test in one of the articles. Here are five models of this lesson that no service should use. Do
+# they run?
 
 # %%
 wrong = {

@@ -15,8 +15,8 @@
 # ## Before you start
 #
 # Lesson 05 trained the network that we convert here. We call it the *twin*: it has the same layers as the PyTorch
-# network of lesson 04. You need some Python and NumPy. Lesson 06 converts the PyTorch network, but you can read this
-# lesson first.
+# network of lesson 04. You need some Python and NumPy. Lesson 06 asked the same questions about the PyTorch network.
+# Here the traps are different.
 
 # %%
 import contextlib
@@ -147,8 +147,8 @@ observe(
 #
 # ## Which calls of old tutorials still work?
 #
-# Now we import TensorFlow in this notebook. We load the twin and compute its *logits* for the 450 test images. Logits
-# are the raw outputs, one for each class; the largest is the answer. Every form below is compared with them.
+# Now we import TensorFlow in this notebook. We load the twin and compute its logits for the 450 test images. Every
+# form below is compared with them.
 
 # %%
 import keras
@@ -220,7 +220,7 @@ claim(
 # | convert to ONNX | `tf2onnx.convert.from_keras(model)` | `model.export("model.onnx", format="onnx")` |
 #
 # **Your turn:** in the last of the four calls, change `"folder"` to `"again.keras"` and run the cell again. The call
-# works, so the claim says no. Then change it back.
+# now works, so the claim is false and stops the cell. Then change it back.
 #
 # ## Which calls does a SavedModel accept?
 #
@@ -291,9 +291,9 @@ no_batch = attempt(lambda: served.serve(tf.constant(pixels[0])))
 
 # %% [markdown]
 # Does the folder compute the same as the twin? One article answers with a "formula": conversion = f(parameters,
-# structure, method). It predicts nothing that we could test. We test *parity*: we compare the outputs before and after
-# the conversion, on the same inputs. `measure.parity` returns the largest difference of a logit, and the share of the
-# images that keep their class.
+# structure, method). It predicts nothing that we could test. So we test *parity* as in lesson 06: we compare the
+# outputs before and after the conversion, on the same inputs. `measure.parity` returns the largest difference of a
+# logit, and the share of the images that keep their class.
 
 # %%
 parities = {"SavedModel": measure.parity(reference, saved_logits)}
@@ -329,7 +329,7 @@ claim(
 #
 # ## What is in a .keras file, and in an old .h5 file?
 #
-# A `.keras` file is a zip archive. Python's standard library can open it.
+# Lesson 05 looked into a `.keras` file: it is a zip archive of three parts. Now we also read the configuration.
 
 # %%
 with zipfile.ZipFile(shipped["model.keras"]) as archive:
@@ -559,15 +559,18 @@ show.finding(
 )
 
 # %% [markdown]
-# Now you can give a reason for a tolerance. Choose it well below half of the smallest margin that you care about. You
-# also see why "the classes agree on 450 images" is weak evidence. Most of these images have large margins, so a larger
-# error could stay hidden. The next image may have a smaller margin. **Now do exercise 07.3**, a gate for a release
-# pipeline that compares the numbers.
+# So there are two tolerances, for two questions. Lesson 06 asked: does the converted model compute the same, up to
+# rounding? Its rule is strict, and 8 bits break it on purpose. Here we ask: can the change turn an answer? For this
+# question, choose a tolerance well below half of the smallest margin that you care about.
+#
+# You also see why "the classes agree on 450 images" is weak evidence. Most of these images have large margins, so a
+# larger error could stay hidden. The next image may have a smaller margin. **Now do exercise 07.3**, a gate for a
+# release pipeline that compares the numbers.
 #
 # ## How do I convert a Keras model to ONNX?
 #
-# *ONNX* is a file format for graphs of operators, and many runtimes read it. Keras 3 exports it through the library
-# `tf2onnx`. The library's own call for Keras models is older than Keras 3, and fails.
+# Many runtimes read *ONNX* files (lesson 06). Keras 3 exports them through the library `tf2onnx`. The library's own
+# call for Keras models is older than Keras 3, and fails.
 
 # %%
 import onnx

@@ -81,11 +81,11 @@ claim(
 )
 
 # %% [markdown]
-# **Where this goes wrong.** A reloaded SavedModel cannot be called like a function. Its *signature* can: the entry
-# point that was saved with names and types. Next, the batch axis is missing. A model expects $N$ pictures,
-# $(N, H, W, C)$ with height, width and channels, and a single one is `x[None]`. Last, the size and the channels do not fit.
-# (TensorFlow complains about grouped convolutions. It means that three channels came where one was expected.) Each of
-# these errors costs a minute, because TensorFlow refuses the call.
+# **Where this goes wrong.** As lesson 07 showed, a reloaded SavedModel is called by its *signature*, and not like a
+# function. Next, the batch axis is missing. A model expects $N$ pictures, $(N, H, W, C)$ with height, width and
+# channels, and a single one is `x[None]`. Last, the size and the channels do not fit. (TensorFlow complains about
+# grouped convolutions. It means that three channels came where one was expected.) Each of these errors costs a
+# minute, because TensorFlow refuses the call.
 #
 # The last line of the output is the expensive mistake: the model *answers*. The picture was prepared by the recipe of
 # another network, VGG-16, and no program can notice that. Here is that recipe, compared with what Keras computed in the
@@ -334,9 +334,9 @@ claim(
 # ranks these mistakes badly. A dashboard that shows how sure the network is does not find them either. By that number
 # VGG's recipe looks better than the right preparation.
 #
-# **Your turn:** what does it cost to use the green channel instead of the red one? In a new cell, write a preparation
-# with `rgb[..., 1]` and give it to `measured`. **Now do exercise 08.1**: one function that takes pictures in all the
-# forms in which clients send them.
+# **Your turn:** what does it cost to use the green channel instead of the red one? In a new cell, write a function
+# `green_ink` like `ink_of`, with `rgb[..., 1]`. Then run `measured([average(green_ink(rgb)) for rgb in taken])`.
+# **Now do exercise 08.1**: one function that takes pictures in all the forms in which clients send them.
 #
 # ## Why does a photograph arrive lying on its side?
 #
@@ -487,7 +487,7 @@ claim(
 # service that named only JPEG and PNG was safe from it.
 #
 # A check of the *array* comes too late, because the array exists only after decoding. **Now do exercise 08.3**, a
-# decoder for whatever strangers send.
+# decoder for whatever strangers send. (08.2 comes later.)
 #
 # ## Can preprocessing travel with the model?
 #
@@ -495,8 +495,9 @@ claim(
 # everything from the points to the probabilities into the ONNX file. Every client, whatever its programming language,
 # sends bytes.
 #
-# ONNX has a text form that the `onnx` package reads. Here is our preparation, line by line. The matrix $A$ is a
-# function of its own, `weights`, because it is needed twice. Compare it with `block_weights`.
+# ONNX has a text form that the `onnx` package reads. Here is our preparation, line by line: `prepare` is `ink_of` and
+# `average`. The matrix $A$ is needed twice, so it is a function of its own, `weights` (our `block_weights`). You may
+# skim both.
 
 # %%
 HEAD = '<ir_version: {ir}, opset_import: ["" : {opset}, "course" : 1]>'
@@ -870,9 +871,12 @@ claim(
 # ## What real teams use
 #
 # For preprocessing inside the model they use Keras preprocessing layers, `onnxruntime-extensions` (tokenizers, image
-# decoding) or Triton's ensembles. Contracts are the metadata of the Open Inference Protocol, MLflow's model signatures,
-# or pydantic models at the door of the service (lesson 14). Feature stores compute a feature once for training and
-# serving. Hugging Face keeps a `preprocessor_config.json` beside the weights: read it before you resize anything.
+# decoding) or Triton's ensembles. Contracts are the metadata of the Open Inference Protocol, MLflow's model
+# signatures, or pydantic models at the door of the service (lesson 14). Feature stores compute a feature once for
+# training and serving. Hugging Face keeps a `preprocessor_config.json` beside the weights: read it before you resize
+# anything.
+#
+# The next part of the course makes the model smaller. The pipeline around it stays as it is.
 #
 # ## Further reading
 #

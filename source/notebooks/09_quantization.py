@@ -66,9 +66,9 @@ claim(
 # %% [markdown]
 # The count stays the same. Each number gets fewer bits. (Fewer *numbers* is pruning, lesson 11.)
 #
-# Another of the articles gives quantization as a formula: "Quantization(Model) = Convert float parameters to integers".
-# In NumPy that is one call, `w.astype(np.int8)`. Our network reads more than 99 % of the test images correctly. How
-# many does it read after that call?
+# Another of the articles gives quantization as a formula: "Quantization(Model) = Convert float parameters to
+# integers". In NumPy that is one call, `w.astype(np.int8)`. Lesson 06 tried it in passing. Our network reads more
+# than 99 % of the test images correctly. Do you remember how many it reads after that call?
 
 # %%
 guess("literal", "What is the accuracy after `w.astype(np.int8)` for every weight?", share=True)
@@ -352,9 +352,9 @@ claim(
 )
 
 # %% [markdown]
-# The prediction knew only the mean square of the weights and their peak. (It is a little more than 6 dB because one
-# level is unused. Of few levels that is a larger share.) Why does it fail at 2 bits? Three numbers are left,
-# $-\beta$, 0 and $\beta$.
+# The prediction knew only the mean square of the weights and their peak. (A bit is worth a little more than 6 dB
+# because one level is unused, and the fewer levels there are, the more it counts.) Why does it fail at 2 bits? Three
+# numbers are left, $-\beta$, 0 and $\beta$.
 
 # %%
 to_zero = {
@@ -381,10 +381,9 @@ claim(
 # ## Is the int8 model worse than the float32 model?
 #
 # Now round all weights to int8, and look at the answers. A dashboard shows two accuracies, before and after. But both
-# were measured on the same images, so we can say more. An image tells us nothing if both models read it correctly, or if
-# both are wrong. Only the *disagreements* count: $n_1$ images that only the first model reads correctly, and $n_2$ that
-# only the second does. If both models are equally good, each of these $n_1 + n_2$ images is like the toss of a coin. The
-# probability of a split at least as uneven as ours is the *p-value* of McNemar's test:
+# were measured on the same images, so we can say more. As in lesson 05, only the *disagreements* count: $n_1$ images
+# that only the first model reads correctly, and $n_2$ that only the second does. If both models are equally good,
+# each of these is like the toss of a coin. Here is McNemar's p-value as a formula:
 #
 # $$p = \min\Big(1,\; 2 \sum_{k=0}^{\min(n_1, n_2)} \binom{n_1 + n_2}{k}\, 2^{-(n_1 + n_2)}\Big) .$$
 
@@ -589,7 +588,8 @@ observe(
 #
 # Here $W^{(1)}_c$ is the filter of the first convolution that makes channel $c$, $b^{(1)}_c$ is its bias, and
 # $W^{(2)}_{:,c}$ are all weights of the second convolution that read it. The function stays the same. We call the new
-# network the *twin*. Its factors lie between $2^{-12}$ and 1, with evenly drawn exponents.
+# network the *twin*. (It is not the Keras twin of lesson 05.) Its factors lie between $2^{-12}$ and 1, with evenly
+# drawn exponents.
 
 
 # %%
@@ -827,9 +827,9 @@ show.table(
 
 # %% [markdown]
 # Both columns show a collapse, and a scale for each channel repairs most of it. Zero points did the rest for
-# MobileNet. They cannot for our twin, whose ranges differ by input. Only the pattern can be compared, since network,
-# task and damage are different. Note also what did *not* break: factors up to 64 times apart. A network does not need
-# equal channels.
+# MobileNet. They cannot help our twin, because its ranges differ from input to input. Only the pattern can be
+# compared, since network, task and damage are different. Note also what did *not* break: factors up to 64 times
+# apart. A network does not need equal channels.
 #
 # One condition is easy to forget. A factor passes a ReLU, but not every activation. MobileNet-v1 has *ReLU6*, which
 # also cuts off above 6:

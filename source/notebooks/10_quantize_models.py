@@ -496,7 +496,7 @@ show.finding(
 )
 
 # %% [markdown]
-# **Now do exercise 10.2**, a reader for such profiles.
+# **Now do exercise 10.2**, a reader for such profiles. (10.1 comes later.)
 #
 # **Your turn:** make `mine = static("wide", fit_pixels["wide"][:200], QuantType.QInt8, "mine")`, and look at
 # `profile("wide", mine)`. Which operator multiplies now, and does the setting change it?
@@ -575,8 +575,8 @@ claim(
 # The converter runs in a process of its own. It gets lesson 05's digits model, and Keras copies of the two large
 # networks with the same weights.
 #
-# **Where this goes wrong.** One of the articles behind this course writes `tf.quantization.quantize_model(model)`. We
-# try that call in the same process.
+# **Where this goes wrong.** The same process also tries the article's call from lesson 07,
+# `tf.quantization.quantize_model(model)`.
 
 # %%
 CONVERT = f"""

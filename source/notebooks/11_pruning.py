@@ -217,7 +217,7 @@ claim(
 )
 
 # %% [markdown]
-# The scan suggests a rule: stop in each layer before pruning it *alone* costs more than one point. How many points
+# The scan suggests a rule: prune each layer as long as this layer *alone* costs at most one point. How many points
 # does the network lose if all four layers are pruned that far at once?
 
 # %%
@@ -286,8 +286,8 @@ claim(
 #
 # The last row needs no scan. *Global* pruning ranks all weights of the network together. In our table it has the best
 # mean. But it compares weights of different layers, and that comparison can be meaningless. Divide the weights and
-# biases of the first layer by 64, and multiply the second layer's weights by 64. No answer changes, because
-# $\mathrm{ReLU}(cx) = c\,\mathrm{ReLU}(x)$ for $c > 0$. How does each rule prune this network?
+# biases of the first layer by 64, and multiply the second layer's weights by 64. No answer changes, as with lesson
+# 09's twin: $\mathrm{ReLU}(cx) = c\,\mathrm{ReLU}(x)$ for $c > 0$. How does each rule prune this network?
 
 # %%
 rescaled = copy.deepcopy(network)
@@ -555,7 +555,7 @@ claim(
 #
 # ### Where this goes wrong: the article's pruning call
 #
-# This is the article's listing, for the library tensorflow-model-optimization:
+# One of the articles prints this listing, for the library tensorflow-model-optimization:
 #
 # ```python
 # pruned_model = tfmot.sparsity.keras.prune_low_magnitude(model, begin_step=1000, end_step=2000, ratio=0.5)
@@ -675,8 +675,8 @@ observe(
 
 # %% [markdown]
 # A zero takes four bytes like any other number, and it is multiplied like any other number. Zeros save something only
-# if a *format* leaves them out, or a *kernel* skips them. (A kernel is the routine that does the arithmetic.) gzip is
-# such a format, for a file that is stored or sent. Unpacked in memory, the model is as large as before.
+# if a *format* leaves them out, or a kernel (lesson 10) skips them. gzip is such a format, for a file that is stored
+# or sent. Unpacked in memory, the model is as large as before.
 
 # %%
 difference = np.abs(

@@ -68,7 +68,8 @@ claim(
 
 # %% [markdown]
 # So the teacher's first choice only repeats the label. The nine other probabilities are tiny. To enlarge them, we
-# divide the teacher's logits $v_j$ by a *temperature* $T$ before the softmax. $C = 10$ is the number of classes:
+# divide the teacher's logits $v_j$ by a *temperature* $T$ before the softmax (lesson 08). $C = 10$ is the number of
+# classes:
 #
 # $$q_j(T) = \frac{e^{v_j/T}}{\sum_{i=0}^{C-1} e^{v_i/T}}, \qquad v \in \mathbb{R}^C \text{ the teacher's logits},\; T > 0 .$$
 
@@ -289,9 +290,10 @@ run_all = torch.vmap(run)  # many students, each on its own images
 run_on_same = torch.vmap(run, in_dims=(0, None))  # many students, all on the same images
 
 # %% [markdown]
-# A *setting* says what a student learns from: the weight $w$ of the teacher ($w = 0$: alone), the temperature, and the
-# answers. We use ten *seeds*, 0 to 9. If two settings use the same images, the two students of one seed start from the
-# same weights and see these images in the same order. So we compare them in pairs.
+# A *setting* says what a student learns from: the weight $w$ of the teacher ($w = 0$: alone), the temperature, and
+# the answers. We use ten *seeds*, 0 to 9. If two settings use the same images, the two students of one seed start
+# from the same weights and see these images in the same order. So we compare them in pairs. The code is lesson 04's
+# loop with more axes; you need not read every line.
 
 
 # %%
@@ -402,7 +404,7 @@ claim(
 # $$p = \frac{1}{2^{10}}\;\#\Bigl\{\,\epsilon \in \{-1, 1\}^{10} : \Bigl|\sum_s \epsilon_s d_s\Bigr| \ge \Bigl|\sum_s d_s\Bigr|\,\Bigr\}.$$
 #
 # If all ten differences have the same sign, only two ways qualify: all plus and all minus. This *permutation test* is
-# called the *sign-flip test*. It does not assume a normal distribution.
+# called the *sign-flip test*.
 
 
 # %%
@@ -495,9 +497,9 @@ claim(
 #
 # ## Which temperature should I use?
 #
-# Papers report temperatures for their own models. We try five, with ten students each, and at $T = 4$ also half the
-# weight ($w = 0.5$). The validation part chooses. It has 225 labels, which a team with 100 labels would not have. Such
-# a team chooses by cross-validation, or takes a value in the middle.
+# We try five temperatures, with ten students each, and at $T = 4$ also half the weight ($w = 0.5$). The validation
+# part chooses. It has 225 labels, which a team with 100 labels would not have. Such a team chooses by
+# cross-validation, or takes a value in the middle.
 
 # %%
 at_others = [Setting(temperature=float(T)) for T in (1, 2, 8, 32)]
@@ -791,9 +793,8 @@ claim(
 )
 
 # %% [markdown]
-# Together they are better than either alone. Pruning gives a better start, and the answers of the large network say
-# more about 100 images than their labels do. You need no second model: the network that you already have is the
-# teacher.
+# Pruning gives a better start, and the answers of the large network say more about 100 images than their labels do.
+# You need no second model: the network that you already have is the teacher.
 #
 # ## Can a student recognise a class that it never saw?
 #
@@ -940,11 +941,12 @@ ledger.picture(
 #
 # ## What real teams use
 #
-# Many small language models are made by distillation. Some are trained on text that a larger model wrote, others on its
-# probabilities for the next token. DistilBERT and TinyBERT also match inner layers. The Minitron models were made as
-# here: a language model is pruned, and the unpruned one is its teacher. Hugging Face's TRL and NVIDIA's Model Optimizer
-# support distillation. Check the licence first: several providers forbid you to train competing models on their
-# answers.
+# Many small language models are made by distillation. Some are trained on text that a larger model wrote, others on
+# its probabilities for the next token. The Minitron models were made as here: a language model is pruned, and the
+# unpruned one is its teacher. Hugging Face's TRL and NVIDIA's Model Optimizer support distillation. Check the licence
+# first: several providers forbid you to train competing models on their answers.
+#
+# The next part asks what makes a model fast.
 #
 # ## Further reading
 #

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 13 Performance
 #
-# At 3 a.m. the service is too slow, and somebody has already ordered machines with twice the FLOPS. They will not help,
-# because the processor waits for memory most of the time. The p99 on the dashboard looks fine, because it leaves out
-# the time that requests spend in the queue.
+# At 3 a.m. the service is too slow, and somebody has already ordered machines that do twice the operations a second.
+# They will not help, because the processor waits for memory most of the time. The p99 on the dashboard looks fine,
+# because it leaves out the time that requests spend in the queue.
 #
 # ## You will be able to
 #
@@ -43,15 +43,15 @@ path.picture(here="13")
 # %% [markdown]
 # ## How long should an answer take?
 #
-# This course grew from a set of articles. One of them gives a formula, with an image model as the example:
+# One of the articles behind this course gives a formula, with an image model as the example:
 #
 # $$\text{inference time} = \frac{\text{number of operations}}{\text{speed of the hardware}} = \frac{10^8}{2 \times 10^9 \text{ per second}} = 50 \text{ ms}.$$
 #
-# It needs two numbers from two data sheets. Is it right? To find out, we take three networks:
+# It needs two numbers from two data sheets. Is it right? To find out, we take the three networks of lesson 10:
 #
 # - `digits_cnn`, the course's small model;
-# - `wide`, five *dense* layers (each output is a weighted sum of all inputs), four of them 1,024 × 1,024;
-# - `small_resnet`, nine *convolutions* (each output is a weighted sum of the inputs in a small window).
+# - `wide`, five dense layers, four of them 1,024 × 1,024;
+# - `small_resnet`, nine convolutions.
 #
 # A separate process exports the two large ones. When it ends, the memory that PyTorch took is free again. They stay
 # untrained: we ask how long they take, not what they answer. The process also returns how many operations PyTorch
@@ -90,8 +90,8 @@ pictures["digits_cnn"] = test.images[:, None].copy()  # (450, 1, 8, 8)
 
 # %% [markdown]
 # Now count the operations. By convention a multiplication and an addition are two operations. They are called FLOPs,
-# *floating-point operations*. FLOP/s, also written FLOPS, means operations *per second*. (Some papers count a
-# multiplication with its addition as one, and report half as many.)
+# *floating-point operations*. FLOP/s, also written FLOPS, means operations *per second*. (Lesson 11 and some papers
+# count both as one MAC, and report half as many.)
 #
 # - One output of a dense layer is a sum over $N_{in}$ products: $F = 2\,b\,N_{in} N_{out}$ for a batch of $b$.
 # - One output of a convolution is a sum over $C_{in} k^2$ products, for a window of $k \times k$ points in $C_{in}$
@@ -377,10 +377,10 @@ show.finding(
 # flat lines of the bytes, and further pictures cost little. Then they rise as the line of the operations does.
 
 #
-# Most points lie above their lines, because a *kernel* (the code of an operator) rarely reaches the peak. (A point
-# below its line means that the machine was slower while we measured its limits.) So the roofline is a bound, not a
-# forecast. The article's formula is the same bound without the bytes. It is furthest from the truth where a service
-# often works: at one request at a time.
+# Most points lie above their lines, because a kernel (lesson 10) rarely reaches the peak. (A point below its line
+# means that the machine was slower while we measured its limits.) So the roofline is a bound, not a forecast. The
+# article's formula is the same bound without the bytes. It is furthest from the truth where a service often works: at
+# one request at a time.
 #
 # The same measurements make the picture that gave the roofline its name. The height of a point is the speed that the
 # layer reaches. The roof above the point is the most that this machine allows.
@@ -562,8 +562,8 @@ claim(
 #
 # ## Where does the time go inside the model?
 #
-# ONNX Runtime has a profiler, which you switch on when you make the session. It writes a JSON list of events. An event
-# says which operator ran, when it began (`ts`), and how long it took (`dur`), in microseconds.
+# Lesson 10 compared forms of a model with ONNX Runtime's profiler. Here we read one profile closely. An event says
+# which operator ran, when it began (`ts`), and how long it took (`dur`), in microseconds.
 
 # %%
 profiled = session(
@@ -936,6 +936,8 @@ ledger.picture(
 # Perfetto to view the JSON that ONNX Runtime writes. For load: wrk2, k6, Locust and Vegeta. Before you use one, find
 # out whether it counts from the schedule. On Kubernetes, the static CPU policy can give a pod whole processors of its
 # own. Some teams also test latency in continuous integration, against a budget with a tolerance.
+#
+# The next part puts the model behind an API.
 #
 # ## Further reading
 #
