@@ -25,8 +25,11 @@ CHANGES = ("apply -f", "rollout restart")
 ELSEWHERE = ("-n", "--namespace", "-A", "--all-namespaces", "-w", "--watch", "--follow", "--context", "--kubeconfig")
 LONG = {"po": "pods", "pod": "pods", "deploy": "deployments", "deployment": "deployments", "rs": "replicasets",
         "replicaset": "replicasets", "svc": "services", "service": "services", "ep": "endpoints", "endpoint": "endpoints",
-        "ev": "events", "event": "events", "quota": "resourcequotas", "resourcequota": "resourcequotas"}  # fmt: skip
-"""What kubectl takes for the name of a kind."""
+        "endpointslice": "endpointslices", "ev": "events", "event": "events", "quota": "resourcequotas",
+        "resourcequota": "resourcequotas", "-p": "--previous"}  # fmt: skip
+"""What kubectl takes for the name of a kind, and for an option."""
+ONLY = ("digits", "team-digits")
+"""The Service and the quota. There are no others, so a command means the same without their names."""
 
 
 def words_of(line: str) -> list[str]:
@@ -82,6 +85,10 @@ class Live:
         """What the users saw until now is no part of the story: the drill was being set up."""
         self._forgotten += len(self.users())
 
+    def forget_events(self) -> None:
+        """Nor are the events. A cluster keeps them for an hour, so servers that run for longer have none."""
+        kubectl("-n", self.namespace, "delete", "events", "--all")
+
     def objects(self) -> list[dict]:
         """Deployments, Service and quota, as the API server has them."""
         return kubernetes.listed("deployments,services,resourcequotas", self.namespace)
@@ -121,13 +128,24 @@ class Recording:
         kept = json.loads((RECORDINGS / f"drill_4_{fault}.json").read_text(encoding="utf-8"))
         self.recorded, self.engine, self.seed = kept["recorded"], kept["engine"], kept["seed"]
         self._said, self._users, self._facts = kept["said"], kept["users"], kept["facts"]
+        users = next(name for name, each in self._facts["pods"].items() if each["of"] == "users")
+        self._said |= dict.fromkeys([f"logs {users}", "logs deployments/users"], "\n".join(self._users))
 
     def said(self, line: str, folder: Path) -> str:
         words = words_of(line)
         if " ".join(words).startswith(CHANGES):
             return "(This is a recording. Nothing is applied: `drill.repaired()` reads the files.)"
-        known = {key(each.split()): text for each, text in self._said.items()}
-        return known.get(key(words)) or "\n  ".join(["(The recording does not have this. It has:", *self._said]) + ")"
+        known = {plain(each.split()): text for each, text in self._said.items()}
+        asked = plain(words)
+        if asked in known:
+            return known[asked]
+        for name in asked:  # `get pods NAME` is a row of `get pods`; the warnings are rows of `get events`
+            head, *rows = known.get(asked - {name}, "").splitlines() or [""]
+            if found := [row for row in rows if name.removeprefix("type=") in row.split()[:2]]:
+                return "\n".join([head, *found])
+        why = ("(This recording does not have your command: nobody gave it on the day of the recording. It has those below. "
+               "Short names such as `po` and `svc` work too, and so do `get` with one name and the events of `type=Warning`.")  # fmt: skip
+        return "\n  ".join([why, *self._said]) + ")"
 
     def users(self) -> list[str]:
         return self._users
@@ -139,12 +157,15 @@ class Recording:
         """Nothing was made."""
 
 
-def key(words: list[str]) -> tuple:
-    """The same for commands that mean the same: `get po`, `get pods`; `describe pod/NAME`; options in any order."""
-    words = [part for word in words for part in (word.split("/") if re.match(r"\w+/\w", word) else [word])]
-    words = [LONG.get(word, word) for word in words if word != "-o"]
-    plain = [word for word in words if not word.startswith("--tail")]
-    return tuple(plain[:2]), frozenset(plain[2:])
+def plain(words: list[str]) -> frozenset[str]:
+    """The same for commands that mean the same: `get po -owide`, `get pods -o wide`; `describe pod/NAME`; any order. The
+    options that only sort or shorten count for nothing."""
+    words = ["get", *words] if words[0] == "events" else words
+    parts = [part for word in words for part in (word.split("/") if re.match(r"[\w.]+/\w", word) else [word])]
+    parts = [re.sub(r"^(-o|--output|-l|--selector|--field-selector)=?|\.apps$", "", part) for part in parts]
+    parts = [LONG.get(part, part) for part in parts]
+    kept = (part for part in parts if not re.match(r"--(tail|sort-by|timeout)|[.\d]", part))
+    return frozenset(part for part in kept if part not in ("", *ONLY))
 
 
 def cluster(fault: str) -> Live | Recording:
@@ -229,14 +250,22 @@ def record(begin: Callable[[str], object], faults: tuple[str, ...]) -> None:
     """Keeps what the cluster says of each fault, as much as a diagnosis wants. begin: starts the drill with a fault, live."""
     for fault in faults:
         drill = begin(fault)
-        facts, servers = drill.cluster.facts(), drill.servers
-        newest = max((name for name, each in facts["pods"].items() if each["of"] in servers),
-                     key=lambda name: (facts["pods"][name]["of"], facts["pods"][name]["restarts"]))  # fmt: skip
-        ones = {each["of"]: name for name, each in facts["pods"].items() if each["of"] != "users"} | {
-            facts["pods"][newest]["of"]: newest}  # fmt: skip
-        lines = ["get deployments", "get pods", "get pods -o wide", "get pods --show-labels", "get services -o wide",
-                 "describe endpoints digits", "describe resourcequotas", "get events --field-selector type=Warning",
-                 f"describe pods {newest}", *(f"logs {name}" for name in ones.values())]  # fmt: skip
+        facts, (old, new) = drill.cluster.facts(), drill.servers
+        pods = {
+            name: [pod for pod in facts["pods"] if facts["pods"][pod]["of"] == name] for name in facts["deployments"]
+        }
+        shown = [*(pods[new] or pods[old][:1]), pods[drill.story["collector"]][0]]
+        logs = [*pods[new], *(each[0] for name, each in pods.items() if name not in (new, "users"))]
+        sets = re.findall(rf"^{new}-\w+", drill.cluster.said("get replicasets", drill.folder), flags=re.M)
+        again = [pod for pod in pods[new] if facts["pods"][pod]["restarts"]]
+        lines = ["get all", "get deployments", "get replicasets", "get pods", "get pods -o wide",
+                 "get pods --show-labels", "get pods -l app=digits", "get services", "get services -o wide", "get endpoints",
+                 "get endpointslices", "get resourcequotas", "get events --sort-by=.lastTimestamp",
+                 "describe services", "describe endpoints", "describe resourcequotas", f"describe deployments {new}",
+                 *(f"describe replicasets {each}" for each in sets if not pods[new]),
+                 *(f"describe pods {pod}" for pod in shown), f"rollout status deployments {new}",
+                 *(f"logs {pod}" for pod in logs), *(f"logs {pod} --previous" for pod in again),
+                 *(f"logs deployments/{name}" for name, each in pods.items() if each and name != "users")]  # fmt: skip
         kept = {"drill": 4, "fault": fault, "seed": drill.seed, "recorded": date.today().isoformat(),
                 "engine": drill.cluster.engine, "facts": facts, "users": drill.cluster.users()[-15:],
                 "said": {line: _nameless(drill.cluster.said(line, drill.folder)) for line in lines}}  # fmt: skip

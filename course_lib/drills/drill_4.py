@@ -35,6 +35,7 @@ class TheDrill(Drill):
             first = [each for name in texts if name != NEW for each in self.plan[name]]
             self.cluster.place(manifests.program(), *first)
             self._wait(lambda: self._unsettled(new=False), "the drill's pods do not run")
+            self.cluster.forget_events()
             self.cluster.place(*self.plan[NEW])
             self._wait(self._unsettled, "the new version's pods are not as they should be")
             self.cluster.forget()

@@ -48,7 +48,7 @@ drill = begin_drill(4)
 # cluster, a terminal takes any command, with the namespace from above: `kubectl get pods -n NAMESPACE`.
 #
 # A recording has one story for each cause. It answers only the commands that were recorded. If it does not have yours, it
-# lists those that it has. It has `describe` for one server, and `logs` for one pod of each Deployment.
+# lists those that it has. It has `describe` and `logs` for the new servers, and `logs` for one pod of each other Deployment.
 #
 # ## Where do I begin?
 #
@@ -79,9 +79,10 @@ print((drill.folder / "service.yaml").read_text())
 # ```text
 # get pods -o wide                            get deployments
 # get pods --show-labels                      get services -o wide
-# describe pod POD                            describe endpoints digits
+# describe pod POD                            describe service digits
+# describe deployment DEPLOYMENT              describe endpoints digits
 # logs POD                                    describe resourcequotas
-# get events --field-selector type=Warning
+# get events --sort-by=.lastTimestamp         get events --field-selector type=Warning
 # ```
 
 # %%

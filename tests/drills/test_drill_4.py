@@ -253,7 +253,7 @@ def test_what_reads_is_run_and_everything_else_is_left_to_a_terminal(replay):
     drill = replay("label")
     assert drill.kubectl("kubectl get po -o wide") == drill.kubectl("get pods -o wide")
     name = table(drill.kubectl("get pods"))[0][0]
-    assert "does not have this" in drill.kubectl("get nodes") and name
+    assert "does not have your command" in drill.kubectl("get nodes") and name
     assert "Nothing is applied" in drill.kubectl("apply -f service.yaml")
     for line in ("delete pods --all", "get pods -n kube-system", "get pods -A", "exec x -- sh", ""):
         with pytest.raises(ValueError, match="expected one of get, describe"):
@@ -262,10 +262,39 @@ def test_what_reads_is_run_and_everything_else_is_left_to_a_terminal(replay):
         drill.log("gateway")
 
 
+TYPED = (
+    "get all", "get deploy", "get deploy {new}", "get deployment.apps/{new}", "get rs", "get svc digits", "get service -owide",
+    "get ep", "get endpoints digits", "get endpointslices", "get po -l app=digits", "get pods --selector=app=digits", "get quota",
+    "get pod {pod} --output=wide", "get pods {pod} --show-labels", "get events", "get ev --sort-by=.metadata.creationTimestamp",
+    "get events --field-selector=type=Warning", "events", "describe svc", "describe service/digits", "describe ep digits",
+    "describe quota team-digits", "describe deploy {new}", "describe pod/{pod}", "describe po {pod}",
+    "rollout status deployment/{new} --timeout=5s", "logs {pod} --tail=5", "logs --tail 5 {pod}", "logs deploy/{old}", "logs {users}",
+)  # fmt: skip
+"""What operators type, in the ways they type it. pod: each new server's, or an old one's where there is no new one."""
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_a_recording_answers_what_an_operator_types_and_lists_its_commands_for_the_rest(replay, fault):
+    drill = replay(fault)
+    old, new = drill.servers
+    names = [row[0] for row in table(drill.kubectl("get pods"))]
+    (users,) = [name for name in names if name.startswith("users-")]
+    for pod in [name for name in names if name.startswith(f"{new}-")] or [described(drill, old)[0]]:
+        for line in TYPED:
+            said = drill.kubectl(line.format(old=old, new=new, pod=pod, users=users))
+            assert said and "does not have your command" not in said, line
+        (row,) = table(drill.kubectl(f"get pod {pod} -o wide"))
+        assert row[0] == pod and row[5] in drill.kubectl(f"describe pod {pod}")
+    assert re.search(r"Endpoints: +\d", drill.kubectl("describe svc")), "recorded by a kubectl too new for the cluster"
+    for line in ("get nodes", "describe pod nobody", "get pod nobody", "logs", "get"):
+        said = drill.kubectl(line)
+        assert "does not have your command" in said and "\n  describe services\n" in said, line
+
+
 def test_recordings_say_what_they_are_and_name_nobody():
     files = sorted(cluster.RECORDINGS.glob("drill_4_*.json"))
     assert [each.stem for each in files] == sorted(f"drill_4_{fault}" for fault in FAULTS)
-    assert sum(each.stat().st_size for each in files) < 61_440
+    assert sum(each.stat().st_size for each in files) < 122_880
     for each in files:
         text = each.read_text(encoding="utf-8")
         assert re.search(r'"recorded": "20\d\d-\d\d-\d\d"', text) and '"engine": "Kubernetes' in text
