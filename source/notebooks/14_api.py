@@ -248,7 +248,7 @@ observe(
 # checks it restarts a healthy service, at the busiest moment. The cure is the thread. Python lets only one thread at a
 # time run Python code, but ONNX Runtime releases that lock while it computes. We use only one such thread, so calls do
 # not slow each other down. The health check still waits a little, mainly for the JSON: `rows_of` reads 900 pictures on
-# the loop. (The course's server does the same, except for calls of less than a millisecond.)
+# the loop. (The course's server uses such a thread, too, except for calls of less than a millisecond.)
 #
 # ## What will clients send?
 #
@@ -724,14 +724,15 @@ claim(
 
 # %% [markdown]
 # This is *congestion collapse*. The queue grows until every answer is too late. The server works at full speed for
-# users who have left. The dashboard shows a busy processor, no errors, and the throughput of a healthy service. It also
-# outlives the peak, because the server takes the oldest requests first. Their users have already left. The cure has two
-# parts:
+# users who have left. The dashboard shows a busy processor, no errors, and the throughput of a healthy service. The
+# collapse also outlives the peak: the server takes the oldest requests first, and their users have already left. The
+# cure has two parts:
 #
 # - a *deadline* that travels with the request. The server does not compute a request whose deadline cannot be met
 #   (status 504);
 # - a bounded queue. The server refuses a request at once if it would wait too long. This is called *load shedding*.
-#   `Retry-After` tells the client when to come back. Meanwhile the client can ask another replica.
+#   `Retry-After` tells the client when to come back. Meanwhile the client can ask another *replica*, a second copy of
+#   the service.
 #
 # How long may the queue be? A server that answers $\mu$ requests a second needs $L/\mu$ seconds for a queue of $L$. To
 # keep that below half of the deadline $D$, choose $L \le \mu D / 2$. Our $D$ is the time of 20 calls, so $L = 10$. This
@@ -741,10 +742,12 @@ claim(
 # ## Which addresses does TensorFlow Serving's REST API have?
 #
 # So far the format was our own, and clients would have to read our code to know it. *TensorFlow Serving's REST API* is
-# a format for which clients, gateways and load tests exist already. (REST: representational state transfer.) The
-# course's own server speaks it, and does all of the above. (It also speaks the Open Inference Protocol, which lesson
-# 14b explains.) We give it a folder with two versions of a model, and *labels*: names that point to versions. (Our
-# server reads them from `serving.json`, TensorFlow Serving from its model configuration.)
+# a format for which clients and load tests exist already. (REST: representational state transfer.) The course's own
+# server speaks it, and does all of the above. (It also speaks the Open Inference Protocol, which lesson 14b explains.)
+# We give it a folder with two versions of a model, and *labels*: names that point to versions, here `stable` and
+# `canary`. (A *canary* is a new version that gets few of the requests: lesson 19. Version 2 of this folder is the file
+# that later lessons call version 3. Our server reads labels from `serving.json`, TensorFlow Serving from its model
+# configuration.)
 
 # %%
 folder = scratch / "models"
@@ -869,10 +872,10 @@ if len(stages) == 2:
 # ## Which status code means what, and who may repeat the request?
 #
 # A request is *idempotent* if doing it twice has the same effect as doing it once. HTTP promises this for GET and PUT,
-# but not for POST. So a proxy must not repeat a POST on its own (RFC 9110, section 9.2.2), and a client should do so
-# only if it knows that this is safe. A prediction is a POST, but repeating it does no harm, because it changes nothing
-# on the server. So its clients may repeat it. So may a gateway that is configured for it, such as the course's in
-# lesson 15.
+# but not for POST. So a *proxy*, a program that passes requests on, must not repeat a POST on its own (RFC 9110,
+# section 9.2.2), and a client should do so only if it knows that this is safe. A prediction is a POST, but repeating it
+# does no harm, because it changes nothing on the server. So its clients may repeat it. A *gateway*, the proxy in front
+# of several services, may do so too if it is configured for it. Lesson 15 has one.
 #
 # | status | what it says | who may repeat it, and after what |
 # | --- | --- | --- |
@@ -893,8 +896,9 @@ if len(stages) == 2:
 # with an error status, the course's gateway repeats 502 and 503. It repeats a 504, at another replica, only if a time
 # limit for one try ran out and the client still waits (lesson 15).
 #
-# Some requests *do* change something: they count, bill, or train. Then the server must recognise the second one. For
-# that the client sends the same *id* with each try. Our server only returns the id, and writes it into its log:
+# Some requests *do* change something: they count, bill, or train. Then the server must recognise the second one by a
+# key, which the client sends with each try (lesson 15). A *request id* does less. It marks a request in the logs: our
+# server writes it into its log, and returns it:
 
 # %%
 twice = [ours.ask(f"{V1}:predict", rows, {"X-Request-Id": "demo-1"}) for _ in range(2)]

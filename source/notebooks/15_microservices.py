@@ -96,14 +96,14 @@ bitmaps = [bitmap_of(image) for image in test.images]
 # - the *predictor* is lesson 14's server, unchanged;
 # - the *feedback store* keeps the users' corrections in a database (`feedback.py`).
 #
-# In a terminal, start each of these in a window of its own. The last line is cut short here: it ends with
-# `--feedback http://127.0.0.1:8082`.
+# In a terminal, start each of these in a window of its own. A backslash says that the command goes on in the next line.
 #
 # ```bash
 # python -m course_lib.serving --models models --port 8501
 # python -m course_lib.services.preprocess --port 8081
 # python -m course_lib.services.feedback --port 8082 --file feedback.db
-# python -m course_lib.services.gateway --port 8080 --predictor http://127.0.0.1:8501 --preprocess http://127.0.0.1:8081
+# python -m course_lib.services.gateway --port 8080 --predictor http://127.0.0.1:8501 \
+#     --preprocess http://127.0.0.1:8081 --feedback http://127.0.0.1:8082
 # ```
 
 # %%
@@ -366,9 +366,8 @@ claim(
 )  # fmt: skip
 
 # %% [markdown]
-# Status 503 means "not now". Its header `Retry-After` may say when to ask again. Drawings are refused for longer than
-# the grey part, for two reasons. The new process needs time to start. And the gateway has a *circuit breaker*: after
-# too many failures it does not ask the service for one second (see below).
+# Drawings get a 503 for longer than the grey part, for two reasons. The new process needs time to start. And the
+# gateway has a *circuit breaker*: after too many failures it does not ask the service for one second (see below).
 #
 # The gateway's readiness depends on the gateway alone. Suppose that the gateway were ready only if all services behind
 # it are. Then one dead service would take the gateway out of the load balancer, and requests with pixels would fail
@@ -385,8 +384,8 @@ claim(
 #
 # $$L = \lambda W .$$
 #
-# This is *Little's law* (lesson 13b measures it). Let 100 requests a second go to a frozen service. With a time-out of
-# 30 s, 3,000 requests wait. With a time-out of 0.2 s, 20 wait.
+# This is *Little's law* (lesson 18 proves and measures it). Let 100 requests a second go to a frozen service. With a
+# time-out of 30 s, 3,000 requests wait. With a time-out of 0.2 s, 20 wait.
 #
 # Each waiting request holds memory, a connection, and one of the places that the gateway has. Here the gateway admits
 # 50 requests at once. When drawings that wait for the frozen service hold all 50 places, none is left for pixels.
@@ -487,9 +486,9 @@ claim(
 # curl --connect-timeout 0.5 --max-time 2 -d @drawing.json http://127.0.0.1:8080/digits
 # ```
 #
-# A *deadline* is the moment at which the client stops waiting. Send it along with the request. Otherwise the services
-# behind the gateway go on computing for a client that has left. Our services send each other the time left, in the
-# header `X-Request-Timeout-Ms`. A client may set it too, with `curl -H "X-Request-Timeout-Ms: 100"`:
+# Also send lesson 14's *deadline* along with each request. Otherwise the services behind the gateway go on computing
+# for a client that has left. Our services send each other the time left, in the header `X-Request-Timeout-Ms`. A client
+# may set it too, with `curl -H "X-Request-Timeout-Ms: 100"`:
 
 # %%
 with frozen(preprocess):
@@ -783,7 +782,8 @@ claim(
 )
 
 # %% [markdown]
-# **Now do exercise 15.3**: write the breaker as a state machine. It is harder than it looks, because calls overlap.
+# **Now do exercise 15.3**: write a simpler breaker, which counts failures in a row, as a state machine. It is harder
+# than it looks, because calls overlap.
 #
 # ## Why is everything slow when each part is fast?
 #

@@ -126,8 +126,9 @@ claim("the article's image cannot be built", not article["built"])
 # no registry was reached. Then the build would fail even for an image that exists. Either way it fails at its first
 # line.
 #
-# What would the remaining lines do? We put the last two on a base that exists and add an application, without the
-# framework. The article's application computes and ends, so our first does the same.
+# What would the remaining lines do? We put the last two on a base that exists, leave the framework out, and try three
+# applications. The article's application computes and ends, so our first one does the same. The other two are servers:
+# one listens on 127.0.0.1, the other on 0.0.0.0.
 
 # %%
 APP = """\
@@ -541,7 +542,7 @@ claim(
 )
 
 # %% [markdown]
-# Secrets of the *running* service are another question. They come from outside when it starts (lesson 17).
+# Secrets of the *running* service are another question. They come from outside when it starts (lesson 17b).
 #
 # ## As which user does it run, and what can it write?
 #
@@ -630,10 +631,11 @@ claim(
 #
 # ## Does it start fast and stop cleanly?
 #
-# Each rollout and each new replica waits for the start, and each rollout ends the old containers. To end a container,
-# `docker stop` sends the signal SIGTERM to its first process. If that still runs after the *grace period* (10 s by
-# default), it is killed. `CMD` has two forms: *exec form*, a JSON list that is run directly, and *shell form*, a line
-# that `/bin/sh -c` runs. We time both forms of the same server, with a grace period of 3 s:
+# Each update of a service (a *rollout*) and each new copy waits for the start, and each rollout ends the old
+# containers. To end a container, `docker stop` sends the signal SIGTERM to its first process. If that still runs after
+# the *grace period* (10 s by default), it is killed. `CMD` has two forms: *exec form*, a JSON list that is run
+# directly, and *shell form*, a line that `/bin/sh -c` runs. We time both forms of the same server, with a grace period
+# of 3 s:
 #
 # ```bash
 # docker run --detach --name digits --publish 127.0.0.1:8501:8501 digits-service:0.1.0
@@ -767,9 +769,9 @@ claim(
 
 # %% [markdown]
 # The engine only records the state. It does not restart the container, since a restart policy looks at exits, not at
-# health. Kubernetes ignores `HEALTHCHECK` and has its own probes (lesson 17). `docker ps` shows the state, and
-# Compose, below, uses it. The check must not go through a proxy. Where `HTTP_PROXY` is set in the container, a plain
-# `urlopen` asks the proxy for 127.0.0.1. Now do 16.2.
+# health. Kubernetes ignores `HEALTHCHECK` and has its own probes (lesson 17). `docker ps` shows the state, and Compose,
+# below, uses it. If `HTTP_PROXY` is set in the container, a plain `urlopen` would ask the proxy for 127.0.0.1, so our
+# check switches proxies off. Now do 16.2.
 #
 # ## Should I name an image by tag or digest?
 #
@@ -814,8 +816,9 @@ claim(
 # %% [markdown]
 # A hash of the bytes is a name that cannot be moved: other bytes have another hash. A layer's name is such a hash, so
 # no machine needs to pull it twice. A *digest*, `name@sha256:…`, names a whole image. It is the hash of the image's
-# *manifest*, the list of its layers and settings. Pin by digest what must not change, above all the base. Let a robot
-# (Renovate, Dependabot) propose new digests, or you keep old security holes:
+# *manifest*, the list of its layers and settings. Pin by digest what must not change, above all the base. The tag
+# `latest` is the other extreme: it usually moves with every release. Let a robot (Renovate, Dependabot) propose new
+# digests, or you keep old security holes:
 #
 # ```bash
 # docker buildx imagetools inspect python:3.13-slim-trixie    # prints today's digest
@@ -823,10 +826,9 @@ claim(
 # ```
 #
 # When does an image have a digest? That depends on the engine's image store. New installations since Docker Engine 29
-# use the *containerd image store*. There an image has a digest as soon as it is built, and its ID is that digest.
-# With the older store, the ID is the hash of the image's settings, which name its layers. A digest appears when the
-# image is pushed to a registry or pulled from one. This page's recordings come from an older store. The tag `latest`
-# is the other extreme: usually, it moves with every release.
+# use the *containerd image store*. There an image has a digest as soon as it is built, and its ID is that digest. With
+# the older store, the ID is the hash of the image's settings, which name its layers. A digest appears when the image is
+# pushed to a registry or pulled from one. This page's recordings come from an older store.
 #
 # ## What does `docker build .` send to the engine?
 #
@@ -882,8 +884,8 @@ claim("every repair is in the file", all(repairs.values()), ", ".join(repairs))
 # ## How do I run several containers together?
 #
 # `docker/compose.yaml` describes four containers for one machine: the service, lesson 15's gateway in front of it,
-# Redis, which keeps the gateway's answers, and Prometheus, which reads both servers' counters (lesson 20). The first
-# command builds and starts them, and returns once all are healthy:
+# Redis, a store in memory that keeps the gateway's answers (lesson 15b), and Prometheus, which reads both servers'
+# counters (lesson 20). The first command builds and starts them, and returns once all are healthy:
 #
 # ```bash
 # docker compose --file docker/compose.yaml up --build --wait
@@ -892,8 +894,8 @@ claim("every repair is in the file", all(repairs.values()), ", ".join(repairs))
 # ```
 #
 # The images of Redis and Prometheus come from a registry. So here we start the service alone. A second file changes
-# three settings: our image, our label, and a free port. Compose merges the two. The file's other settings stay, for
-# example `mode: non-blocking` for the log: by default, a server waits while its log is read too slowly.
+# three settings: our image, our label, and a free port. Compose merges the two. The file's other settings stay. One of
+# them is `mode: non-blocking` for the log. Without it, the server waits whenever its log is read too slowly.
 
 # %%
 OVERRIDE = f"""\

@@ -18,7 +18,7 @@
 # a Docker engine and a Kubernetes cluster on your own machine. Without them, they replay a recording and say so.
 #
 # The cells work in a *namespace* of their own, a part of the cluster in which names do not clash with other people's.
-# `own` adds letters to its name that belong to your copy of the course. "Clean up" removes the namespace.
+# `own` names it, as in lesson 16, and "Clean up" removes it.
 
 # %%
 import json
@@ -83,17 +83,8 @@ print(build())
 # kubectl config set-context --current --namespace=digits
 # ```
 #
-# **An old cluster and a new one.** The recording comes from Kubernetes 1.20. The lesson's objects and commands are the
-# same on a current cluster. Its answers differ mainly here:
-#
-# | what | Kubernetes 1.20, as recorded | a current cluster |
-# | --- | --- | --- |
-# | API version of an autoscaler (lesson 18) | `autoscaling/v1`, `v2beta2` | `autoscaling/v2` (and `v1`); `v2beta2` was removed in 1.26 |
-# | API version of a disruption budget (17b) | `policy/v1beta1` | `policy/v1`; `v1beta1` was removed in 1.25 |
-# | `kubectl get hpa`, column TARGETS | `12%/60%` | `cpu: 12%/60%` |
-# | events | `kubectl get events`, in no order | also `kubectl events`, ordered by time |
-# | a local image | the node may share Docker's images | the node usually runs containerd: `kind load …` |
-# | `preStop` | runs a command in the image | also `sleep: {seconds: 3}`, since 1.30 |
+# The recording comes from Kubernetes 1.20. The lesson's objects and commands are the same on a current cluster. A few
+# answers differ; a table before "Clean up" lists them.
 #
 # ## Why does the cluster refuse the commands from the article?
 #
@@ -177,8 +168,9 @@ spec:
 """
 
 # %% [markdown]
-# We put our image in, and the security context of lesson 16, without which many clusters refuse a pod. Our server
-# listens on port 8501. Typed by hand, it is `kubectl apply -f article.yaml`.
+# We put our image in, and a *security context*. It sets the limits of lesson 16: a user of its own, a read-only file
+# system, no capabilities. Many clusters refuse a pod without one. Our server listens on port 8501. Typed by hand, it is
+# `kubectl apply -f article.yaml`.
 
 # %%
 guess(
@@ -757,8 +749,8 @@ claim(
 #
 # After a crash, a kill for lack of memory, or a power cut there is no SIGTERM and no `preStop`. To see what this costs,
 # we kill a server with SIGKILL. From inside its container that does not work: the server is process 1 there, and the
-# kernel protects a namespace's first process from a SIGKILL sent inside it (16b). The cell below tries it. So in
-# this section a copy of the Deployment has `shareProcessNamespace: true`. Then all containers of a pod see each other's
+# kernel protects a container's first process from a SIGKILL sent inside it (16b). The cell below tries it. So in this
+# section a copy of the Deployment has `shareProcessNamespace: true`. Then all containers of a pod see each other's
 # processes, and process 1 is not our server:
 #
 # ```bash
@@ -900,13 +892,28 @@ claim(
 #
 # Until the cluster noticed and every node knew, the Service still sent connections to a closed port. An *immediate*
 # retry asks the same Service, which draws again from the same two pods. With $n$ pods, one of them dead, it fails with
-# probability $1/n$. A retry helps more if it *waits* until the dead pod is off the list, or if it asks *another pod*,
-# as lesson 15's gateway does. (A dip that all panels share is likely the start of the new server, which takes processor
-# time.) Waiting has a price: in the third panel the workers are idle meanwhile, so its zero rests on few second tries.
+# probability $1/n$. If the card above shows another share, the draws were not even, or not independent. A retry helps
+# more if it *waits* until the dead pod is off the list, or if it asks *another pod*, as lesson 15's gateway does. (A
+# dip that all panels share is likely the start of the new server, which takes processor time.) Waiting has a price. In
+# the third panel the workers are idle while they wait. So few requests were tried a second time, and the zero rests on
+# these few.
 #
 # The fourth panel depends on luck: with probability 1/4 both connections lead to the other pod, and nothing fails. A
 # connection to the dead pod breaks, and a request on it fails. We may retry because a prediction changes nothing: it is
 # *idempotent* (lesson 15).
+#
+# ## What differs on a newer cluster?
+#
+# The recording comes from Kubernetes 1.20. Look here if your cluster answers otherwise:
+#
+# | what | Kubernetes 1.20, as recorded | a current cluster |
+# | --- | --- | --- |
+# | API version of an autoscaler (lesson 18) | `autoscaling/v1`, `v2beta2` | `autoscaling/v2` (and `v1`); `v2beta2` was removed in 1.26 |
+# | API version of a disruption budget (17b) | `policy/v1beta1` | `policy/v1`; `v1beta1` was removed in 1.25 |
+# | `kubectl get hpa`, column TARGETS | `12%/60%` | `cpu: 12%/60%` |
+# | events | `kubectl get events`, in no order | also `kubectl events`, ordered by time |
+# | a local image | the node may share Docker's images | the node usually runs containerd: `kind load …` |
+# | `preStop` | runs a command in the image | also `sleep: {seconds: 3}`, since 1.30 |
 #
 # ## Clean up
 #

@@ -15,10 +15,9 @@
 #
 # ## Before you start
 #
-# Lesson 17 explains the Deployment, its pods and its Service. A *CPU limit* makes a container stand still for the rest of
-# each tenth of a second in which it has used up its share (16b measures it). A *core* is one processor's whole time.
-# Kubernetes writes a thousandth of it as `1m`, a *millicore*. Our traffic is an *open loop*: each request is sent when it
-# is due, even if earlier ones are not answered yet.
+# Lesson 17 explains the Deployment, its pods and its Service. A *CPU limit* makes a container stand still for the rest
+# of each tenth of a second in which it has used up its share (16b measures it). A *core* is one processor's whole time.
+# Kubernetes writes a thousandth of it as `1m`, a *millicore*. Our traffic is an open loop, as in lesson 15.
 
 # %%
 import contextlib
@@ -44,10 +43,10 @@ path.picture(here="18")
 # %% [markdown]
 # ## How many requests are inside the service?
 #
-# You need not count the requests at each moment. Watch a system for $T$ seconds. In that time $n$ requests come, and
-# all of them leave. Request $i$ stays for $w_i$ seconds. Let $N(t)$ be the number inside at time $t$. You can compute
-# the area under $N$ in two ways. The first adds up moments. The second adds up requests: each is a strip of height one
-# and length $w_i$.
+# Lesson 15 used *Little's law* to count the requests that wait. Here is its proof. Watch a system for $T$ seconds. In
+# that time $n$ requests come, and all of them leave. Request $i$ stays for $w_i$ seconds. Let $N(t)$ be the number
+# inside at time $t$. You can compute the area under $N$ in two ways. The first adds up moments. The second adds up
+# requests: each is a strip of height one and length $w_i$.
 #
 # $$\int_0^T N(t)\,dt = \sum_{i=1}^n w_i .$$
 #
@@ -55,13 +54,12 @@ path.picture(here="18")
 #
 # $$L = \lambda W .$$
 #
-# $L$ is the mean number inside, $\lambda = n/T$ is the arrivals a second, and $W$ is the mean stay in seconds. This is
-# *Little's law*. It assumes nothing about the order or the spacing of requests. (In practice a few requests are inside
-# at the beginning and at the end. Over a long time this hardly matters.)
+# $L$ is the mean number inside, $\lambda = n/T$ is the arrivals a second, and $W$ is the mean stay in seconds. The law
+# assumes nothing about the order or the spacing of requests. (In practice a few requests are inside at the beginning
+# and at the end. Over a long time this hardly matters.)
 #
 # Do a client and a server measure the same $L$? We start one pod of our service and give it a tenth of a core. Then we
-# measure $L$ twice: by the client's clock and by the server's counters. The pod has a namespace and an image of its
-# own. `own` adds a few letters to their names, which belong to your copy of the course.
+# measure $L$ twice: by the client's clock and by the server's counters.
 
 # %%
 NAMESPACE = own("digits-18-autoscaling")
@@ -152,9 +150,9 @@ def another(deployment, name, script):
 
 
 # %% [markdown]
-# Each of the three will get an autoscaler of its own. We start from the one in our production overlay (the folder
-# `k8s/overlays/production` of lesson 17). We allow one to five pods, and let it remove pods faster. Its fields are
-# explained below.
+# Each of the three will get an autoscaler of its own. We start from the one in `k8s/overlays/production`. An *overlay*
+# is a folder of changes to a base, here lesson 17's `k8s/base`. We allow one to five pods, and let it remove pods
+# faster. Its fields are explained below.
 
 # %%
 WAITS = (20, 11)  # seconds and requests a second, of the service that waits
@@ -316,8 +314,8 @@ observe(
 # still. Its counter misses that wait. The client's clock starts when the request was *due*.
 #
 # So **the rate at which a server's `duration_sum` grows is the mean number of requests in it.** Any service with a
-# histogram of its latencies shows how many requests are inside. It needs no *gauge*, a metric that rises and falls with
-# the number. We use this below, where CPU is the wrong metric.
+# *histogram* of its latencies (lesson 20) shows how many requests are inside. It needs no *gauge*, a metric that rises
+# and falls with the number. We use this below, where CPU is the wrong metric.
 #
 # ## How many requests a second can one pod handle?
 #
@@ -385,9 +383,7 @@ print(deployed["autoscaler"])
 # - `behavior.scaleDown`: it scales down only to the largest number that was recommended within the window. (Exercise
 #   18.2 has both windows.)
 #
-# `autoscaling/v2` exists since Kubernetes 1.23. (An older cluster knows the same fields under the name
-# `autoscaling/v2beta2`, which 1.26 removed. Our `apply` sends the old name to an old cluster. The overlay
-# `kubernetes-1.20` does the same.)
+# (`autoscaling/v2` exists since Kubernetes 1.23. Our `apply` sends the older name to an older cluster.)
 #
 # The controller looks at each autoscaler every 15 seconds by default, and computes:
 #
@@ -889,11 +885,11 @@ claim(
 #     target: {type: AverageValue, averageValue: "3"}
 # ```
 #
-# The query is Little's law once more: the rate of `duration_sum` is the mean number inside. `rate` needs two scrapes
-# within its range. Prometheus often scrapes every 30 or 60 seconds, so `[30s]` would find nothing. (The sum counts a
-# request only when it has ended, so it lags while a queue grows. A gauge that counts requests as they arrive does not
-# lag.) No adapter runs here. In exercise 18.3 you write such an autoscaler, and the check validates it with a recent
-# schema of Kubernetes.
+# The query is Little's law once more: the rate of `duration_sum` is the mean number inside. `rate` needs two readings
+# within its range. Prometheus often reads the counters (*scrapes* them) only every 30 or 60 seconds, so `[30s]` would
+# find nothing. (The sum counts a request only when it has ended, so it lags while a queue grows. A gauge that counts
+# requests as they arrive does not lag.) No adapter runs here. In exercise 18.3 you write such an autoscaler, and the
+# check validates it with a recent schema of Kubernetes.
 #
 # With several metrics the autoscaler takes the largest number of pods that any of them asks for. KEDA (Kubernetes
 # Event-driven Autoscaling) brings its own adapter. You write the query into a `ScaledObject`, and KEDA creates the

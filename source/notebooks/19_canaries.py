@@ -215,7 +215,7 @@ touched = {root: [v for v in parents if root in (v, parents[v])] for root in (1,
 claim("a fault of 1 concerns 2; a fault of 3 concerns 4", touched == {1: [1, 2], 3: [3, 4]})
 
 # %% [markdown]
-# Two people may move an alias at the same time, without knowing of each other. So whoever moves it also says where the
+# Two people may move an alias at the same time, without knowing of each other. So each of them also says where the
 # alias *was*. The registry refuses the move if that is no longer true. This is called *compare-and-swap*.
 
 # %%
@@ -395,7 +395,7 @@ claim(
 # user should not get one version's answer, reload the page, and get the other's. So the gateway takes the client's name
 # from the header `X-Client-Id`, and turns it into a number between 0 and 1 with a hash. If the stable version has 80 %
 # of the weight, it gets the clients whose number is below 0.8. This is called *sticky routing*. We try it with 200
-# names.
+# names, and with the slow server as the canary.
 
 
 # %%
@@ -463,8 +463,8 @@ claim(
 )
 
 # %% [markdown]
-# **Where this goes wrong.** The share $p_0$ was chosen on a quiet day. Suppose that the network is bad today: 8 % of
-# *all* requests fail, whichever version answers. Now a good candidate starts its canary.
+# **Where this goes wrong.** The share $p_0$ was chosen on a quiet day. Suppose that the connections are bad today: 8 %
+# of *all* requests fail, whichever version answers. Now a good candidate starts its canary.
 
 # %%
 guess(
@@ -562,8 +562,8 @@ claim(
 # So work out how many requests your canary gets before the deadline. If they are too few, the deadline decides, and not
 # the tests.
 #
-# Now we judge real counters. In the last section, about 20 % of the clients met version 3 with the slow setting.
-# Nothing is wrong with its answers. But a release is a model *and* its settings.
+# Now we judge real counters. They are those of the sticky canary above, version 3 with the slow setting. Nothing is
+# wrong with its answers. But a release is a model *and* its settings.
 
 # %%
 found, beside = canary.of_candidate(seen), canary.of_stable(seen)
@@ -589,8 +589,8 @@ claim(
 # it 1 %, you need 99 stable pods. Our gateway splits by weight instead:
 # `--predictor=http://digits=80 --predictor=http://digits-canary=20`.
 #
-# We build an image for each version that we need. `own` adds a few letters to each name. They belong to your copy of
-# the course. `Canary` from `course_lib/release/canary.py` is the controller. A person would type the same steps:
+# We build an image for each version that we need. `Canary` from `course_lib/release/canary.py` is the controller. A
+# person would type the same steps:
 #
 # | step | order |
 # | --- | --- |
@@ -851,9 +851,9 @@ print(analysis[analysis.index("  metrics:") :])
 # %% [markdown]
 # Three parts of the query and its conditions prevent mistakes that are easy to make:
 #
-# - A candidate without any failure has no counter of failures. In Prometheus's query language, a missing series divided
-#   by 1,000 is not 0 but missing. `or vector(0)` puts a 0 in its place. Without it, a candidate without failures never
-#   gets a result.
+# - A candidate without any failure has no counter of failures. In Prometheus's query language (lesson 20), a missing
+#   series divided by 1,000 is not 0 but missing. `or vector(0)` puts a 0 in its place. Without it, a candidate without
+#   failures never gets a result.
 # - `>= 1000` makes the result empty until 1,000 requests are counted. Many examples look every minute, however few
 #   requests there were. There, a single failure among 100 requests is 1 %, and sends the candidate back.
 # - `len(result) > 0` is part of both conditions. So an empty result meets neither of them, and the analysis waits.

@@ -1,9 +1,8 @@
 # %% [markdown]
 # # 20 Monitoring
 #
-# At 3 a.m. every light is green. All pods are `Running`, the median response time is normal, and the log holds no
-# error. For two hours, one user in twenty has been waiting two seconds for an answer. Nobody was woken, and the first
-# to notice is a customer.
+# At 3 a.m. all pods are `Running`, the median response time is normal, and the log holds no error. For two hours, one
+# user in twenty has been waiting two seconds for an answer. Nobody was woken, and the first to notice is a customer.
 #
 # ## You will be able to
 #
@@ -525,9 +524,9 @@ show.finding(
 # pod (it *scrapes* them), keeps the numbers as time series, and evaluates rules over them. *Alertmanager* takes the
 # alerts that fire, groups them, and tells a person.
 #
-# How does Prometheus find the pods? A *headless* Service, one with `clusterIP: None`, has no address of its own. Its
-# name in the cluster's DNS resolves to the addresses of all its pods. `relabel_configs` makes a label `service` of that
-# name, without `-pods`:
+# How does Prometheus find the pods? A *headless* Service, one with `clusterIP: None`, has no address of its own. The
+# cluster's *DNS* (domain name system) turns its name into the addresses of all its pods. `relabel_configs` makes a
+# label `service` of that name, without `-pods`:
 
 # %%
 told = (monitoring.FOLDER / "prometheus.yml").read_text(encoding="utf-8")
@@ -838,9 +837,10 @@ show.finding(
 # %% [markdown]
 # ## What would the dashboard have shown?
 #
-# The component has a dashboard for Grafana, `dashboard.json`. Each panel has a title, a unit and queries. We ask the
-# same queries by `query_range` and draw the same panels, again with windows of 5 s for 5 min, and 20 s for 1 h. The
-# grey span is the time in which users waited. In the panel of digits each grey line is one digit.
+# The component has a dashboard, `dashboard.json`, for *Grafana*, a program that draws such numbers. Each panel has a
+# title, a unit and queries. We ask the same queries by `query_range` and draw the same panels, again with windows of 5
+# s for 5 min, and 20 s for 1 h. The grey span is the time in which users waited. In the panel of digits each grey line
+# is one digit.
 
 
 # %%

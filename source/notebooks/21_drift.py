@@ -104,8 +104,8 @@ claim(
 )
 
 # %% [markdown]
-# Drift and harm are different things. To compute this column we needed labels. In production there are none when the
-# answer goes out. So people test the inputs instead.
+# Drift and harm are different things. To compute these accuracies we needed labels. In production there are none when
+# the answer goes out. So people test the inputs instead.
 #
 # ## How do I test whether two samples come from the same source?
 #
@@ -869,10 +869,10 @@ claim(
 #
 # ## Where this goes wrong: metric = data / reference
 #
-# One article gives a formula for monitoring: the metric is the monitored data divided by the reference data. Applied to
-# drift, this means: mean of today's pixels over mean of the reference's pixels. A value of 1.00 means that all is well.
-# We try it with a camera that was pushed: all pictures are moved by three pixels, and what leaves on the right comes
-# back on the left.
+# Lesson 20 met an article's formula for monitoring: monitored data divided by reference data. Applied to drift, this
+# means: mean of today's pixels over mean of the reference's pixels. A value of 1.00 means that all is well. We try it
+# with a camera that was pushed: all pictures are moved by three pixels, and what leaves on the right comes back on the
+# left.
 
 # %%
 moved = np.roll(today.images, 3, axis=2)

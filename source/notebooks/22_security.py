@@ -1,7 +1,7 @@
 # %% [markdown]
 # # 22 Security
 #
-# At 3 a.m. every check is green. A model that nobody in your team trained answers all customers. Its file and its
+# At 3 a.m. nothing looks wrong. A model that nobody in your team trained answers all customers. Its file and its
 # checksum came from the same download page, and last night somebody replaced both.
 #
 # ## You will be able to
@@ -75,7 +75,7 @@ show.table(["no.", "an attacker", "where", "lesson, what stops it"], rows, capti
 
 # %% [markdown]
 # Two rules follow from the drawing. Check data where they cross a frame. And do not rely on anything that the attacker
-# can write, such as the checksum of threat 8.
+# can write, such as the checksum of threat 8. (*CI*, continuous integration, tests each commit: lesson 24.)
 #
 # ## Which model files run code when I load them?
 #
@@ -548,8 +548,7 @@ claim(
 )
 
 # %% [markdown]
-# Look at the numbers in the card. "No hit" is also the answer for every package that the table does not know. As with
-# the scanner, success may mean that nothing was examined.
+# Look at the numbers in the card. "No hit" is also the answer for every package that the table does not know.
 #
 # ## What if the input is hostile?
 #
@@ -1024,7 +1023,8 @@ claim("it decrypts without an error, and does its harm", harm == "HARM", harm)
 # - An old version is still signed. An attacker who can write to the folder can bring back last year's model. A list with a date
 #   or a counter stops that. Nor does the signature cover `serving.json`, which gives versions their labels.
 # - Our pictures are 8 × 8. On photographs adversarial training costs far more time and accuracy.
-# - A key or a token proves that somebody *has* it. Nobody on the way may read it: that needs TLS.
+# - A key or a token proves that somebody *has* it. Nobody on the way may read it. That needs TLS, the encryption behind
+#   `https` (22c).
 #
 # ## What real teams use
 #

@@ -862,7 +862,7 @@ for body in (
 # %% [markdown]
 # The last refusal comes from the predictor, in its own words. An explanation also says more about the model than an
 # answer does, and a client that wants to copy the model can use that (lesson 22b). Keep `:explain` behind the same keys
-# as `:predict` (lesson 22c).
+# as `:predict` (lesson 22).
 
 # %%
 explainer.stop()

@@ -56,8 +56,8 @@ print(git(scratch, "--version"))
 # In three places:
 #
 # - A *repository* holds text: code, settings, and the list of steps. Ours is a *bare* repository in the scratch folder.
-#   It has no working files and stands for a server such as GitHub. `work` is a clone of it, like the one on your
-#   laptop.
+#   It has no working files and stands for a server such as GitHub. `work` is a *clone*, a full copy of it like the one
+#   on your laptop. To *push* is to send commits from a clone to the server.
 # - A *store* holds large files: scans and released models. Here it is a folder. In practice it is often a bucket in a
 #   cloud.
 # - The *signing key* lies outside both, so that neither a commit nor a file in the store can contain it.
@@ -324,8 +324,8 @@ raise SystemExit(bool(failed))
 # that was scanned.) `sbom.py` turns it into a *software bill of materials*, SBOM (lesson 22). `scan.py` compares it
 # with a table of advisories. An *advisory* says which versions of a package have a known security hole. The table comes
 # from the store and not from the commit, because new advisories appear while the commit stays the same. A commit that
-# was clean yesterday may have a hole today, so real teams also scan what already runs. Our table has three entries.
-# Real tables have many thousands. **Now do exercise 24.3**: match advisories by version range.
+# was clean yesterday may have a hole today, so real teams also scan what already runs. Our table has lesson 22's three
+# entries. **Now do exercise 24.3**: match advisories by version range.
 #
 # If gates and scan have passed, `sign.py` gives the version a number. It writes a *release note* for machines: commit,
 # data, seed, checksums, results. Such a record of where a file comes from is its *provenance*. Then `sign.py` signs the

@@ -171,7 +171,8 @@ claim(
 
 # %% [markdown]
 # So halving the model changes almost nothing here. A smaller runtime would: ONNX Runtime can be built with only the
-# operators that your models use. For a large model it is the other way round.
+# operators that your models use. For a large model it is the other way round. **Now do exercise 25.1**: what does it
+# save to put the model into a file of its own?
 #
 # Everyone who has the page can take the models out of it. One line gets a model back, byte for byte:
 
@@ -358,8 +359,8 @@ observe(
 # browser's clock ticks in coarse steps, to make attacks by timing harder. So the page times 450 answers together.
 # A phone may take several times as long. Open the page on yours and run the 450 images.
 #
-# Is int8 worth it here? It makes the page about 1 % smaller. Whether it saves time, the first of the two tables says,
-# and with so small a model the answer changes from run to run. Measure again with a larger one.
+# Is int8 worth it here? It makes the page about 1 % smaller. The first of the two tables says whether it saves time.
+# With so small a model the answer changes from run to run, so measure again with a larger one.
 #
 # ## How long does an old version stay in the fleet?
 #
@@ -411,9 +412,9 @@ claim(
 )
 
 # %% [markdown]
-# Two rules follow. First, whatever receives results from the fleet must understand several versions at once, for
-# months. So each result carries its version. Second, a mistake cannot be recalled. You can only release a newer version
-# and wait while it spreads along the same curve.
+# Two rules follow. First, the service that receives results from the fleet must understand several versions at once,
+# for months. So each result carries its version. Second, a mistake cannot be recalled. You can only release a newer
+# version and wait while it spreads along the same curve.
 #
 # ## How do you release to a fleet in stages?
 #

@@ -56,10 +56,10 @@ print(held_out[:230])
 print(f"{len(learn):,} characters to learn from, {len(held_out):,} held out")
 
 # %% [markdown]
-# The model does not read characters. It reads *tokens*, numbered pieces of text. *Byte pair encoding* chooses the
-# pieces. It starts with the 256 possible bytes, so that it can encode any text. Then it joins the most frequent pair
-# of neighbours into one new piece, and repeats this step. We stop at 512 pieces. Many large models have 100,000 or
-# more.
+# The model does not read characters. It reads *tokens*, numbered pieces of text (not the tokens of lesson 22, which let
+# a caller in). *Byte pair encoding* chooses the pieces. It starts with the 256 possible bytes, so that it can encode
+# any text. Then it joins the most frequent pair of neighbours into one new piece, and repeats this step. We stop at 512
+# pieces. Many large models have 100,000 or more.
 
 # %%
 pieces = text.Pieces.learn(learn)
@@ -457,9 +457,9 @@ observe(
 )
 
 # %% [markdown]
-# Lesson 14 batched pictures: wait a little, stack, answer all. For text that works badly, since answers have different
-# lengths. In *static batching* the whole batch runs until its longest answer is done. The short ones keep their slots
-# for nothing, and new requests wait.
+# Lesson 14 batched pictures: it stacked the requests that were waiting, computed once, and answered them all together.
+# For text that works badly, since answers have different lengths. In *static batching* the whole batch runs until its
+# longest answer is done. The short ones keep their slots for nothing, and new requests wait.
 #
 # *Continuous batching* decides again at every step. A finished request leaves at once, and a waiting one takes its
 # slot. This was the idea of Orca (2022). A scheduler for both fits on a page:
@@ -799,10 +799,10 @@ observe(
 )
 
 # %% [markdown]
-# Waiting shows in the time to the first token, and sharing shows in the time per token. The cures differ. A late
-# first token asks for more slots or more servers. A slow flow asks for fewer slots, faster decoding, or shorter
-# prompts of the others. Two more numbers complete the dashboard: how many requests wait, and how full the cache is.
-# Lesson 26b scales by them.
+# Waiting shows in the time to the first token, and sharing shows in the time per token. The cures differ. A late first
+# token asks for more slots or more servers. A slow flow asks for fewer slots, faster decoding, or shorter prompts from
+# the other clients. Two more numbers complete the dashboard: how many requests wait, and how full the cache is. Lesson
+# 26b scales by them.
 #
 # The queue is bounded. A request that finds 16 others waiting gets a 429, and its client may try again later. We send 40
 # at once.
@@ -858,11 +858,11 @@ show.table(["what", "figure"], rows, caption="A language model behind an API")
 #
 # ## Where this breaks down
 #
-# Our network is so small that Python's own work dominates each pass. Do not expect these factors on large models.
-# Each slot here reserves the longest possible text, which wastes most of the cache (26b). A prefill blocks everyone,
-# and a client that reads or sends slowly is not disconnected. The server has no keys and no rates per customer (lesson 22c has them). Bits
-# per character say how well a model predicts, not whether its answers are right or safe. Held-out paragraphs of one
-# manual resemble those it learned from, so our bits flatter both models.
+# Our network is so small that Python's own work dominates each pass. Do not expect these factors on large models. Each
+# slot here reserves the longest possible text, which wastes most of the cache (26b). A prefill blocks everyone, and a
+# client that reads or sends slowly is not disconnected. The server checks no keys (lesson 22) and limits no customer's
+# rate (22c). Bits per character say how well a model predicts, not whether its answers are right or safe. Held-out
+# paragraphs of one manual resemble those it learned from, so our bits flatter both models.
 #
 # ## What real teams use
 #

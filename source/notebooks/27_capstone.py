@@ -103,8 +103,8 @@ for file in sorted(mine.rglob("*")):
 # %% [markdown]
 # The list leaves out `server/`, a copy of the course's model server. With it the image can be built from this folder.
 #
-# The project is mediocre on purpose. Here is one of its weaknesses. `original.py` is the model as it was trained.
-# `model.onnx` is the model as it is served. We ask both for 450 pictures that were not used in training.
+# The project is mediocre on purpose. Here is one of its weaknesses. `original.py` is the trained model, and
+# `model.onnx` is the served one. We ask both for 450 pictures that were not used in training.
 
 # %%
 case = cases.digits()
@@ -249,8 +249,8 @@ forged["record_sha256"] = hashlib.sha256(text.encode()).hexdigest()
 claim("a carefully forged record is accepted", report.verify(forged, mine) == [])
 
 # %% [markdown]
-# So a record claims that a program saw this in exactly these files. It proves neither that nor who wrote them. To
-# be sure, examine the files again. Now do exercise 27.3.
+# So a record claims that a program saw this in exactly these files. It proves neither this claim nor the
+# author. To be sure, examine the files again. Now do exercise 27.3.
 #
 # ## What does the reference solution change?
 #
@@ -301,7 +301,7 @@ print("new:", ", ".join(name for name in files if name not in changed))
 calibration_picture()
 
 # %% [markdown]
-# Most points on one side of the line: you tend to guess too high or too low.
+# If most points lie on one side of the line, you tend to guess too high or too low.
 #
 # ## What we measured
 #
@@ -321,6 +321,8 @@ calibration_picture()
 #
 # The project's code runs as your user. On Linux it gets no network, and its processes end together. Elsewhere neither
 # holds.
+#
+# This was the last lesson. Now build your own service.
 #
 # ## What real teams use
 #
