@@ -322,8 +322,6 @@ calibration_picture()
 # The project's code runs as your user. On Linux it gets no network, and its processes end together. Elsewhere neither
 # holds.
 #
-# This was the last lesson. Now build your own service.
-#
 # ## What real teams use
 #
 # Teams call this a *production readiness review*. One part is automatic and runs for each change (lesson 24). The other

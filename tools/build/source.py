@@ -202,7 +202,7 @@ def _foot(kind: str, lesson: Lesson, syllabus: Syllabus) -> nbformat.NotebookNod
         else:
             left = [each for each in syllabus.lessons if not each.written and each.floor == 1]
             words = "the lessons that follow are still to be written; the map says which come first"
-            links.append(f"**Next:** {words}" if left else "This is the last lesson.")
+            links.append(f"**Next:** {words}" if left else "This is the last lesson. Now build your own service.")
     elif kind == "exercises":
         links.append(f"[solutions {lesson.number}](../solutions/{lesson.stem}.ipynb), once you have tried")
     else:
