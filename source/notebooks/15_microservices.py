@@ -96,14 +96,14 @@ bitmaps = [bitmap_of(image) for image in test.images]
 # - the *predictor* is lesson 14's server, unchanged;
 # - the *feedback store* keeps the users' corrections in a database (`feedback.py`).
 #
-# In a terminal, start each of these in a window of its own. A backslash says that the command goes on in the next line.
+# In a terminal, start each of these in a window of its own. The last command is too long for
+# this page. Add `--feedback http://127.0.0.1:8082` to its end.
 #
 # ```bash
 # python -m course_lib.serving --models models --port 8501
 # python -m course_lib.services.preprocess --port 8081
 # python -m course_lib.services.feedback --port 8082 --file feedback.db
-# python -m course_lib.services.gateway --port 8080 --predictor http://127.0.0.1:8501 \
-#     --preprocess http://127.0.0.1:8081 --feedback http://127.0.0.1:8082
+# python -m course_lib.services.gateway --port 8080 --predictor http://127.0.0.1:8501 --preprocess http://127.0.0.1:8081
 # ```
 
 # %%
