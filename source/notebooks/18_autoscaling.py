@@ -866,7 +866,8 @@ claim(
 # | GPU utilisation | whether any kernel runs | whether more would fit | may show 100 % at batch 1: use the queue |
 #
 # The metrics server knows only CPU and memory. Other metrics come through an *adapter*, which answers the API
-# `custom.metrics.k8s.io` from Prometheus (lesson 20). A rule of the Prometheus adapter gives the metric its name:
+# `custom.metrics.k8s.io` from Prometheus (lesson 20). You need the next two listings only when you install one. A rule
+# of the Prometheus adapter gives the metric its name:
 #
 # ```yaml
 # rules:

@@ -457,7 +457,8 @@ claim(
 # $$\pi(S) = \frac{M-1}{\binom{M}{|S|}\,|S|\,(M-|S|)}, \qquad\text{and}\quad \sum_i \phi_i = v(F) - v(\emptyset) .$$
 #
 # A regression can be fitted to a sample of rows. This is *KernelSHAP*. The condition on the sum removes one unknown:
-# the last value is the total minus the others.
+# the last value is the total minus the others. (If you only use the method, through the library `shap`, skip the next
+# cell and look at the errors below it.)
 
 
 # %%
