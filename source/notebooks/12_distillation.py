@@ -68,7 +68,7 @@ claim(
 
 # %% [markdown]
 # So the teacher's first choice only repeats the label. The nine other probabilities are tiny. To enlarge them, we
-# divide the teacher's logits $v_j$ by a *temperature* $T$ before the softmax (lesson 08). $C = 10$ is the number of
+# divide the teacher's logits $v_j$ by a *temperature* $T$ before the softmax (lesson 02). $C = 10$ is the number of
 # classes:
 #
 # $$q_j(T) = \frac{e^{v_j/T}}{\sum_{i=0}^{C-1} e^{v_i/T}}, \qquad v \in \mathbb{R}^C \text{ the teacher's logits},\; T > 0 .$$
