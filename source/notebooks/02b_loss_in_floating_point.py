@@ -289,9 +289,10 @@ claim(
 )
 
 # %% [markdown]
-# A form that is often called "stable" is the least accurate here. It computes $m + \ln(1 + \text{little}) - z_k$. The
-# sum has the size of $m$, and float32 keeps seven digits of it. The digits of the little term are rounded away. If we
-# shift first, no large number enters the sum. The form as written is even more accurate, until it overflows.
+# The form with the shift added back is the least accurate here, although it is often called "stable". It computes the
+# loss as $m + \ln(1 + \text{little}) - z_k$. The sum has the size of $m$, and float32 keeps seven digits of it. The
+# digits of the little term are rounded away. If we shift first, no large number enters the sum. The form as written is
+# even more accurate, until it overflows.
 #
 # If this explanation is right, the damage must grow with $m$, even if all differences stay the same. We add 1,000 to
 # every logit.
@@ -367,8 +368,9 @@ claim(
 guess("step", "The best step h for a central difference, float64?", low=1e-12, high=1)
 
 # %% [markdown]
-# There are two errors. The first one comes from the formula. Let $\ell'$ be the derivative with respect to this logit.
-# Taylor's formula says
+# There are two errors. (You may skip their derivation. Its result: the best step is near $\varepsilon^{1/3}$, the cube
+# root of the machine precision.) The first error comes from the formula. Let $\ell'$ be the derivative with respect to
+# this logit. Taylor's formula says
 #
 # $$\ell(z \pm h e_j) = \ell \pm h\,\ell' + \tfrac{h^2}{2}\, \ell'' \pm \tfrac{h^3}{6}\,\ell''' + \dots$$
 #
@@ -536,7 +538,7 @@ claim(
 # %% [markdown]
 # When you read a log, remember two things. A loss with smoothing cannot be compared with a loss without. And a model
 # with smoothed labels is trained to be 91 % sure, not 100 %. **Your turn:** set `alpha` to 0.3 and run the three cells
-# again.
+# again. Where is the lowest point now, and how sure should the right class be?
 #
 # ## What do class weights change?
 #
@@ -656,7 +658,8 @@ claim(
 # and run the cells from there on again. Which claim fails, and what is the gradient now? Change it back before you go
 # on.
 #
-# The two knobs also differ. Which parameters does Keras's loss for integer labels have?
+# The two knobs, label smoothing and class weights, also differ. Which parameters does Keras's loss for integer labels
+# have?
 
 # %%
 claim(
@@ -686,9 +689,9 @@ claim(
 )
 
 # %% [markdown]
-# The same model, data and weights give two losses. With plain gradient descent they also give steps of two lengths. You
-# may answer that Adam removes a constant factor from its steps. That is true, but is the factor constant? It is the
-# mean weight of a batch. We shuffle the payments and cut them into batches of 50.
+# The same model, data and class weights give two losses. With plain gradient descent they also give steps of two
+# lengths. You may answer that Adam removes a constant factor from its steps. That is true, but is the factor constant?
+# It is the mean weight of a batch. We shuffle the payments and cut them into batches of 50.
 
 # %%
 shuffled = payments[torch.randperm(1000, generator=torch.Generator().manual_seed(0))]

@@ -1,9 +1,9 @@
 # %% [markdown]
 # # 03b Curvature and noise
 #
-# At 3 a.m. a training diverges that caused no trouble for a year. Someone used batches of 512 instead of 32, and raised
-# the learning rate by the same factor, as a common rule says. Two things decide whether this works: the curvature of
-# the loss, and the noise of the gradient. This lesson derives both and measures both.
+# At 3 a.m. a training diverges. For a year it had caused no trouble. Someone used batches of 512 instead of 32, and
+# raised the learning rate by the same factor, as a common rule says. Two things decide whether this works: the
+# curvature of the loss, and the noise of the gradient. This lesson derives both and measures both.
 #
 # ## You will be able to
 #
@@ -171,6 +171,7 @@ claim(
 #
 # ## What does momentum gain?
 #
+# (You may skip the algebra of this section. Its result is the last formula: $\sqrt\kappa$ takes the place of $\kappa$.)
 # Begin with the missing `zero_grad()` of lesson 03. Let $v$ be the sum of all gradients, and look along one direction
 # of curvature $\lambda$. There $v_t = v_{t-1} + \lambda\theta_t$ and $\theta_{t+1} = \theta_t - \alpha v_t$. From the
 # step before we know $v_{t-1} = (\theta_{t-1}-\theta_t)/\alpha$. Put it in:
@@ -377,9 +378,13 @@ def loss_and_gradients(p, x, labels):
 
 
 # %% [markdown]
+# The code takes the logarithm of a softmax, against the advice of lesson 02b. Here it does no harm: the gradient does
+# not pass through this logarithm, and a probability of 0 is replaced by a tiny number.
+#
 # A derivation can contain a mistake, so we check the result in two ways. PyTorch's autograd gives every entry. A
 # *central difference* $\frac{J(\theta+\varepsilon e) - J(\theta-\varepsilon e)}{2\varepsilon}$ uses nothing but the
-# loss. We take it along random directions $e$ through all weights.
+# loss. (Lesson 02b derives its best step, there called $h$.) We take it along random directions $e$ through all
+# weights.
 
 # %%
 import torch
@@ -454,9 +459,9 @@ claim(
 # = \frac{1}{B^2}\sum_{b=1}^{B} \mathbb{E}\,\lVert g_{n_b} - g\rVert^2 = \frac{\sigma^2}{B},
 # \qquad \sigma^2 := \frac1N\sum_n \lVert g_n - g\rVert^2 .$$
 #
-# The noise is $\sigma/\sqrt B$: half of it costs four times the images. (This holds for draws with replacement.
-# Without, it falls faster as $B$ comes near $N$.) To measure it we need the gradient of each image. The same lines give
-# it without the sums over $n$.
+# The noise is $\sigma/\sqrt B$. To halve it, you need four times as many images. (This holds for draws with
+# replacement. Without replacement, the noise falls faster as $B$ comes near $N$.) To measure it we need the gradient of
+# each image. The same lines give it without the sums over $n$.
 
 
 # %%
@@ -588,7 +593,7 @@ best = {
 reveal("larger", best[512] / best[32])
 
 # %% [markdown]
-# The dashed line is the rule, from the best rate of single images on.
+# The dashed line follows the rule. It starts at the best rate for single images.
 
 # %%
 batches = np.array(list(best))
@@ -735,11 +740,12 @@ claim(
 )
 
 # %% [markdown]
-# At a rate of 1 the first steps are above the limit, and the training still works. The loss is not a parabola: a step
-# that is too long leaves the steep place and ends in a flatter one. Cohen et al. (2021) studied this for larger
-# networks, also with all images at each step and a constant rate. There the curvature often rises until it is just
-# above $2/\alpha$, and then stays near this value. Their result is about full batches. With mini-batches the curvature
-# must be measured anew.
+# The claim prints the curvature at the start, right after "0.25:". Divide 2 by it. The result is close to the best rate
+# for large batches, and the accident of 3 a.m. used about ten times as much. At a rate of 1 the first steps are above
+# the limit too, and the training still works. The loss is not a parabola: a step that is too long leaves the steep
+# place and ends in a flatter one. Cohen et al. (2021) studied this for larger networks, also with all images at each
+# step and a constant rate. There the curvature often rises until it is just above $2/\alpha$, and then stays near this
+# value. Their result is about full batches. With mini-batches the curvature must be measured anew.
 #
 # **Now do exercise 03b.3**, which computes the limit from the gradient function alone.
 #
@@ -808,8 +814,8 @@ claim(
 # %% [markdown]
 # A step of one length is small for large weights and huge for small ones. Li et al. (2018) therefore give each unit's
 # part of the direction the length of the unit's own weights. If a picture does not say how its directions were scaled,
-# do not compare widths. And a few directions out of 2,410 are a keyhole: the loss may fall along one that you did not
-# draw.
+# do not compare widths. And a picture shows one or two directions out of 2,410: the loss may fall along one that you
+# did not draw.
 #
 # ## What is warm-up for?
 #

@@ -304,8 +304,9 @@ claim(
 #
 # ## Is the new model better than the old one?
 #
-# The course has two trained networks in `models/`. Version 1 comes from lesson 01. Version 3 comes from lesson 04,
-# where it was trained for longer and with shifts. Both read the same test images.
+# The folder `models/digits_cnn` holds two trained networks. Version 1 comes from lesson 01, and version 2 is the same
+# network in int8. Version 3 comes from lesson 04, where it was trained for longer and with shifts. Versions 1 and 3,
+# the old and the new model, read the same test images.
 
 # %%
 old = open_session(models.path("digits_cnn", 1).read_bytes(), threads=1)
@@ -443,9 +444,9 @@ claim(
 )
 
 # %% [markdown]
-# So we may claim a lower loss for the new model, but not a higher accuracy. To compare two models, draw images and keep
-# both losses of each, as in the third row. The bootstrap also has a limit. If a model makes no mistake on the test
-# part, no draw contains a mistake, and the interval for its accuracy goes from 100 % to 100 %.
+# So we may claim a lower loss for the new model, but not a higher accuracy. To compare two models, draw images, and
+# take both models' losses on each drawn image, as in the third row. The bootstrap also has a limit. If a model makes no
+# mistake on the test part, no draw contains a mistake, and the interval for its accuracy goes from 100 % to 100 %.
 #
 # ## Is the training better, or only this network?
 #

@@ -100,9 +100,8 @@ claim(
 
 # %% [markdown]
 # `np.allclose` and `np.isclose` allow each entry a relative difference of $10^{-5}$, and $10^{-8}$ on top. For logits
-# this is the wrong scale. A logit near 0 is what large terms of both signs leave over. It has the rounding errors of
-# the large terms. You could raise the tolerance until the test is green. It is better to know how far off a right
-# answer can be.
+# this is the wrong scale, as lesson 06 said: a logit near 0 has the rounding errors of the large terms that cancel in
+# it. You could raise the tolerance until the test is green. It is better to know how far off a right answer can be.
 #
 # ## How far can one sum be off?
 #
@@ -111,10 +110,11 @@ claim(
 #
 # $$\mathrm{fl}(a \circ b) = (a \circ b)(1 + \delta), \qquad |\delta| \le u = 2^{-24} \approx 6 \times 10^{-8}.$$
 #
-# The number $u$ is called the *unit roundoff*. One output of a layer is a sum of $n$ products, $s = \sum_{i=1}^n w_i
-# x_i$, with weights $w_i$ and inputs $x_i$. Let $\hat s$ be what the machine computes. In whatever order it adds, a term
-# $w_i x_i$ goes through one product and at most $n - 1$ additions. Each of these multiplies the term by some $1 +
-# \delta$. So its factor lies between $(1-u)^n$ and $(1+u)^n$. As long as $nu < 1$,
+# The number $u$ is called the *unit roundoff*. It is half of the machine precision of lesson 02b. (You may skip the
+# derivation. It ends in the bound below, with $\gamma_n \approx nu$.) One output of a layer is a sum of $n$ products,
+# $s = \sum_{i=1}^n w_i x_i$, with weights $w_i$ and inputs $x_i$. Let $\hat s$ be what the machine computes. In
+# whatever order it adds, a term $w_i x_i$ goes through one product and at most $n - 1$ additions. Each of these
+# multiplies the term by some $1 + \delta$. So its factor lies between $(1-u)^n$ and $(1+u)^n$. As long as $nu < 1$,
 #
 # $$(1+u)^n - 1 = \sum_{k=1}^n \binom nk u^k \le \sum_{k=1}^\infty (nu)^k = \frac{nu}{1-nu} =: \gamma_n ,
 # \qquad 1 - (1-u)^n \le nu \le \gamma_n .$$
@@ -279,7 +279,7 @@ claim(
 )
 
 # %% [markdown]
-# It is not. Such a test never raises a false alarm, but it misses real faults.
+# So the bound is no use as a tolerance. Such a test never raises a false alarm, but it misses real faults.
 #
 # ## Which tolerance should I use?
 #
@@ -313,8 +313,9 @@ claim(
 )
 
 # %% [markdown]
-# The simple rule of lesson 06, $10^{-5}$, is somewhat wider than this tolerance. What does the tolerance catch? Here are
-# the four faults of lesson 06 again, with one dot for each picture.
+# The simple rule of lesson 06, $10^{-5}$, is somewhat wider than this tolerance. (There, $f$ was PyTorch's float32
+# answer. Here it is the float64 one.) What does the tolerance catch? Here are the four faults of lesson 06 again, with
+# one dot for each picture.
 
 # %%
 torch.manual_seed(0)
@@ -573,9 +574,9 @@ claim(
 )
 
 # %% [markdown]
-# This is why a test of the classes sees so little: these pictures are far from every border. Other pictures are not. We
-# look for one. Between two pictures of different classes lies a border. We blend the two, and halve the interval until
-# float32 has no number in between.
+# This is why a test of the classes sees so little: these pictures have large margins. Which pictures have small ones?
+# Between two pictures of different classes lies a *border*, where the class changes. To find it, we blend the two, and
+# halve the interval until float32 has no number in between.
 
 
 # %%
@@ -624,7 +625,7 @@ observe(
 
 # %% [markdown]
 # Whether a class changes there depends on the processor. Neither answer is wrong: such a picture belongs to one class
-# as much as to the other. A service should not depend on it. Lesson 08b lets it answer "I am not sure".
+# as much as to the other. A service should not depend on it. Lesson 08b lets it answer "I do not know".
 #
 # **Now do exercise 06b.3**, which finds the certain ones.
 #

@@ -156,7 +156,7 @@ claim(
 
 # %% [markdown]
 # Calibration belongs to the model *and* to the data. The temperature from the clean scans is below 1. It makes the
-# network surer on a night when it should doubt. What does that cost? We draw the cost of each threshold.
+# network surer, on a night when the network should doubt. What does that cost? We draw the cost of each threshold.
 
 
 # %%
@@ -501,11 +501,12 @@ claim(
 # %% [markdown]
 # ## How does text become numbers?
 #
-# In which language is an address written? Babel, a library that JupyterLab brings along, holds the names of countries
-# and languages in hundreds of languages. From 12 of them we make short texts, four names each. A text becomes numbers
-# by counting its *n-grams*: runs of one to three characters. The number of possible n-grams is too large for a column
-# each. So a *hash function* assigns each one to one of 1,024 *buckets*. It turns any text into a number, and should
-# turn the same text into the same number each time.
+# (The rest of the lesson is about text. If your service reads none, you may go on to "What we measured".) In which
+# language is an address written? Babel, a library that JupyterLab brings along, holds the names of countries and
+# languages in hundreds of languages. From 12 of them we make short texts, four names each. A text becomes numbers by
+# counting its *n-grams*: runs of one to three characters. The number of possible n-grams is too large for a column
+# each. So we count in 1,024 *buckets*, and a *hash function* chooses the bucket of each n-gram. Such a function turns
+# any text into a number. The same text should get the same number each time.
 
 # %%
 import unicodedata
@@ -630,9 +631,9 @@ claim(
 # %% [markdown]
 # ### Which hash function may a service use?
 #
-# `zlib.crc32` is a checksum that every program computes alike. Somebody writes Python's own `hash(gram)` instead. In
-# the notebook that works as well. Then training runs in one process, and the service in another. How many of the 600
-# texts does the service read?
+# `zlib.crc32` is a checksum that every program computes alike. Somebody writes Python's own `hash(gram)` instead, and
+# in the notebook that works. But in production, training runs in one process, and the service in another. How many of
+# the 600 texts does the service read?
 
 # %%
 guess("hash", "Trained with hash(), served in another process: what share is right?", share=True)

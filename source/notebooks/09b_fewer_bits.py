@@ -334,10 +334,10 @@ claim(
 
 # %% [markdown]
 # How is such a layer multiplied? Lesson 09 showed that a scale inside the sum breaks the product in whole numbers. So
-# the sum is cut at the groups. Each partial sum gets its scale, and floats add them up. Most 4-bit kernels go
-# further: they dequantize a group at a time and multiply in float16. That saves no arithmetic, but the memory has to
-# deliver little more than a quarter of the bytes of float16. For a single user of a language model the memory is the
-# bottleneck (lesson 13 shows how to tell). **Now do exercise 09b.2**, in which the last group is shorter.
+# the sum is cut at the groups. Each partial sum gets its scale, and floats add them up. Most 4-bit kernels go further:
+# they dequantize a group at a time and multiply in float16. That saves no arithmetic, but the memory has to deliver
+# little more than a quarter of the bytes of float16. For a single user of a language model the memory is the bottleneck
+# (lesson 13 shows how to tell). **Now do exercise 09b.2**, in which the last group is shorter. (09b.1 comes later.)
 #
 # ### How do I store 4-bit weights in a file?
 #
@@ -512,9 +512,9 @@ claim(
 )
 
 # %% [markdown]
-# At 2 bits the weights are now further from the trained ones, and the answers are better. At 3 bits the differences
-# are small. The corrected bias helps network 1, our version 3, a lot. It may harm another network. It repairs the
-# mean error alone.
+# At 2 bits the weights are now further from the trained ones, and the answers are better. At 3 bits the differences are
+# small. The corrected bias helps network 1 a lot (it is the course's version 3). But the correction repairs the mean
+# error alone, and may harm another network.
 #
 # *AdaRound* (Nagel et al., 2020) minimises the same error. Each weight goes either up or down to the next level.
 # Gradient descent learns which, on a soft version of the choice. *GPTQ* (Frantar et al., 2022) goes through the
@@ -525,19 +525,21 @@ claim(
 # ## Which range do activations need?
 #
 # Weights are known. *Activations*, the outputs of the layers, depend on the input. So their range is usually fixed
-# beforehand, from examples. This is *calibration*. After a ReLU nothing is negative, so the range goes from 0 to a
-# clip $c$, and the grid is unsigned. Tools offer four ways to choose $c$:
+# beforehand, from examples. This is *calibration*, a word that lesson 04b uses for something else: probabilities. After
+# a ReLU nothing is negative, so the range goes from 0 to a clip $c$, and the grid is unsigned. Tools offer four ways to
+# choose $c$:
 #
 # - *Min–max* takes the largest value.
 # - *Percentile* takes the value that 99.9 % of the values do not exceed.
 # - *Least error*, often called MSE, takes the clip with the least squared error, as above for weights.
 # - *Entropy* compares two histograms. TensorRT made it known.
 #
-# Entropy needs an explanation. $P$ is the histogram of the values up to the clip. The counts beyond are piled onto
-# its last bin, because clipping moves the values there. $Q$ shows what $2^b$ levels can keep. It is made from the
-# counts inside the clip, *without* the pile: they are merged into $2^b$ groups, and each group's sum is spread evenly
-# over its bins that are not empty. The method takes the clip with the smallest *Kullback–Leibler divergence* $\sum P
-# \ln (P/Q)$. It says how badly $Q$ stands in for $P$.
+# Entropy needs an explanation. (You may skip it: the comparison below needs only the name.) $P$ is the histogram of the
+# values up to the clip. The counts beyond are piled onto its last bin, because clipping moves the values there. $Q$
+# shows what $2^b$ levels can keep. It is made from the counts inside the clip, *without* the pile: they are merged into
+# $2^b$ groups, and each group's sum is spread evenly over its bins that are not empty. The method takes the clip with
+# the smallest Kullback–Leibler divergence of lesson 02, $\sum P \ln (P/Q)$. The divergence says how badly $Q$ stands in
+# for $P$.
 
 
 # %%
@@ -697,7 +699,8 @@ claim(
 )
 
 # %% [markdown]
-# At 8 bits the accuracy hardly moves. How many bits did the image cost?
+# At 8 bits the accuracy hardly moves, although the spoiled image widens the ranges. A range that is twice as wide costs
+# one bit. How many bits does the image cost?
 
 # %%
 wider = [calibration["one spoiled"][i].max() / seen[i].max() for i in RELUS]
@@ -709,7 +712,7 @@ claim(
 )
 
 # %% [markdown]
-# That was the incident at 3 a.m. At 8 bits there are three or four bits to spare. At 4 bits there is none. Here
+# That was the incident at 3 a.m. At 8 bits there are three or four bits to spare. At 4 bits there are none. Here
 # entropy did best. On other data another method may. An assertion on the range of the calibration images is simpler
 # than any method. **Now do exercise 09b.4**: a calibration that keeps counts instead of values.
 #
@@ -809,7 +812,8 @@ wrong = wrong_sums(X_any, W_any, by_runtime)
 observe("unsigned by signed is exact here", wrong == 0, f"{percent(wrong)} differ", either=True)
 
 # %% [markdown]
-# "Not so" means that this machine saturates. A model with signed weights then needs one of the three ways out.
+# If the line says "otherwise here", this machine saturates. A model with signed weights then needs one of the three
+# ways out.
 #
 # ## What we measured
 #
@@ -860,7 +864,7 @@ claim(
 
 # %% [markdown]
 # If someone says that training helps at 2 bits, ask which row they compared with. Lesson 10b compares training with
-# post-training quantization. The 4-bit file of our file section goes into the ledger.
+# post-training quantization. Now the 4-bit file that we packed above goes into the ledger.
 
 # %%
 answers, in_file = torch_models.logits_of(network, test.images), with_weights(back)

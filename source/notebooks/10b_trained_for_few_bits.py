@@ -127,7 +127,7 @@ show.table(
 #
 # Both have 8 bits. An integer grid has equal steps, so its error is about as large everywhere. A float's step grows
 # with the number, so its error is about the same *share* of the number. We round numbers of all sizes, and measure the
-# error as a share of the number, in each *octave*, a factor of two, below the largest.
+# error as a share of the number. An *octave* is a factor of two. We count octaves downwards from the largest number.
 
 
 # %%
@@ -313,10 +313,10 @@ claim(
 )
 
 # %% [markdown]
-# So a small float still needs a scale. For E5M2 a rough one is enough: it kept the accuracy even without. FP4 usually
-# gets a scale for each small group. The MX formats of the Open Compute Project have a power of two for every 32
-# numbers. NVIDIA's NVFP4 has an E4M3 number for every 16. **Now do exercise 10b.1**, which reads the codes of such
-# types.
+# So a small float usually needs a scale. E5M2 is the exception in this table: its range is so wide that it kept the
+# accuracy without one. FP4 usually gets a scale for each small group. The MX formats of the Open Compute Project have a
+# power of two for every 32 numbers. NVIDIA's NVFP4 has an E4M3 number for every 16. **Now do exercise 10b.1**, which
+# reads the codes of such types.
 #
 # ## Is bfloat16 faster than float32?
 #
@@ -362,10 +362,10 @@ observe(
 )
 
 # %% [markdown]
-# If that line holds on your machine, the same library is slower or faster with bfloat16 than with float32. That depends
-# on whether it may use the instructions for bfloat16. (Not all x86 processors have AVX-512, and not all of those have
-# instructions for bfloat16. Without them the two rows are alike. Newer processors from Intel also have AMX, which
-# multiplies whole tiles.) Ask which library computes, and with which instructions, before you promise a speed.
+# If that line holds on your machine, one library gives two answers. bfloat16 is faster than float32 if the library may
+# use the instructions for bfloat16, and slower if it may not. (Not all x86 processors have AVX-512, and not all of
+# those have instructions for bfloat16. Without them the two rows are alike. Newer processors from Intel also have AMX,
+# which multiplies whole tiles.) Ask which library computes, and with which instructions, before you promise a speed.
 #
 # ## How does training with rounding work?
 #

@@ -427,9 +427,11 @@ show.finding(
 )
 
 # %% [markdown]
-# Let symbol $s$ have probability $p_s$ and a code of $\ell_s$ bits. The mean length is $\bar\ell = \sum_s p_s
+# The mean length of a code is at least the entropy of its symbols. (You may skip the proof, which ends with the next
+# formula.) Let symbol $s$ have probability $p_s$ and a code of $\ell_s$ bits. The mean length is $\bar\ell = \sum_s p_s
 # \ell_s$. If no code is the beginning of another, you can tell them apart without separators, and the lengths obey
-# *Kraft's inequality*, $\sum_s 2^{-\ell_s} \le 1$. With the *entropy* $H = \sum_s p_s \log_2 \frac{1}{p_s}$,
+# *Kraft's inequality*, $\sum_s 2^{-\ell_s} \le 1$. With the entropy of lesson 02, here in bits, $H = \sum_s p_s \log_2
+# \frac{1}{p_s}$,
 #
 # $$H - \bar\ell = \sum_s p_s \log_2 \frac{2^{-\ell_s}}{p_s} \;\le\; \log_2 \sum_s 2^{-\ell_s} \;\le\; 0 .$$
 #
@@ -625,7 +627,8 @@ claim(
 )
 
 # %% [markdown]
-# The ledger keeps the four forms.
+# The row *clustered* was measured after the centroids were trained. Stage 2 printed the accuracy before that. The two
+# may differ by a picture or two of 450, which shows neither a gain nor a loss. The ledger keeps the four forms.
 
 # %%
 previous = None
@@ -835,11 +838,11 @@ claim(
 #
 # ## Where does the cubic schedule come from?
 #
-# Lesson 11 used the schedule of Zhu and Gupta without a reason. Here is one. Let $\tau \in [0, 1]$ be the time as a
-# share of the pruning phase. Let $s(\tau)$ be the sparsity, $s_i$ and $s_f$ its first and last value, and
-# $r = s_f - s$ the share still to be pruned. At a constant pace, the rate would be $r / (1 - \tau)$: the remaining
-# share, divided by the remaining time. But early there are many weights to choose from, so we prune $p$ times as
-# fast:
+# Lesson 11 used the schedule of Zhu and Gupta without a reason. Here is one. (Nothing later needs it, so you may skip
+# this section.) Let $\tau \in [0, 1]$ be the time as a share of the pruning phase. Let $s(\tau)$ be the sparsity, $s_i$
+# and $s_f$ its first and last value, and $r = s_f - s$ the share still to be pruned. At a constant pace, the rate would
+# be $r / (1 - \tau)$: the remaining share, divided by the remaining time. But early there are many weights to choose
+# from, so we prune $p$ times as fast:
 #
 # $$\frac{dr}{d\tau} = -p\,\frac{r}{1-\tau} \;\Longrightarrow\; \frac{dr}{r} = -p\,\frac{d\tau}{1-\tau}
 # \;\Longrightarrow\; \ln r = p \ln(1-\tau) + c .$$

@@ -168,7 +168,8 @@ guess(
 #
 # $$\operatorname{mean}(\hat p) = p, \qquad \operatorname{sd}(\hat p) = \sqrt{p(1-p)/n}.$$
 #
-# For large $n$ the share is nearly normal. With confidence $C$ it lies within $m$ of $p$ if
+# For large $n$ the share is nearly normal. Let $\Phi$ be the distribution function of the normal distribution with mean
+# 0 and variance 1. With confidence $C$ it lies within $m$ of $p$ if
 #
 # $$z \sqrt{\frac{p(1-p)}{n}} \le m, \qquad z = \Phi^{-1}\!\left(\frac{1 + C}{2}\right), \qquad\text{hence}\qquad n = \frac{z^2\, p (1 - p)}{m^2}.$$
 #
@@ -198,9 +199,9 @@ claim(
 #
 # **Where this goes wrong: the formula is used for a queue.** The formula assumes that requests do not influence each
 # other. In a queue they do, since one slow call delays all behind it. To see how much this matters, we need a queue
-# whose true p99 is known. A queue with one worker, Poisson arrivals and exponential work is called *M/M/1*. Let the
-# mean work be 1. Queueing theory says that the latency is then exponential too. At the rate $\lambda$ its p99 is $\ln
-# 100 / (1 - \lambda)$.
+# whose true p99 is known. A queue with one worker, Poisson arrivals and exponential times of the calls is called
+# *M/M/1*. The mean time of a call is the unit of time. Queueing theory says that the latency is then exponential too.
+# At the rate $\lambda$ its p99 is $\ln 100 / (1 - \lambda)$.
 #
 # The same normal distribution gives an interval for the p99. Sort the latencies, and number them by *rank*. The
 # interval says between which two ranks the true p99 should lie.
@@ -227,10 +228,10 @@ def reach_if_independent(latencies):
 
 
 # %% [markdown]
-# There is a remedy. Cut the run into 20 *blocks*, each far longer than the queue needs to recover from a slow call.
-# Then the blocks hardly influence each other, although the requests within a block do. In each block, count the share
-# of requests that are slower than the p99 of the whole run. The more these 20 shares differ, the less certain the p99
-# is. (2.09 is Student's factor for 20 values, in place of 1.96.)
+# There is a remedy for requests that influence each other. Cut the run into 20 *blocks*, each far longer than the queue
+# needs to recover from a slow call. Then the blocks hardly influence each other, although the requests within a block
+# do. In each block, count the share of requests that are slower than the p99 of the whole run. The more these 20 shares
+# differ, the less certain the p99 is. (2.09 is Student's factor for 20 values, in place of 1.96.)
 
 
 # %%
@@ -443,8 +444,8 @@ claim(
 )
 
 # %% [markdown]
-# One model on one machine has a rate within a bound, and a higher rate without one. Do not report the second where
-# users need the first.
+# So one model on one machine has two rates: one within a bound, and a higher one without a bound. If users need the
+# bound, report the first.
 #
 # Does a second worker do more than double the rate? Let several workers take their requests from one queue, each busy
 # 80 % of the time.
@@ -470,8 +471,9 @@ claim(
 
 # %% [markdown]
 # A slow call blocks only one of several workers. The first row is also what each worker gives if it has its own queue,
-# so a shared queue is better. And within the same p99, a service with many workers can run at a higher utilisation than
-# one with few. Lesson 18 lets an autoscaler keep a bound.
+# so a shared queue is better. And within the same p99, a service with two workers can run at a higher utilisation than
+# one with a single worker. So yes, the second worker more than doubles the rate. In lesson 18 an autoscaler chooses the
+# number of workers.
 #
 # ## What does a batch buy?
 #
@@ -598,7 +600,7 @@ claim(
 # %% [markdown]
 # Beyond the dashed line, one by one, the queue grows as long as the load lasts. A longer run would show a larger p99.
 # With batches the maximum matters. A batch of $b$ takes $\alpha + \beta b$, and its first request has waited before
-# that. **Now do exercise 13b.3**, which chooses a batch for a deadline.
+# that. **Now do exercise 13b.3**. There the server waits until a batch is full, and you choose its size for a deadline.
 #
 # ## Which hardware would help?
 #
