@@ -273,7 +273,7 @@ observe(
 
 # %% [markdown]
 # Quantizer, runtime and machine were the same for both networks. So "int8 is faster" is a statement about a network, a
-# runtime and a processor together. If the line above says "not so", your processor differs from ours.
+# runtime and a processor together. If the line above says "otherwise here", your processor differs from ours.
 #
 # ## Which operator takes the time?
 #
@@ -459,8 +459,8 @@ observe(
 # %% [markdown]
 # By default the runtime allows this on ARM, and not on x86. Most byte instructions of x86 multiply unsigned by signed
 # numbers, and on our machine the s8s8 convolution runs in a slow kernel. So on x86 the runtime leaves most of our s8s8
-# file in float. That is still faster than its s8s8 kernel. (If the lines above say "not so", your processor has other
-# kernels.)
+# file in float. That is still faster than its s8s8 kernel. (If the lines above say "otherwise here", your processor has
+# other kernels.)
 #
 # The docstring of `quantize_static` recommends u8s8 for x86, and s8s8 for ARM and GPUs. But s8s8 is the default
 # everywhere. No error and no warning tells you that most of the shipped model runs in float, with rounding added.
