@@ -164,8 +164,8 @@ claim(
 )
 
 # %% [markdown]
-# In a `BYTES` tensor, each text has its length before it, in four bytes. Binary answers can also hold `NaN`, which JSON
-# cannot write.
+# The protocol's type for texts is `BYTES`. In such a tensor, each text has its length before it, in four bytes. Binary
+# answers can also hold `NaN`, which JSON cannot write.
 #
 # All these lengths come from strangers: the header, the size, the shape. A server that does not check them may read the
 # wrong bytes, or reserve a terabyte of memory. In exercise 14b.3 you read such a body, whose lengths may be wrong.
@@ -291,7 +291,8 @@ claim(
 # %% [markdown]
 # For one picture of short numbers, the description of the tensor costs as much as the binary form saves. For many
 # numbers, most of the gain comes from sending bytes instead of text. The step from binary over HTTP/1.1 to gRPC then
-# saves little more. But size is only one part of the cost: text must also be written and read.
+# saves little more. But size is only one part of the cost: text must also be written and read. In the next table, both
+# requests are written before the clock starts. So "request to answer" holds the server's reading, but not our writing.
 
 # %%
 as_text, (as_bytes, length) = v2_json(standard), as_binary(standard)
@@ -447,7 +448,7 @@ observe(
 
 # %% [markdown]
 # The larger factor lies between the first two rows: many pictures in one request, sent as bytes. Leaving out the server
-# as well gains a smaller factor. Your application can use one of four forms:
+# as well gains much less. Your application can use one of four forms:
 #
 # - *Batch job*: the inputs are known before, and nobody waits. Use a program over a file. It needs no queue and no
 #   deadline. If it fails, it runs again.

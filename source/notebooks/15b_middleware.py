@@ -14,7 +14,7 @@
 # ## Before you start
 #
 # Lesson 15 explains the gateway, retries, and what *idempotent* means. The last part runs Redis in a container. Without
-# a Docker engine, those cells show what they returned on one.
+# a Docker engine, those cells replay a recording.
 #
 # *Middleware* is software that stands between programs, so that they need not know each other: queues, caches,
 # databases. One of the articles that this course grew from says only "install middleware, databases, message queues,
@@ -728,7 +728,8 @@ def rate_limit(store, name, most):
 # Third, a queue. A Redis *stream* gives entries to a *consumer*, our worker, and counts the deliveries. If a consumer
 # has not acknowledged an entry (`XACK`) after some time, another may claim it (`XAUTOCLAIM`). But a stream has no
 # maximum of deliveries and no dead letters. We program both; the dead letters go into a second stream. One consumer
-# takes ten jobs and does nothing more, as if it had died. Job 50 always fails. In a terminal:
+# takes ten jobs and does nothing more, as if it had died. Job 50 always fails. You may skip the code of `stream`: the
+# claims below say what it does. In a terminal:
 #
 # ```bash
 # redis-cli XGROUP CREATE jobs readers 0 MKSTREAM

@@ -236,9 +236,10 @@ claim(
 # ## Why does `docker stop` take ten seconds?
 #
 # To stop a container, the engine sends SIGTERM to its first process. If the process still runs after the *grace
-# period* (10 s by default), the engine kills it. A well-behaved server finishes its open requests and ends with code
-# 0. `CMD` has two forms: exec form, a JSON list, and shell form, a line that `/bin/sh -c` runs. A *handler* is a
-# function that a program registers for a signal. We start the same server in six ways and stop each, with a grace
+# period* (10 s by default), the engine kills it. Lesson 16 stopped the same server in two forms. In exec form (a JSON
+# list) it was the first process, and ended with code 0. In shell form (a line for `/bin/sh -c`) it was killed. The
+# server had a *handler*, a function that a program registers for a signal. Is the form enough, or does it take the
+# handler, too? And what helps if you can change neither? We start the server in six ways and stop each, with a grace
 # period of 3 s:
 #
 # ```bash
@@ -437,7 +438,7 @@ observe("the engine notes OOMKilled", greedy["killed"], greedy["killed"], of=gre
 # under load, not the size after the start. This answers the question from the beginning. 137 with `OOMKilled` means
 # memory. 137 without it usually means that the process ignored the stop, or that somebody used `kill -9`. If your
 # engine does not note `OOMKilled` above, look into the kernel's log. In a cluster, `kubectl describe pod` shows the
-# reason. Now do 16b.1.
+# reason. **Now do exercise 16b.1.**
 #
 # ## Why is a container slow although the machine is idle?
 #
@@ -591,10 +592,14 @@ observe(
 
 # %% [markdown]
 # Compare the columns "CPUs" and "throttled" from row to row. Every call does the same work. If eight threads used the
-# whole quota and one thread did not, the difference was spent on waiting. A thread of ONNX Runtime that has nothing
-# to do *spins* for a while: it asks again and again whether there is work. Spinning counts against the quota. The
-# last row shows the same eight threads with spinning switched off. If its median is near that of one thread, or
-# below, then spinning made the calls slow.
+# whole quota and one thread did not, the difference was spent on waiting. A thread of ONNX Runtime that has nothing to
+# do *spins* for a while: it asks again and again whether there is work. Spinning counts against the quota. The last row
+# shows the same eight threads with spinning switched off. If its median is near that of one thread, or below, then
+# spinning made the calls slow.
+#
+# A throttled pool need not be slow. Look at the row "its default": it may be throttled in every period, and still be
+# fast. Then its calls end before the quota is used up. Afterwards the threads spin until it is, and the container
+# stands still while no request waits.
 #
 # Your machine may show smaller differences. The column "CPUs" is what the calls used. If it stays below the limit in
 # all rows, and `throttled` stays near 0, the quota was not the cause. On a busy machine, other programs may have left
@@ -604,8 +609,8 @@ observe(
 #
 # The pause can be computed. Let $q$ be the quota in CPUs, $P$ = 100 ms the period, and $b$ the number of threads that
 # really run at once: at most the number of threads and of processors. In each millisecond they use up $b$ ms of
-# processor time together. Their quota for one period is $qP$. So they run for $qP/b$, and stand still for the rest of
-# the period:
+# processor time together. Their quota for one period is $qP$. If they compute without a break, they run for $qP/b$ and
+# stand still for the rest of the period:
 #
 # $$t_{\text{pause}} = P\left(1 - \frac{q}{b}\right) \quad\text{where } b > q, \qquad 0 \text{ otherwise.}$$
 
@@ -646,7 +651,7 @@ claim(
 )
 
 # %% [markdown]
-# Now do 16b.2, which reads the limit, and 16b.3, which computes how long a call takes under it.
+# **Now do exercises 16b.2 and 16b.3**: read the limit, and compute how long a call takes under it.
 #
 # ## Which packages are in my image?
 #

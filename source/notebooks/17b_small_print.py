@@ -139,9 +139,10 @@ claim(
 )
 
 # %% [markdown]
-# In most clusters a Service draws a pod for each *connection* at random, and does not see requests. Of $n$ connections
-# each of two pods gets a binomial number, $n/2 \pm \sqrt{n}/2$. That is even enough for hundreds of connections, but
-# not for four. The probability that one of two pods gets *none* of four kept connections is $2 \cdot (1/2)^4$.
+# In most clusters a Service draws a pod for each *connection* at random, and does not see requests. Of $n$ connections,
+# each of two pods gets a binomial number: on average $n/2$, with a standard deviation of $\sqrt{n}/2$. For hundreds of
+# connections the two parts are nearly equal. For four they need not be. The probability that one of two pods gets
+# *none* of four kept connections is $2 \cdot (1/2)^4$.
 
 # %%
 none_of_four = 2 * comb(4, 0) * 0.5**4
@@ -198,9 +199,9 @@ claim(
 
 # %% [markdown]
 # So if an autoscaler adds pods, clients that keep their connections gain nothing. gRPC, HTTP/2, connection pools and
-# HTTP/1.1's keep-alive all keep connections. The third client may reach the new pods later than the first: it draws
-# only once a second, and may draw an old pod again. (A dip right after the scaling is likely the start of the new pods:
-# on a small machine it takes processor time from the old ones.)
+# HTTP/1.1's keep-alive all keep connections (lesson 14b). The third client may reach the new pods later than the first:
+# it draws only once a second, and may draw an old pod again. (A dip right after the scaling is likely the start of the
+# new pods: on a small machine it takes processor time from the old ones.)
 #
 # There are three remedies. Connections can end after some age, as measured here. Clients can know all pods and choose
 # one for each request: the name of a *headless* Service (`clusterIP: None`) resolves to the pods' own addresses. Or a
@@ -210,8 +211,8 @@ claim(
 # ## Why does a LoadBalancer stay pending?
 #
 # A Service comes in kinds, each on top of the one before: *ClusterIP*, an address inside the cluster; *NodePort*, also
-# a port on each node; *LoadBalancer*, also an address for the world outside. The articles ask for the last one. We do
-# so too, wait two seconds, and look at which fields have a value. Typed by hand:
+# a port on each node; *LoadBalancer*, also an address for the world outside. The articles behind this course ask for
+# the last one. We do so too, wait two seconds, and look at which fields have a value. Typed by hand:
 #
 # ```bash
 # kubectl expose deployment digits --name=digits-public --type=LoadBalancer --port=80 --target-port=http

@@ -42,7 +42,8 @@ path.picture(here="18b")
 # Lesson 18's run on the cluster took a minute and tried one policy. So we write a simulator. In each step, requests
 # come and pods work on them. At fixed intervals the simulator measures CPU and applies the rule. New pods take time to
 # start. Requests that are not done wait in a queue, and the oldest are served first. A request that is not done when
-# the trace ends has an infinite wait. `World` holds what you cannot choose tonight, `Policy` what you can.
+# the simulation ends has an infinite wait. `World` holds what you cannot choose tonight, `Policy` what you can. If you
+# do not want to read a simulator, read these two classes and go on with the next section.
 
 
 # %%
@@ -212,8 +213,8 @@ print(known)
 # Two values are unknown: when CPU was first measured, and how much more a request costs when all pods share the
 # processors. We fit these two to the *climb* alone, until the load falls. The rest of the run is the test. What should
 # we compare? A sum of pod-seconds hides errors: a path that is too high and then too low can have the right sum. So we
-# compare the *path*: at each moment, by how many pods is the simulation off? The fit also looks at the waits, and adds
-# their mean distance in seconds.
+# compare the *path*: at each moment, by how many pods is the simulation off? The fit also compares the waits. It adds
+# up two means: the distance of the paths in pods, and that of the waits in seconds.
 
 # %%
 policy = Policy(target=TARGET, low=1, high=HIGH, window_s=WINDOW_S)
@@ -229,7 +230,7 @@ def off_by(world, where):
 
 
 # %% [markdown]
-# We try a grid of pairs of the two unknown values, and keep the pair that is nearest on the climb:
+# We try a grid of pairs of the two unknown values, and keep the pair whose sum is smallest on the climb:
 
 # %%
 tried = [
@@ -386,6 +387,9 @@ def outcome(rates, policy, world):
 # pod that keeps up, requests still meet by chance. With random arrivals at $\lambda$ a second and a pod's capacity
 # $\mu$, a request takes longer than $t$ seconds with probability $e^{-(\mu - \lambda)t}$. (This is the M/M/1 queue,
 # whose service times are random too. Service times that vary less give shorter waits.)
+#
+# With a floor, a higher target may be enough. So the question is which of two ways costs less: a low target alone, or a
+# floor with a higher target.
 
 # %%
 guess(
@@ -515,9 +519,11 @@ claim(
 )
 
 # %% [markdown]
-# So a floor helps in the morning, when few pods are running. Now it is your turn: change the policy in the next cell,
-# and run both cells below again. This takes a second or so. Where the blue line is flat at 7,000 pods, all thousand
-# nodes are full.
+# So a floor helps in the morning, when few pods are running. **Now do exercise 18b.2**: the pod-hours and the late
+# requests of any day.
+#
+# Now it is your turn: change the policy in the next cell, and run both cells below again. This takes a second or so.
+# Where the blue line is flat at 7,000 pods, all thousand nodes are full.
 
 # %%
 mine = Policy(target=0.6, window_s=300, low=2, high=most_pods)
@@ -573,7 +579,7 @@ claim(
 # A new node typically takes minutes to boot, join, and pull the image. The curve "each start 4 minutes" above shows
 # such a case. The usual remedy is headroom again: placeholder pods of a low priority that do nothing. Kubernetes evicts
 # them when real pods need their place. The node autoscaler then adds nodes for the placeholders, and no user waits for
-# these nodes.
+# these nodes. **Now do exercise 18b.1**: how many pods are enough if one node fails?
 #
 # ## Zero pods at night?
 #
@@ -698,9 +704,10 @@ alone = per_million(each_per_s[1]["digits_cnn", "onnx"])
 reveal("million", alone)
 
 # %% [markdown]
-# That is the price of the model alone, on cores that are always full. A service pays more, for two reasons. First, the
-# pod also reads requests and writes answers. Lesson 18 measured a whole request of 200 pictures. How much of that would
-# the model alone need here?
+# That is the price of the model alone, on cores that are always full. The calls followed each other without a pause.
+# Right after other work the same call takes longer, as it did in lesson 14b. A service pays more, for two reasons.
+# First, the pod also reads requests and writes answers. Lesson 18 measured a whole request of 200 pictures. How much of
+# that would the model alone need here?
 
 # %%
 model_ms = 1000 * 200 / each_per_s[64]["digits_cnn", "onnx"]
@@ -742,10 +749,10 @@ claim(
 )
 
 # %% [markdown]
-# Compare the last two tables. For one picture, the model alone costs a tiny part of a request of 20 ms. There int8 or a
-# batch of 64 saves a share of a small amount. Most of the money goes into the code around the model, and into idle
-# pods. In a request of 200 pictures, or with a large model, the model's share is larger. So measure the parts of your
-# own request before you save on one of them.
+# Compare the last two tables. For one picture, the model alone costs a tiny part of a request of 20 ms. There, int8 or
+# a batch of 64 can save only a part of that tiny part. Most of the money goes into the code around the model, and into
+# idle pods. In a request of 200 pictures, or with a large model, the model's share is larger. So measure the parts of
+# your own request before you save on one of them. **Now do exercise 18b.3**, the price for your own utilisation.
 #
 # ## What we measured
 

@@ -159,8 +159,9 @@ claim(
 #
 # ## Which test may I look at all the time?
 #
-# Do not follow the count. Follow how much likelier the data are under $p_1$ than under $p_0$. Let $x_i$ be 1 if request
-# $i$ went wrong, else 0. After $n$ requests, with $K_n$ of them wrong:
+# Do not follow the count. Follow how much likelier the data are under $p_1$ than under $p_0$. (If you only want to use
+# the test, read the definition of $\Lambda_n$, and go on at *Ville's inequality*.) Let $x_i$ be 1 if request $i$ went
+# wrong, else 0. After $n$ requests, with $K_n$ of them wrong:
 #
 # $$\Lambda_n = \prod_{i=1}^n \frac{p_1^{x_i}(1-p_1)^{1-x_i}}{p_0^{x_i}(1-p_0)^{1-x_i}}, \qquad
 #   \ln\Lambda_n = K_n \ln\frac{p_1}{p_0} + (n-K_n)\ln\frac{1-p_1}{1-p_0} .$$

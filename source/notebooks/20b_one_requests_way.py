@@ -450,9 +450,9 @@ print(f"{len(noted_s)} of 10 calls noted, the slowest took {max(noted_s):.4f} s"
 print({name: time.get_clock_info(name).adjustable for name in ("time", "perf_counter")})
 
 # %% [markdown]
-# The exception jumps over the third line, so the slowest call is the one that is missing. And `time.time` is a clock that
-# somebody may set: after a correction, a duration can be negative. The mended form is one line. `Histogram.time` looks at
-# the clock that nobody sets, also if the call fails.
+# The exception jumps over the third line, so the slowest call is the one that is missing. And `time.time` is a clock
+# that somebody may set: after a correction, a duration can be negative. The mended form is one line. `Histogram.time`
+# uses the clock that nobody sets, and it also notes calls that fail.
 
 # %%
 registry = prometheus_client.CollectorRegistry()
@@ -569,9 +569,10 @@ observe(
 )
 
 # %% [markdown]
-# A histogram of the computation times would not show it, because this request itself was computed quickly. A gap before
-# `v1` means that the model server had not yet read the request. The trace does not say why. So which request did ours
-# wait for in the queue? Another trace must have a batch that was under way at the same time.
+# A histogram of the computation times would not show it, because this request itself was computed quickly. (In your
+# waterfall, `v1` may begin long after `predictor-0`. Then the model server read the request late, and the trace does
+# not say why.) Which request did ours wait for in the queue? Another trace must have a batch that was under way at the
+# same time.
 
 # %%
 waited = next(span for span in spans if span["name"] == "queue")
@@ -691,8 +692,9 @@ claim(
 # %% [markdown]
 # The decision needs no random number of its own, because a trace id is random already. OpenTelemetry's Python SDK keeps
 # a trace if the lower half of its id, as a number, is below the ratio times $2^{64}$. So two Python services with the
-# same ratio agree even without a flag. Other languages may differ. **Your turn:** start `sampling` with a ratio of 0,
-# and send a `traceparent` with the flag `01` through it. Is that trace kept?
+# same ratio agree even without a flag. Other languages may differ. **Your turn:** in the cell that starts `sampling`,
+# change 0.25 to 0. Run it, then `through.ask("/digits", drawings[0], {"traceparent": f"00-{good}-01"})`. Is that trace
+# kept? A second later, `log_lines("sampling")[-1]["trace_flags"]` tells you.
 #
 # What do you lose at the head? If a fault hits $n$ requests, and each is kept with probability $r$, then all of them
 # are lost with probability $(1-r)^n$. At least one is kept with probability

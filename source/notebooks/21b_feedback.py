@@ -56,7 +56,7 @@ path.picture(here="21b")
 # %% [markdown]
 # The model of this lesson is linear, as in lesson 02, because we will train such models a few hundred times. The
 # version in production is called the *champion*. It learned from the first 386 pictures of the file. They fill three of
-# lesson 21's blocks, so they come from three writers. The handwriting of all later writers is new to it.
+# lesson 21's blocks, so they probably come from three writers. The handwriting of all later writers is new to it.
 
 # %%
 loaded = load_digits()
@@ -158,10 +158,9 @@ claim("the copy of feedback.db holds nothing", in_copy == [], f"{len(in_copy)} r
 # moves it into `feedback.db`. When the database is opened again, SQLite finds the log and reads it. The colleague copied
 # only the first file, so the copy is a valid, empty database. Nothing reports an error.
 #
-# `kill -9` cannot undo a commit, because the operating system already has the bytes. A power cut can. The store runs
-# with `synchronous = NORMAL`. According to SQLite's documentation, the file then stays undamaged, but the last commits
-# may be lost. With `FULL`, each commit waits for the disk. Choose `FULL` if a lost correction costs more than this
-# wait.
+# `kill -9` cannot undo a commit, because the operating system already has the bytes. A power cut can: the store runs
+# with `synchronous = NORMAL` (lesson 15b). Then the last commits may be lost, but the file stays undamaged. Choose
+# `FULL` if a lost correction costs more than waiting for the disk at each commit.
 #
 # The store may hold a few more rows than were acknowledged. These were committed, but the answer was cut off. A client
 # cannot know this, so it must send its correction again. The `Idempotency-Key` makes that safe.
@@ -457,11 +456,11 @@ claim(
 #
 # ## On which data should we retrain?
 #
-# The later pictures arrive in blocks of 128, and before each block we may retrain. We compare three policies: never
-# retrain, retrain on everything so far, and retrain on the last 384 pictures. We try them in three worlds. In the first,
-# only the writers change. In the second, a new code table exchanges the labels 3 and 8 from the fifth block on. In the
-# third, an update of the app transposes the pictures (rows become columns). This fault lasts from block 5 to block 8, and
-# then it is repaired.
+# The later pictures arrive in new blocks, 128 pictures each. Before each block we may retrain. We compare three
+# policies: never retrain, retrain on everything so far, and retrain on the last 384 pictures. We try them in three
+# worlds. In the first, only the writers change. In the second, a new code table exchanges the labels 3 and 8 from the
+# fifth block on. In the third, an update of the app transposes the pictures (rows become columns). This fault lasts
+# from block 5 to block 8, and then it is repaired.
 
 # %%
 blocks = np.split(later[: 11 * 128], 11)

@@ -253,7 +253,7 @@ np.put_along_axis(member, chosen, True, axis=1)
 # $$\varphi = \log \frac{p_y}{1 - p_y} = z_y - \log \sum_{j \ne y} e^{z_j}, \qquad \ell = \log (1 + e^{-\varphi}) .$$
 #
 # The loss falls when $\varphi$ grows, so a threshold on one is a threshold on the other. But in float32 the loss of a
-# very sure answer is exactly 0 (lesson 02), and the order of such answers is lost. $\varphi$ keeps the order, and we
+# very sure answer is exactly 0 (lesson 02b), and the order of such answers is lost. $\varphi$ keeps the order, and we
 # compute it in float64.
 
 
@@ -345,7 +345,8 @@ header = ["attack", "AUC", "TPR at 1 % FPR", "TPR at 0.1 % FPR"]
 show.table(header, rows, caption="Two attacks on the same networks, with 95 % intervals")
 
 # %% [markdown]
-# The two AUCs are close. Logarithmic axes show the left end of both ROC curves, where the attacker can be sure.
+# The two AUCs are close. An *ROC curve* shows the TPR against the FPR, with one point for each threshold. On
+# logarithmic axes we see its left end, where the attacker can be sure.
 
 # %%
 for (name, score), style in zip(attacks.items(), ["--", "-"]):
@@ -513,8 +514,9 @@ def dp_sgd(pixels, labels, sigma, q, steps, seed, clip=1.0, rate=1.0):
 #
 # ### Which ε is that?
 #
-# The program that computes ε is called the *accountant*. In the worst case the picture's clipped gradient has the
-# length $C$. We measure along it, in units of $C$. Without the picture, the noisy sum has the density $f_0$ of
+# The program that computes ε is called the *accountant*. (You may skip its derivation: remember that `epsilon_of` gives
+# the ε of a noise $\sigma$, and go on at "What does it cost?".) In the worst case the picture's clipped gradient has
+# the length $C$. We measure along it, in units of $C$. Without the picture, the noisy sum has the density $f_0$ of
 # $\mathcal N(0, \sigma^2)$. With the picture, the sum is moved by 1 with probability $q$. This gives a density $f_1$,
 # and the ratio
 #
@@ -553,8 +555,9 @@ def epsilon_of(sigma, q, steps):
 # %% [markdown]
 # An accountant with a bug promises privacy that is not there, and no test of the model notices. We check ours in three
 # ways: against the integral in the definition; against the closed form $\alpha / (2\sigma^2)$, which it reaches for $q
-# \to 1$; and against a published figure. A tutorial of TensorFlow Privacy gave ε = 3.01 for 60,000 pictures, batches of
-# 256, σ = 1.1, 60 epochs and δ = 10⁻⁵, with an older conversion, $T R_\alpha + \ln(1/\delta)/(\alpha - 1)$.
+# \to 1$; and against a published figure. The figure is ε = 3.01, from a tutorial of TensorFlow Privacy. It had 60,000
+# pictures, batches of 256, σ = 1.1, 60 epochs and δ = 10⁻⁵. Its conversion was an older one, $T R_\alpha +
+# \ln(1/\delta)/(\alpha - 1)$.
 
 
 # %%
@@ -576,6 +579,8 @@ claim(
 )
 
 # %% [markdown]
+# **Now do exercise 22b.3**, which adds up the privacy of several trainings.
+#
 # ### What does it cost?
 #
 # We train on 1,347 pictures, for 30 epochs of batches of 256 pictures on average. For each ε we find the noise σ and
@@ -940,8 +945,8 @@ claim(
 #
 # - Our ε protects one *picture*. A person who gave 130 pictures has a far weaker promise. To protect persons, sample
 #   and clip by person.
-# - Each published training spends privacy. **Exercise 22b.3** adds up three. Choosing the best of ten tries on private
-#   data spends more than the report says, too.
+# - Each published training spends privacy. Choosing the best of ten tries on private data spends more than the report
+#   says, too.
 # - The accountant assumes Poisson sampling and true noise. Many programs shuffle instead, and a fixed seed, as ours,
 #   can be guessed.
 # - The shadow networks need data like the victim's. And an attack that fails proves nothing about the next one.

@@ -549,9 +549,9 @@ claim(
 # %% [markdown]
 # ## Is a Secret secret?
 #
-# A *Secret* is an object of the API that holds keys. We make one and look for its value wherever it may show. The cells
-# only compare it, and do not print it. One pod has it as an environment variable and as a mounted file. `deployer`, who
-# may not read Secrets, creates a second pod like it.
+# A *Secret* is an object of the API that holds keys. Lesson 17b decoded one. Here we look for its value wherever it may
+# show. The cells only compare the value, and do not print it. One pod has it as an environment variable and as a
+# mounted file. `deployer`, who may not read Secrets, creates a second pod like it.
 
 # %%
 question = "deployer may create pods and read logs, not Secrets. Can it learn the value?"
@@ -617,11 +617,10 @@ claim(
 # %% [markdown]
 # What follows from this:
 #
-# - base64 is an encoding. It hides nothing. Everybody who may `get` a Secret has its value.
+# - Everybody who may `get` a Secret has its value. base64 hides nothing.
 # - The object even holds the value in plain text: `kubectl apply` keeps what you sent in an annotation. Use
 #   `kubectl create`, or a program that fetches keys from a vault.
-# - An environment variable is passed on to every child process, and some programs print all of them when they crash. A
-#   mounted file must be opened. Prefer the file.
+# - The child process had the environment variable as well. A mounted file must be opened first. Prefer the file.
 # - The right to create pods is a right to read all Secrets of the namespace, because a pod may mount any of them. Keep
 #   Secrets of different owners in different namespaces. **Now do exercise 22c.4**, which finds such accounts.
 #

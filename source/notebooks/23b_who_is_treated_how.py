@@ -591,10 +591,10 @@ claim(
 
 # %% [markdown]
 # Each row is a true sentence about the model. Who chooses the one that the person gets? This freedom is called the
-# *Rashomon effect*: many explanations fit one fact. Show several answers, or say how you chose. The distance to real
-# samples misses impossible rows; knowledge of the subject finds them. Even our second test misses some: can the mean
-# area shrink while the radius stays? So from here on, the nine features that measure size stay fixed, and "worst"
-# cannot fall below the mean.
+# *Rashomon effect*: many explanations fit one fact. Show several answers, or say how you chose. The test *near* lets
+# impossible rows pass. Knowledge of the subject finds them. Even our second test misses some: can the mean area shrink
+# while the radius stays? So from here on, the nine features that measure size stay fixed, and "worst" cannot fall below
+# the mean.
 #
 # ### Does the promise hold?
 #

@@ -36,8 +36,8 @@ path.picture(here="25b")
 # %% [markdown]
 # ## What does a phone want?
 #
-# A phone runs a model through a runtime that is part of the app or of the system. Each has a file format, and a way to
-# hand parts of the graph to faster hardware.
+# (If you ship to no phone, you may skip this section.) A phone runs a model through a runtime that is part of the app
+# or of the system. Each has a file format, and a way to hand parts of the graph to faster hardware.
 #
 # | runtime | file | made from | faster hardware through | tried in this course |
 # | --- | --- | --- | --- | --- |
@@ -119,8 +119,8 @@ observe(
 )
 
 # %% [markdown]
-# A delegate changes the order of the sums, so the float logits may move in their last digits. So run
-# the parity test with each delegate that you ship.
+# A delegate changes the order of the sums, so the float logits may move in their last digits. Run the parity test with
+# each delegate that you ship.
 #
 # ## How do you convert for a board?
 #
@@ -439,10 +439,12 @@ print(f"{macs:,} MACs, {100 * conv_2 / macs:.0f} % in the second convolution")
 print(f"about {1000 * macs / (CLOCK_HZ * MACS_PER_CYCLE):.0f} ms an answer, if the guess holds")
 
 # %% [markdown]
-# The guess may be wrong by a factor of ten or more. Portable kernels need many cycles for a MAC. Optimised ones, such as
-# Arm's CMSIS-NN, do two at once on a Cortex-M4. An answer in 10 or 100 ms is fast enough for a keypad. It is too slow
-# for a motor that needs a thousand answers a second. A faster answer also costs less energy, since the board can sleep
-# for longer before the next one.
+# **Now do exercise 25b.2**: count MACs and flash for any list of layers.
+#
+# The guess may be wrong by a factor of ten or more. Portable kernels need many cycles for a MAC. Optimised ones, such
+# as Arm's CMSIS-NN, do two at once on a Cortex-M4. An answer in 10 or 100 ms is fast enough for a keypad. It is too
+# slow for a motor that needs a thousand answers a second. A faster answer also costs less energy, since the board can
+# sleep for longer before the next one.
 #
 # ## What we measured
 

@@ -73,8 +73,8 @@ claim("less than a quarter of what was reserved is ever filled", used < 0.25, f"
 # anywhere, and a *page table* lists which ones it has. At most the last page of a sequence is partly empty.
 #
 # We simulate that, without the network. The cache holds 2,048 tokens, as 8 slots do. If no page is left for a running
-# request, the youngest one is *preempted*: its pages are freed, and it starts again later. A page of 256 tokens is
-# the old slot, so one function counts both.
+# request, the youngest one is *preempted*: its pages are freed, and it starts again later. A page of 256 tokens is the
+# old slot, so one function counts both. You may skip its code, and read the table.
 
 
 # %%
@@ -147,9 +147,9 @@ claim(
 #
 # ## What do fewer bits per weight cost?
 #
-# Decoding reads all weights for each token (lesson 26). Half the bytes mean half the floor. Only the *stored* weights
-# need to be small. They are expanded to floats when they are used. Lesson 09b's recipe is a scale for each *group* of
-# neighbours, so that one large weight spoils only its own group.
+# Decoding reads all weights for each token, so the time to read them is a floor (lesson 26). Half the bytes halve this
+# floor. Only the *stored* weights need to be small. They are expanded to floats when they are used. Lesson 09b's recipe
+# is a scale for each *group* of neighbours, so that one large weight spoils only its own group.
 
 
 # %%
@@ -262,13 +262,15 @@ def draft(ids):
 
 
 # %% [markdown]
-# The distribution of the answers must not change. Let $p$ be the large model's distribution of the next token, $q$ the draft's, and
-# $x$ a token drawn from $q$. Keep $x$ with probability $\min(1, p(x)/q(x))$. Otherwise draw from the part of $p$
-# above $q$, written $(p - q)_+$ and scaled to a sum of 1. Token $x$ then comes out with probability
+# The distribution of the answers must not change. Let $p$ be the large model's distribution of the next token, $q$ the
+# draft's, and $x$ a token drawn from $q$. Keep $x$ with probability $\min(1, p(x)/q(x))$. Otherwise draw from the part
+# of $p$ above $q$, written $(p - q)_+$ and scaled to a sum of 1. Here is the proof that this keeps $p$. You may skip
+# it, since a cell below tests the rule. Token $x$ comes out with probability
 #
 # $$\underbrace{q(x)\min\left(1, \tfrac{p(x)}{q(x)}\right)}_{\min(p(x),\, q(x))} + \underbrace{\Big(1 - \sum_y \min(p(y), q(y))\Big)}_{\text{a rejection}} \cdot \frac{(p(x) - q(x))_+}{\sum_y (p(y) - q(y))_+} = p(x).$$
 #
-# The two sums are equal, since $p$ and $q$ both sum to 1, so they cancel. The remaining sum is $\min(p, q) + (p - q)_+ = p$.
+# The two sums are equal, since $p$ and $q$ both sum to 1, so they cancel. The remaining sum is $\min(p, q) + (p - q)_+
+# = p$.
 #
 # The second half is easy to get wrong. A tempting shortcut draws from $p$ itself after a rejection. We test both with
 # 100,000 draws and the chi-square test of lesson 21.
@@ -547,7 +549,8 @@ observe(
 # waiting, or on the time to first token. Where memory is the limit, scale on the share of the cache in use. The
 # autoscaler of lesson 18 needs a number that falls when a replica is added, and these do.
 #
-# KServe can run vLLM and let KEDA scale it, an autoscaler that reads Prometheus. Written by hand, such a rule is:
+# KServe can run vLLM and let KEDA scale it. KEDA is an autoscaler that can read Prometheus. Written by hand, such a
+# rule is:
 #
 # ```yaml
 # apiVersion: keda.sh/v1alpha1
