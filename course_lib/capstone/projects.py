@@ -49,7 +49,7 @@ def new(name: str, case: str, parent: Path | None = None) -> Path:
 def assemble(folder: Path, *layers: Path) -> Path:
     """Lays folders over each other, the last wins, and what the server needs beside them."""
     for layer in layers:
-        shutil.copytree(layer, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__", "loses"))
+        shutil.copytree(layer, folder, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     shutil.copyfile(places.CHECKOUT / "docker/service-requirements.txt", folder / "requirements.txt")
     for part in SERVER:
         source, target = places.CHECKOUT / "course_lib" / part, folder / "server/course_lib" / part

@@ -1,5 +1,6 @@
 """The reference wins every point; each planted weak project loses exactly its own."""
 
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,8 @@ import pytest
 from course_lib.capstone import examine, projects
 from course_lib.ops.reach import probe
 
-WEAK = sorted(projects.SOURCE.glob("weak/*"))
+HERE = Path(__file__).parent
+WEAK = tomllib.loads((HERE / "weak.toml").read_text(encoding="utf-8"))
 NAMES = [each.name for each in examine.criteria()]
 ENGINE = [each.name for each in examine.criteria() if each.engine]
 TOGETHER = [
@@ -17,6 +19,18 @@ TOGETHER = [
     ("rollback", "tests", "card", "logs"),
     ("signature", "explanation", "manifests"),
 ]
+
+
+def weak(folder: Path, *names: str) -> Path:
+    """The reference solution with these weaknesses, made in `folder`."""
+    files = [HERE / "weak" / name for name in names]
+    projects.reference(folder, *[each for each in files if each.is_dir()])
+    for change in (change for name in names for change in WEAK[name].get("changes", [])):
+        path = folder / change["file"]
+        text = path.read_text(encoding="utf-8")
+        assert text.count(change["old"]) == 1, change
+        path.write_text(text.replace(change["old"], change["new"]), encoding="utf-8")
+    return folder
 
 
 def lost(result: examine.Result) -> dict[str, str]:
@@ -32,34 +46,26 @@ def test_the_reference_wins_every_point_that_can_be_examined_here(tmp_path):
 
 
 def test_each_criterion_has_a_weak_project_that_loses_it():
-    loses = {(each / "loses").read_text().split()[0] for each in WEAK}
-    assert loses == {*NAMES} - {"runs"}  # a server that does not start loses all that needs one: test_strangers.py
+    assert {*WEAK} == {*NAMES} - {"runs"}  # a server that does not start loses all that needs one: test_strangers.py
 
 
-@pytest.mark.parametrize("weak", WEAK, ids=lambda each: each.name)
-def test_a_weak_project_loses_its_points(weak, tmp_path):
-    own = (weak / "loses").read_text().split()[0]
+@pytest.mark.parametrize("own", WEAK)
+def test_a_weak_project_loses_its_points(own, tmp_path):
     if own in ENGINE and not probe("docker").there:
         pytest.skip("no Docker engine within reach")
-    only = ENGINE if own in ENGINE else [own]
-    result = examine.examine(projects.reference(tmp_path / "weak", weak), only=only)
+    result = examine.examine(weak(tmp_path / "weak", own), only=ENGINE if own in ENGINE else [own])
     assert [*lost(result)] == [own], lost(result)
 
 
 @pytest.mark.parametrize("together", TOGETHER, ids="+".join)
-def test_weak_projects_laid_over_one_another_lose_their_own_points_and_no_others(together, tmp_path):
-    """An exam of its own for each would take ten minutes. Weaknesses of one file are never laid over one another."""
-    folder = projects.reference(tmp_path / "weak", *(projects.SOURCE / "weak" / each for each in together))
-    result = examine.examine(folder, only=[name for name in NAMES if name not in ENGINE])
+def test_weaknesses_of_one_project_lose_their_own_points_and_no_others(together, tmp_path):
+    """An exam of its own for each would take ten minutes."""
+    result = examine.examine(weak(tmp_path / "weak", *together), only=[name for name in NAMES if name not in ENGINE])
     assert {*lost(result)} == {*together}, lost(result)
 
 
-def test_every_weakness_without_an_engine_is_laid_over_others():
+def test_every_weakness_without_an_engine_is_among_others():
     assert sorted(sum(TOGETHER, ())) == sorted({*NAMES} - {*ENGINE, "runs"})
-    for together in TOGETHER:
-        layers = [projects.SOURCE / "weak" / each for each in together]
-        files = [path.relative_to(layer) for layer in layers for path in layer.rglob("*") if path.is_file()]
-        assert len({*files} - {Path("loses")}) == len(files) - len(layers), together
 
 
 def test_the_points_of_all_criteria_are_100():

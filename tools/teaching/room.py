@@ -22,7 +22,6 @@ LEFT_OUT = {
     "source/solutions/*": "the text from which they are built",
     "tests/*": "right and wrong answers, and the other tests",
     "capstone/reference/*": "the capstone's reference solution",
-    "capstone/weak/*": "projects with one planted weakness: parts of the reference",
     "source/drills/*": "the drills' sources",
     "source/cards/*": "templates of model cards",
     "source/teaching/*": "the placement test's source",
