@@ -92,7 +92,8 @@ def test_the_progress_page_lists_what_was_solved():
 
 
 KERNEL = """
-import sys, time
+import signal, sys, time
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell that starts tests in the background ignores it
 from pathlib import Path
 from course_lib.idioms import lesson
 lesson.SCRATCH = Path(sys.argv[1])
@@ -108,16 +109,17 @@ ENDS = {"": None, "time.sleep(60)": signal.SIGINT, "time.sleep(61)": getattr(sig
 
 
 @pytest.mark.skipif(os.name == "nt", reason="signals")
-def test_a_drill_broken_off_cleans_up(tmp_path):
+def test_a_drill_broken_off_cleans_up(tmp_path, request):
     kernels = {end: _begun(tmp_path / str(at), end) for at, end in enumerate(ENDS)}
+    for kernel in kernels.values():
+        request.addfinalizer(lambda kernel=kernel: (kernel.kill(), kernel.communicate()))
     for at, (end, kernel) in enumerate(kernels.items()):
-        with kernel:
-            while not (line := kernel.stdout.readline()).strip().replace(" ", "").isdigit():
-                assert kernel.poll() is None or line
-            pids = [int(each) for each in line.split()]
-            if ENDS[end]:
-                kernel.send_signal(ENDS[end])
-            kernel.wait(30)
+        while not (line := kernel.stdout.readline()).strip().replace(" ", "").isdigit():
+            assert kernel.poll() is None or line
+        pids = [int(each) for each in line.split()]
+        if ENDS[end]:
+            kernel.send_signal(ENDS[end])
+        kernel.wait(30)
         until = time.monotonic() + 30
         while any(map(psutil.pid_exists, pids)) and time.monotonic() < until:
             time.sleep(0.05)
