@@ -28,8 +28,8 @@ LONG = {"po": "pods", "pod": "pods", "deploy": "deployments", "deployment": "dep
         "endpointslice": "endpointslices", "ev": "events", "event": "events", "quota": "resourcequotas",
         "resourcequota": "resourcequotas", "-p": "--previous"}  # fmt: skip
 """What kubectl takes for the name of a kind, and for an option."""
-ONLY = ("digits", "team-digits")
-"""The Service and the quota. There are no others, so a command means the same without their names."""
+ONLY = {"services": "digits", "endpoints": "digits", "resourcequotas": "team-digits"}
+"""There is one of each of these kinds, so a command means the same without its name."""
 
 
 def words_of(line: str) -> list[str]:
@@ -165,7 +165,7 @@ def plain(words: list[str]) -> frozenset[str]:
     parts = [re.sub(r"^(-o|--output|-l|--selector|--field-selector)=?|\.apps$", "", part) for part in parts]
     parts = [LONG.get(part, part) for part in parts]
     kept = (part for part in parts if not re.match(r"--(tail|sort-by|timeout)|[.\d]", part))
-    return frozenset(part for part in kept if part not in ("", *ONLY))
+    return frozenset(kept) - {"", *(ONLY.get(part) for part in parts)}
 
 
 def cluster(fault: str) -> Live | Recording:

@@ -54,7 +54,7 @@ def test_a_weak_project_loses_its_points(own, tmp_path):
     if own in ENGINE and not probe("docker").there:
         pytest.skip("no Docker engine within reach")
     result = examine.examine(weak(tmp_path / "weak", own), only=ENGINE if own in ENGINE else [own])
-    assert [*lost(result)] == [own], lost(result)
+    assert [*lost(result)] == [own], (WEAK[own]["why"], lost(result))
 
 
 @pytest.mark.parametrize("together", TOGETHER, ids="+".join)

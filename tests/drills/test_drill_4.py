@@ -286,7 +286,7 @@ def test_a_recording_answers_what_an_operator_types_and_lists_its_commands_for_t
         (row,) = table(drill.kubectl(f"get pod {pod} -o wide"))
         assert row[0] == pod and row[5] in drill.kubectl(f"describe pod {pod}")
     assert re.search(r"Endpoints: +\d", drill.kubectl("describe svc")), "recorded by a kubectl too new for the cluster"
-    for line in ("get nodes", "describe pod nobody", "get pod nobody", "logs", "get"):
+    for line in ("get nodes", "describe pod nobody", "get pod nobody", "get pods digits", "logs", "get"):
         said = drill.kubectl(line)
         assert "does not have your command" in said and "\n  describe services\n" in said, line
 
